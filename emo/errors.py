@@ -1,0 +1,37 @@
+"""Errors that a person reads: what was wrong, where, and what would be right."""
+
+
+class EmoError(Exception):
+    """Base of every error that emo raises on purpose; its text is one line for a person."""
+
+    exit_code = 1
+
+
+class InputError(EmoError):
+    """Bad arguments, configuration or data: nothing was started (exit code 2)."""
+
+    exit_code = 2
+
+
+class StorageError(EmoError):
+    """The place of a source or of OUT cannot be read or written."""
+
+
+class LeaseHeldError(InputError):
+    """Another run works on the same OUT."""
+
+
+class RowError(EmoError):
+    """One row failed; the row is written as `failed` and the run goes on.
+
+    `code` is short and stable (the `error` column), the message is for a person (`error_message`).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["RowError"], tuple[str, str]]:
+        # Exception's own pickling passes `args`, which holds the message only.
+        return type(self), (self.code, self.message)

@@ -1,0 +1,122 @@
+"""The tables that pass between jobs: one schema each, declared here and nowhere else.
+
+Every table carries `run_id`; run ids sort by time, and of several rows with one key the one of the newest
+run counts. A step that can fail writes `status` (`ok` or `failed`), `error` (a short stable code) and
+`error_message` for every row that it was given.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+OK = "ok"
+FAILED = "failed"
+
+_STATUS = [
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("error", pa.string()),
+    pa.field("error_message", pa.string()),
+    pa.field("run_id", pa.string(), nullable=False),
+]
+_VOTER = [
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("expert", pa.string(), nullable=False),
+    pa.field("sample", pa.int32(), nullable=False),
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its name (the folder under OUT), the columns of its key, and its schema."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+
+
+CLIPS = Table(
+    "clips",
+    ("video_id",),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("size", pa.int64()),  # bytes
+            pa.field("modified", pa.timestamp("us", tz="UTC")),
+            pa.field("duration_s", pa.float64()),
+            pa.field("width", pa.int32()),  # pixels as displayed: rotation applied
+            pa.field("height", pa.int32()),
+            pa.field("fps", pa.float64()),  # average
+            pa.field("frame_times", pa.list_(pa.float64())),  # seconds from the first frame
+            pa.field("frames", pa.list_(pa.binary())),  # JPEG
+            pa.field("audio", pa.binary()),  # FLAC, 16 kHz mono; null: the clip has no sound
+            pa.field("transcript", pa.string()),
+            pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded
+            pa.field("language", pa.string()),
+            pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
+            *_STATUS,
+        ]
+    ),
+)
+
+DESCRIPTIONS = Table(
+    "descriptions",
+    ("video_id", "expert", "sample"),
+    pa.schema(
+        [
+            *_VOTER,
+            pa.field("text", pa.string()),
+            pa.field("prompt_tokens", pa.int32()),
+            pa.field("output_tokens", pa.int32()),
+            pa.field("finish_reason", pa.string()),
+            pa.field("degraded", pa.list_(pa.string())),  # modalities wanted and not there
+            pa.field("model", pa.string()),
+            pa.field("revision", pa.string()),
+            pa.field("adapter", pa.string()),
+            pa.field("prompt_sha", pa.string()),
+            *_STATUS,
+        ]
+    ),
+)
+
+VOTES = Table(
+    "votes",
+    ("video_id", "expert", "sample"),
+    pa.schema(
+        [
+            *_VOTER,
+            pa.field("labels", pa.list_(pa.string())),
+            pa.field("extractor", pa.string()),
+            pa.field("parse_ok", pa.bool_()),
+            *_STATUS,
+        ]
+    ),
+)
+
+EVIDENCE = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("voters", pa.list_(pa.string())),  # "expert#sample"
+    ]
+)
+
+JUDGMENTS = Table(
+    "judgments",
+    ("video_id",),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("labels", pa.list_(pa.string())),  # best first
+            pa.field("scores", pa.list_(pa.float64())),  # beside labels
+            pa.field("evidence", pa.list_(EVIDENCE)),  # all candidates, the kept ones first
+            pa.field("n_voters", pa.int32()),
+            pa.field("agreement", pa.float64()),  # null with fewer than two voters
+            pa.field("description", pa.string()),
+            pa.field("judge", pa.string()),
+            *_STATUS,
+        ]
+    ),
+)
+
+TABLES = {table.name: table for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)}
