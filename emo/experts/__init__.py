@@ -1,0 +1,29 @@
+"""The experts: one file per model family, and the registry that names them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from emo.errors import InputError
+from emo.experts.protocol import Expert
+
+REGISTRY: dict[str, str] = {
+    "face": "emo.experts.face:FaceExpert",
+    "voice": "emo.experts.voice:VoiceExpert",
+    "words": "emo.experts.words:WordsExpert",
+}
+
+
+def expert_class(kind: str) -> type[Expert]:
+    """The class behind one entry of the registry; raises InputError for an unknown kind."""
+    try:
+        module, _, name = REGISTRY[kind].partition(":")
+    except KeyError:
+        raise InputError(f"unknown expert kind {kind!r}; expected one of: {', '.join(sorted(REGISTRY))}") from None
+    return getattr(import_module(module), name)
+
+
+def load(settings: Mapping[str, Any]) -> Expert:
+    """Make the expert that validated settings describe."""
+    cls = expert_class(settings["kind"])
+    return cls(cls.Settings(**settings))

@@ -1,8 +1,11 @@
 """What every expert is: a batch of clips in, one or more descriptions per clip out, aligned with the input."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from emo.errors import RowError
 
@@ -55,11 +58,55 @@ class Card:
     prompt_sha: str | None = None
 
 
-class Expert(Protocol):
-    """The protocol of all experts, from a page of signal processing to a model of many GPUs."""
+class Settings(BaseModel):
+    """What a user may set for one expert; each expert extends it with options of its own.
 
+    name: the `expert` column and the folder of its tables; kind: the entry of the registry; samples: how
+    often it answers per clip; seed: with video_id, name and sample number it decides the random numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    kind: str
+    samples: int = Field(1, ge=1, le=100)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated)."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_gib: float = 0.0
+
+
+class Expert(ABC):
+    """The protocol of all experts, from a page of signal processing to a model of many GPUs.
+
+    A module of an expert imports heavy libraries only inside `__init__` and later, because the
+    configuration is validated (through `Settings`, `resources` and `missing`) before anything is loaded.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
     card: Card
 
+    @abstractmethod
+    def __init__(self, settings: Any) -> None:
+        """Load what the settings name; raises InputError where that cannot be done."""
+
+    @classmethod
+    def resources(cls, settings: Any) -> Resources:
+        """What one worker needs."""
+        return Resources()
+
+    @classmethod
+    def missing(cls, settings: Any) -> list[str]:
+        """What is not there that this expert needs to run, one line each; looks, but loads nothing."""
+        return []
+
+    @abstractmethod
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         """Describe each clip: as many entries as clips, in their order.
 
@@ -67,4 +114,6 @@ class Expert(Protocol):
         clip fail. A failure of one clip never changes the entry of another. Raises only where no clip
         could have been described (the expert itself is broken).
         """
-        ...
+
+    def close(self) -> None:
+        """Give back what the expert holds."""
