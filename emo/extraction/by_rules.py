@@ -1,0 +1,26 @@
+"""The extractor that needs no model: the rules of `emo.extraction.rules`, one row at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from emo.errors import RowError
+from emo.extraction.protocol import Extractor, ExtractRow
+
+
+class RulesExtractor(Extractor):
+    """Labels by rules; its name carries the version of the rules."""
+
+    def __init__(self, settings: Any) -> None:
+        from emo.extraction import rules
+
+        self._extract = rules.extract
+        self.name = f"rules-{rules.RULES_VERSION}"
+
+    def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
+        return [self._one(row) for row in rows]
+
+    def _one(self, row: ExtractRow) -> list[str] | RowError:
+        try:
+            return list(self._extract(row.text, row.transcript))
+        except RowError as error:
+            return error

@@ -1,0 +1,70 @@
+"""What every extractor is: a batch of descriptions in, the labels of each out, aligned with the input."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from emo.errors import RowError
+from emo.experts.protocol import Resources
+
+
+@dataclass(frozen=True)
+class ExtractRow:
+    """One description as an extractor sees it.
+
+    text: what the expert wrote; transcript: what is said in the clip, or None where there is none or where
+    the expert has read it already; key: names the row (`video_id/expert/sample`), and with the seed of the
+    settings decides the random numbers, so that a row gives the same labels in any batch.
+    """
+
+    text: str
+    transcript: str | None
+    key: str
+
+
+class Settings(BaseModel):
+    """What a user may set for an extractor; each one extends it. kind: the entry of the registry."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+
+
+class Extractor(ABC):
+    """The protocol of all extractors.
+
+    name: what the `extractor` column says; it names everything that decides the labels, with versions.
+    As with experts, heavy libraries are imported inside `__init__` and later.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+    name: str
+
+    @abstractmethod
+    def __init__(self, settings: Any) -> None:
+        """Load what the settings name; raises InputError where that cannot be done."""
+
+    @classmethod
+    def resources(cls, settings: Any) -> Resources:
+        """What one worker needs."""
+        return Resources()
+
+    @classmethod
+    def missing(cls, settings: Any) -> list[str]:
+        """What is not there that this extractor needs to run, one line each; looks, but loads nothing."""
+        return []
+
+    @abstractmethod
+    def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
+        """The labels of each row, as many entries as rows, in their order.
+
+        An entry is the labels in the order in which the text gives them, lower case, without repeats, empty
+        where the text names no emotion; or the RowError that made the row fail. A failure of one row never
+        changes the entry of another.
+        """
+
+    def close(self) -> None:  # noqa: B027  (most extractors hold nothing)
+        """Give back what the extractor holds."""
