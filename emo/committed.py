@@ -1,0 +1,136 @@
+"""The committed rows of a table: written one shard at a time, read as the newest row of each key."""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from emo.errors import StorageError
+from emo.storage import Storage
+from emo.tables import Table
+
+# Reading a row group means reading all of its rows: a few rows with frames weigh some megabytes.
+ROW_GROUP_ROWS = 64
+# Reads wait for the disk or for S3, not for the processor.
+READ_THREADS = 16
+
+
+def folder(table: Table, expert: str | None = None) -> str:
+    """The folder of a table under OUT; descriptions and votes have one per expert."""
+    return f"{table.name}/expert={expert}" if expert else table.name
+
+
+def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table) -> None:
+    """Make one shard visible in one step: `OUT/where/name.parquet`.
+
+    The same name is given to the same rows, so that a task that the engine repeats replaces its own file.
+    """
+    sink = io.BytesIO()
+    pq.write_table(rows.cast(table.schema), sink, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    storage.write(f"{where}/{name}.parquet", sink.getvalue())
+
+
+def files(storage: Storage, where: str) -> list[str]:
+    """The committed files of a table, sorted; other files are none of ours."""
+    return [entry.path for entry in storage.entries(where) if entry.path.endswith(".parquet")]
+
+
+def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns of one committed file; raises StorageError where it is not a file of that table."""
+    wanted = list(columns or table.schema.names)
+    try:
+        with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
+            found = file.schema_arrow
+            for name in wanted:
+                expected = table.schema.field(name)
+                if name not in found.names:
+                    raise StorageError(
+                        f"{storage.full(path)} is not a file of the {table.name} table: "
+                        f"it has no column {name!r}"
+                    )
+                if found.field(name).type != expected.type:
+                    raise StorageError(
+                        f"{storage.full(path)} is not a file of the {table.name} table: column {name!r} is "
+                        f"{found.field(name).type}, expected {expected.type}"
+                    )
+            return file.read(columns=wanted).select(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise StorageError(f"{storage.full(path)} is not a readable Parquet file: {reason}") from error
+
+
+def read_newest(
+    storage: Storage, where: str, table: Table, columns: Iterable[str], *, with_file: bool = False
+) -> pa.Table:
+    """The newest row of each key, with its key, `run_id` and the given columns, sorted by key.
+
+    with_file adds a dictionary column `file`: where the row stands. Meant for light columns: everything is
+    held in memory.
+    """
+    names = list(dict.fromkeys([*table.key, "run_id", *columns]))
+    schema = pa.schema([table.schema.field(name) for name in names])
+    if with_file:
+        schema = schema.append(pa.field("file", pa.string()))
+    paths = files(storage, where)
+
+    def one(path: str) -> pa.Table:
+        rows = read_file(storage, table, path, names)
+        return rows.append_column("file", pa.repeat(path, rows.num_rows)) if with_file else rows
+
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        parts = list(pool.map(one, paths))
+    return newest(pa.concat_tables([schema.empty_table(), *parts]), table.key)
+
+
+def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Of the rows with one key, that of the newest run; sorted by key."""
+    if rows.num_rows == 0:
+        return rows
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in (*key, "run_id")])
+    rows = rows.take(order).combine_chunks()
+    last_of_key = np.zeros(rows.num_rows, dtype=bool)
+    last_of_key[-1] = True
+    for name in key:
+        column = rows.column(name)
+        last_of_key[:-1] |= pc.not_equal(column.slice(1), column.slice(0, rows.num_rows - 1)).to_numpy()
+    return rows.filter(pa.array(last_of_key))
+
+
+def read_rows(
+    storage: Storage, table: Table, path: str, column: str, values: Sequence[str], columns: Sequence[str]
+) -> pa.Table:
+    """The rows of one file whose `column` is among `values`, in the order of `values`.
+
+    Row groups that cannot hold any of them are not read.
+    """
+    wanted = pa.array(sorted(values))
+    names = list(dict.fromkeys([column, *columns]))
+    low, high = wanted[0].as_py(), wanted[-1].as_py()
+    parts = []
+    with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
+        index = file.schema_arrow.get_field_index(column)
+        leaf = [file.metadata.row_group(0).column(i).path_in_schema for i in range(file.metadata.num_columns)]
+        position = leaf.index(file.schema_arrow.field(index).name)
+        for group in range(file.metadata.num_row_groups):
+            statistics = file.metadata.row_group(group).column(position).statistics
+            if (
+                statistics is not None
+                and statistics.has_min_max
+                and (statistics.max < low or statistics.min > high)
+            ):
+                continue
+            rows = file.read_row_group(group, columns=names)
+            parts.append(rows.filter(pc.is_in(rows.column(column), value_set=wanted)))
+    schema = pa.schema([table.schema.field(name) for name in names])
+    found = pa.concat_tables([schema.empty_table(), *(part.select(names).cast(schema) for part in parts)])
+    at = pc.index_in(pa.array(list(values)), value_set=found.column(column).combine_chunks())
+    return found.take(at.drop_null())
+
+
+def batched(rows: pa.Table, size: int) -> Iterator[pa.Table]:
+    """Slices of at most `size` rows."""
+    return (rows.slice(start, size) for start in range(0, rows.num_rows, size))

@@ -1,0 +1,240 @@
+"""The configuration: one YAML file, validated as a whole before anything starts."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from emo import experts, extraction
+from emo.errors import InputError
+from emo.storage import S3Settings
+
+DEFAULT_PRESET = "signals"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ingest(_Section):
+    """frames: how many per clip; longest_side: pixels; deadline_s and memory_mib bound the decoder per clip.
+
+    workers: `auto` is one per CPU of the cluster; shard_rows: clips per committed file, at most.
+    """
+
+    frames: int = Field(8, ge=1, le=1024)
+    longest_side: int = Field(448, ge=16, le=4096)
+    jpeg_quality: int = Field(92, ge=1, le=100)
+    audio: bool = True
+    max_audio_s: float = Field(600.0, gt=0)
+    deadline_s: float = Field(120.0, gt=0)
+    memory_mib: int = Field(3072, ge=256)
+    workers: int | Literal["auto"] = "auto"
+    shard_rows: int = Field(50, ge=1, le=1000)
+
+    @field_validator("workers")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("expected auto or a whole number of at least 1")
+        return value
+
+
+class Judge(_Section):
+    """share: a label wins if at least this share of the voters gave it; match: what counts as the same."""
+
+    share: float = Field(0.3, gt=0, le=1)
+    match: Literal["word", "cluster"] = "cluster"
+
+
+class Report(_Section):
+    """gallery: how many clips the page shows in full."""
+
+    gallery: int = Field(60, ge=0, le=1000)
+
+
+class Ray(_Section):
+    """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: of a local one."""
+
+    address: str | None = None
+    num_cpus: int | None = Field(None, ge=1)
+
+
+class Config(_Section):
+    """All that a run can be told; every key has a default in the preset `signals`."""
+
+    ingest: Ingest = Ingest()
+    experts: tuple[dict[str, Any], ...] = Field(min_length=1)
+    extract: dict[str, Any] = {"kind": "rules"}
+    judge: Judge = Judge()
+    report: Report = Report()
+    ray: Ray = Ray()
+    s3: S3Settings = S3Settings()
+    max_failed_share: float = Field(0.5, ge=0, le=1)
+
+    @field_validator("experts", mode="before")
+    @classmethod
+    def _experts(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected a list of experts, each with at least a kind")
+        checked = []
+        for number, entry in enumerate(value):
+            if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
+                raise ValueError(f"entry {number}: expected a mapping with a kind, one of {_kinds()}")
+            try:
+                settings = experts.expert_class(entry["kind"]).Settings(**{"name": entry["kind"], **entry})
+            except InputError as error:
+                raise ValueError(f"entry {number}: {error}") from None
+            except ValidationError as error:
+                raise ValueError(f"entry {number} ({entry['kind']}): {_explain(error)}") from None
+            checked.append(settings.model_dump())
+        return checked
+
+    @field_validator("extract", mode="before")
+    @classmethod
+    def _extract(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+            raise ValueError("expected a mapping with a kind")
+        try:
+            return extraction.validate(value).model_dump()
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        except ValidationError as error:
+            raise ValueError(_explain(error)) from None
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> "Config":
+        names = [expert["name"] for expert in self.experts]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"experts: two are named {name!r}; give one of them another name")
+        return self
+
+    def expert(self, name: str) -> dict[str, Any]:
+        """The settings of one expert by its name."""
+        for settings in self.experts:
+            if settings["name"] == name:
+                return settings
+        known = ", ".join(settings["name"] for settings in self.experts)
+        raise InputError(f"no expert is named {name!r} in this configuration; it has: {known}")
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(experts.REGISTRY))
+
+
+def load_config(
+    *, preset: str | None = None, file: str | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """The configuration of a preset or a file, with `key=value` overrides; raises InputError naming the key.
+
+    A file starts from nothing but the defaults of this module, so that what it says is all there is.
+    """
+    if preset is not None and file is not None:
+        raise InputError("--preset and --config exclude each other: a preset is a configuration file")
+    if file is not None:
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError(f"configuration file {file!r} does not exist") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"configuration file {file!r} cannot be read: {error}") from None
+        tree = _parse(text, file)
+    else:
+        name = preset or DEFAULT_PRESET
+        tree = _parse(_preset_text(name), f"preset {name}")
+    for override in overrides:
+        _apply(tree, override)
+    return validate(tree, file or f"preset {preset or DEFAULT_PRESET}")
+
+
+def validate(tree: Any, where: str) -> Config:
+    """A configuration from plain values; raises InputError with every fault, each by its path."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_explain(error)}") from None
+
+
+def presets() -> list[str]:
+    """The names of the presets in the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in resources.files("emo.presets").iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+@cache
+def _preset_text(name: str) -> str:
+    if name not in presets():
+        raise InputError(f"unknown preset {name!r}; expected one of: {', '.join(presets())}")
+    return (resources.files("emo.presets") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{where}: expected a mapping of sections such as ingest and experts")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    """`a.b=value` sets one key, `experts.NAME.key=value` one of an expert; the value is read as YAML."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override!r}: the value is not YAML") from None
+    node: Any = tree
+    *parents, last = path.split(".")
+    for depth, key in enumerate(parents):
+        at = ".".join(parents[: depth + 1])
+        if isinstance(node, dict):
+            node = node.setdefault(key, {})
+        elif isinstance(node, list):
+            node = _entry(node, key, at)
+        else:
+            raise InputError(f"--set {override!r}: {at} cannot be set, its parent is a single value")
+    if isinstance(node, list):
+        raise InputError(f"--set {override!r}: expected {path}.KEY=value")
+    if not isinstance(node, dict):
+        raise InputError(f"--set {override!r}: {'.'.join(parents)} is a single value")
+    node[last] = value
+
+
+def _entry(entries: list[Any], name: str, at: str) -> Any:
+    for entry in entries:
+        if isinstance(entry, dict) and name == entry.get("name", entry.get("kind")):
+            return entry
+    known = ", ".join(str(entry.get("name", entry.get("kind"))) for entry in entries if isinstance(entry, dict))
+    raise InputError(f"--set: there is no {at}; it has: {known}")
+
+
+def _explain(error: ValidationError) -> str:
+    """Every fault in one line: the path of the key, what was expected, what was there."""
+    faults = []
+    for fault in error.errors():
+        path = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif fault["type"] == "missing":
+            message = "is missing"
+        elif fault["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]}, not {_shown(fault['input'])}"
+        faults.append(f"{path}: {message}" if path else message)
+    return "; ".join(faults)
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__

@@ -1,0 +1,65 @@
+"""What is left to do: pure functions on the key columns of tables."""
+
+import math
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.tables import FAILED
+
+
+def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
+    """Rows of the manifest that are new, or whose file changed in size or modification time.
+
+    `committed` holds the newest clips row per id with `size` and `modified`. A row that failed counts as
+    done until its file changes or it is asked for with `failed_keys`.
+    """
+    at = pc.index_in(manifest.column("video_id"), value_set=_flat(committed, "video_id"))
+    unchanged = pc.is_valid(at)
+    for name in ("size", "modified"):
+        before = committed.column(name).take(at)
+        now = manifest.column(name)
+        # A file that is still not there is unchanged: null equals null here.
+        same = pc.or_(
+            pc.fill_null(pc.equal(before, now), False), pc.and_(pc.is_null(before), pc.is_null(now))
+        )
+        unchanged = pc.and_(unchanged, same)
+    return manifest.filter(pc.invert(unchanged))
+
+
+def stale(upstream: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """Rows of `upstream` without a row in `done` that is at least as new.
+
+    Run ids sort by time, so a result is up to date when its run is not older than that of its input.
+    """
+    at = pc.index_in(_joined(upstream, key), value_set=_joined(done, key))
+    result_run = done.column("run_id").take(at)
+    fresh = pc.fill_null(pc.greater_equal(result_run, upstream.column("run_id")), False)
+    return upstream.filter(pc.invert(fresh))
+
+
+def failed_rows(committed: pa.Table) -> pa.Table:
+    """The rows that failed."""
+    return committed.filter(pc.equal(committed.column("status"), FAILED))
+
+
+def shard_size(rows: int, workers: int, most: int) -> int:
+    """Rows per shard: at most `most`, and few enough that every worker gets about four.
+
+    Four, because the last shards to finish then leave a worker idle for a small part of the pass only.
+    """
+    return max(1, min(most, math.ceil(rows / (4 * workers))))
+
+
+def _flat(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _joined(table: pa.Table, key: tuple[str, ...]) -> pa.Array:
+    if len(key) == 1:
+        return _flat(table, key[0])
+    # The separator cannot stand in an expert's name or in a number, so keys stay apart.
+    parts = [pc.cast(table.column(name), pa.string()) for name in reversed(key)]
+    joined = pc.binary_join_element_wise(*parts, "\x1f")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

@@ -1,0 +1,89 @@
+"""What a person sees while a step runs: a bar on a terminal, a line every few seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+LINE_EVERY_S = 5.0
+BAR_EVERY_S = 0.2
+BAR_WIDTH = 24
+
+
+class Progress:
+    """Counts one step's clips: done, failed, rate, time left. Writes to standard error."""
+
+    def __init__(
+        self,
+        step: str,
+        total: int,
+        stream: TextIO | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._step = step
+        self._total = total
+        self._stream = stream or sys.stderr
+        self._now = now
+        self._terminal = self._stream.isatty()
+        self._start = now()
+        # The first line of a log comes at once, so that a person sees which step is on.
+        self._shown_at = float("-inf")
+        self.ok = 0
+        self.failed = 0
+        self._show()
+
+    def add(self, ok: int, failed: int) -> None:
+        """Count finished rows."""
+        self.ok += ok
+        self.failed += failed
+        self._show()
+
+    def note(self, text: str) -> None:
+        """Say something that is not a count, on a line of its own."""
+        self._stream.write(f"\r\x1b[K{self._step}: {text}\n" if self._terminal else f"{self._step}: {text}\n")
+        self._stream.flush()
+
+    def finish(self) -> float:
+        """Show the end state; the seconds that the step took."""
+        self._shown_at = float("-inf")
+        self._show()
+        if self._terminal:
+            self._stream.write("\n")
+            self._stream.flush()
+        return self._now() - self._start
+
+    def _show(self) -> None:
+        every = BAR_EVERY_S if self._terminal else LINE_EVERY_S
+        if self._now() - self._shown_at < every:
+            return
+        self._shown_at = self._now()
+        text = self._text(self._now() - self._start)
+        self._stream.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+        self._stream.flush()
+
+    def _text(self, seconds: float) -> str:
+        done = self.ok + self.failed
+        share = done / self._total if self._total else 1.0
+        bar = ""
+        if self._terminal:
+            filled = round(share * BAR_WIDTH)
+            bar = f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] "
+        parts = [f"{done}/{self._total}", f"{self.failed} failed"]
+        if done and seconds > 0:
+            rate = done / seconds
+            parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
+            if done < self._total:
+                parts.append(f"{duration((self._total - done) / rate)} left")
+            else:
+                parts.append(f"took {duration(seconds)}")
+        return f"{self._step}: {bar}{', '.join(parts)}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a person says it: 8 s, 3 min 20 s, 5 h 12 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

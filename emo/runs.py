@@ -1,0 +1,76 @@
+"""A run: its id, what it was asked, what it did; one JSON file each under OUT/runs."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from emo import __version__
+from emo.errors import StorageError
+from emo.storage import Storage
+
+FOLDER = "runs"
+_ID_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass
+class Step:
+    """What one step did: `rows` were left to do, `skipped` had been done before; `error_codes`: of the failed."""
+
+    name: str
+    rows: int = 0
+    ok: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    error_codes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """One run. `outcome`: running, done, failed (it stopped with `error`); a killed run stays `running`."""
+
+    run_id: str
+    command: str
+    source: str | None
+    config: dict[str, Any]
+    started: str
+    finished: str | None = None
+    outcome: str = "running"
+    error: str | None = None
+    steps: list[Step] = field(default_factory=list)
+    emo_version: str = __version__
+
+    def save(self, storage: Storage) -> None:
+        """Write OUT/runs/RUN_ID.json."""
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        storage.write(f"{FOLDER}/{self.run_id}.json", text.encode())
+
+
+def new_run_id(storage: Storage, now: datetime) -> str:
+    """An id that sorts after that of every earlier run of this OUT, also when the clock went back."""
+    earlier = [entry.path.split("/")[-1].removesuffix(".json") for entry in storage.entries(FOLDER)]
+    moment = now.astimezone(UTC).replace(microsecond=0)
+    latest = max((when for name in earlier if (when := _moment(name)) is not None), default=None)
+    if latest is not None and latest >= moment:
+        moment = latest + timedelta(seconds=1)
+    return moment.strftime(_ID_FORMAT)
+
+
+def _moment(run_id: str) -> datetime | None:
+    try:
+        return datetime.strptime(run_id, _ID_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]:
+    """The run files of an OUT, oldest first; `last`: only that many of the newest."""
+    paths = [entry.path for entry in storage.entries(FOLDER) if entry.path.endswith(".json")]
+    runs = []
+    for path in paths[-last:] if last else paths:
+        try:
+            runs.append(json.loads(storage.read(path)))
+        except ValueError:
+            raise StorageError(f"{storage.full(path)} is not a run file: it is not JSON") from None
+    return runs

@@ -1,0 +1,298 @@
+"""Where clips come from: a folder, a glob, an S3 prefix, a manifest, and the layouts of CH-SIMS and MER.
+
+Each becomes the same thing: a manifest table with one row per clip.
+"""
+
+import csv
+import glob
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from emo.errors import InputError
+from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_s3
+from emo.tables import CLIPS
+
+MANIFEST = pa.schema(
+    [
+        *(CLIPS.schema.field(name) for name in ("video_id", "uri", "size", "modified", "language")),
+        pa.field("subtitle", pa.string()),
+        pa.field("sidecar", pa.string()),  # uri of a subtitle file beside the video
+    ]
+)
+
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
+    + [".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"]
+)
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+# In the order in which they are preferred.
+SIDECAR_SUFFIXES = (".srt", ".vtt", ".txt")
+MANIFEST_COLUMNS = ("uri", "video_id", "subtitle", "language")
+
+CHSIMS_COLUMNS = {"video_id", "clip_id", "text", "label"}
+MER_SUBTITLES = "subtitle_chieng.csv"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One clip before its file has been looked up; `where` names the row for a person."""
+
+    uri: str
+    video_id: str
+    where: str
+    subtitle: str | None = None
+    language: str | None = None
+
+
+def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
+    """The manifest of a source, sorted by video_id, in the schema MANIFEST.
+
+    A file that a manifest names and that is not there keeps its row, with null `size` and `modified`:
+    ingest writes it as failed. Raises InputError where the source does not exist, a manifest is not one, or
+    two rows share an id.
+    """
+    s3 = s3 or S3Settings()
+    if source.endswith(MANIFEST_SUFFIXES):
+        rows = _from_manifest(source, s3)
+    elif is_s3(source):
+        rows = _from_folder(Storage(source, s3))
+    elif any(character in source for character in "*?["):
+        rows = _from_glob(source)
+    elif Path(source).is_dir():
+        rows = _from_folder(Storage(source))
+    elif Path(source).is_file():
+        rows = _finish(
+            [_Row(str(Path(source).absolute()), Path(source).stem, source)],
+            _local_listing(Path(source).parent),
+        )
+    else:
+        raise InputError(
+            f"source {source!r} does not exist; expected a folder, a glob, an s3:// prefix or a manifest "
+            f"({', '.join(MANIFEST_SUFFIXES)})"
+        )
+    return rows
+
+
+def _from_folder(storage: Storage) -> pa.Table:
+    entries = {entry.path: entry for entry in storage.entries()}
+    listing = {storage.full(path): entry for path, entry in entries.items()}
+    if "label.csv" in entries and any(path.startswith("Raw/") for path in entries):
+        return _finish(_chsims_rows(storage), listing)
+    videos = [path for path in entries if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES]
+    subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
+    rows = []
+    for path in videos:
+        # MER names clips by their file name, wherever below the folder the file stands.
+        video_id = PurePosixPath(path).stem if subtitles else str(PurePosixPath(path).with_suffix(""))
+        rows.append(_Row(storage.full(path), video_id, path, *subtitles.get(video_id, (None, None))))
+    return _finish(rows, listing)
+
+
+def _chsims_rows(storage: Storage) -> list[_Row]:
+    """CH-SIMS: `label.csv` names the clips, `Raw/<video_id>/<clip_id>.mp4` holds them."""
+    rows = []
+    for number, record in enumerate(
+        _csv_records(storage.read("label.csv"), storage.full("label.csv")), start=2
+    ):
+        if not record.keys() >= CHSIMS_COLUMNS:
+            missing = ", ".join(sorted(CHSIMS_COLUMNS - record.keys()))
+            raise InputError(
+                f"{storage.full('label.csv')} has no column {missing}; CH-SIMS' label.csv has them"
+            )
+        clip = f"{record['video_id']}/{record['clip_id']}"
+        where = f"{storage.full('label.csv')} row {number}"
+        rows.append(_Row(storage.full(f"Raw/{clip}.mp4"), clip, where, record["text"] or None, "zh"))
+    return rows
+
+
+def _mer_subtitles(storage: Storage) -> dict[str, tuple[str | None, str | None]]:
+    """MER: `subtitle_chieng.csv` with name, chinese, english; the clips speak Chinese."""
+    place = storage.full(MER_SUBTITLES)
+    records = _csv_records(storage.read(MER_SUBTITLES), place)
+    if records and not {"name", "chinese", "english"} <= records[0].keys():
+        raise InputError(f"{place} needs the columns name, chinese, english; it has {', '.join(records[0])}")
+    return {
+        record["name"]: (record["chinese"], "zh") if record["chinese"] else (record["english"] or None, "en")
+        for record in records
+    }
+
+
+def _from_glob(pattern: str) -> pa.Table:
+    # The part before the first wildcard is the root that ids are relative to.
+    literal = pattern[: min(pattern.find(character) for character in "*?[" if character in pattern)]
+    root = (Path(literal) if literal.endswith("/") else Path(literal).parent).absolute()
+    rows = []
+    folders = set()
+    for name in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        path = Path(name).absolute()
+        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+            rows.append(_Row(str(path), path.relative_to(root).with_suffix("").as_posix(), name))
+            folders.add(path.parent)
+    listing: dict[str, Entry] = {}
+    for folder in folders:
+        listing |= _local_listing(folder)
+    return _finish(rows, listing)
+
+
+def _local_listing(folder: Path) -> dict[str, Entry]:
+    listing = {}
+    for item in os.scandir(folder.absolute()):
+        if item.is_file():
+            stat = item.stat()
+            listing[item.path] = Entry(item.path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+    return listing
+
+
+def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
+    parent, _, name = source.rpartition("/")
+    storage = Storage(parent or ("/" if source.startswith("/") else "."), s3)
+    try:
+        data = storage.read(name)
+    except FileNotFoundError:
+        raise InputError(f"manifest {source!r} does not exist") from None
+    records = _READERS[Path(name).suffix](data, source)
+    rows = []
+    for number, record in enumerate(records, start=2 if name.endswith(".csv") else 1):
+        where = f"{source} row {number}"
+        uri = _text(record.get("uri"), where, "uri")
+        if not uri:
+            raise InputError(f"{where} has no uri; a manifest needs the column uri")
+        uri, default_id = _resolve(uri, storage.url)
+        rows.append(
+            _Row(
+                uri,
+                _text(record.get("video_id"), where, "video_id") or default_id,
+                where,
+                _text(record.get("subtitle"), where, "subtitle"),
+                _text(record.get("language"), where, "language"),
+            )
+        )
+    return _finish(rows, _list_parents(rows, s3))
+
+
+def _text(value: Any, where: str, column: str) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {column} is {value!r}, expected text")
+    return value
+
+
+def _resolve(uri: str, base: str) -> tuple[str, str]:
+    """The full uri, and the id it gives: its path below the manifest's folder, or its whole path."""
+    if "://" in uri and not is_s3(uri):
+        raise InputError(f"uri {uri!r} is neither a path nor an s3:// address")
+    if is_s3(uri) or uri.startswith("/"):
+        full = uri
+    else:
+        full = (
+            S3_PREFIX + os.path.normpath(f"{base.removeprefix(S3_PREFIX)}/{uri}")
+            if is_s3(base)
+            else (os.path.normpath(f"{base}/{uri}"))
+        )
+    below = full.removeprefix(base + "/") if full.startswith(base + "/") else full.removeprefix(S3_PREFIX)
+    return full, str(PurePosixPath(below.lstrip("/")).with_suffix(""))
+
+
+def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
+    """The files of every folder that a manifest names: one listing per folder, not one question per clip."""
+    listing: dict[str, Entry] = {}
+    for folder in sorted({row.uri.rpartition("/")[0] for row in rows}):
+        if is_s3(folder):
+            storage = Storage(folder, s3)
+            listing |= {storage.full(entry.path): entry for entry in storage.entries()}
+        elif Path(folder).is_dir():
+            listing |= _local_listing(Path(folder))
+    return listing
+
+
+def _csv_records(data: bytes, place: str) -> list[dict[str, str]]:
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{place} is not a CSV file in UTF-8: {error}") from None
+
+
+def _csv_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
+    records = _csv_records(data, place)
+    header = data.decode("utf-8-sig").partition("\n")[0]
+    if "uri" not in next(csv.reader([header]), []):
+        raise InputError(f"{place} has no column uri; it has: {header.strip() or 'nothing'}")
+    return list(records)
+
+
+def _jsonl_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(data.decode("utf-8").splitlines(), start=1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{place} row {number} is not JSON: {error}") from None
+            if not isinstance(record, dict):
+                raise InputError(f"{place} row {number} is not a JSON object")
+            records.append(record)
+    return records
+
+
+def _parquet_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{place} is not a Parquet file: {error}") from None
+    if "uri" not in file.schema_arrow.names:
+        raise InputError(f"{place} has no column uri; it has: {', '.join(file.schema_arrow.names)}")
+    columns = [name for name in MANIFEST_COLUMNS if name in file.schema_arrow.names]
+    return file.read(columns=columns).to_pylist()
+
+
+_READERS: dict[str, Callable[[bytes, str], list[dict[str, Any]]]] = {
+    ".csv": _csv_manifest,
+    ".jsonl": _jsonl_manifest,
+    ".parquet": _parquet_manifest,
+}
+
+
+def _finish(rows: list[_Row], listing: dict[str, Entry]) -> pa.Table:
+    """Look up every file and its sidecar, refuse ids that are not unique, sort."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.video_id in first:
+            raise InputError(
+                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
+                "give them ids in a manifest"
+            )
+        first[row.video_id] = row.where
+    found = [listing.get(row.uri) for row in rows]
+    sidecars = [_sidecar(row, listing) for row in rows]
+    table = pa.table(
+        {
+            "video_id": [row.video_id for row in rows],
+            "uri": [row.uri for row in rows],
+            "size": [entry.size if entry else None for entry in found],
+            "modified": [entry.modified if entry else None for entry in found],
+            "language": [row.language for row in rows],
+            "subtitle": [row.subtitle for row in rows],
+            "sidecar": sidecars,
+        },
+        schema=MANIFEST,
+    )
+    return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
+
+
+def _sidecar(row: _Row, listing: dict[str, Entry]) -> str | None:
+    if row.subtitle is not None:
+        return None
+    stem = row.uri.removesuffix(PurePosixPath(row.uri).suffix)
+    return next((stem + suffix for suffix in SIDECAR_SUFFIXES if stem + suffix in listing), None)
