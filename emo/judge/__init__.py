@@ -1,0 +1,1 @@
+"""Co-judgment: from the experts' votes to one judgment per clip."""

@@ -1,0 +1,244 @@
+import random
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emo import tables
+from emo.errors import InputError
+from emo.judge.fusion import JUDGMENT_COLUMNS, Rule, judge_votes
+from emo.vocabulary import normalise
+
+WORDS = ["happy", "happiness", "joyful", "sad", "angry", "furious", "anxious", "worried", "blorpish", "焦虑"]
+label_sets = st.lists(st.sampled_from(WORDS), max_size=4, unique=True)
+speaking = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True)
+clips = st.lists(label_sets, min_size=1, max_size=8)
+
+
+def votes_of(*voters, video_id="clip", **columns):
+    """A votes table of one clip; each voter is its labels."""
+    n = len(voters)
+    return pa.table(
+        {
+            "video_id": [video_id] * n,
+            "expert": [f"expert-{number:02d}" for number in range(n)],
+            "sample": pa.array([0] * n, pa.int32()),
+            "labels": pa.array(voters, pa.list_(pa.string())),
+            **columns,
+        }
+    )
+
+
+def judge(*voters, rule=None, **columns):
+    [row] = judge_votes(votes_of(*voters, **columns), rule or Rule()).to_pylist()
+    return row
+
+
+def test_the_columns_are_those_of_the_judgments_table():
+    table = judge_votes(votes_of(["happy"]), Rule())
+    assert tuple(table.schema.names) == JUDGMENT_COLUMNS
+    assert table.schema == pa.schema([tables.JUDGMENTS.schema.field(name) for name in JUDGMENT_COLUMNS])
+    row = table.to_pylist()[0]
+    assert (row["status"], row["error"], row["error_message"]) == (tables.OK, None, None)
+
+
+def test_the_word_that_most_voters_used_speaks_for_its_cluster():
+    row = judge(["joyful"], ["happy"], ["happy"], ["sad"], ["sad", "angry"], rule=Rule(share=0.5))
+    assert row["labels"] == ["happy"]
+    assert row["scores"] == [pytest.approx(0.6)]
+    evidence = {entry["label"]: entry for entry in row["evidence"]}
+    assert row["evidence"][0]["label"] == "happy"
+    assert evidence["happy"]["voters"] == ["expert-00#0", "expert-01#0", "expert-02#0"]
+    assert evidence["joyful"]["voters"] == ["expert-00#0"]
+    assert evidence["sad"]["score"] == pytest.approx(0.4)
+
+
+def test_forms_of_one_word_are_one_label_spelt_as_most_voters_did():
+    row = judge(["happiness"], ["happy"], ["happiness"], rule=Rule(share=1))
+    assert row["labels"] == ["happiness"]
+    assert row["scores"] == [1.0]
+
+
+def test_two_spellings_of_one_word_win_together_only_where_all_wrote_both():
+    assert set(judge(["happiness", "happy"], ["happy", "happiness"])["labels"]) == {"happy", "happiness"}
+    row = judge(["happiness", "happy"], ["happy"])
+    assert row["labels"] == ["happy"]
+    assert [entry["label"] for entry in row["evidence"]] == ["happy", "happiness"]
+
+
+def test_a_second_word_of_a_cluster_wins_by_its_own_voters():
+    row = judge(["happy", "joyful"], ["happy", "joyful"], ["happy"], rule=Rule(share=0.5))
+    assert row["labels"] == ["happy", "joyful"]
+    assert row["scores"] == [1.0, pytest.approx(2 / 3)]
+
+
+def test_the_best_label_wins_where_none_reaches_the_share():
+    row = judge(["happy"], ["sad"], ["angry"], ["sad"], rule=Rule(share=0.9))
+    assert row["labels"] == ["sad"]
+    assert row["scores"] == [0.5]
+
+
+def test_unknown_words_are_labels_too():
+    assert judge(["blorpish"], ["blorpish"], ["happy"], rule=Rule(share=0.5))["labels"] == ["blorpish"]
+
+
+def test_what_holds_no_letter_is_no_label():
+    row = judge(["[", "sad", "]"], [" ", "..."], ["Sad "])
+    assert row["labels"] == ["sad"]
+    assert row["n_voters"] == 2
+
+
+def test_a_clip_whose_voters_are_all_silent_has_no_label_and_is_ok():
+    row = judge([], [])
+    assert (row["labels"], row["scores"], row["evidence"], row["status"]) == ([], [], [], tables.OK)
+    assert (row["n_voters"], row["agreement"]) == (0, None)
+
+
+def test_agreement_is_the_share_of_the_others_who_gave_a_label_too():
+    assert judge(["happy"])["agreement"] is None
+    assert judge(["happy"], [])["agreement"] is None
+    assert judge(["happy"], ["joyful"])["agreement"] == 1.0
+    assert judge(["happy"], ["sad"])["agreement"] == 0.0
+    # happy, happy, sad: two labels that one of the two others gave, one that none did
+    assert judge(["happy"], ["happy"], ["sad"])["agreement"] == pytest.approx((0.5 + 0.5 + 0) / 3)
+
+
+def test_the_description_is_that_of_the_expert_closest_to_the_consensus():
+    votes = votes_of(["happy", "sad", "angry"], ["happy"], ["sad"], ["happy"])
+    descriptions = pa.table(
+        {
+            "video_id": ["clip", "clip", "clip", "other"],
+            "expert": ["expert-00", "expert-02", "expert-01", "expert-03"],
+            "sample": [0, 0, 0, 0],
+            "text": ["all of it", "in tears", "smiles", "elsewhere"],
+            "status": ["ok"] * 4,
+        }
+    )
+    [row] = judge_votes(votes, Rule(share=0.75), descriptions).to_pylist()
+    assert row["labels"] == ["happy"]
+    assert row["description"] == "smiles"
+
+
+def test_a_failed_or_missing_description_is_passed_over():
+    votes = votes_of(["happy"], ["happy"])
+    descriptions = pa.table(
+        {
+            "video_id": ["clip", "clip"],
+            "expert": ["expert-00", "expert-01"],
+            "sample": [0, 0],
+            "text": [None, "smiles"],
+            "status": ["failed", "ok"],
+            "run_id": ["1", "1"],
+        }
+    )
+    assert judge_votes(votes, Rule(), descriptions)["description"].to_pylist() == ["smiles"]
+    assert judge_votes(votes, Rule(), descriptions.slice(0, 1))["description"].to_pylist() == [None]
+    assert judge_votes(votes, Rule())["description"].to_pylist() == [None]
+
+
+def test_of_two_runs_for_one_key_the_newest_counts():
+    votes = pa.concat_tables(
+        [
+            votes_of(["sad"], run_id=["2026-02"], status=["ok"]),
+            votes_of(["happy"], run_id=["2026-01"], status=["ok"]),
+        ]
+    )
+    assert judge_votes(votes, Rule()).to_pylist()[0]["labels"] == ["sad"]
+
+
+def test_an_expert_that_failed_is_not_a_voter():
+    row = judge(["happy"], None, status=["ok", "failed"])
+    assert (row["labels"], row["n_voters"]) == (["happy"], 1)
+    assert judge_votes(votes_of(None, status=["failed"]), Rule()).num_rows == 0
+
+
+def test_no_votes_give_no_judgments():
+    table = judge_votes(votes_of(["happy"]).slice(0, 0), Rule())
+    assert table.num_rows == 0
+    assert table.schema.names == list(JUDGMENT_COLUMNS)
+
+
+@given(st.lists(clips, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_the_order_of_rows_and_of_clips_does_not_matter(data, shuffle: random.Random):
+    table = pa.concat_tables([votes_of(*voters, video_id=f"clip-{n}") for n, voters in enumerate(data)])
+    rows = list(range(table.num_rows))
+    shuffle.shuffle(rows)
+    assert judge_votes(table.take(rows), Rule()).equals(judge_votes(table, Rule()))
+
+
+@given(st.lists(clips, min_size=2, max_size=4))
+def test_clips_judged_together_are_judged_as_one_by_one(data):
+    each = [votes_of(*voters, video_id=f"clip-{n}") for n, voters in enumerate(data)]
+    together = judge_votes(pa.concat_tables(each), Rule())
+    assert together.equals(pa.concat_tables([judge_votes(table, Rule()) for table in each]))
+
+
+@given(clips, label_sets)
+def test_adding_a_voter_who_agrees_never_removes_a_label(voters, extra):
+    before, after = judge(*voters)["labels"], judge(*voters, extra)["labels"]
+    assert set(before) & set(extra) <= set(after)
+
+
+@given(clips)
+def test_adding_a_voter_who_says_the_consensus_keeps_the_consensus(voters):
+    before = judge(*voters)["labels"]
+    assert set(before) <= set(judge(*voters, before)["labels"])
+
+
+@given(speaking)
+def test_one_voter_keeps_its_labels(labels):
+    row = judge(labels)
+    assert set(row["labels"]) == {normalise(label) for label in labels}
+    assert row["scores"] == [1.0] * len(labels)
+
+
+@given(clips)
+def test_a_silent_voter_changes_nothing(voters):
+    assert judge(*voters) == judge(*voters, [])
+
+
+@given(clips)
+def test_a_failed_expert_changes_nothing(voters):
+    status = ["ok"] * len(voters)
+    assert judge(*voters) == judge(*voters, ["sad", "angry"], status=[*status, "failed"])
+
+
+@given(clips)
+def test_the_evidence_names_every_voter_and_starts_with_the_labels(voters):
+    row = judge(*voters)
+    assert [entry["label"] for entry in row["evidence"]][: len(row["labels"])] == row["labels"]
+    assert [entry["score"] for entry in row["evidence"]][: len(row["labels"])] == row["scores"]
+    named = {voter for entry in row["evidence"] for voter in entry["voters"]}
+    assert named == {f"expert-{number:02d}#0" for number, labels in enumerate(voters) if labels}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"video_id": ["a"], "sample": [0], "labels": [["x"]]}, "no column 'expert'"),
+        (
+            {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": ["x"]},
+            "'labels' is string; expected a list",
+        ),
+        ({"video_id": ["a"], "expert": ["e"], "sample": ["0"], "labels": [["x"]]}, "'sample' is string"),
+        ({"video_id": [None], "expert": ["e"], "sample": [0], "labels": [["x"]]}, "'video_id' is null"),
+        (
+            {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": [[1]]},
+            "list<.*int64>; expected a list of",
+        ),
+    ],
+)
+def test_a_table_that_is_no_votes_table_is_refused_with_the_reason(columns, message):
+    with pytest.raises(InputError, match=message):
+        judge_votes(pa.table(columns), Rule())
+
+
+def test_null_labels_of_a_row_that_did_not_fail_are_refused():
+    with pytest.raises(InputError, match=r"clip, expert expert-01, sample 0 has null labels"):
+        judge(["happy"], None, status=["ok", "ok"])
+
+
+def test_a_share_outside_0_to_1_is_refused():
+    with pytest.raises(InputError, match="expected a number from 0 to 1"):
+        Rule(share=20)
