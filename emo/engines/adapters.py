@@ -1,0 +1,59 @@
+"""LoRA adapters: loaded whole or not at all."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from emo.errors import InputError
+
+
+def adapter_name(folder: Path, source: str, merged: bool) -> str:
+    """What is written beside every text: where the adapter came from, a hash of it, how it was used."""
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        digest.update((folder / name).read_bytes())
+    revision = json.loads((folder / "adapter_config.json").read_text()).get("revision")
+    base = f", base revision {revision}" if revision else ""
+    return f"{source}@{digest.hexdigest()[:16]} ({'merged' if merged else 'beside the base'}{base})"
+
+
+def attach(model: Any, folder: Path, merge: bool) -> Any:
+    """The model with the adapter's weights in it.
+
+    Raises InputError that lists the keys where the adapter has weights that the model has no place for, or
+    the model has places that the adapter does not fill. Both happen silently in PEFT when module names moved
+    between versions of transformers: the model then answers as if it had not been finetuned.
+    """
+    from peft import LoraConfig, PeftModel
+    from peft.utils import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text())
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            given = set(file.keys())
+    except (OSError, ValueError) as error:
+        raise InputError(f"adapter {folder}: cannot be read: {error}") from error
+    if config.get("peft_type") != "LORA":
+        raise InputError(f"adapter {folder}: peft_type is {config.get('peft_type')!r}; expected 'LORA'")
+    try:
+        wrapped = PeftModel(model, LoraConfig.from_pretrained(folder))
+    except ValueError as error:
+        raise InputError(f"adapter {folder}: its target modules do not fit this model: {error}") from error
+    expected = set(get_peft_model_state_dict(wrapped))
+    problems = [
+        f"{len(keys)} {what}: {', '.join(sorted(keys)[:20])}{' ...' if len(keys) > 20 else ''}"
+        for what, keys in (
+            ("keys that the model needs are missing", expected - given),
+            ("keys are unexpected", given - expected),
+        )
+        if keys
+    ]
+    if problems:
+        raise InputError(f"adapter {folder}: {'; '.join(problems)}")
+    result = wrapped.load_adapter(str(folder), adapter_name="default", is_trainable=False)
+    if result.unexpected_keys:
+        raise InputError(f"adapter {folder}: keys are unexpected: {', '.join(result.unexpected_keys)}")
+    wrapped.eval()
+    return wrapped.merge_and_unload(safe_merge=True) if merge else wrapped.get_base_model()

@@ -1,0 +1,237 @@
+"""Where a checkpoint is, what it is, and what is missing before it can be loaded."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from emo.engines.settings import ModelSettings
+from emo.errors import InputError, StorageError
+
+# Weights as safetensors only: a pickle runs code when it is read.
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "README.md")
+_GIB = 1024**3
+
+
+def resolve_model(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Path:
+    """The local folder of a checkpoint or adapter: a folder, an `s3://` folder, or a hub id.
+
+    What is not local is fetched once per machine; a second worker waits for the first. Raises InputError
+    where there is nothing of that name, StorageError where it cannot be fetched.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if model.startswith("s3://"):
+        return _fetch_s3(model)
+    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise InputError(f"model {model!r}: no such folder")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted = [*_WANTED, "*.py"] if trust_remote_code else list(_WANTED)
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"model {model!r}: neither a folder nor a model of the hub that can be read"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise StorageError(
+            f"model {model!r}: not in the local cache, and the hub did not give it: {error}"
+        ) from error
+
+
+def cache_root() -> Path:
+    """Where checkpoints from S3 are kept: EMO_CACHE, else `~/.cache/emo`."""
+    return Path(os.environ.get("EMO_CACHE", "~/.cache/emo")).expanduser()
+
+
+def _fetch_s3(uri: str) -> Path:
+    """Copy an S3 folder into the cache; a file is fetched when its size or ETag is not the one on record."""
+    import s3fs
+    from filelock import FileLock
+
+    target = cache_root() / "models" / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+    target.mkdir(parents=True, exist_ok=True)
+    record = target / ".emo-fetched.json"
+    prefix = uri.removeprefix("s3://").rstrip("/")
+    try:
+        with FileLock(target.with_suffix(".lock")):
+            found = s3fs.S3FileSystem().find(prefix, detail=True)
+            if not found:
+                raise InputError(f"model {uri!r}: no objects under this prefix")
+            known = json.loads(record.read_text()) if record.exists() else {}
+            for key, entry in found.items():
+                name = key.removeprefix(prefix).lstrip("/")
+                mark = [entry["size"], entry.get("ETag")]
+                local = target / PurePosixPath(name)
+                if known.get(name) == mark and local.exists() and local.stat().st_size == entry["size"]:
+                    continue
+                local.parent.mkdir(parents=True, exist_ok=True)
+                partial = local.with_name(local.name + ".part")
+                s3fs.S3FileSystem().get_file(key, str(partial))
+                if partial.stat().st_size != entry["size"]:
+                    raise StorageError(f"{key}: fetched {partial.stat().st_size} of {entry['size']} bytes")
+                partial.replace(local)
+                known[name] = mark
+                record.write_text(json.dumps(known))
+    except OSError as error:
+        raise StorageError(f"model {uri!r}: cannot be fetched: {error}") from error
+    return target
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checkpoint's config.json; InputError where there is none or it is no JSON object."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no config.json; this is not a checkpoint of transformers") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return config
+
+
+def architecture(folder: Path, accepted: Iterable[str]) -> str:
+    """The one of the accepted architectures that config.json names; InputError where it names another."""
+    accepted = list(accepted)
+    named = read_config(folder).get("architectures") or []
+    for name in named:
+        if name in accepted:
+            return str(name)
+    raise InputError(
+        f"{folder}: config.json names the architecture {', '.join(named) or 'none'}; "
+        f"expected {' or '.join(accepted)}"
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that the checkpoint needs; InputError names those that are not there."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        absent = [name for name in names if not (folder / name).exists()]
+        if absent:
+            raise InputError(f"{folder}: weights are missing: {', '.join(absent)}")
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    raise InputError(f"{folder}: no model.safetensors; only the safetensors format is loaded")
+
+
+def memory_gib(folder: Path) -> float:
+    """About what the model needs on the device: its weights, and a quarter more for prompts and answers."""
+    return sum(path.stat().st_size for path in weight_files(folder)) * 1.25 / _GIB
+
+
+def revision_of(folder: Path) -> str:
+    """The hub commit of a snapshot of the hub's cache, else a hash of names, sizes and configuration."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in weight_files(folder):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+    return f"local-{digest.hexdigest()[:12]}"
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """The front matter of the checkpoint's README (licence, datasets); {} where it has none."""
+    path = folder / "README.md"
+    if not path.exists():
+        return {}
+    parts = path.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return {}
+    try:
+        front = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return {}
+    return front if isinstance(front, dict) else {}
+
+
+def missing_model(settings: ModelSettings, accepted: Iterable[str] | None) -> list[str]:
+    """What keeps this checkpoint from running here, one line each; reads names and sizes, loads nothing.
+
+    accepted: architectures, or None for any causal language model.
+    """
+    lines = [] if settings.device == "cpu" else _missing_cuda(settings.gpus)
+    for model in filter(None, (settings.model, settings.adapter)):
+        if not Path(model).expanduser().is_dir():
+            lines += _missing_remote(model, settings.revision)
+            continue
+        folder = Path(model).expanduser()
+        if model == settings.adapter and model != settings.model:
+            lines += [
+                f"adapter {folder}: {name} is missing"
+                for name in ("adapter_config.json", "adapter_model.safetensors")
+                if not (folder / name).exists()
+            ]
+            continue
+        try:
+            if accepted is not None:
+                architecture(folder, accepted)
+            else:
+                read_config(folder)
+            needed = memory_gib(folder)
+        except InputError as error:
+            lines.append(str(error))
+            continue
+        free = _free_gib(settings)
+        if free is not None and needed > free:
+            lines.append(
+                f"{folder}: needs about {needed:.1f} GiB on {settings.device}, {free:.1f} GiB are free"
+            )
+    return lines
+
+
+def _missing_cuda(gpus: int) -> list[str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return ["device is 'cuda', but torch sees no CUDA device; set device to 'cpu' to run without one"]
+    count = torch.cuda.device_count()
+    return [] if count >= gpus else [f"gpus is {gpus}, but torch sees {count}"]
+
+
+def _free_gib(settings: ModelSettings) -> float | None:
+    if settings.device == "cpu":
+        import psutil
+
+        return float(psutil.virtual_memory().available) / _GIB
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    count = min(settings.gpus, torch.cuda.device_count())
+    return sum(torch.cuda.mem_get_info(number)[0] for number in range(count)) / _GIB
+
+
+def _missing_remote(model: str, revision: str | None) -> list[str]:
+    if model.startswith("s3://"):
+        import s3fs
+
+        try:
+            found = s3fs.S3FileSystem().ls(model.removeprefix("s3://"))
+        except OSError as error:
+            return [f"{model}: cannot be listed: {error}"]
+        return [] if found else [f"{model}: no objects under this prefix"]
+    if Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        return [f"{model}: no such folder"]
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(model, "config.json", revision=revision), str):
+        return []
+    try:
+        HfApi().model_info(model, revision=revision, timeout=10)
+    except Exception as error:  # the hub's client has many ways to say no
+        return [f"{model}: not in the local cache, and the hub cannot be asked: {type(error).__name__}"]
+    return []

@@ -1,0 +1,39 @@
+"""What a user may set for one model that runs in this process."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ModelSettings(BaseModel):
+    """Which checkpoint, where it runs, and how it writes; expert and extractor settings inherit it.
+
+    model: a local folder, an `s3://` folder, or a hub id; revision: of a hub id; adapter: a local or `s3://`
+    folder with a LoRA adapter; merge_adapter: add its weights into the base (other rounding, faster) instead
+    of keeping them beside it.
+    device, gpus: a model of several GPUs is spread over them layer by layer; dtype: `auto` is bfloat16 on
+    CUDA and float32 on a CPU; attention: `auto` is flash attention where it is installed, else sdpa.
+    temperature: 0 takes the likeliest token; None is 0 for one sample and 1 for several, because several
+    samples at 0 are one sample repeated; repetition_penalty: None takes the checkpoint's own.
+    token_budget: tokens (prompts and answers, rows times longest row) held at once; prefill_tokens: those of
+    one forward pass over prompts; None takes what fits the memory. workers: threads that prepare inputs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str
+    revision: str | None = None
+    adapter: str | None = None
+    merge_adapter: bool = False
+    trust_remote_code: bool = False
+    device: Literal["cuda", "cpu"] = "cuda"
+    gpus: int = Field(1, ge=1)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
+    max_new_tokens: int = Field(256, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0)
+    token_budget: int | None = Field(None, ge=1)
+    prefill_tokens: int | None = Field(None, ge=1)
+    workers: int = Field(2, ge=1)

@@ -1,0 +1,46 @@
+"""A text-only causal language model as a family of the engine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emo.engines.preprocessing import ModelInput, Preprocessor
+from emo.errors import InputError
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One question to a text model; system: None leaves out the system turn."""
+
+    user: str
+    system: str | None = None
+
+
+class TextPreprocessor(Preprocessor[Chat]):
+    """Writes a chat with the template of the checkpoint; a checkpoint without one is an InputError."""
+
+    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if self.tokenizer.chat_template is None:
+            raise InputError(
+                f"{folder}: the tokenizer has no chat template; use an instruction-tuned checkpoint"
+            )
+
+    def size(self, item: Chat) -> int:
+        return (len(item.user) + len(item.system or "")) // 3
+
+    def prepare(self, item: Chat) -> ModelInput:
+        turns = [{"role": "system", "content": item.system}] if item.system else []
+        turns.append({"role": "user", "content": item.user})
+        written = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return text_input(self.tokenizer(written, add_special_tokens=False)["input_ids"])
+
+
+def text_input(token_ids: Sequence[int]) -> ModelInput:
+    """A prompt of tokens only, at positions 0, 1, 2, ..."""
+    return ModelInput(torch.tensor(list(token_ids)), torch.arange(len(token_ids))[None])
