@@ -100,7 +100,7 @@ class Config(_Section):
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise ValueError("expected a mapping with a kind")
         try:
-            return extraction.validate(value).model_dump()
+            return extraction.extractor_class(value["kind"]).Settings(**value).model_dump()
         except InputError as error:
             raise ValueError(str(error)) from None
         except ValidationError as error:
@@ -216,7 +216,8 @@ def _entry(entries: list[Any], name: str, at: str) -> Any:
     for entry in entries:
         if isinstance(entry, dict) and name == entry.get("name", entry.get("kind")):
             return entry
-    known = ", ".join(str(entry.get("name", entry.get("kind"))) for entry in entries if isinstance(entry, dict))
+    names = (entry.get("name", entry.get("kind")) for entry in entries if isinstance(entry, dict))
+    known = ", ".join(map(str, names))
     raise InputError(f"--set: there is no {at}; it has: {known}")
 
 

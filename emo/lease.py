@@ -26,7 +26,6 @@ RENEW_S = 25.0
 class Holder:
     """Who holds a lease: `machine` tells apart hosts that share a name, and boots of one host."""
 
-    run_id: str
     command: str
     host: str
     machine: str
@@ -36,7 +35,7 @@ class Holder:
 
     def describe(self) -> str:
         """Who it is, for a person."""
-        return f"run {self.run_id} ({self.command}) on {self.host}, process {self.pid}"
+        return f"emo {self.command} on {self.host}, process {self.pid}"
 
 
 def _machine() -> str:
@@ -62,6 +61,8 @@ def _is_dead(holder: Holder, silent_s: float) -> bool:
 class Lease:
     """Held while the `with` block runs; raises LeaseHeldError at once where a living run holds it.
 
+    `lost` turns true where another run took it after all (this process stood still for too long).
+
     A holder on this machine is dead when its process is gone, one elsewhere when its last renewal is more
     than EXPIRES_S ago (the clocks of the machines have to agree to within a minute, as S3 itself asks for).
     """
@@ -69,18 +70,16 @@ class Lease:
     def __init__(
         self,
         storage: Storage,
-        run_id: str,
         command: str,
         *,
-        on_lost: Callable[[str], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._storage = storage
         self._now = now
-        self._on_lost = on_lost
+        self.lost = False
         process = psutil.Process()
         self._holder = Holder(
-            run_id, command, socket.gethostname(), _machine(), os.getpid(), process.create_time(), now()
+            command, socket.gethostname(), _machine(), os.getpid(), process.create_time(), now()
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -126,7 +125,7 @@ class Lease:
                 # One answer that fails is no reason to end a run of hours; the next renewal tries again.
                 continue
             if version is None:
-                self._on_lost(f"the lease of {self._storage.url} was taken by another run")
+                self.lost = True
                 return
             self._version = version
 

@@ -38,6 +38,23 @@ def stale(upstream: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
     return upstream.filter(pc.invert(fresh))
 
 
+def not_in_run(rows: pa.Table, done: pa.Table, run_id: str, key: tuple[str, ...]) -> pa.Table:
+    """Rows without a row in `done` that this very run committed."""
+    return not_in(rows, done.filter(pc.equal(done.column("run_id"), run_id)), key)
+
+
+def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """The rows whose key does not stand in `done`."""
+    at = pc.index_in(_joined(rows, key), value_set=_joined(done, key))
+    return rows.filter(pc.is_null(at))
+
+
+def in_both(rows: pa.Table, wanted: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """The rows whose key stands in `wanted`."""
+    at = pc.index_in(_joined(rows, key), value_set=_joined(wanted, key))
+    return rows.filter(pc.is_valid(at))
+
+
 def failed_rows(committed: pa.Table) -> pa.Table:
     """The rows that failed."""
     return committed.filter(pc.equal(committed.column("status"), FAILED))

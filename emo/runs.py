@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from emo import __version__
-from emo.errors import StorageError
+from emo.errors import InputError, StorageError
 from emo.storage import Storage
 
 FOLDER = "runs"
@@ -15,7 +15,10 @@ _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 
 @dataclass
 class Step:
-    """What one step did: `rows` were left to do, `skipped` had been done before; `error_codes`: of the failed."""
+    """What one step did: `rows` were left to do, `skipped` had been done before.
+
+    error_codes: how many of the failed have which code.
+    """
 
     name: str
     rows: int = 0
@@ -74,3 +77,41 @@ def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]
         except ValueError:
             raise StorageError(f"{storage.full(path)} is not a run file: it is not JSON") from None
     return runs
+
+
+def check_settings(runs: list[dict[str, Any]], config: dict[str, Any]) -> None:
+    """Raise InputError where rows of OUT were made with settings other than those of this run.
+
+    Rows of two settings in one table could not be told apart; which is wanted, only the user knows.
+    """
+    for name, now in [("ingest", config["ingest"])] + [
+        (f"describe {expert['name']}", expert) for expert in config["experts"]
+    ]:
+        before = _last_settings(runs, name)
+        if before is None:
+            continue
+        changed = [
+            f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+            for key in sorted({*before, *now} - _HARMLESS)
+            if before.get(key) != now.get(key)
+        ]
+        if changed:
+            raise InputError(
+                f"{name}: OUT holds rows made with other settings ({', '.join(changed)}); use those, another "
+                "OUT, or another name for the expert, or do everything again with --redo"
+            )
+
+
+# Settings that decide how the work is done and not what comes out.
+_HARMLESS = {"workers", "shard_rows", "deadline_s", "memory_mib"}
+
+
+def _last_settings(runs: list[dict[str, Any]], step: str) -> dict[str, Any] | None:
+    for run in reversed(runs):
+        if any(done["name"] == step and done["rows"] for done in run["steps"]):
+            if step == "ingest":
+                return dict(run["config"]["ingest"])
+            for expert in run["config"]["experts"]:
+                if step == f"describe {expert['name']}":
+                    return dict(expert)
+    return None

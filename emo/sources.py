@@ -31,8 +31,23 @@ MANIFEST = pa.schema(
 )
 
 VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
-    + [".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"]
+    f".{name}"
+    for name in (
+        "mp4",
+        "m4v",
+        "mov",
+        "mkv",
+        "webm",
+        "avi",
+        "mpg",
+        "mpeg",
+        "wmv",
+        "flv",
+        "ts",
+        "mts",
+        "m2ts",
+        "3gp",
+    )
 )
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 # In the order in which they are preferred.
@@ -81,6 +96,15 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
             f"({', '.join(MANIFEST_SUFFIXES)})"
         )
     return rows
+
+
+def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
+    """The manifest of rows that hold video_id, uri, subtitle and language, by the files as they are now."""
+    found = [
+        _Row(row["uri"], row["video_id"], row["uri"], row["subtitle"], row["language"])
+        for row in rows.to_pylist()
+    ]
+    return _finish(found, _list_parents(found, s3 or S3Settings()))
 
 
 def _from_folder(storage: Storage) -> pa.Table:

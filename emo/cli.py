@@ -1,0 +1,291 @@
+"""The command line: reads arguments, validates everything, calls a job, says what happened.
+
+The one module of the library that reaches for the jobs, and only once a command runs.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from emo import __version__
+from emo.config import Config, load_config, presets
+from emo.errors import EmoError, InputError
+from emo.progress import duration
+from emo.runs import Step
+from emo.storage import Storage
+
+DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+_EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
+2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        self.exit(BAD_INPUT, f"emo: {message}\nTry: {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="emo",
+        description="Open-vocabulary emotion labelling of video at dataset scale.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"emo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], summary: str, more: str = "") -> Any:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        command.add_argument(
+            "--out", required=True, metavar="OUT", help="folder or s3:// prefix of the tables"
+        )
+        command.add_argument(
+            "--json", action="store_true", help="print one JSON object on standard output at the end"
+        )
+        choice = command.add_mutually_exclusive_group()
+        choice.add_argument("--preset", metavar="NAME", help=f"one of: {', '.join(presets())}")
+        choice.add_argument("--config", metavar="FILE", help="a YAML file with the whole configuration")
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="change one key, such as ingest.frames=16 or experts.NAME.samples=5; may be repeated",
+        )
+        return command
+
+    def with_source(command: Any) -> None:
+        command.add_argument(
+            "source",
+            metavar="SOURCE",
+            help="a folder, a glob, an s3:// prefix, or a manifest (.csv, .jsonl, .parquet with uri and "
+            "optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known",
+        )
+
+    def with_redo(command: Any) -> None:
+        command.add_argument("--redo", action="store_true", help="do everything again, not only what is left")
+
+    label = add("label", _label, "label the videos of a source: ingest, describe, extract, judge, report")
+    with_source(label)
+    with_redo(label)
+    plan = add("plan", _plan, "show what a run would do, without doing it")
+    with_source(plan)
+    one = add("ingest", _ingest, "decode videos into the clips table")
+    with_source(one)
+    with_redo(one)
+    describe = add("describe", _describe, "let one expert describe the clips")
+    describe.add_argument("--expert", required=True, metavar="NAME", help="its name in the configuration")
+    with_redo(describe)
+    with_redo(add("extract", _extract, "extract emotion words from the descriptions"))
+    with_redo(add("judge", _judge, "fuse the votes into one label set per clip"))
+    add("report", _report, "write OUT/report/index.html from the tables")
+    add("status", _status, "show what is in OUT: rows per table, last runs")
+    failures = add("failures", _failures, "list the rows that failed, by step")
+    failures.add_argument("--retry", action="store_true", help="do just the failed rows again")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except EmoError as error:
+        return _stopped(options, error, error.exit_code)
+    except KeyboardInterrupt:
+        print("\nemo: interrupted; what was committed stays, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _stopped(options: argparse.Namespace, error: EmoError, code: int) -> int:
+    if options.json:
+        print(json.dumps({"outcome": "failed", "error": str(error), "exit_code": code}))
+    print(f"emo: {error}", file=sys.stderr)
+    return code
+
+
+def _job(name: str) -> Any:
+    # By name and only here, so that `import emo` never starts to import Ray.
+    return import_module(f"jobs.{name}")
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return load_config(preset=options.preset, file=options.config, overrides=options.set)
+
+
+def _session(options: argparse.Namespace, config: Config, source: str | None = None) -> Any:
+    return _job("session").session(
+        config, options.out, options.command, source, redo=getattr(options, "redo", False)
+    )
+
+
+def _read_source(source: str, config: Config) -> Any:
+    from emo.sources import read_source
+
+    return read_source(source, config.s3)
+
+
+def _check(config: Config) -> None:
+    _job("describe").check(config.experts)
+    _job("extract").check(config.extract)
+
+
+def _nothing(options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps({"outcome": "done", "steps": [], "labelled": 0, "failed": 0, "report": None}))
+    print(f"emo {options.command}: nothing to do, {options.source} holds no videos", file=sys.stderr)
+    return DONE
+
+
+def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], report: str | None) -> int:
+    """Say what a run did; its exit code."""
+    code = DONE
+    for step in steps:
+        if step.rows and (step.failed == step.rows or step.failed > config.max_failed_share * step.rows):
+            code = TOO_MANY_FAILED
+        if step.failed:
+            codes = ", ".join(f"{count} {error}" for error, count in sorted(step.error_codes.items()))
+            print(f"{step.name}: {step.failed} of {step.rows} failed ({codes})", file=sys.stderr)
+    last = steps[-1]
+    if options.json:
+        result = {
+            "outcome": "done" if code == DONE else "too_many_failed",
+            "exit_code": code,
+            "steps": [vars(step) for step in steps],
+            "report": report,
+        }
+        print(json.dumps(result))
+    done = {"judge": "labelled", "extract": "texts read", "ingest": "ingested"}.get(last.name, "described")
+    words = [f"{last.ok} {done}", f"{last.failed} failed", f"{last.skipped} skipped as already done"]
+    seconds = sum(step.seconds for step in steps)
+    where = f"; report: {report}" if report else ""
+    print(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}", file=sys.stderr)
+    if code == TOO_MANY_FAILED:
+        print(
+            f"emo: more than max_failed_share={config.max_failed_share:g} of a step failed", file=sys.stderr
+        )
+    return code
+
+
+def _label(options: argparse.Namespace) -> int:
+    config = _config(options)
+    _check(config)
+    # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
+    manifest = _read_source(options.source, config)
+    if manifest.num_rows == 0:
+        return _nothing(options)
+    with _session(options, config, options.source) as session:
+        steps = _job("label").run(session, manifest, options.redo)
+        report = _job("report").write(session, only_if_changed=True)
+    return _finish(options, config, steps, report)
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    config = _config(options)
+    manifest = _read_source(options.source, config)
+    if manifest.num_rows == 0:
+        return _nothing(options)
+    with _session(options, config, options.source) as session:
+        steps = [_job("label").ingest_all(session, manifest, options.redo)]
+    return _finish(options, config, steps, None)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    config = _config(options)
+    _job("describe").check([config.expert(options.expert)])
+    with _session(options, config) as session:
+        steps = [_job("label").describe_all(session, options.expert, options.redo)]
+    return _finish(options, config, steps, None)
+
+
+def _extract(options: argparse.Namespace) -> int:
+    config = _config(options)
+    _job("extract").check(config.extract)
+    with _session(options, config) as session:
+        steps = [_job("label").extract_all(session, _names(config), options.redo)]
+    return _finish(options, config, steps, None)
+
+
+def _judge(options: argparse.Namespace) -> int:
+    config = _config(options)
+    with _session(options, config) as session:
+        steps = [_job("label").judge_all(session, _names(config), options.redo)]
+    return _finish(options, config, steps, None)
+
+
+def _names(config: Config) -> list[str]:
+    return [expert["name"] for expert in config.experts]
+
+
+def _report(options: argparse.Namespace) -> int:
+    config = _config(options)
+    with _session(options, config) as session:
+        report = _job("report").write(session)
+    if options.json:
+        print(json.dumps({"outcome": "done", "report": report}))
+    print(f"emo report: {report}", file=sys.stderr)
+    return DONE
+
+
+def _failures(options: argparse.Namespace) -> int:
+    config = _config(options)
+    if options.retry:
+        _check(config)
+        with _session(options, config) as session:
+            steps = _job("label").retry(session)
+            report = _job("report").write(session, only_if_changed=True)
+        return _finish(options, config, steps, report)
+    rows = _job("status").failures(_existing(options, config), _names(config))
+    if options.json:
+        print(json.dumps({"failures": rows}))
+    else:
+        for row in rows:
+            print(f"{row['step']}\t{row['error']}\t{row['video_id']}\t{row['error_message']}")
+    print(f"emo failures: {len(rows)} rows failed; --retry does just these again", file=sys.stderr)
+    return DONE
+
+
+def _status(options: argparse.Namespace) -> int:
+    config = _config(options)
+    storage = _existing(options, config)
+    state = _job("status").state(storage)
+    if options.json:
+        print(json.dumps(state))
+    else:
+        _job("status").show(state)
+    total = next((table["rows"] for table in state["tables"] if table["table"] == "clips"), 0)
+    print(f"emo status: {total} clips in {storage.url}", file=sys.stderr)
+    return DONE
+
+
+def _plan(options: argparse.Namespace) -> int:
+    config = _config(options)
+    manifest = _read_source(options.source, config)
+    plan = _job("status").plan(Storage(options.out, config.s3), config, manifest)
+    if options.json:
+        print(json.dumps(plan))
+    else:
+        for step in plan["steps"]:
+            print(f"{step['step']:<24}{step['rows']:>12} to do{step['done']:>12} done")
+        print(f"{plan['bytes']} bytes of video to read")
+    print(f"emo plan: {plan['steps'][0]['rows']} clips to ingest; nothing was started", file=sys.stderr)
+    return DONE
+
+
+def _existing(options: argparse.Namespace, config: Config) -> Storage:
+    storage = Storage(options.out, config.s3)
+    if not storage.entries("runs"):
+        raise InputError(f"{storage.url} holds no run of emo; was it another --out?")
+    return storage

@@ -1,0 +1,121 @@
+"""descriptions → votes: the emotion words of every description.
+
+descriptions minus votes  →  read texts  →  extractor  →  votes
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed, extraction, planning
+from emo.errors import EmoError, InputError, RowError
+from emo.extraction.protocol import ExtractRow
+from emo.runs import Step
+from emo.storage import Storage
+from emo.tables import DESCRIPTIONS, OK, VOTES
+from jobs.passes import Pass, status_columns
+from jobs.session import Session
+
+SHARD_ROWS = 2000
+
+
+def described(storage: Storage, experts: list[str]) -> pa.Table:
+    """The newest descriptions of these experts, failed ones included, with the file that holds them."""
+    parts = [
+        committed.read_newest(
+            storage, committed.folder(DESCRIPTIONS, expert), DESCRIPTIONS, ["status"], with_file=True
+        )
+        for expert in experts
+    ]
+    return pa.concat_tables(parts)
+
+
+def left_to_do(storage: Storage, descriptions: pa.Table, retry: bool = False) -> pa.Table:
+    """Of these descriptions those that have no vote as new as they are; retry: those that failed too."""
+    parts = []
+    for expert in pc.unique(descriptions.column("expert")).to_pylist():
+        rows = descriptions.filter(pc.equal(descriptions.column("expert"), expert))
+        votes = committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, ["status"])
+        if retry:
+            votes = votes.filter(pc.equal(votes.column("status"), OK))
+        parts.append(planning.stale(rows, votes, VOTES.key))
+    return pa.concat_tables([descriptions.slice(0, 0), *parts])
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raise InputError with everything that the extractor misses, before anything starts."""
+    cls = extraction.extractor_class(settings["kind"])
+    faults = cls.missing(cls.Settings(**settings))
+    if faults:
+        raise InputError("; ".join(f"extract: {fault}" for fault in faults))
+
+
+def run(session: Session, rows: pa.Table, skipped: int) -> Step:
+    """Extract the labels of the given descriptions."""
+    storage, run_id, settings = session.storage, session.run_id, session.config.extract
+    cls = extraction.extractor_class(settings["kind"])
+    plan = Pass(
+        step="extract",
+        table=VOTES,
+        where=VOTES.name,
+        rows=rows.select(["video_id", "expert", "sample", "file"]),
+        key=VOTES.key,
+        read=lambda shard: read_texts(storage, shard),
+        worker=lambda: ExtractWorker(settings, run_id),
+        failed=lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, run_id),
+        resources=cls.resources(cls.Settings(**settings)),
+        shard_rows=SHARD_ROWS,
+    )
+    return session.execute(plan, skipped)
+
+
+def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
+    """The text of each description of a shard, with its status."""
+    parts = []
+    columns = [*DESCRIPTIONS.key, "text", "status", "error", "error_message"]
+    for path in pc.unique(rows.column("file")).to_pylist():
+        found = committed.read_file(storage, DESCRIPTIONS, path, columns)
+        wanted = rows.filter(pc.equal(rows.column("file"), path))
+        parts.append(planning.in_both(found, wanted, DESCRIPTIONS.key))
+    texts = pa.concat_tables(parts)
+    if texts.num_rows != rows.num_rows:
+        raise EmoError(f"{rows.num_rows - texts.num_rows} descriptions vanished from {storage.url}")
+    return texts
+
+
+class ExtractWorker:
+    """Holds an extractor; a description that failed becomes a vote that failed, with the same error."""
+
+    def __init__(self, settings: dict[str, Any], run_id: str) -> None:
+        self._extractor = extraction.load(settings)
+        self._run_id = run_id
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        results: list[list[str] | RowError] = []
+        waiting: list[ExtractRow] = []
+        for row in rows.to_pylist():
+            key = f"{row['video_id']}/{row['expert']}/{row['sample']}"
+            if row["status"] == OK:
+                waiting.append(ExtractRow(row["text"], None, key))
+                results.append([])
+            else:
+                results.append(RowError(row["error"], row["error_message"]))
+        answers = iter(self._extractor.extract(waiting))
+        results = [result if isinstance(result, RowError) else next(answers) for result in results]
+        return vote_rows(rows, results, self._extractor.name, self._run_id)
+
+
+def vote_rows(
+    rows: pa.Table, results: list[list[str] | RowError], extractor: str | None, run_id: str
+) -> pa.Table:
+    """Rows of the `votes` table for descriptions and the labels of each."""
+    errors = [result if isinstance(result, RowError) else None for result in results]
+    columns = {
+        **{name: rows.column(name) for name in VOTES.key},
+        "labels": [None if isinstance(result, RowError) else result for result in results],
+        "extractor": [extractor] * rows.num_rows,
+        "parse_ok": [error is None for error in errors],
+        **status_columns(run_id, errors),
+    }
+    return pa.table({name: columns[name] for name in VOTES.schema.names}, schema=VOTES.schema)

@@ -1,0 +1,149 @@
+"""videos → clips: the only job that touches video bytes.
+
+manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+from emo.media.sandbox import Decoder
+from emo.media.transcript import guess_language, read_sidecar
+
+from emo import committed, planning
+from emo.config import Ingest
+from emo.errors import RowError, StorageError
+from emo.experts.protocol import Resources
+from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.runs import Step
+from emo.sources import look_up
+from emo.storage import S3Settings, Storage
+from emo.tables import CLIPS
+from jobs.passes import Pass, status_columns
+from jobs.session import Session
+
+
+def left_to_do(storage: Storage, manifest: pa.Table) -> pa.Table:
+    """The rows of the manifest that are new or changed."""
+    done = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["size", "modified"])
+    return planning.clips_to_ingest(manifest, done)
+
+
+def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
+    """The manifest rows of the clips that failed, from the table itself and the files as they are now."""
+    columns = ["uri", "language", "transcript", "status"]
+    failed = planning.failed_rows(committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns))
+    # A failed row holds no transcript but that of its manifest.
+    return look_up(failed.rename_columns({"transcript": "subtitle"}), s3)
+
+
+def run(session: Session, rows: pa.Table, skipped: int) -> Step:
+    """Ingest the given rows of a manifest."""
+    config = session.config
+    s3 = config.s3
+    run_id = session.run_id
+    plan = Pass(
+        step="ingest",
+        table=CLIPS,
+        where=committed.folder(CLIPS),
+        rows=rows,
+        key=("video_id",),
+        worker=lambda: IngestWorker(config.ingest, s3, run_id),
+        failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
+        # One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits.
+        resources=Resources(cpus=1),
+        shard_rows=config.ingest.shard_rows,
+        workers=None if config.ingest.workers == "auto" else config.ingest.workers,
+    )
+    return session.execute(plan, skipped)
+
+
+class IngestWorker:
+    """Decodes the clips of a shard one after the other in its decoder process."""
+
+    def __init__(self, settings: Ingest, s3: S3Settings, run_id: str) -> None:
+        names = DecodeSettings.__dataclass_fields__
+        self._decoder = Decoder(DecodeSettings(**{name: getattr(settings, name) for name in names}))
+        self._s3 = s3
+        self._run_id = run_id
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        return clip_rows(rows, list(self._decode_all(rows.to_pylist())), self._run_id)
+
+    def _decode_all(self, rows: list[dict[str, Any]]) -> Iterator["Ingested | RowError"]:
+        for row in rows:
+            try:
+                yield self._decode(row)
+            except RowError as error:
+                yield error
+
+    def _decode(self, row: dict[str, Any]) -> "Ingested":
+        folder, _, name = row["uri"].rpartition("/")
+        storage = Storage(folder or "/", self._s3)
+        try:
+            with storage.download(name) as path:
+                clip = self._decoder.decode(path)
+        except FileNotFoundError:
+            raise RowError("unreadable", f"{row['uri']} is not there") from None
+        except StorageError as error:
+            raise RowError("unreadable", str(error)) from None
+        transcript, source, language = self._transcript(row, clip)
+        if language is None and transcript:
+            language = guess_language(transcript)
+        return Ingested(clip, transcript, source, language)
+
+    def _transcript(
+        self, row: dict[str, Any], clip: DecodedClip
+    ) -> tuple[str | None, str | None, str | None]:
+        if row["subtitle"]:
+            return row["subtitle"], "manifest", row["language"]
+        if row["sidecar"]:
+            folder, _, name = row["sidecar"].rpartition("/")
+            # A sidecar that was deleted since the listing is one that the clip does not have.
+            with suppress(FileNotFoundError):
+                data = Storage(folder, self._s3).read(name)
+                return read_sidecar(PurePosixPath(name).name, data), "sidecar", row["language"]
+        if clip.subtitles:
+            return clip.subtitles, "embedded", row["language"] or clip.subtitles_language
+        return None, None, row["language"]
+
+
+class Ingested:
+    """A decoded clip with its transcript."""
+
+    def __init__(
+        self, clip: DecodedClip, transcript: str | None, source: str | None, language: str | None
+    ) -> None:
+        self.clip = clip
+        self.transcript = transcript
+        self.transcript_source = source
+        self.language = language
+
+
+def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str) -> pa.Table:
+    """Rows of the `clips` table for rows of a manifest and what became of each."""
+    errors = [result if isinstance(result, RowError) else None for result in results]
+    done = [None if isinstance(result, RowError) else result for result in results]
+    subtitles = rows.column("subtitle").to_pylist()
+    languages = rows.column("language").to_pylist()
+
+    def of_clip(name: str) -> list[Any]:
+        return [getattr(result.clip, name) if result else None for result in done]
+
+    columns = {
+        **{name: rows.column(name) for name in ("video_id", "uri", "size", "modified")},
+        **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},
+        "frame_times": of_clip("frame_times"),
+        "frames": of_clip("frames"),
+        # What the manifest says is known also of a clip that failed.
+        "transcript": [r.transcript if r else said for r, said in zip(done, subtitles, strict=True)],
+        "transcript_source": [
+            r.transcript_source if r else ("manifest" if said else None)
+            for r, said in zip(done, subtitles, strict=True)
+        ],
+        "language": [r.language if r else named for r, named in zip(done, languages, strict=True)],
+        **status_columns(run_id, errors),
+    }
+    return pa.table({name: columns[name] for name in CLIPS.schema.names}, schema=CLIPS.schema)

@@ -1,0 +1,169 @@
+"""votes → judgments: the reduce, one label set per video.
+
+    clips and votes minus judgments  →  read votes and texts of a range of ids  →  fuse  →  judgments
+
+Shards are ranges of sorted ids, and the committed files of votes hold such ranges too, so a shard reads the
+few files that its clips stand in and no shuffle is needed.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed, planning
+from emo.errors import RowError
+from emo.experts.protocol import Resources
+from emo.judge.fusion import Rule, judge_votes
+from emo.runs import Step
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES
+from jobs.passes import Pass, status_columns
+from jobs.session import Session
+
+# One range of ids: the votes and texts of so many clips fit a worker easily.
+SHARD_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What can be judged.
+
+    rows: a line per clip: video_id, run_id (of its newest input), clip_run (that ingested it), votes and
+    texts (files that hold its rows), clip_error; judge: the mark of judgments of these inputs.
+    """
+
+    rows: pa.Table
+    judge: str
+
+
+_ROWS = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("run_id", pa.string()),
+        ("clip_run", pa.string()),
+        ("votes", pa.list_(pa.string())),
+        ("texts", pa.list_(pa.string())),
+        ("clip_error", pa.string()),
+    ]
+)
+
+
+def inputs(storage: Storage, experts: list[str], rule: Rule) -> Inputs:
+    """Every clip with the files of its votes and descriptions by the given experts."""
+    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
+    votes = _files(storage, VOTES, experts)
+    texts = _files(storage, DESCRIPTIONS, experts)
+    voted = _of(votes, clips)
+    newest_run = pc.max_element_wise(clips.column("run_id"), voted.column("run_id_max"))
+    failed = pc.equal(clips.column("status"), FAILED)
+    rows = pa.table(
+        {
+            "video_id": clips.column("video_id"),
+            "run_id": newest_run,
+            "clip_run": clips.column("run_id"),
+            "votes": voted.column("file_list"),
+            "texts": _of(texts, clips).column("file_list"),
+            "clip_error": pc.if_else(failed, clips.column("error"), pa.scalar(None, pa.string())),
+        },
+        schema=_ROWS,
+    )
+    return Inputs(rows, f"{rule.judge} of {','.join(sorted(experts))}")
+
+
+def _files(storage: Storage, table: pa.Table, experts: list[str]) -> pa.Table:
+    """Per clip: the newest run and the files of its newest rows, over all experts."""
+    parts = []
+    for expert in experts:
+        rows = committed.read_newest(storage, committed.folder(table, expert), table, [], with_file=True)
+        # The samples of a clip stand in one file.
+        parts.append(rows.group_by(["video_id", "run_id", "file"]).aggregate([]))
+    return pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "list")])
+
+
+def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
+    """The rows of `grouped` in the order of `clips`, nulls where a clip has none."""
+    at = pc.index_in(clips.column("video_id"), value_set=grouped.column("video_id").combine_chunks())
+    return grouped.take(at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at)
+
+
+def left_to_do(storage: Storage, found: Inputs) -> pa.Table:
+    """The clips whose judgment is missing, older than a vote, or made by another rule or other experts."""
+    done = committed.read_newest(storage, committed.folder(JUDGMENTS), JUDGMENTS, ["judge"])
+    same_rule = done.filter(pc.equal(done.column("judge"), found.judge))
+    return planning.stale(found.rows, same_rule, JUDGMENTS.key)
+
+
+def run(session: Session, rows: pa.Table, skipped: int, rule: Rule, judge: str) -> Step:
+    """Judge the given clips."""
+    storage, run_id = session.storage, session.run_id
+    plan = Pass(
+        step="judge",
+        table=JUDGMENTS,
+        where=committed.folder(JUDGMENTS),
+        rows=rows,
+        key=JUDGMENTS.key,
+        worker=lambda: JudgeWorker(storage, rule, judge, run_id),
+        failed=lambda lost, error: failed_rows(lost, [error] * lost.num_rows, judge, run_id),
+        resources=Resources(cpus=1),
+        shard_rows=SHARD_ROWS,
+    )
+    return session.execute(plan, skipped)
+
+
+class JudgeWorker:
+    """Fuses the votes of a range of clips; a clip that nobody could describe is a failed judgment."""
+
+    def __init__(self, storage: Storage, rule: Rule, judge: str, run_id: str) -> None:
+        self._storage = storage
+        self._rule = rule
+        self._judge = judge
+        self._run_id = run_id
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        # A clip that failed in ingest may have votes of an older version of its file.
+        usable = rows.filter(pc.is_null(rows.column("clip_error")))
+        votes = self._read(VOTES, usable, "votes", ["labels", "status"])
+        texts = self._read(DESCRIPTIONS, usable, "texts", ["text", "status"])
+        judged = judge_votes(votes, self._rule, texts)
+        columns = {name: judged.column(name) for name in judged.column_names}
+        columns["judge"] = pa.repeat(self._judge, judged.num_rows)
+        columns["run_id"] = pa.repeat(self._run_id, judged.num_rows)
+        judged = pa.table({name: columns[name] for name in JUDGMENTS.schema.names}).cast(JUDGMENTS.schema)
+        rest = planning.not_in(rows, judged, JUDGMENTS.key)
+        errors = [
+            RowError("clip_failed", f"ingest: {error}")
+            if error
+            else RowError("no_voter", "no expert could describe this clip")
+            for error in rest.column("clip_error").to_pylist()
+        ]
+        return pa.concat_tables([judged, failed_rows(rest, errors, self._judge, self._run_id)])
+
+    def _read(self, table: pa.Table, rows: pa.Table, column: str, columns: list[str]) -> pa.Table:
+        names = [*table.key, *columns, "run_id"]
+        schema = pa.schema([table.schema.field(name) for name in names])
+        # An id may have files of several runs; the newest row of each key counts.
+        files = sorted({path for paths in rows.column(column).to_pylist() for path in paths or ()})
+        parts = [committed.read_file(self._storage, table, path, names) for path in files]
+        found = committed.newest(pa.concat_tables([schema.empty_table(), *parts]), table.key)
+        at = pc.index_in(found.column("video_id"), value_set=rows.column("video_id").combine_chunks())
+        # What was said of an older version of the file says nothing of this one.
+        current = pc.greater_equal(found.column("run_id"), rows.column("clip_run").take(at))
+        return found.filter(pc.fill_null(current, False))
+
+
+def failed_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:
+    """Rows of the `judgments` table for clips without a judgment."""
+    columns = {
+        "video_id": rows.column("video_id"),
+        "n_voters": [0] * rows.num_rows,
+        "judge": [judge] * rows.num_rows,
+        **status_columns(run_id, list(errors)),
+    }
+    return pa.table(
+        {
+            field.name: columns.get(field.name, pa.nulls(rows.num_rows, field.type))
+            for field in JUDGMENTS.schema
+        },
+        schema=JUDGMENTS.schema,
+    )

@@ -1,0 +1,313 @@
+"""One pass of a job over what is left to do: shards out to a pool of workers, results committed by them.
+
+A worker commits what it made and returns a line of counts, so clips never travel through the engine's
+object store and a shard is visible or not, as a whole. What a pass did not commit (a worker died of it) is
+tried again one row at a time; what is then still missing is committed as failed.
+"""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed, planning
+from emo.errors import EmoError, RowError
+from emo.experts.protocol import Resources
+from emo.progress import Progress
+from emo.runs import Step
+from emo.storage import Storage
+from emo.tables import FAILED, OK, Table
+
+# A shard is started at most this often, and then again each of its rows: the engine itself would restart a
+# worker and repeat its task for ever (batch pools default to unlimited restarts).
+ATTEMPTS = 2
+
+
+class Worker(Protocol):
+    """Made once per worker process; called with the rows of a shard, returns rows of the pass's table."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table: ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass needs to know.
+
+    rows: what is left to do, told apart by the columns `key`; where: the folder that the results go to;
+    worker: makes a Worker inside the worker process; read: runs ahead of the workers and turns the rows of a
+    shard into what the worker wants (large columns); failed: rows of the table for rows that no worker
+    survived.
+    """
+
+    step: str
+    table: Table
+    where: str
+    rows: pa.Table
+    key: tuple[str, ...]
+    worker: Callable[[], Worker]
+    failed: Callable[[pa.Table, RowError], pa.Table]
+    resources: Resources
+    shard_rows: int
+    workers: int | None = None
+    read: Callable[[pa.Table], pa.Table] | None = None
+
+
+def status_columns(run_id: str, errors: list[RowError | None]) -> dict[str, list[Any]]:
+    """The columns that every table with a status has."""
+    return {
+        "status": [FAILED if error else OK for error in errors],
+        "error": [error.code if error else None for error in errors],
+        "error_message": [error.message if error else None for error in errors],
+        "run_id": [run_id] * len(errors),
+    }
+
+
+def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
+    """Run one pass to its end, counting in `step`; raises EmoError where it cannot go on.
+
+    stop: called between results; raises to end the pass early. What was committed stays.
+    """
+    progress = Progress(plan.step, plan.rows.num_rows)
+    workers = _pool_size(plan)
+    size = planning.shard_size(plan.rows.num_rows, workers, plan.shard_rows)
+    try:
+        _run_shards(
+            plan, list(committed.batched(plan.rows, size)), workers, storage, run_id, progress, step, stop
+        )
+        missing = _missing(plan, storage, run_id, step)
+        if missing.num_rows:
+            progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
+            singles = list(committed.batched(missing, 1))
+            _run_shards(plan, singles, min(workers, len(singles)), storage, run_id, progress, step, stop)
+            missing = _missing(plan, storage, run_id, step)
+        if missing.num_rows:
+            error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
+            _commit(storage, plan.table, run_id, plan.failed(missing, error))
+            _count(step, progress, 0, missing.num_rows, {error.code: missing.num_rows})
+    finally:
+        step.seconds = progress.finish()
+
+
+def _pool_size(plan: Pass) -> int:
+    import ray
+
+    available = ray.cluster_resources()
+    fits = [
+        int(available.get(name, 0) // needed)
+        for name, needed in (("CPU", plan.resources.cpus), ("GPU", plan.resources.gpus))
+        if needed > 0
+    ]
+    if fits and min(fits) < 1:
+        raise EmoError(
+            f"{plan.step}: a worker needs {plan.resources.cpus:g} CPUs and {plan.resources.gpus:g} GPUs; the "
+            f"cluster has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs"
+        )
+    most = min(fits, default=1)
+    wanted = min(plan.workers, most) if plan.workers else most
+    return max(1, min(wanted, plan.rows.num_rows))
+
+
+def _run_shards(
+    plan: Pass,
+    shards: list[pa.Table],
+    workers: int,
+    storage: Storage,
+    run_id: str,
+    progress: Progress,
+    step: Step,
+    stop: Callable[[], None],
+) -> None:
+    """read → map (and commit) → counts, one block per shard."""
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
+    # A table per shard gives a block, a task and a commit per shard; any reader would merge small files.
+    shards_out = ray.data.from_arrow(shards)
+    if plan.read is not None:
+        # Reading waits for the disk or S3: it needs next to no processor, but must not take it from nobody.
+        shards_out = shards_out.map_batches(
+            plan.read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=0.25
+        )
+    done = shards_out.map_batches(
+        _Committing,
+        fn_constructor_args=(plan.worker, plan.table, plan.key, storage, run_id, attempts),
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        compute=ActorPoolStrategy(size=workers),
+        num_cpus=plan.resources.cpus,
+        num_gpus=plan.resources.gpus,
+    )
+    try:
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for counts in batch.to_pylist():
+                if counts["stop"]:
+                    raise EmoError(counts["stop"])
+                codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
+                _count(step, progress, counts["ok"], counts["failed"], codes)
+            stop()
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        raise EmoError(f"{plan.step}: {_one_line(cause)}") from error
+
+
+def _count(step: Step, progress: Progress, ok: int, failed: int, codes: dict[str, int]) -> None:
+    step.ok += ok
+    step.failed += failed
+    step.error_codes = dict(Counter(step.error_codes) + Counter(codes))
+    progress.add(ok, failed)
+
+
+class _Attempts:
+    """Counts how often a shard was started, outside of the workers that may die of it."""
+
+    def __init__(self) -> None:
+        self._started: Counter[str] = Counter()
+
+    def start(self, shard: str) -> int:
+        self._started[shard] += 1
+        return self._started[shard]
+
+
+class _Committing:
+    """A worker of the pass with what every worker has in common: attempts, commit, counts."""
+
+    def __init__(
+        self,
+        make: Callable[[], Worker],
+        table: Table,
+        key: tuple[str, ...],
+        storage: Storage,
+        run_id: str,
+        attempts: Any,
+    ) -> None:
+        self._table = table
+        self._key = key
+        self._storage = storage
+        self._run_id = run_id
+        self._attempts = attempts
+        self._broken: str | None = None
+        try:
+            self._worker = make()
+        except Exception as error:
+            # An error here would make the engine try again and then print its own stack; the first shard
+            # reports it instead.
+            self._broken = _one_line(error)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        import ray
+
+        if self._broken is not None:
+            return _counts(stop=self._broken)
+        shard = _shard_name(self._run_id, rows, self._key)
+        if ray.get(self._attempts.start.remote(shard)) > ATTEMPTS:
+            return _counts()
+        try:
+            result = self._worker(rows)
+            _commit(self._storage, self._table, self._run_id, result)
+        except EmoError as error:
+            return _counts(stop=_one_line(error))
+        # By key: an expert that answers five times per clip has done one clip, not five.
+        all_keys = result.group_by(list(self._key)).aggregate([])
+        failed = result.filter(pc.equal(result.column("status"), FAILED))
+        failed_keys = failed.group_by(list(self._key)).aggregate([("error", "min")])
+        return _counts(
+            ok=all_keys.num_rows - failed_keys.num_rows,
+            failed=failed_keys.num_rows,
+            codes=dict(Counter(failed_keys.column("error_min").to_pylist())),
+        )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EmoError) else f"{type(error).__name__}: {text}"
+
+
+def _counts(ok: int = 0, failed: int = 0, codes: dict[str, int] | None = None, stop: str = "") -> pa.Table:
+    codes = codes or {}
+    return pa.table(
+        {
+            "ok": [ok],
+            "failed": [failed],
+            "codes": pa.array([list(codes)], pa.list_(pa.string())),
+            "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
+            "stop": [stop],
+        }
+    )
+
+
+def _shard_name(run_id: str, rows: pa.Table, key: tuple[str, ...]) -> str:
+    """A name that the same rows always get: a task that is repeated replaces its own file."""
+    digest = hashlib.sha256()
+    for name in key:
+        digest.update("\0".join(map(str, rows.column(name).to_pylist())).encode())
+        digest.update(b"\1")
+    return f"{run_id}-{digest.hexdigest()[:16]}"
+
+
+def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> None:
+    if "expert" not in table.key:
+        committed.commit(storage, committed.folder(table), table, _shard_name(run_id, rows, table.key), rows)
+        return
+    for expert in pc.unique(rows.column("expert")).to_pylist():
+        part = rows.filter(pc.equal(rows.column("expert"), expert))
+        name = _shard_name(run_id, part, table.key)
+        committed.commit(storage, committed.folder(table, expert), table, name, part)
+
+
+def _missing(plan: Pass, storage: Storage, run_id: str, step: Step) -> pa.Table:
+    """Rows of the pass that this run did not commit, by the table itself."""
+    if step.ok + step.failed >= plan.rows.num_rows:
+        return plan.rows.slice(0, 0)
+    done = committed.read_newest(storage, plan.where, plan.table, [])
+    return planning.not_in_run(plan.rows, done, run_id, plan.key)
+
+
+@contextmanager
+def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
+    """Connect to a Ray cluster, or start one on this machine; gives the folder of Ray's own logs.
+
+    `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either a fresh
+    local one is started: one that a killed run left behind is never picked up.
+    """
+    import logging
+    import os
+
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    import ray
+    import ray.data
+
+    where = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if where:
+        options["address"] = where
+    else:
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
+    began = time.monotonic()
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, TimeoutError) as error:
+        raise EmoError(f"Ray at {where or 'this machine'} cannot be reached: {_one_line(error)}") from error
+    try:
+        # Its messages go to ray-data.log beside Ray's other logs; a person sees our own progress.
+        for name in ("ray", "ray.data"):
+            logger = logging.getLogger(name)
+            for handler in list(logger.handlers):
+                if type(handler).__name__ == "PlainRayHandler":
+                    logger.removeHandler(handler)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        # A shard of hour-long files may take longer than the default of half an hour, and each clip has a
+        # deadline of its own.
+        context.execution_no_progress_timeout_s = -1
+        logging.getLogger(__name__).debug("Ray started in %.1f s", time.monotonic() - began)
+        yield ray._private.worker.global_worker.node.get_logs_dir_path()
+    finally:
+        ray.shutdown()

@@ -1,0 +1,62 @@
+"""tables → OUT/report/index.html."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed
+from emo.report import choose_gallery, gallery_items, render, summarise
+from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
+from emo.runs import load_runs
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+from jobs.session import Session
+
+PATH = "report/index.html"
+# The page tells of the last runs; the run files tell of all.
+RUNS_SHOWN = 20
+
+
+def write(session: Session, only_if_changed: bool = False) -> str:
+    """Build the report of an OUT and write it; where it is.
+
+    only_if_changed: an older report stays where this run did nothing.
+    """
+    storage = session.storage
+    worked = any(step.rows for step in session.run.steps)
+    if only_if_changed and not worked and storage.entries(PATH.rpartition("/")[0]):
+        return storage.full(PATH)
+    summary = summarise(
+        clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
+        descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
+        votes=[_light(storage, VOTES, VOTE_COLUMNS)],
+        judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
+    )
+    chosen = choose_gallery(summary, session.config.report.gallery)
+    items = gallery_items(
+        chosen,
+        clips=whole_rows(storage, CLIPS, chosen),
+        descriptions=whole_rows(storage, DESCRIPTIONS, chosen),
+        votes=whole_rows(storage, VOTES, chosen),
+        judgments=whole_rows(storage, JUDGMENTS, chosen),
+    )
+    page = render(summary, items, load_runs(storage, last=RUNS_SHOWN))
+    storage.write(PATH, page.encode())
+    return storage.full(PATH)
+
+
+def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
+    return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
+
+
+def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:
+    """All columns of the newest rows of some clips."""
+    keys = committed.read_newest(storage, committed.folder(table), table, [], with_file=True)
+    keys = keys.filter(pc.is_in(keys.column("video_id"), value_set=pa.array(video_ids, pa.string())))
+    parts = []
+    for path in pc.unique(keys.column("file")).to_pylist():
+        wanted = keys.filter(pc.equal(keys.column("file"), path))
+        ids = pc.unique(wanted.column("video_id")).to_pylist()
+        parts.append(committed.read_rows(storage, table, path, "video_id", ids, table.schema.names))
+    return committed.newest(pa.concat_tables([table.schema.empty_table(), *parts]), table.key)

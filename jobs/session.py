@@ -1,0 +1,110 @@
+"""What the jobs of one run share: configuration, OUT, the run file, the lease, the Ray cluster."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from emo.config import Config
+from emo.errors import EmoError
+from emo.lease import Lease
+from emo.runs import Run, Step, check_settings, load_runs, new_run_id
+from emo.storage import Storage
+from jobs.passes import Pass, cluster, run_pass
+
+# Settings are compared with those of so many earlier runs.
+RUNS_LOOKED_AT = 50
+
+
+class Session:
+    """One run on one OUT. Ray starts only when a step has something to do."""
+
+    def __init__(self, config: Config, storage: Storage, run: Run, lease: Lease, stack: ExitStack) -> None:
+        self.config = config
+        self.storage = storage
+        self.run = run
+        self._stack = stack
+        self._connected = False
+        self._lease = lease
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run."""
+        return self.run.run_id
+
+    def _connect(self) -> None:
+        if not self._connected:
+            self._connected = True
+            logs = self._stack.enter_context(cluster(self.config.ray.address, self.config.ray.num_cpus))
+            print(f"Ray is up; its own messages are in {logs}", file=sys.stderr)
+
+    def check(self) -> None:
+        """Raise where the run must not go on."""
+        if self._lease.lost:
+            raise EmoError(f"the lease of {self.storage.url} was taken by another run; this run stops")
+
+    def execute(self, plan: Pass, skipped: int) -> Step:
+        """Run one pass and enter it into the run file, before it starts and when it ends."""
+        step = Step(plan.step, rows=plan.rows.num_rows, skipped=skipped)
+        self.run.steps.append(step)
+        if plan.rows.num_rows == 0:
+            return step
+        self._connect()
+        # Before the pass, because a run that is killed must still show what settings it worked with.
+        self.run.save(self.storage)
+        try:
+            run_pass(plan, step, self.storage, self.run_id, self.check)
+        finally:
+            _save(self.run, self.storage)
+        return step
+
+
+@contextmanager
+def session(
+    config: Config, out: str, command: str, source: str | None, redo: bool = False
+) -> Iterator[Session]:
+    """A run: takes the lease of OUT, keeps the run file, ends both whatever happens.
+
+    Raises LeaseHeldError, and InputError where OUT holds rows of other settings and `redo` is not set.
+    """
+    storage = Storage(out, config.s3)
+    storage.check()
+    with ExitStack() as stack:
+        lease = stack.enter_context(Lease(storage, command))
+        # Under the lease, so that no other run of this OUT can get the same id.
+        run_id = new_run_id(storage, datetime.now(UTC))
+        # Credentials of the configuration are SecretStr: they print as asterisks.
+        shown = config.model_dump(mode="json")
+        if not redo:
+            check_settings(load_runs(storage, last=RUNS_LOOKED_AT), shown)
+        run = Run(run_id, command, source, shown, datetime.now(UTC).isoformat())
+        current = Session(config, storage, run, lease, stack)
+        # A scheduler ends a job with SIGTERM: the lease is given back and the run file says what happened.
+        before = signal.signal(signal.SIGTERM, _terminate)
+        stack.callback(signal.signal, signal.SIGTERM, before)
+        run.save(storage)
+        try:
+            yield current
+        except BaseException as error:
+            run.outcome = "failed"
+            run.error = str(error) or type(error).__name__
+            raise
+        else:
+            run.outcome = "done"
+        finally:
+            run.finished = datetime.now(UTC).isoformat()
+            _save(run, storage)
+
+
+def _save(run: Run, storage: Storage) -> None:
+    try:
+        run.save(storage)
+    except EmoError as error:
+        # What the run itself ended with matters more than that its file could not be written.
+        print(f"emo: the run file could not be written: {error}", file=sys.stderr)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,86 @@
+"""What is in an OUT and what a run would do there: answers without starting anything."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed, planning
+from emo.config import Config
+from emo.judge.fusion import Rule
+from emo.runs import load_runs
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, TABLES, VOTES, Table
+from jobs import describe, extract, ingest, judge
+
+RUNS_SHOWN = 10
+
+
+def state(storage: Storage) -> dict[str, Any]:
+    """Rows per table, by status, and the last runs."""
+    tables = []
+    for table in TABLES.values():
+        rows = committed.read_newest(storage, committed.folder(table), table, ["status"])
+        failed = planning.failed_rows(rows).num_rows
+        tables.append({"table": table.name, "rows": rows.num_rows, "failed": failed})
+    return {"tables": tables, "runs": load_runs(storage, last=RUNS_SHOWN)}
+
+
+def show(state: dict[str, Any]) -> None:
+    """Print a state for a person."""
+    for table in state["tables"]:
+        print(f"{table['table']:<16}{table['rows']:>12} rows{table['failed']:>12} failed")
+    for run in state["runs"]:
+        did = ", ".join(f"{step['name']} {step['ok']}" for step in run["steps"] if step["rows"])
+        print(f"{run['run_id']}  {run['command']:<10}{run['outcome']:<10}{did or 'nothing to do'}")
+
+
+def failures(storage: Storage, experts: list[str]) -> list[dict[str, str]]:
+    """The rows that failed, by the step in which they did."""
+    found = [_failed(storage, "ingest", CLIPS, None, pa.table({"video_id": pa.array([], pa.string())}))]
+    for expert in experts:
+        described = _failed(storage, f"describe {expert}", DESCRIPTIONS, expert, found[0])
+        found += [described, _failed(storage, f"extract {expert}", VOTES, expert, described)]
+    found.append(_failed(storage, "judge", JUDGMENTS, None, found[0]))
+    return [row for part in found for row in part.to_pylist()]
+
+
+def _failed(storage: Storage, step: str, table: Table, expert: str | None, earlier: pa.Table) -> pa.Table:
+    """One row per clip; a failure that an earlier step handed on is not told twice."""
+    where = committed.folder(table, expert)
+    rows = committed.read_newest(storage, where, table, ["status", "error", "error_message"])
+    rows = rows.filter(pc.equal(rows.column("status"), FAILED))
+    rows = planning.not_in(committed.newest(rows, ("video_id",)), earlier, ("video_id",))
+    return rows.select(["video_id", "error", "error_message"]).append_column(
+        "step", pa.array([step] * rows.num_rows, pa.string())
+    )
+
+
+def plan(storage: Storage, config: Config, manifest: pa.Table) -> dict[str, Any]:
+    """Rows that each step would do for a source, and the bytes that ingest would read.
+
+    Steps after ingest also do what ingest is about to add, taken for clips that can all be decoded.
+    """
+    names = [expert["name"] for expert in config.experts]
+    rows = ingest.left_to_do(storage, manifest)
+    clips = planning.not_in(describe.ingested(storage), rows, CLIPS.key)
+    steps = [{"step": "ingest", "rows": rows.num_rows, "done": manifest.num_rows - rows.num_rows}]
+    answers = 0
+    for expert in config.experts:
+        todo = describe.left_to_do(storage, clips, expert["name"]).num_rows
+        answers += (rows.num_rows + todo) * expert["samples"]
+        steps.append(
+            {
+                "step": f"describe {expert['name']}",
+                "rows": rows.num_rows + todo,
+                "done": clips.num_rows - todo,
+            }
+        )
+    texts = planning.not_in(extract.described(storage, names), rows, CLIPS.key)
+    waiting = extract.left_to_do(storage, texts).num_rows
+    steps.append({"step": "extract", "rows": answers + waiting, "done": texts.num_rows - waiting})
+    found = judge.inputs(storage, names, Rule(share=config.judge.share))
+    known = planning.not_in(found.rows, rows, CLIPS.key)
+    waiting = planning.in_both(judge.left_to_do(storage, found), known, CLIPS.key).num_rows
+    steps.append({"step": "judge", "rows": rows.num_rows + waiting, "done": known.num_rows - waiting})
+    return {"steps": steps, "bytes": pc.sum(rows.column("size")).as_py() or 0}
