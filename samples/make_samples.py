@@ -34,7 +34,8 @@ Frames = Iterator[np.ndarray]  # height x width x 3, uint8, RGB
 class Speech:
     """A line for espeak-ng: voice with variant, pitch 0-99, words per minute, amplitude 0-200.
 
-    markup: what is spoken where it differs from the text (SSML, for a livelier melody).
+    melody: how much the pitch range is widened (an SSML value such as +60%), None: not at all. Chinese needs
+    the voice `cmn-latn-pinyin`: Debian's `cmn` spells the pinyin in English.
     """
 
     text: str
@@ -542,7 +543,7 @@ SAMPLES = (
     ),
     Sample(
         "portrait_tall_zh",
-        Speech("谢谢大家，我真的很感动，也很自豪。", "cmn+f3", 55, 205, 100, "zh"),
+        Speech("谢谢大家，我真的很感动，也很自豪。", "cmn-latn-pinyin+f3", 55, 175, 100, "zh"),
         portrait(270, 480, lambda t: (between(232, 222, t), between(240, 190, t), between(470, 360, t))),
         size=(270, 480),
     ),
@@ -559,10 +560,14 @@ SAMPLES = (
         ),
         drawn(ANGRY),
     ),
-    Sample("drawn_sad_zh", Speech("他不会回来了，我很难过。", "cmn+m1", 34, 160, 30, "zh"), drawn(SAD)),
+    Sample(
+        "drawn_sad_zh",
+        Speech("他不会回来了，我很难过。", "cmn-latn-pinyin+m1", 34, 125, 30, "zh"),
+        drawn(SAD),
+    ),
     Sample(
         "drawn_joyful_zh",
-        Speech("太好了！我们成功了！我真高兴！", "cmn+f4", 85, 200, 180, "zh", melody="+90%"),
+        Speech("太好了！我们成功了！我真高兴！", "cmn-latn-pinyin+f4", 85, 200, 180, "zh", melody="+90%"),
         drawn(JOYFUL),
     ),
     Sample(
@@ -572,7 +577,7 @@ SAMPLES = (
             "en-us+f3",
             90,
             215,
-            40,
+            32,
             "en",
         ),
         drawn(AFRAID),
