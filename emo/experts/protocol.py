@@ -48,7 +48,11 @@ class Description:
 
 @dataclass(frozen=True)
 class Card:
-    """What an expert is made of; written beside every description."""
+    """What an expert is made of; the fields up to prompt_sha are written beside every description.
+
+    licence, trained_on: what the checkpoint says about itself, None and empty where it says nothing;
+    memory_gib: what the model needs on its device, None where that is not known.
+    """
 
     name: str
     modalities: tuple[str, ...]
@@ -56,6 +60,9 @@ class Card:
     revision: str | None = None
     adapter: str | None = None
     prompt_sha: str | None = None
+    licence: str | None = None
+    trained_on: tuple[str, ...] = ()
+    memory_gib: float | None = None
 
 
 class Settings(BaseModel):
