@@ -553,7 +553,7 @@ SAMPLES = (
             "How dare you! I told you never to touch my things again!",
             "en-us+m3",
             78,
-            205,
+            225,
             200,
             "en",
             melody="+90%",
