@@ -12,12 +12,13 @@ from typing import Any
 import yaml
 
 Words = frozenset[str]
-Pairs = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Cues:
     """The cue words of one language, in lower case; "before" and "after" are as the text is read.
+
+    A phrase is one word to the rules; the YAML files write its spaces as underscores.
 
     feeling: verbs and nouns that make somebody's emotion of what stands after them; showing: verbs that let
     an emotion be seen; inferring: the same, but only a negator right before the verb denies the emotion.
@@ -25,18 +26,16 @@ class Cues:
     that a "pleasant conversation" is nobody's feeling.
     fillers: may stand between a cue and the emotion; skipped: may stand between an emotion and its noun.
     joins, commas: stand between the members of one enumeration; commas also part the items of a list.
-    negators: deny what follows; negator_pairs: two words that do, the second one first; excused: (word, word
-    after it) that look like a negator and are none.
-    unreal: wished, feigned or asked; unreal_excused: (word, word before it) that are not; persons: the
-    bearer, who may stand between such a word and the emotion.
+    negators: deny what follows. unreal: wished, feigned, asked or denied across the bearer, one of persons,
+    who may stand between such a word and the emotion. vanished: right after an emotion, it is no more.
     others: somebody else; others_after: words that are somebody else after one of the words that they are
     mapped to ("other person", "her mother"); relatives: lead back to the person before them ("who");
     toward: makes somebody the object of an emotion, not its bearer; articles: may stand before a person.
     hedges: one of several guesses. concluding: what follows is what the text makes of it all.
     list_heads, list_verbs: open an explicit list ("emotional state is ..."); vague: what such a list may
     hold that is no label.
-    plain_words: one word each to the rules, without emotion: phrases ("no_doubt"), and what a text without
-    spaces must not be cut inside of.
+    plain_words: without emotion, and must not be taken apart ("no doubt"; in Chinese 觉得, which lends no 得
+    to 得意).
     """
 
     feeling: Words
@@ -49,16 +48,14 @@ class Cues:
     joins: Words
     commas: Words
     negators: Words
-    negator_pairs: Pairs
-    excused: Pairs
     unreal: Words
-    unreal_excused: Pairs
     persons: Words
     others: Words
     others_after: dict[str, Words]
     relatives: Words
     toward: Words
     articles: Words
+    vanished: Words
     hedges: Words
     concluding: Words
     list_heads: Words
@@ -70,19 +67,20 @@ class Cues:
         """Every word of every table."""
         found: set[str] = set()
         for table in vars(self).values():
-            for entry in table:
-                found.update(entry if isinstance(entry, tuple) else (entry,))
+            found.update(table)
         for before in self.others_after.values():
             found.update(before)
         return found
 
 
+def _words(text: str) -> Words:
+    return frozenset(word.replace("_", " ") for word in text.split())
+
+
 def _table(value: Any) -> Any:
     if isinstance(value, str):
-        return frozenset(value.split())
-    if value and isinstance(value[0], dict):
-        return {who: frozenset(rule["after"].split()) for rule in value for who in rule["who"].split()}
-    return frozenset((first, second) for first, second in (pair.split() for pair in value))
+        return _words(value)
+    return {who: _words(rule["after"]) for rule in value for who in _words(rule["who"])}
 
 
 @cache

@@ -41,6 +41,7 @@ _MOST_LABELS = 6
 
 _REACH = 10  # words before a mention that can govern it
 _REACH_OF_INFERENCE = 2
+_REACH_OF_VANISHING = 2  # words after a mention: "her anger has disappeared"
 _LIST_WORDS = 2  # an unknown item of an explicit list that is longer is part of a sentence
 _JOIN_REACH = 5  # words between two members of one enumeration
 
@@ -151,9 +152,10 @@ def _without_quotes(text: str) -> str:
 def _phrases() -> dict[str, list[list[str]]]:
     """First word -> what starts with it and counts as one word, in English, longest first."""
     found: dict[str, list[list[str]]] = defaultdict(list)
-    phrases = [form.split() for form in vocabulary.forms() if " " in form]
-    for parts in phrases + [phrase.split("_") for phrase in cues_of("english").plain_words]:
-        found[parts[0]].append(parts)
+    for phrase in {*vocabulary.forms(), *cues_of("english").words()}:
+        parts = phrase.split()
+        if len(parts) > 1:
+            found[parts[0]].append(parts)
     return {first: sorted(phrases, key=len, reverse=True) for first, phrases in found.items()}
 
 
@@ -236,7 +238,9 @@ class _Passage:
     def weights(self) -> dict[str, float]:
         """Label -> what all its mentions weigh together, in the order of their first mention."""
         forms = vocabulary.forms()
-        mentions = [at for at, token in enumerate(self.tokens) if token in forms]
+        mentions = [
+            at for at, token in enumerate(self.tokens) if token in forms and token not in self.cues.inferring
+        ]
         weights: dict[str, float] = defaultdict(float)
         for run in self._runs(mentions):
             for at, weight in self._weigh(run):
@@ -270,6 +274,10 @@ class _Passage:
     def _weigh(self, run: list[int]) -> list[tuple[int, float]]:
         """The mentions of one enumeration that are ascribed, each with its weight."""
         forms = vocabulary.forms()
+        if self._is_asked(run[0]) or not self.cues.vanished.isdisjoint(
+            self.tokens[run[-1] + 1 : run[-1] + 1 + _REACH_OF_VANISHING]
+        ):
+            return []
         weight, hedged = self._ascription(run[0])
         noun = self._noun_after(run[-1])
         if weight == 0 or (noun in self.cues.scene and weight < _FELT):
@@ -288,6 +296,11 @@ class _Passage:
             if everyday_counts or self.tokens[at] not in word.everyday
         ]
 
+    def _is_asked(self, at: int) -> bool:
+        """Whether the sentence is a question."""
+        end = bisect_left(self.ends, at)
+        return end < len(self.ends) and self.tokens[self.ends[end]] == "?"
+
     def _ascription(self, start: int) -> tuple[float, bool]:
         """What the words before a mention make of it: its weight (0: not ascribed), and if it is a guess."""
         cues, forms = self.cues, vocabulary.forms()
@@ -298,10 +311,10 @@ class _Passage:
         while at >= reach:
             token = self.tokens[at]
             before = self.tokens[at - 1] if at else ""
-            if token in cues.unreal and (token, before) not in cues.unreal_excused:
+            if token in cues.unreal:
                 return 0, hedged
             if not past_person:
-                if self._denies(at, before, start):
+                if token in cues.negators or token.endswith("n't"):
                     return 0, hedged
                 if self._is_somebody_else(token, before):
                     return (weight if self._is_object(at) else 0), hedged
@@ -329,14 +342,6 @@ class _Passage:
                 break
             at -= 1
         return weight, hedged
-
-    def _denies(self, at: int, before: str, start: int) -> bool:
-        """Whether the word at `at` denies the mention at `start`."""
-        token = self.tokens[at]
-        if token in self.cues.negators or token.endswith("n't"):
-            followers = {(token, self.tokens[at + 1]), (token, self.tokens[start - 1])}
-            return followers.isdisjoint(self.cues.excused)
-        return (token, before) in self.cues.negator_pairs
 
     def _is_somebody_else(self, token: str, before: str) -> bool:
         return token in self.cues.others or before in self.cues.others_after.get(token, ())
