@@ -1,11 +1,31 @@
-"""What decoding a video file gives, and how it is asked for."""
+"""What decoding a video file gives, how it is asked for, and the codes of what can be wrong with a file."""
 
 from dataclasses import dataclass
+
+# Every RowError that emo.media raises for a file has one of these codes.
+ERRORS = {
+    "empty": "the file has no bytes",
+    "not_a_video": "the file is of no known video format (text, an image, noise)",
+    "truncated": "the file was cut: more than 5 % of the video, or the index, is missing",
+    "no_video_stream": "the file has sound but no moving pictures (cover art does not count)",
+    "unreadable": "the file cannot be opened or read: permission, a folder, an I/O error, a broken header",
+    "unsupported_codec": "there is no decoder for the video track",
+    "damaged": "for more than half of the moments asked for, no frame can be decoded",
+    "decode_failed": "decoding raised an error that none of the other codes names",
+    "decoder_crashed": "the decoder process died (SIGSEGV and the like)",
+    "timeout": "decoding took longer than deadline_s",
+    "out_of_memory": "decoding needed more than memory_mib",
+    "bad_subtitle": "a sidecar is not a subtitle file, or its encoding cannot be known",
+}
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """frames: how many to sample; longest_side: bound in pixels, aspect kept, never enlarged."""
+    """frames: how many to sample; longest_side: bound in pixels, aspect kept, never enlarged.
+
+    jpeg_quality: 1 to 100; audio: whether to read the sound, of which at most max_audio_s seconds from the
+    start of the video; deadline_s: seconds for one file; memory_mib: resident memory of the decoder process.
+    """
 
     frames: int = 8
     longest_side: int = 448
@@ -20,10 +40,15 @@ class DecodeSettings:
 class DecodedClip:
     """One decoded file.
 
-    duration_s, frame_times: seconds; width, height: pixels as displayed (rotation applied), before the
-    bound on the longest side; fps: average frames per second; frames: JPEG; audio: FLAC, 16 kHz mono, or
-    None where the file has no sound; subtitles: the text of an embedded subtitle track, or None, with its
-    language where the file names one; decoder: `decord` or `pyav`, whichever read the frames.
+    duration_s: seconds of the video track, from the first frame to the end of the last; width, height:
+    pixels as displayed (pixel aspect and rotation applied), before the bound on the longest side; fps:
+    average frames per second; frames: JPEG, RGB, the frames on show at the centres of N equal intervals of
+    the duration, each one once (a clip with fewer frames than asked for gives those it has); frame_times:
+    when each of them begins, in seconds from the first frame; audio: FLAC, 16 kHz mono, 16 bit, its first
+    sample at the time of the first frame, or None where the file has no sound that can be read; subtitles:
+    the text of an embedded subtitle track, or None, with its language where the file names one; decoder:
+    `decord` or `pyav`, whichever read the frames; notes: what is missing or broken in a file that could be
+    used all the same, one sentence each.
     """
 
     duration_s: float
@@ -36,3 +61,4 @@ class DecodedClip:
     subtitles: str | None
     subtitles_language: str | None
     decoder: str
+    notes: tuple[str, ...] = ()

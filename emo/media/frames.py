@@ -1,0 +1,398 @@
+"""Which frames of a video are taken, and how they are read: by decord, or by PyAV where decord is wrong.
+
+decord 0.6 (FFmpeg 4.1 inside) was compared frame by frame with PyAV 18 (FFmpeg 8). It gives wrong pictures or
+none for AVI with B-frames, MPEG-TS, MPEG-PS, WMV, AV1, edit lists and open groups of pictures, other colours
+for 10 bit, and it reads a file from end to end before the first frame. What is left to it is the bulk of what
+people have: 8-bit 4:2:0 H.264, HEVC, VP8, VP9 and MPEG-4 in MP4, MOV, MKV and WebM, not rotated, not very
+long. It reports no damage, so any doubt sends the file to PyAV.
+"""
+
+import threading
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import av
+import cv2
+import numpy as np
+from av.stream import Discard
+
+_DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9", "libvpx", "libvpx-vp9"}
+_DECORD_CONTAINERS = ("mov,", "matroska,")
+_DECORD_PIXELS = {"yuv420p", "yuvj420p"}
+
+T = TypeVar("T")
+
+# FFmpeg's seek by time in these never finds the first keyframe.
+_NO_WAY_BACK = {"mpegts", "mpeg"}
+
+# A frame that comes this much earlier than the one that belongs to a moment means that the latter is broken.
+_STALE_S = 0.5
+
+# A container that does not list all keyframes is sought in where the next frame wanted is this far ahead.
+_BLIND_SEEK_S = 10
+
+
+def sample(times: Sequence[float], duration: float, count: int) -> list[int]:
+    """Indices of the frames on show at the centres of `count` equal intervals, each once, in order.
+
+    times: when each frame begins, ascending, in seconds from the first; duration: seconds.
+    """
+    on_show = (bisect_right(times, moment) - 1 for moment in centres(duration, count))
+    return list(dict.fromkeys(max(0, index) for index in on_show))
+
+
+def centres(duration: float, count: int) -> list[float]:
+    """The centres of `count` equal intervals of `duration` seconds."""
+    return [(i + 0.5) * duration / count for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """width, height: as displayed; scaled_width, scaled_height: within the bound, before the turn.
+
+    turns: quarter turns against the clock that make the stored picture upright.
+    """
+
+    width: int
+    height: int
+    scaled_width: int
+    scaled_height: int
+    turns: int
+
+
+def geometry(
+    stored_width: int, stored_height: int, pixel_aspect: Fraction | None, rotation: int, longest_side: int
+) -> Geometry:
+    """How a stored picture becomes the displayed one: pixel aspect first, then the turn, then the bound.
+
+    rotation: degrees against the clock, as the display matrix says; the nearest quarter turn is taken. A
+    pixel that is not square changes the width, as players do it.
+    """
+    width = max(1, round(stored_width * (pixel_aspect or 1)))
+    height = stored_height
+    scale = min(1.0, longest_side / max(width, height))
+    turns = round(rotation / 90) % 4
+    upright = (height, width) if turns % 2 else (width, height)
+    return Geometry(*upright, max(1, round(width * scale)), max(1, round(height * scale)), turns)
+
+
+@dataclass
+class PacketIndex:
+    """When each frame is shown, from the packets of a track and without decoding them.
+
+    Times are ticks of the track's time base. In AVI a packet has no display time, but the n-th frame shown
+    is shown at the n-th decoding time. `first` is the first frame that could be decoded: what only a frame
+    knows (its display matrix) is read from it. `plain` is False once anything was seen that decord gets
+    wrong.
+    """
+
+    stream: Any
+    by_decoding_time: bool
+    ticks: list[int] = field(default_factory=list)
+    first: Any = None
+    plain: bool = True
+    done: bool = False
+    _last_duration: int = 0
+    _keyframe: int | None = None
+
+    def add(self, packet: Any) -> None:
+        """Take one packet of the track, in the order of the file."""
+        if packet.size == 0:
+            return
+        if self.first is None and packet.is_keyframe:
+            self._decode_first(packet)
+        tick = packet.dts if self.by_decoding_time else packet.pts
+        if packet.is_discard or tick is None:
+            self.plain = False
+            return
+        if packet.is_keyframe:
+            self._keyframe = tick
+        elif self._keyframe is None or tick < self._keyframe:
+            # A frame shown before the keyframe that precedes it in the file: an open group of pictures.
+            self.plain = False
+        if not self.ticks or tick >= max(self.ticks[-1], self.ticks[0]):
+            self._last_duration = packet.duration or 0
+        self.ticks.append(tick)
+
+    def close(self) -> None:
+        """Sort the times, once all packets are in."""
+        self.ticks.sort()
+
+    @property
+    def start(self) -> int:
+        """Tick of the first frame."""
+        return self.ticks[0]
+
+    @property
+    def end(self) -> int:
+        """Tick at which the last frame ends."""
+        return self.ticks[-1] + (self._last_duration or frame_ticks(self.stream))
+
+    def _decode_first(self, packet: Any) -> None:
+        decoder = self.stream.codec_context
+        try:
+            # None drains the decoder, so that it does not wait for the frames that follow.
+            frames = decoder.decode(packet) + decoder.decode(None)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            frames = []
+        decoder.flush_buffers()
+        self.first = next((frame for frame in frames if not frame.is_corrupt), None)
+
+
+def frame_ticks(stream: Any) -> int:
+    """Length of one frame in ticks by the average rate; 0 where that is not known."""
+    return round(1 / (stream.average_rate * stream.time_base)) if stream.average_rate else 0
+
+
+class FrameReader:
+    """Reads with PyAV the frames that are on show at ascending moments, seeking where that saves decoding.
+
+    start: tick of the first frame. exact: the moments are the ticks of frames, from a full index; the frames
+    of H.264 that no other frame needs are then decoded only if asked for, and the rest is the same to the
+    bit.
+    """
+
+    def __init__(self, container: Any, stream: Any, by_decoding_time: bool, start: int, exact: bool):
+        self._container = container
+        self._stream = stream
+        self._by_decoding_time = by_decoding_time
+        self._start = start
+        self._skips = exact and stream.codec_context.name == "h264" and not by_decoding_time
+        self._wanted: frozenset[int] = frozenset()
+        self._delay = 0
+        self._position: int | None = None  # decoding time of the packet last read
+        self._passed: list[int] = []  # ticks of the packets read since the last seek, ascending
+        self._frames: Iterator[tuple[int, Any]] = iter(())
+        self._ahead: tuple[int, Any] | None = None
+
+    def read(self, moments: Sequence[int]) -> Iterator[tuple[int, Any, bool]]:
+        """Tick, frame and whether it is stale, for each moment (ascending ticks).
+
+        stale: the frame that belongs to the moment could not be decoded, and this one, or None where there
+        is none, is older by half a second or more.
+        """
+        self._wanted = frozenset(moments)
+        if self._by_decoding_time:
+            self._measure_delay()
+        current: tuple[int, Any] | None = None
+        for moment in moments:
+            if self._must_seek(moment):
+                self._seek(moment)
+            while current is None or current[0] != moment:
+                following = self._peek()
+                if following is None or following[0] > moment:
+                    break
+                current, self._ahead = following, None
+            if current is None:
+                yield moment, None, True
+            else:
+                yield *current, self._is_stale(current[0], moment)
+
+    def _is_stale(self, tick: int, moment: int) -> bool:
+        due = bisect_right(self._passed, moment) - 1
+        return due >= 0 and (self._passed[due] - tick) * self._stream.time_base > _STALE_S
+
+    def _measure_delay(self) -> None:
+        # In AVI a frame knows only the decoding time of the packet that pushed it out of the decoder, which
+        # lags by a constant number of frames behind its own.
+        self._go(self._start)
+        first = self._peek()
+        self._delay = 0 if first is None else first[0] - self._start
+        self._position = None
+
+    def _must_seek(self, moment: int) -> bool:
+        if self._position is None:
+            return True
+        index = self._stream.index_entries
+        entry = index.search_timestamp(moment)
+        if entry >= 0 and index[entry].timestamp > self._position:
+            return True
+        complete = self._container.format.name.startswith(("mov,", "avi"))
+        return not complete and (moment - self._position) * self._stream.time_base > _BLIND_SEEK_S
+
+    def _seek(self, moment: int) -> None:
+        """Go to a keyframe from which the frame at the moment can be decoded."""
+        # A keyframe before the moment in the file may be shown after it; then an earlier one is needed.
+        for back_s in (0, 1, 5, 30):
+            target = max(self._start, moment - int(back_s / self._stream.time_base))
+            self._go(target)
+            first = self._peek()
+            if target == self._start or (first is not None and first[0] <= moment):
+                return
+
+    def _go(self, target: int) -> None:
+        rewind(self._container, self._stream, target)
+        self._frames, self._ahead, self._passed = self._decode(), None, []
+
+    def _peek(self) -> tuple[int, Any] | None:
+        if self._ahead is None:
+            self._ahead = next(self._frames, None)
+        return self._ahead
+
+    def _decode(self) -> Iterator[tuple[int, Any]]:
+        last: int | None = None
+        for packet in readable(self._container, [self._stream]):
+            self._note(packet)
+            if self._skips:
+                wanted = packet.pts is None or packet.pts in self._wanted
+                self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            try:
+                decoded = packet.decode()
+            except MemoryError:
+                raise
+            except av.FFmpegError:
+                continue
+            for frame in decoded:
+                tick = self._tick(frame, last)
+                if tick is None or frame.is_corrupt:
+                    continue
+                last = tick
+                yield tick, frame
+
+    def _note(self, packet: Any) -> None:
+        if packet.dts is not None:
+            self._position = packet.dts
+        tick = packet.dts if self._by_decoding_time else packet.pts
+        if tick is not None and not packet.is_discard:
+            insort(self._passed, tick)
+
+    def _tick(self, frame: Any, last: int | None) -> int | None:
+        if not self._by_decoding_time:
+            return frame.pts
+        if frame.dts is not None:
+            return frame.dts - self._delay
+        # The frames that come out at the end of the file have no packet of their own.
+        return None if last is None else last + max(1, frame_ticks(self._stream))
+
+
+def rewind(container: Any, stream: Any, tick: int) -> None:
+    """Seek to the keyframe at or before a tick of the stream, or else to the beginning of the file."""
+    try:
+        if tick <= (stream.start_time or 0) and container.format.name in _NO_WAY_BACK:
+            container.seek(0, unsupported_byte_offset=True)
+        else:
+            container.seek(tick, stream=stream, backward=True)
+    except MemoryError:
+        raise
+    except av.FFmpegError:
+        container.seek(tick, stream=stream, backward=False)
+
+
+def readable(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+    """The packets of some streams up to the end, or up to where the file can no longer be read."""
+    for stream in container.streams:
+        # The demuxer can jump over what nobody reads.
+        stream.discard = Discard.default if stream in streams else Discard.all
+    packets = container.demux(list(streams))
+    while True:
+        try:
+            packet = next(packets, None)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return
+        if packet is None:
+            return
+        yield packet
+
+
+def pixels(frame: Any, shape: Geometry, reformatter: Any) -> np.ndarray:
+    """A frame of PyAV as RGB within the bound: scaled height × scaled width × 3, uint8.
+
+    The matrix and range that the file names are used; a file that names none counts as BT.601, limited
+    range, as in FFmpeg. HDR is not tone-mapped.
+    """
+    scaled = reformatter.reformat(
+        frame, shape.scaled_width, shape.scaled_height, "rgb24", interpolation="BICUBIC", threads=1
+    )
+    return scaled.to_ndarray()
+
+
+def decord_may_read(container: Any, index: PacketIndex) -> bool:
+    """Whether the file is of the kind that decord reads right."""
+    decoder = index.stream.codec_context
+    return (
+        index.plain
+        and index.first is not None
+        and index.first.rotation == 0
+        and container.format.name.startswith(_DECORD_CONTAINERS)
+        and len(container.streams.video) == 1
+        and decoder.name in _DECORD_CODECS
+        and decoder.pix_fmt in _DECORD_PIXELS
+    )
+
+
+def read_with_decord(
+    path: str, wanted: Sequence[int], times: Sequence[float], shape: Geometry, patience_s: float
+) -> np.ndarray | None:
+    """The wanted frames (N × scaled height × scaled width × 3, RGB, uint8), or None where decord fails.
+
+    times: of all frames, seconds from the first, as the packets say; decord must count the same. It can
+    hang at the end of a stream, so that it is given up after `patience_s`; its thread then stays behind.
+    """
+    try:
+        import decord
+    except ImportError:  # there are no wheels but for x86-64
+        return None
+
+    def read() -> np.ndarray | None:
+        try:
+            # The smallest tolerance there is: with none, broken frames are replaced by their neighbours.
+            reader = decord.VideoReader(
+                f"file:{path}",
+                width=shape.scaled_width,
+                height=shape.scaled_height,
+                num_threads=1,
+                fault_tol=1e-6,
+            )
+            if len(reader) != len(times):
+                return None
+            counted = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
+            if np.abs(counted - counted[0] - np.asarray(times)).max() > 0.002:
+                return None
+            return reader.get_batch(list(wanted)).asnumpy()
+        except (decord.DECORDError, AssertionError):
+            return None
+
+    return within(patience_s, read)
+
+
+def within(seconds: float, function: Callable[[], T]) -> T | None:
+    """What a function returns or raises, or None where it takes longer; its thread is then left behind."""
+    result: list[T] = []
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            result.append(function())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    return result[0] if result else None
+
+
+def upright(stored: np.ndarray, turns: int) -> np.ndarray:
+    """Turn height × width × 3 by quarter turns against the clock."""
+    return np.rot90(stored, turns) if turns else stored
+
+
+def jpeg(rgb: np.ndarray, quality: int) -> bytes:
+    """Encode RGB (height × width × 3, uint8) as JPEG."""
+    done, data = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, quality],
+    )
+    if not done:
+        raise RuntimeError("JPEG encoding failed")
+    return data.tobytes()

@@ -1,0 +1,277 @@
+"""Decoding in a child process, so that a file that crashes, hangs or eats memory costs one row and no more.
+
+The child is a Python of its own, started by exec: it shares no thread, lock or `__main__` with its parent.
+It ends with its parent, however that ends, and is replaced after anything bad and after some clips, because
+the libraries leak.
+"""
+
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import psutil
+
+from emo.errors import EmoError, RowError
+from emo.media.decoded import DecodedClip, DecodeSettings
+
+_START_S = 120.0
+# Between two looks at the child's memory; allocating goes at some GB/s at most.
+_LOOK_S = 0.025
+# The child ends itself this long after a deadline at which nobody killed it.
+_GRACE_S = 10.0
+_MIB = 2**20
+
+# The parent's search path, because a job's code may come from a folder that no environment variable names.
+_CHILD = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from emo.media.sandbox import serve
+serve(*sys.argv[2:])
+"""
+
+
+class SandboxError(EmoError):
+    """The decoder process cannot be started: no file is at fault."""
+
+
+@dataclass
+class _Child:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    chatter: IO[bytes]
+    ready: bool = False
+    clips: int = 0
+
+    def stop(self) -> None:
+        """End the process and wait for it; harmless when repeated."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+        self.chatter.close()
+
+    def last_words(self) -> str:
+        """The last line that it wrote on its standard error."""
+        self.chatter.seek(max(0, self.chatter.seek(0, os.SEEK_END) - 4096))
+        lines = self.chatter.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else ""
+
+
+class Decoder:
+    """Decodes files one after the other in a child process. Not for use by two threads at once.
+
+    decode: where the child finds the function (path, settings) -> DecodedClip, as `module:name`;
+    clips_per_child: after so many the child is replaced.
+
+    The child is started at once, so that its imports run beside whatever the caller does next.
+    """
+
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        decode: str = "emo.media.decode:decode_file",
+        clips_per_child: int = 500,
+    ) -> None:
+        self._settings = settings
+        self._function = decode
+        self._clips_per_child = clips_per_child
+        self._children: list[_Child] = []
+        self._finalizer = weakref.finalize(self, _stop_all, self._children)
+        self._replace()
+
+    def decode(self, path: str) -> DecodedClip:
+        """Decode one local file.
+
+        Raises RowError (codes: `emo.media.decoded.ERRORS`) where the file is at fault, and SandboxError
+        where no child can be started.
+        """
+        child = self._ready()
+        child.chatter.truncate(0)
+        try:
+            child.connection.send(path)
+            outcome = self._wait(child)
+        except BaseException:
+            self._replace()
+            raise
+        child.clips += 1
+        if outcome.worn or child.clips >= self._clips_per_child:
+            self._replace()
+        if isinstance(outcome.result, RowError):
+            raise outcome.result
+        return outcome.result
+
+    def close(self) -> None:
+        """End the child."""
+        self._finalizer()
+
+    def __enter__(self) -> "Decoder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _replace(self) -> None:
+        _stop_all(self._children)
+        self._children.append(_start(self._settings, self._function))
+
+    def _ready(self) -> _Child:
+        """The child, once it has imported what it needs."""
+        if not self._finalizer.alive:
+            raise RuntimeError("the decoder is closed")
+        if self._children[0].ready and self._children[0].process.poll() is not None:
+            # It was killed between two clips.
+            self._replace()
+        child = self._children[0]
+        if not child.ready:
+            try:
+                started = child.connection.poll(_START_S) and child.connection.recv()
+            except (EOFError, OSError):
+                started = False
+            if not started:
+                words = child.last_words()
+                self._replace()
+                raise SandboxError(f"the decoder process does not start: {words or 'no word from it'}")
+            child.ready = True
+        return child
+
+    def _wait(self, child: _Child) -> "_Outcome":
+        """Wait for the reply with an eye on the clock and on memory; raises RowError."""
+        seconds, mebibytes = self._settings.deadline_s, self._settings.memory_mib
+        deadline = time.monotonic() + seconds
+        watched = psutil.Process(child.process.pid)
+        try:
+            while not child.connection.poll(_LOOK_S):
+                if time.monotonic() > deadline:
+                    raise RowError("timeout", f"decoding took longer than {seconds:g} s")
+                if watched.memory_info().rss > mebibytes * _MIB:
+                    raise RowError("out_of_memory", f"decoding needed more than {mebibytes} MiB")
+            return child.connection.recv()
+        except (EOFError, OSError, psutil.NoSuchProcess):
+            raise _cause_of_death(child, mebibytes) from None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the child sends back; worn: it should not be used again."""
+
+    result: DecodedClip | RowError
+    worn: bool
+
+
+def _stop_all(children: list[_Child]) -> None:
+    while children:
+        children.pop().stop()
+
+
+def _start(settings: DecodeSettings, function: str) -> _Child:
+    # Not the standard error of the parent: what FFmpeg says belongs into an error message, if anywhere.
+    chatter = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115
+    ours, theirs = Pipe()
+    arguments = [json.dumps(sys.path), str(theirs.fileno()), function]
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=chatter,
+            stderr=chatter,
+            pass_fds=(theirs.fileno(),),
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            # Ctrl-C is for the parent, which then ends the child.
+            start_new_session=True,
+        )
+    # The child may be dead already; then the first decode says so.
+    with suppress(OSError):
+        ours.send(settings)
+    return _Child(process, ours, chatter)
+
+
+def _cause_of_death(child: _Child, mebibytes: int) -> RowError:
+    code = child.process.wait()
+    words = child.last_words()
+    if code == -signal.SIGKILL:
+        return RowError("out_of_memory", "the decoder process was killed, as a system short of memory does")
+    if code == -signal.SIGABRT and "bad_alloc" in words:
+        return RowError("out_of_memory", f"decoding needed more than {mebibytes} MiB")
+    how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return RowError("decoder_crashed", f"the decoder process died ({how}){': ' if words else ''}{words}")
+
+
+def serve(descriptor: str, function: str) -> None:
+    """The child: decode the paths that come in until the parent is gone."""
+    connection = Connection(int(descriptor))
+    threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_FSIZE, 16 * _MIB)
+    with suppress(OSError):
+        # Where the machine runs out of memory it is the decoder that goes.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    settings: DecodeSettings = connection.recv()
+    module, _, name = function.partition(":")
+    decode: Callable[[str, DecodeSettings], DecodedClip] = getattr(import_module(module), name)
+    _limit(resource.RLIMIT_DATA, _data_bytes() + settings.memory_mib * _MIB)
+    threads = threading.active_count()
+    connection.send(True)
+    while True:
+        try:
+            path = connection.recv()
+        except EOFError:
+            return
+        # Reached only where the parent is gone and a library holds the interpreter's lock, so that the
+        # thread above cannot run.
+        signal.setitimer(signal.ITIMER_REAL, settings.deadline_s + _GRACE_S)
+        result, worn = _attempt(decode, path, settings)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send(_Outcome(result, worn or threading.active_count() > threads))
+
+
+def _attempt(
+    decode: Callable[[str, DecodeSettings], DecodedClip], path: str, settings: DecodeSettings
+) -> tuple[DecodedClip | RowError, bool]:
+    try:
+        return decode(path, settings), False
+    except RowError as error:
+        return error, False
+    except MemoryError:
+        return RowError("out_of_memory", f"decoding needed more than {settings.memory_mib} MiB"), True
+    except Exception as error:
+        return RowError("decode_failed", f"{type(error).__name__}: {error}"), True
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Hangs up with the other end of the connection. A signal on the parent's death would not do: it comes
+    when the thread dies that started the child."""
+    hangup = select.poll()
+    hangup.register(descriptor, 0)
+    hangup.poll()
+    os._exit(0)
+
+
+def _limit(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _data_bytes() -> int:
+    """Private writable memory of this process, which RLIMIT_DATA counts."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
