@@ -216,7 +216,7 @@ class Generator(Generic[Item]):
                 job,
                 sample,
                 prompt.input_ids,
-                int(prompt.positions.max()) + 1,
+                prompt.positions.max().item() + 1,
                 self._tasks[job.task].limit,
                 self._tasks[job.task].seeds[sample],
                 prompt.degraded,
@@ -232,7 +232,9 @@ class Generator(Generic[Item]):
         axes = len(prompts[0].positions)
         ids = torch.full((len(prompts), width), self.pad_token)
         mask = torch.zeros((len(prompts), width), dtype=torch.bool)
-        positions = torch.zeros((axes, len(prompts), width), dtype=torch.long)
+        # Some families place frames between whole positions.
+        whole = all(prompt.positions.dtype == torch.long for prompt in prompts)
+        positions = torch.zeros((axes, len(prompts), width), dtype=torch.long if whole else torch.float32)
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = prompt.input_ids
             mask[row, width - len(prompt) :] = True

@@ -35,7 +35,7 @@ class Row:
     job: Job
     sample: int
     prompt_ids: torch.Tensor
-    next_position: int
+    next_position: float
     limit: int
     seed: int
     degraded: tuple[str, ...] = ()

@@ -17,9 +17,9 @@ Item = TypeVar("Item")
 class ModelInput:
     """One prompt on the CPU, unpadded.
 
-    input_ids: int64 [length]; positions: int64 [axes, length], one axis for ordinary rotary positions, three
-    for time, height and width; features: what the model's forward takes besides, by its argument names,
-    pictures as uint8; degraded: the modalities that were wanted and are not there.
+    input_ids: int64 [length]; positions: int64 or float32 [axes, length], one axis for ordinary rotary
+    positions, three for time, height and width; features: what the model's forward takes besides, by its
+    argument names, pictures as uint8; degraded: the modalities that were wanted and are not there.
     """
 
     input_ids: torch.Tensor
@@ -34,10 +34,12 @@ class ModelInput:
 class Preprocessor(ABC, Generic[Item]):
     """Turns items into model inputs (called from several threads) and token ids into text.
 
-    tokenizer: of the checkpoint; its `decode`, `eos_token_id` and `pad_token_id` are used.
+    tokenizer: of the checkpoint; its `decode`, `eos_token_id` and `pad_token_id` are used. model: the loaded
+    model, set by the engine, for families whose positions only the model's own code knows.
     """
 
     tokenizer: Any
+    model: Any = None
 
     @abstractmethod
     def size(self, item: Item) -> int:

@@ -51,6 +51,7 @@ class TransformersEngine(Generic[Item]):
             adapter = resolve_model(settings.adapter)
             self.model = attach(self.model, adapter, settings.merge_adapter)
             self.adapter = adapter_name(adapter, settings.adapter, settings.merge_adapter)
+        self.preprocessor.model = self.model
         text = self.model.config.get_text_config(decoder=True)
         _refuse_recurrent(self.model, text, self.folder)
         generation = self.model.generation_config
@@ -103,7 +104,7 @@ class TransformersEngine(Generic[Item]):
 
     def close(self) -> None:
         """Give the memory back."""
-        self.model = None
+        self.model = self.preprocessor.model = None
         if self.settings.device == "cuda":
             torch.cuda.empty_cache()
 

@@ -9,6 +9,10 @@ from emo.experts.protocol import Expert
 
 REGISTRY: dict[str, str] = {
     "face": "emo.experts.face:FaceExpert",
+    "internvl": "emo.experts.internvl:InternVLExpert",
+    "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
+    "qwen-omni": "emo.experts.qwen_omni:QwenOmniExpert",
+    "qwen-vl": "emo.experts.qwen_vl:QwenVLExpert",
     "voice": "emo.experts.voice:VoiceExpert",
     "words": "emo.experts.words:WordsExpert",
 }
@@ -19,7 +23,9 @@ def expert_class(kind: str) -> type[Expert]:
     try:
         module, _, name = REGISTRY[kind].partition(":")
     except KeyError:
-        raise InputError(f"unknown expert kind {kind!r}; expected one of: {', '.join(sorted(REGISTRY))}") from None
+        raise InputError(
+            f"unknown expert kind {kind!r}; expected one of: {', '.join(sorted(REGISTRY))}"
+        ) from None
     return getattr(import_module(module), name)
 
 

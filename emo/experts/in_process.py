@@ -1,0 +1,170 @@
+"""What the experts that run a model of transformers in their own process have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from emo.engines.models import described, memory_gib, missing_model
+from emo.engines.settings import ModelSettings
+from emo.errors import InputError, RowError
+from emo.experts.prompts import load_prompt, prompt_sha
+from emo.experts.protocol import (
+    AUDIO,
+    FRAMES,
+    TRANSCRIPT,
+    Card,
+    Clip,
+    Description,
+    Expert,
+    Resources,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    from emo.engines.preprocessing import Preprocessor
+
+
+class InProcessSettings(ModelSettings, Settings):
+    """prompt: `description`, `open-vocabulary`, or a text file by its path; system: the system turn, None
+    for what the checkpoint's chat template does without one; give_transcript: write what is said into the
+    prompt (by default the words are merged later, by a text model).
+    """
+
+    prompt: str = "description"
+    system: str | None = None
+    give_transcript: bool = False
+
+
+class FramesSettings(InProcessSettings):
+    """max_frames: of the clip's frames so many at most, at even distances."""
+
+    max_frames: int = Field(8, ge=1)
+
+
+class Question:
+    """What is asked about a clip, with its hash."""
+
+    def __init__(self, settings: InProcessSettings) -> None:
+        name = settings.prompt
+        self._prompt = load_prompt(name if name.endswith(".txt") else f"{settings.kind}-{name}")
+        self._transcript = load_prompt("transcript") if settings.give_transcript else None
+        parts = [self._prompt.text, settings.system or ""]
+        self.sha = prompt_sha(*parts, self._transcript.text) if self._transcript else prompt_sha(*parts)
+        self.system = settings.system
+
+    def text(self, clip: Clip) -> str:
+        if self._transcript is None or not clip.transcript:
+            return self._prompt.text
+        return f"{self._prompt.text}\n{self._transcript.text.replace('{transcript}', clip.transcript)}"
+
+    def turns(self, clip: Clip, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The chat: the media, in order, before the question."""
+        content = [*media, {"type": "text", "text": self.text(clip)}]
+        user = {"role": "user", "content": content}
+        if self.system is None:
+            return [user]
+        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user]
+
+
+def given(clip: Clip, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Which of the wanted modalities the clip has, and which it has not.
+
+    Raises RowError `modality_missing` where it has none that the model could look at or listen to: a model
+    that is asked about nothing invents an answer.
+    """
+    have = {FRAMES: bool(clip.frames), AUDIO: clip.audio is not None, TRANSCRIPT: bool(clip.transcript)}
+    there = [modality for modality in wanted if have[modality]]
+    if not set(there) & {FRAMES, AUDIO}:
+        senses = [modality for modality in wanted if modality != TRANSCRIPT]
+        raise RowError("modality_missing", f"the clip has no {' and no '.join(senses)}")
+    return there, tuple(modality for modality in wanted if not have[modality])
+
+
+class InProcessExpert(Expert):
+    """An expert around TransformersEngine; a family gives classes, modalities and preprocessor."""
+
+    classes: ClassVar[dict[str, str]]
+    senses: ClassVar[tuple[str, ...]]
+
+    def __init__(self, settings: InProcessSettings) -> None:
+        from emo.engines.transformers_engine import TransformersEngine
+
+        self.settings = settings
+        wanted = (*self.senses, TRANSCRIPT) if settings.give_transcript else self.senses
+        question = Question(settings)
+        self.engine = TransformersEngine(
+            settings, self.preprocessor(settings, question, wanted), self.classes
+        )
+        about = described(self.engine.folder)
+        trained_on = about.get("datasets") or []
+        self.card = Card(
+            name=settings.name,
+            modalities=wanted,
+            model=settings.model,
+            revision=self.engine.revision,
+            adapter=self.engine.adapter,
+            prompt_sha=question.sha,
+            licence=about.get("license"),
+            trained_on=tuple(map(str, [trained_on] if isinstance(trained_on, str) else trained_on)),
+            memory_gib=round(memory_gib(self.engine.folder), 3),
+        )
+
+    @classmethod
+    @abstractmethod
+    def preprocessor(
+        cls, settings: Any, question: Question, wanted: tuple[str, ...]
+    ) -> Callable[[Path], Preprocessor[Clip]]:
+        """How the family's preprocessor is made from the checkpoint's folder."""
+
+    @classmethod
+    def resources(cls, settings: InProcessSettings) -> Resources:
+        """One core for the model's loop and one for each thread that prepares its inputs."""
+        cpus = 1.0 + settings.workers
+        if settings.device == "cuda":
+            return Resources(cpus=cpus, gpus=float(settings.gpus))
+        folder = Path(settings.model).expanduser()
+        try:
+            return Resources(cpus=cpus, memory_gib=memory_gib(folder))
+        except InputError:  # not here yet: its size is unknown
+            return Resources(cpus=cpus)
+
+    @classmethod
+    def missing(cls, settings: InProcessSettings) -> list[str]:
+        lines = missing_model(settings, cls.classes)
+        try:
+            Question(settings)
+        except InputError as error:
+            lines.append(str(error))
+        return lines
+
+    def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
+        answers = self.engine.generate(
+            clips,
+            [clip.video_id for clip in clips],
+            name=self.settings.name,
+            samples=self.settings.samples,
+            seed=self.settings.seed,
+        )
+        return [
+            answer
+            if isinstance(answer, RowError)
+            else [
+                Description(
+                    text=completion.text,
+                    degraded=completion.degraded,
+                    prompt_tokens=completion.prompt_tokens,
+                    output_tokens=completion.output_tokens,
+                    finish_reason=completion.finish_reason,
+                )
+                for completion in answer
+            ]
+            for answer in answers
+        ]
+
+    def close(self) -> None:
+        self.engine.close()

@@ -1,0 +1,50 @@
+"""InternVL 2.5-MPO, 3 and 3.5 in the native layout of transformers: frames only."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from emo.engines.preprocessing import ModelInput
+from emo.experts.chat import ChatPreprocessor, model_input, untouched_pixels
+from emo.experts.in_process import FramesSettings, InProcessExpert, Question, given
+from emo.experts.media import evenly, frames_tensor
+from emo.experts.protocol import FRAMES, Clip
+
+
+class InternVLPreprocessor(ChatPreprocessor):
+    """One tile per frame, each under `Frame1:`, `Frame2:`, ... as the model was trained on videos."""
+
+    pixel_features = ("pixel_values",)
+
+    def size(self, item: Clip) -> int:
+        # A tile has the same number of tokens whatever the size of the frame.
+        frames = min(len(item.frames), self.settings.max_frames)  # type: ignore[attr-defined]
+        return frames * int(self.processor.image_seq_length) + len(self.question.text(item)) // 3
+
+    def prepare(self, item: Clip) -> ModelInput:
+        _, degraded = given(item, self.wanted)
+        places = evenly(len(item.frames), self.settings.max_frames)  # type: ignore[attr-defined]
+        inputs = self.processor(
+            text=[self.written(item, ["video"])],
+            videos=[frames_tensor(item, places)],
+            return_tensors="pt",
+            **untouched_pixels(),
+        )
+        return model_input(inputs, None, ["pixel_values"], degraded)
+
+
+class InternVLExpert(InProcessExpert):
+    """With or without a LoRA adapter; describes what can be seen."""
+
+    Settings = FramesSettings
+    senses: ClassVar[tuple[str, ...]] = (FRAMES,)
+    classes: ClassVar[dict[str, str]] = {
+        "InternVLForConditionalGeneration": "InternVLForConditionalGeneration"
+    }
+
+    @classmethod
+    def preprocessor(
+        cls, settings: Any, question: Question, wanted: tuple[str, ...]
+    ) -> Callable[[Path], InternVLPreprocessor]:
+        return partial(InternVLPreprocessor, settings=settings, question=question, wanted=wanted)

@@ -1,0 +1,79 @@
+"""Frames and sound of a clip as tensors for a model."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from emo.errors import RowError
+from emo.experts.protocol import Clip
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+AUDIO_HZ = 16_000
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """`wanted` places out of `count` at even distances, the first and the last among them; all if fewer."""
+    if count <= wanted:
+        return list(range(count))
+    if wanted == 1:
+        return [count // 2]
+    return [round(place * (count - 1) / (wanted - 1)) for place in range(wanted)]
+
+
+def frames_tensor(clip: Clip, places: Sequence[int]) -> "torch.Tensor":
+    """These frames of the clip: uint8 RGB [frames, 3, height, width].
+
+    Raises RowError `bad_frames` where one cannot be decoded or has another size than the first.
+    """
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        pictures = [
+            decode_jpeg(torch.frombuffer(bytearray(clip.frames[place]), dtype=torch.uint8), ImageReadMode.RGB)
+            for place in places
+        ]
+        return torch.stack(pictures)
+    except (RuntimeError, ValueError) as error:
+        raise RowError("bad_frames", f"the frames cannot be used: {error}") from error
+
+
+def frame_size(clip: Clip) -> tuple[int, int]:
+    """Width and height of the first frame in pixels, read from its header; (0, 0) where it has none."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(clip.frames[0])) as picture:
+            return picture.size
+    except (UnidentifiedImageError, OSError):
+        return 0, 0
+
+
+def frame_spacing(clip: Clip, places: Sequence[int]) -> float:
+    """Mean seconds between neighbours of these frames; of a single frame the clip's length."""
+    times = [clip.frame_times[place] for place in places]
+    if len(times) > 1 and times[-1] > times[0]:
+        return (times[-1] - times[0]) / (len(times) - 1)
+    return clip.duration_s or 1.0
+
+
+def audio_wave(clip: Clip) -> "np.ndarray":
+    """The sound of the clip: float32 [samples] at 16 kHz.
+
+    Raises RowError `bad_audio` where it cannot be decoded, is empty, or has another rate or more channels.
+    """
+    import soundfile
+
+    assert clip.audio is not None
+    try:
+        wave, rate = soundfile.read(io.BytesIO(clip.audio), dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise RowError("bad_audio", f"the sound cannot be decoded: {error}") from error
+    if rate != AUDIO_HZ or wave.ndim != 1:
+        raise RowError("bad_audio", f"expected 16 kHz mono, got {rate} Hz and shape {wave.shape}")
+    if not len(wave):
+        raise RowError("bad_audio", "the sound has no samples")
+    return wave
