@@ -8,8 +8,10 @@ from emo.errors import InputError
 from emo.experts.protocol import Expert
 
 REGISTRY: dict[str, str] = {
+    "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
     "face": "emo.experts.face:FaceExpert",
     "internvl": "emo.experts.internvl:InternVLExpert",
+    "openai": "emo.experts.openai:OpenAIExpert",
     "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
     "qwen-omni": "emo.experts.qwen_omni:QwenOmniExpert",
     "qwen-vl": "emo.experts.qwen_vl:QwenVLExpert",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -254,6 +253,7 @@ class AffectGPTPreprocessor(Preprocessor[Clip]):
 
     def _pictures(self, clip: Clip) -> "torch.Tensor | None":
         """uint8 [8, 3, 224, 224], None where there is nothing to see; the aspect is lost, as in training."""
+        import cv2
         import torch
         from torchvision.transforms.v2.functional import InterpolationMode, resize
 
@@ -272,6 +272,8 @@ class AffectGPTPreprocessor(Preprocessor[Clip]):
 
     def _face_crops(self, clip: Clip) -> list[np.ndarray]:
         """The largest face of each frame that has one, BGR: so were the crops in training."""
+        import cv2
+
         from emo.media.faces import FaceFinder
 
         if not hasattr(self._own, "finder"):
