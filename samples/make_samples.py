@@ -601,35 +601,46 @@ BROKEN = "broken_truncated"
 BROKEN_SHARE = 0.6  # of the file that is kept: the index at its end is lost
 
 
-def make(folder: Path) -> None:
-    """Write clips/, the manifest and the sidecar into the folder, over what is there."""
-    clips = folder / "clips"
-    clips.mkdir(parents=True, exist_ok=True)
+def manifest_rows() -> list[tuple[str, str, str, str]]:
+    """uri, video_id, subtitle and language of each clip."""
     rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for sample in SAMPLES:
-            sound = None
-            if sample.speech is not None:
-                sound = Path(scratch) / f"{sample.name}.wav"
-                speak(sample.speech, sound)
-            opening = mouth_opening(sound, sample.seconds)
-            encode(
-                sample.picture(opening), sample.size, sound, clips / f"{sample.name}.mp4", index_first=True
-            )
-            subtitle = sample.speech.text if sample.speech and sample.subtitle_in_manifest else ""
-            rows.append((sample.name, subtitle, sample.speech.language if sample.speech else ""))
-            if sample.speech and not sample.subtitle_in_manifest:
-                text = as_srt(sample.speech.text, len(opening) / FPS)
-                (clips / f"{sample.name}.srt").write_text(text, encoding="utf-8")
-        whole, sound = Path(scratch) / "whole.mp4", Path(scratch) / "sea_at_dusk.wav"
-        encode(sea(mouth_opening(sound, 0)), (WIDTH, HEIGHT), sound, whole, index_first=False)
-        data = whole.read_bytes()
-        (clips / f"{BROKEN}.mp4").write_bytes(data[: round(BROKEN_SHARE * len(data))])
-        rows.append((BROKEN, FERRY.text, FERRY.language))
+    for sample in SAMPLES:
+        speech = sample.speech
+        subtitle = speech.text if speech and sample.subtitle_in_manifest else ""
+        rows.append((sample.name, subtitle, speech.language if speech else ""))
+    rows.append((BROKEN, FERRY.text, FERRY.language))
+    return [(f"clips/{name}.mp4", name, subtitle, language) for name, subtitle, language in rows]
+
+
+def write_manifest(folder: Path) -> None:
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("uri", "video_id", "subtitle", "language"))
-        writer.writerows((f"clips/{name}.mp4", name, subtitle, language) for name, subtitle, language in rows)
+        writer.writerows(manifest_rows())
+
+
+def make(sample: Sample, clips: Path, index_first: bool = True) -> None:
+    """Write one clip, and its sidecar where the manifest has no subtitle for it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        sound = None
+        if sample.speech is not None:
+            sound = Path(scratch) / "speech.wav"
+            speak(sample.speech, sound)
+        opening = mouth_opening(sound, sample.seconds)
+        target = clips / f"{sample.name}.mp4"
+        encode(sample.picture(opening), sample.size, sound, target, index_first)
+    if sample.speech and not sample.subtitle_in_manifest:
+        text = as_srt(sample.speech.text, len(opening) / FPS)
+        target.with_suffix(".srt").write_text(text, encoding="utf-8")
+
+
+def make_broken(clips: Path) -> None:
+    """Write a file that ends before its index, as after a recording that was cut off."""
+    whole = Sample(BROKEN, FERRY, sea)
+    make(whole, clips, index_first=False)
+    target = clips / f"{BROKEN}.mp4"
+    data = target.read_bytes()
+    target.write_bytes(data[: round(BROKEN_SHARE * len(data))])
 
 
 def main() -> None:
@@ -637,14 +648,27 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).resolve().parent, help="folder to write into"
     )
+    parser.add_argument(
+        "--clip",
+        action="append",
+        choices=[*(sample.name for sample in SAMPLES), BROKEN],
+        help="make only this clip (may be repeated)",
+    )
     arguments = parser.parse_args()
     absent = [tool for tool in ("ffmpeg", "espeak-ng") if shutil.which(tool) is None]
     if absent:
         sys.exit(f"not installed: {', '.join(absent)}; on Debian: apt-get install {' '.join(absent)}")
-    make(arguments.out)
-    made = sorted((arguments.out / "clips").glob("*.mp4"))
-    megabytes = sum(path.stat().st_size for path in made) / 1e6
-    print(f"{len(made)} clips, {megabytes:.2f} MB, in {arguments.out / 'clips'}")
+    clips = arguments.out / "clips"
+    clips.mkdir(parents=True, exist_ok=True)
+    wanted = arguments.clip or [sample.name for sample in SAMPLES] + [BROKEN]
+    for sample in SAMPLES:
+        if sample.name in wanted:
+            make(sample, clips)
+    if BROKEN in wanted:
+        make_broken(clips)
+    write_manifest(arguments.out)
+    megabytes = sum((clips / f"{name}.mp4").stat().st_size for name in wanted) / 1e6
+    print(f"{len(wanted)} clips, {megabytes:.2f} MB, in {clips}")
 
 
 if __name__ == "__main__":

@@ -141,6 +141,9 @@ def measure(wave: np.ndarray) -> Measurement | None:
     contour = librosa.feature.rms(y=wave, frame_length=_PACE_WINDOW, hop_length=_HOP)[0]
     contour = _decibel(np.sqrt(np.convolve(contour**2, (0.25, 0.5, 0.25), mode="same")))
     floor = float(np.percentile(contour, 95)) - _SYLLABLE_FLOOR_DB
+    # Of peaks that are exactly equal, as in a steady tone, each would stand out on its own: a slope that
+    # nothing else notices ranks them.
+    contour += 1e-6 * np.arange(len(contour))
     beats, _ = find_peaks(contour, height=floor, prominence=_SYLLABLE_DIP_DB)
     return Measurement(
         level_dbfs=10 * float(np.log10(np.mean(10 ** (level[active] / 10)))),

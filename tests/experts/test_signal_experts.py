@@ -1,0 +1,423 @@
+"""The three experts that measure: on signals of known truth, on the sample clips, and on broken data."""
+
+import csv
+import io
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+
+from emo import experts, vocabulary
+from emo.config import validate
+from emo.errors import InputError, RowError
+from emo.experts import face, voice, words
+from emo.experts.protocol import Clip
+from emo.extraction.rules import extract
+from emo.media.faces import FaceFinder
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+HZ = 16_000
+KINDS = ("voice", "face", "words")
+
+
+@cache
+def expert(kind: str) -> experts.Expert:
+    return experts.load({"name": kind, "kind": kind})
+
+
+@cache
+def sample(video_id: str) -> Clip:
+    """One sample clip, decoded here with PyAV: eight frames and the sound at 16 kHz."""
+    with (SAMPLES / "manifest.csv").open(encoding="utf-8") as file:
+        row = next(row for row in csv.DictReader(file) if row["video_id"] == video_id)
+    path = str(SAMPLES / row["uri"])
+    with av.open(path) as video:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    places = [round((index + 0.5) * len(pictures) / 8) for index in range(8)]
+    audio = None
+    with av.open(path) as video:
+        if video.streams.audio:
+            resampler = av.AudioResampler("s16", "mono", HZ)
+            parts = [part for frame in video.decode(audio=0) for part in resampler.resample(frame)]
+            audio = flac(np.concatenate([part.to_ndarray()[0] for part in parts]) / 32768)
+    return Clip(
+        video_id=video_id,
+        frames=tuple(jpeg(pictures[place]) for place in places),
+        frame_times=tuple(place / 25 for place in places),
+        audio=audio,
+        transcript=row["subtitle"] or None,
+        language=row["language"] or None,
+        duration_s=len(pictures) / 25,
+    )
+
+
+def flac(wave: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave, HZ, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def clip(**changes: object) -> Clip:
+    empty = Clip("a", (), (), audio=None, transcript=None, language=None, duration_s=1.0)
+    return replace(empty, **changes)  # type: ignore[arg-type]
+
+
+def text_of(kind: str, one: Clip) -> str:
+    [entry] = expert(kind).describe([one])
+    assert not isinstance(entry, RowError)
+    return entry[0].text
+
+
+def syllables(
+    count: int, *, hz: float, amplitude: float, on_s: float = 0.14, off_s: float = 0.06
+) -> np.ndarray:
+    """Harmonic tones with gaps too short to be pauses: what a voice is to the measurements."""
+    time = np.arange(round(on_s * HZ)) / HZ
+    tone = sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 6))
+    envelope = np.sin(np.pi * time / on_s) ** 0.5
+    one = np.concatenate([amplitude * tone / np.max(np.abs(tone)) * envelope, np.zeros(round(off_s * HZ))])
+    return np.tile(one, count)
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * HZ))
+
+
+# voice
+
+
+def test_pitch_pace_and_pauses_of_a_tone_sequence_are_those_that_were_put_in() -> None:
+    part = syllables(10, hz=220, amplitude=0.3)
+    wave = np.concatenate([silence(0.5), part, silence(0.6), part, silence(1.0), part, silence(0.5)])
+    measured = voice.measure(wave.astype(np.float32))
+    assert measured is not None
+    assert measured.pitch_hz == pytest.approx(220, rel=0.01)
+    assert measured.pitch_semitones == pytest.approx(0, abs=0.3)
+    assert measured.pauses == 2
+    assert measured.longest_pause_s == pytest.approx(1.06, abs=0.1)
+    assert measured.pause_share == pytest.approx((0.66 + 1.06) / measured.sound_s, abs=0.03)
+    assert measured.beats_per_s == pytest.approx(5, rel=0.08)
+
+
+@pytest.mark.parametrize("hz", [80, 120, 220, 330, 500])
+def test_pitch_is_measured_over_the_range_of_voices(hz: float) -> None:
+    measured = voice.measure(syllables(12, hz=hz, amplitude=0.3).astype(np.float32))
+    assert measured is not None
+    assert measured.pitch_hz == pytest.approx(hz, rel=0.02)
+
+
+def test_a_tenth_of_the_amplitude_is_twenty_decibel_less_and_changes_nothing_else() -> None:
+    wave = syllables(12, hz=200, amplitude=0.5).astype(np.float32)
+    loud, soft = voice.measure(wave), voice.measure(wave / 10)
+    assert loud is not None
+    assert soft is not None
+    assert loud.level_dbfs - soft.level_dbfs == pytest.approx(20, abs=0.01)
+    assert soft.beats_per_s == loud.beats_per_s
+    assert soft.pitch_hz == pytest.approx(loud.pitch_hz, rel=0.001)
+
+
+def test_a_long_sound_measured_in_blocks_is_measured_like_its_parts() -> None:
+    part = np.concatenate([syllables(20, hz=180, amplitude=0.2), silence(1.0)])
+    short, long = (voice.measure(np.tile(part, times).astype(np.float32)) for times in (2, 16))
+    assert short is not None
+    assert long is not None
+    assert long.sound_s > 3 * voice._BLOCK * voice._HOP / HZ / 1.1
+    assert long.pitch_hz == pytest.approx(short.pitch_hz, rel=0.01)
+    assert long.beats_per_s == pytest.approx(short.beats_per_s, rel=0.05)
+    assert long.pauses == 15
+
+
+@pytest.mark.parametrize(
+    ("video_id", "spoken"),
+    [("drawn_angry", 14), ("sea_at_dusk", 17), ("drawn_sad_zh", 10), ("drawn_joyful_zh", 12)],
+)
+def test_the_syllables_of_the_sample_lines_are_counted(video_id: str, spoken: int) -> None:
+    wave, _ = soundfile.read(io.BytesIO(sample(video_id).audio or b""), dtype="float32")
+    measured = voice.measure(wave)
+    assert measured is not None
+    sounding_s = measured.sound_s * (1 - measured.pause_share)
+    assert measured.beats_per_s * sounding_s == pytest.approx(spoken, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("video_id", "labels"),
+    [
+        ("drawn_angry", {"excited", "angry"}),
+        ("drawn_joyful_zh", {"excited", "angry"}),
+        ("drawn_sad_zh", {"sad", "calm"}),
+        ("drawn_afraid", {"afraid", "nervous"}),
+        ("sea_at_dusk", set()),
+    ],
+)
+def test_the_voice_of_a_sample_reads_as_it_was_made(video_id: str, labels: set[str]) -> None:
+    assert set(extract(text_of("voice", sample(video_id)))) == labels
+
+
+def test_an_unremarkable_voice_is_said_to_show_no_clear_emotion() -> None:
+    text = text_of("voice", clip(audio=flac(syllables(15, hz=150, amplitude=0.22))))
+    assert "no clear emotion" in text
+    assert extract(text) == []
+
+
+@pytest.mark.parametrize(
+    ("wave", "words_of_text"),
+    [
+        (silence(2.0), "silent"),
+        (np.random.default_rng(1).normal(0, 0.1, 2 * HZ), "hardly any pitch"),
+        (0.3 * np.sin(2 * np.pi * 220 * np.arange(2 * HZ) / HZ), "not the rhythm of speech"),
+        (0.3 * np.sin(2 * np.pi * 220 * np.arange(HZ // 20) / HZ), "pitch"),
+    ],
+    ids=["silence", "noise", "a steady tone", "a twentieth of a second"],
+)
+def test_what_is_no_speech_is_said_to_be_none_and_gets_no_emotion(
+    wave: np.ndarray, words_of_text: str
+) -> None:
+    text = text_of("voice", clip(audio=flac(wave)))
+    assert words_of_text in text
+    assert extract(text) == []
+
+
+def test_the_limits_of_loud_and_soft_can_be_set() -> None:
+    wave = syllables(15, hz=150, amplitude=0.22)
+    ordinary = text_of("voice", clip(audio=flac(wave)))
+    moved = experts.load({"name": "v", "kind": "voice", "loud_dbfs": -30.0, "soft_dbfs": -50.0})
+    [entry] = moved.describe([clip(audio=flac(wave))])
+    assert "of medium loudness" in ordinary
+    assert not isinstance(entry, RowError)
+    assert "The voice is loud" in entry[0].text
+
+
+# face
+
+
+def test_the_portrait_has_a_smiling_face_in_every_frame() -> None:
+    for video_id in ("portrait_welcome", "portrait_silent", "portrait_tall_zh"):
+        text = text_of("face", sample(video_id))
+        assert "found in 8 of 8 frames" in text
+        assert "It smiles in 8 of the 8 frames" in text
+        assert extract(text) == ["happy", "amused"]
+
+
+def test_a_scene_without_people_has_no_face_and_gets_no_emotion() -> None:
+    text = text_of("face", sample("sea_at_dusk"))
+    assert "No face was found in 8 frames" in text
+    assert extract(text) == []
+
+
+def test_a_face_without_a_recognised_smile_supports_nothing() -> None:
+    for video_id in ("drawn_angry", "drawn_sad_zh"):
+        text = text_of("face", sample(video_id))
+        assert "No smile was recognised" in text
+        assert extract(text) == []
+
+
+def test_the_face_is_found_where_it_is_and_a_mirrored_picture_mirrors_it() -> None:
+    grey = np.asarray(Image.open(io.BytesIO(sample("portrait_welcome").frames[4])).convert("L"))
+    finder = FaceFinder()
+    found, mirrored = finder.largest(grey), finder.largest(np.ascontiguousarray(grey[:, ::-1]))
+    assert found is not None
+    assert mirrored is not None
+    assert (found.view, mirrored.view) == ("frontal", "frontal")
+    assert mirrored.x + mirrored.side / 2 == pytest.approx(
+        grey.shape[1] - found.x - found.side / 2, abs=0.1 * found.side
+    )
+    assert mirrored.side == pytest.approx(found.side, rel=0.15)
+    assert finder.smile(grey, found) > face._SMILE_HITS
+    upside_down = np.ascontiguousarray(grey[::-1])
+    assert finder.largest(upside_down) is None
+
+
+def test_a_face_that_crosses_the_picture_moves_much_and_a_still_one_hardly() -> None:
+    portrait = np.asarray(Image.open(io.BytesIO(sample("portrait_silent").frames[3])))
+    moved = tuple(jpeg(np.roll(portrait, 50 * step, axis=1)) for step in range(4))
+    still = (jpeg(portrait),) * 4
+    assert "moves much" in text_of("face", clip(frames=moved, frame_times=(0.0, 1.0, 2.0, 3.0)))
+    assert "hardly moves (0.00" in text_of("face", clip(frames=still, frame_times=(0.0, 1.0, 2.0, 3.0)))
+
+
+def test_a_face_too_small_for_its_smile_is_said_to_be_so() -> None:
+    portrait = Image.open(io.BytesIO(sample("portrait_silent").frames[7]))
+    canvas = Image.new("RGB", (320, 240), (120, 130, 140))
+    canvas.paste(portrait.resize((112, 84)), (100, 80))
+    text = text_of("face", clip(frames=(jpeg(np.asarray(canvas)),), frame_times=(0.0,)))
+    assert "too small" in text
+    assert extract(text) == []
+
+
+def test_a_picture_of_a_few_pixels_has_no_face() -> None:
+    tiny = jpeg(np.zeros((3, 5, 3), np.uint8))
+    assert "No face was found in 1 frame." in text_of("face", clip(frames=(tiny,), frame_times=(0.0,)))
+
+
+# words
+
+ENGLISH = {
+    "It is wonderful to be here! Thank you all so much, I am really happy.": {"happy"},
+    "How dare you! I told you never to touch my things again!": {"angry"},
+    "I waited all day. I am not angry, just tired and disappointed.": {"tired", "disappointed"},
+    "I'm so sorry, please forgive me.": {"apologetic"},
+    "I'm not happy about this.": {"unhappy"},
+    "Oh my god, I can't believe it!": {"surprised"},
+    "Ha ha ha, that's so funny!": {"amused"},
+    "That makes me so angry!": {"angry"},
+    "I was not only sad but furious.": {"sad", "furious"},
+}
+CHINESE = {
+    "谢谢大家，我真的很感动，也很自豪。": {"touched", "proud", "grateful"},
+    "他不会回来了，我很难过。": {"sad"},
+    "我不生气，我只是有点失望。": {"disappointed"},
+    "太好了！我们成功了！我真高兴！": {"happy"},
+    "凭什么！给我滚！": {"angry"},
+    "救命！别过来！": {"afraid"},
+    "哈哈哈，太好笑了！": {"amused"},
+}
+NOTHING = (
+    "The ferry to the island leaves from pier four at ten past nine.",
+    "You are angry with me.",
+    "My brother was so happy when he heard.",
+    "Are you sad?",
+    "I wish I were happy.",
+    "He is afraid, but I am not afraid.",
+    "What is the content of the box?",
+    "他很高兴，也很激动。",
+    "你生气了吗？",
+    "希望你开心。",
+    "我一点也不害怕。",
+    "高兴的事太多了。",
+    "我妈妈很高兴。",
+    "火车九点十分开。",
+)
+
+
+@pytest.mark.parametrize(("line", "labels"), [*ENGLISH.items(), *CHINESE.items()])
+def test_a_line_is_read_as_the_speaker_means_it(line: str, labels: set[str]) -> None:
+    assert set(words.read(line).states()) == labels
+    text = words.describe_transcript(line, None)
+    assert {vocabulary.cluster_of(label) for label in extract(text)} == {
+        vocabulary.cluster_of(x) for x in labels
+    }
+
+
+@pytest.mark.parametrize("line", NOTHING)
+def test_what_is_denied_asked_wished_or_somebody_elses_is_not_the_speakers(line: str) -> None:
+    text = words.describe_transcript(line, None)
+    assert "The words alone show no clear emotion." in text
+    assert extract(text) == []
+
+
+def test_an_emotion_that_is_denied_is_said_to_be_denied() -> None:
+    assert words.read("I am not angry.").denied == ("angry",)
+    assert 'only to deny it: "angry"' in words.describe_transcript("I am not angry.", "en")
+
+
+def test_a_language_that_is_not_read_is_said_to_be_so() -> None:
+    for line, language in (("ありがとうございます、とても嬉しいです", None), ("Je suis triste", "fr")):
+        text = words.describe_transcript(line, language)
+        assert "was not read" in text
+        assert extract(text) == []
+
+
+def test_markup_of_subtitle_formats_is_not_read_as_words() -> None:
+    assert words.describe_transcript("<i>I am so <b>happy</b></i>", "en") == words.describe_transcript(
+        "I am so happy", "en"
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([*ENGLISH, *CHINESE, *NOTHING, "...", "[laughs]", "-", "I", "不"]), max_size=6)
+)
+def test_no_description_of_words_gives_a_label_that_it_does_not_conclude(lines: list[str]) -> None:
+    text = words.describe_transcript(" \n".join(lines), None)
+    concluded = {vocabulary.cluster_of(state) for state in words.read(" \n".join(lines)).states()}
+    assert {vocabulary.cluster_of(label) for label in extract(text)} <= concluded
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=200))
+def test_any_transcript_gets_a_description(line: str) -> None:
+    assert words.describe_transcript(line, None).endswith(".")
+
+
+def test_every_phrase_names_a_word_of_the_vocabulary_and_says_no_emotion_itself() -> None:
+    for act, word, _ in words._phrases():
+        assert vocabulary.base_form(word) == word
+        assert extract(f'The speaker {act}: "x".') == []
+
+
+# all three
+
+
+@pytest.mark.parametrize(
+    ("kind", "degraded"), [("voice", "audio"), ("words", "transcript"), ("face", "frames")]
+)
+def test_what_a_clip_does_not_have_is_named_and_gets_no_emotion(kind: str, degraded: str) -> None:
+    [entry] = expert(kind).describe([clip()])
+    assert not isinstance(entry, RowError)
+    assert entry[0].degraded == (degraded,)
+    assert extract(entry[0].text) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken", "code"),
+    [
+        ("voice", {"audio": b"fLaC is how it starts, but not how it goes on"}, "bad_audio"),
+        ("voice", {"audio": b""}, "bad_audio"),
+        ("face", {"frames": (b"\xff\xd8\xff no picture",), "frame_times": (0.0,)}, "bad_frames"),
+        ("face", {"frames": (b"",), "frame_times": (0.0,)}, "bad_frames"),
+    ],
+)
+def test_a_bad_clip_fails_alone_and_its_neighbours_stay_as_they_are(
+    kind: str, broken: dict[str, object], code: str
+) -> None:
+    good = [sample("portrait_welcome"), sample("sea_at_dusk"), sample("drawn_angry")]
+    alone = [expert(kind).describe([one])[0] for one in good]
+    together = expert(kind).describe([good[0], clip(**broken), good[1], good[2]])
+    failed = together.pop(1)
+    assert isinstance(failed, RowError)
+    assert failed.code == code
+    assert together == alone
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_is_described_in_its_order_and_the_same_each_time(kind: str) -> None:
+    clips = [sample(name) for name in ("sea_at_dusk", "portrait_tall_zh", "drawn_sad_zh", "drawn_angry")]
+    forwards, backwards = expert(kind).describe(clips), expert(kind).describe(clips[::-1])
+    assert forwards == backwards[::-1]
+    assert all(not isinstance(entry, RowError) and len(entry) == 1 for entry in forwards)
+    assert expert(kind).describe([]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_than_one_sample_of_a_measurement_is_refused_by_name(kind: str) -> None:
+    with pytest.raises(ValidationError, match="samples"):
+        experts.load({"name": kind, "kind": kind, "samples": 2})
+    with pytest.raises(InputError, match=r"samples.*expected 1"):
+        validate({"experts": [{"kind": kind, "samples": 2}]}, "test")
+
+
+def test_a_soft_limit_above_the_loud_one_is_refused() -> None:
+    with pytest.raises(ValidationError, match="below loud_dbfs"):
+        experts.load({"name": "v", "kind": "voice", "soft_dbfs": -10.0})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_card_names_the_expert_and_what_it_is_made_of(kind: str) -> None:
+    card = experts.load({"name": "mine", "kind": kind}).card
+    assert card.name == "mine"
+    assert card.model
+    assert card.revision
