@@ -26,12 +26,12 @@ from emo.extraction.cues import Cues, cues_of
 from emo.extraction.parsing import parse_labels
 from emo.vocabulary import STANCE
 
-# What one mention weighs, by what stands before it. The scores on real texts are flat around these numbers
-# (any of them halved or doubled moves F by less than 0.02), so they are round on purpose.
+# What one mention weighs, by what stands before it, and where in the text. Round numbers on purpose: on the
+# real texts of the benchmark most of them can be halved or doubled without moving F by more than 0.02.
 _FELT, _SHOWN, _NAMED = 1.0, 0.8, 0.5
 _STANCE = 0.5  # "confident", "stern": manner as often as emotion
 _HEDGED = 0.8
-_EVIDENCE, _CONCLUSION = 0.5, 1.5  # before and after the "we can infer" of a sentence
+_EVIDENCE, _CONCLUSION = 0.5, 3.0  # before and after the "we can infer" of a sentence
 _CLOSING, _CLOSING_SENTENCES = 1.5, 2  # descriptions end with what they make of it all
 _LISTED = 1.0
 
