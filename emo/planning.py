@@ -60,6 +60,14 @@ def failed_rows(committed: pa.Table) -> pa.Table:
     return committed.filter(pc.equal(committed.column("status"), FAILED))
 
 
+def pool_size(rows: int, most: int, shard_rows: int) -> int:
+    """Workers for so many rows: at most `most`, and each with a quarter of a shard to do at the least.
+
+    A worker takes seconds to start: for a few rows one more costs more than it brings.
+    """
+    return max(1, min(most, math.ceil(4 * rows / shard_rows)))
+
+
 def shard_size(rows: int, workers: int, most: int) -> int:
     """Rows per shard: at most `most`, and few enough that every worker gets about four.
 

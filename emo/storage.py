@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from emo.errors import EmoError, InputError, StorageError
 
@@ -27,7 +27,10 @@ PART_SUFFIX = ".part"
 
 
 class S3Settings(BaseModel):
-    """How to reach S3; what is not set comes from the usual AWS environment variables and files."""
+    """How to reach S3; what is not set comes from the usual AWS environment variables and files.
+
+    max_attempts: per request, with the client's own back-off between them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +40,7 @@ class S3Settings(BaseModel):
     secret: SecretStr | None = None
     token: SecretStr | None = None
     anonymous: bool = False
+    max_attempts: int = Field(6, ge=1)
 
 
 @dataclass(frozen=True)
@@ -309,7 +313,7 @@ def s3_filesystem(settings: S3Settings) -> Any:
         token=secret(settings.token),
         client_kwargs={"region_name": settings.region} if settings.region else {},
         config_kwargs={
-            "retries": {"max_attempts": 8, "mode": "adaptive"},
+            "retries": {"max_attempts": settings.max_attempts, "mode": "adaptive"},
             "connect_timeout": 10,
             "read_timeout": 60,
         },

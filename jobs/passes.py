@@ -6,7 +6,10 @@ tried again one row at a time; what is then still missing is committed as failed
 """
 
 import hashlib
-import time
+import logging
+import os
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,8 +112,7 @@ def _pool_size(plan: Pass) -> int:
             f"cluster has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs"
         )
     most = min(fits, default=1)
-    wanted = min(plan.workers, most) if plan.workers else most
-    return max(1, min(wanted, plan.rows.num_rows))
+    return planning.pool_size(plan.rows.num_rows, min(plan.workers or most, most), plan.shard_rows)
 
 
 def _run_shards(
@@ -131,9 +133,9 @@ def _run_shards(
     # A table per shard gives a block, a task and a commit per shard; any reader would merge small files.
     shards_out = ray.data.from_arrow(shards)
     if plan.read is not None:
-        # Reading waits for the disk or S3: it needs next to no processor, but must not take it from nobody.
+        # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever.
         shards_out = shards_out.map_batches(
-            plan.read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=0.25
+            plan.read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=0
         )
     done = shards_out.map_batches(
         _Committing,
@@ -272,42 +274,54 @@ def _missing(plan: Pass, storage: Storage, run_id: str, step: Step) -> pa.Table:
 
 @contextmanager
 def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
-    """Connect to a Ray cluster, or start one on this machine; gives the folder of Ray's own logs.
+    """Connect to a Ray cluster, or start one on this machine; gives the file with Ray's own messages.
 
     `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either a fresh
     local one is started: one that a killed run left behind is never picked up.
     """
-    import logging
-    import os
+    with _chatter_to_file() as log:
+        import ray
+        import ray.data
 
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    import ray
-    import ray.data
+        where = address or os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if where:
+            options["address"] = where
+        else:
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError, TimeoutError) as error:
+            raise EmoError(
+                f"Ray at {where or 'this machine'} cannot be reached: {_one_line(error)}"
+            ) from error
+        try:
+            # Its messages also stand in ray-data.log, beside Ray's other logs.
+            loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
+            for logger in loggers:
+                logger.handlers = [h for h in logger.handlers if type(h).__name__ != "PlainRayHandler"]
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            # A shard of hour-long files may take longer than the default of half an hour, and each clip has
+            # a deadline of its own.
+            context.execution_no_progress_timeout_s = -1
+            yield log
+        finally:
+            ray.shutdown()
 
-    where = address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if where:
-        options["address"] = where
-    else:
-        options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
-    began = time.monotonic()
+
+@contextmanager
+def _chatter_to_file() -> Iterator[str]:
+    """Send what Ray writes to standard error to a file, its native code included; ours still goes there."""
+    handle, log = tempfile.mkstemp(prefix="emo-ray-", suffix=".log")
+    ours, before = os.dup(2), sys.stderr
+    sys.stderr = os.fdopen(os.dup(ours), "w", buffering=1)
+    os.dup2(handle, 2)
+    os.close(handle)
     try:
-        ray.init(**options)
-    except (ConnectionError, ValueError, TimeoutError) as error:
-        raise EmoError(f"Ray at {where or 'this machine'} cannot be reached: {_one_line(error)}") from error
-    try:
-        # Its messages go to ray-data.log beside Ray's other logs; a person sees our own progress.
-        for name in ("ray", "ray.data"):
-            logger = logging.getLogger(name)
-            for handler in list(logger.handlers):
-                if type(handler).__name__ == "PlainRayHandler":
-                    logger.removeHandler(handler)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        # A shard of hour-long files may take longer than the default of half an hour, and each clip has a
-        # deadline of its own.
-        context.execution_no_progress_timeout_s = -1
-        logging.getLogger(__name__).debug("Ray started in %.1f s", time.monotonic() - began)
-        yield ray._private.worker.global_worker.node.get_logs_dir_path()
+        yield log
     finally:
-        ray.shutdown()
+        sys.stderr.close()
+        sys.stderr = before
+        os.dup2(ours, 2)
+        os.close(ours)

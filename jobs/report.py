@@ -41,7 +41,7 @@ def write(session: Session, only_if_changed: bool = False) -> str:
         votes=whole_rows(storage, VOTES, chosen),
         judgments=whole_rows(storage, JUDGMENTS, chosen),
     )
-    page = render(summary, items, load_runs(storage, last=RUNS_SHOWN))
+    page = render(summary, items, load_runs(storage, last=RUNS_SHOWN), storage.url)
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 

@@ -1,0 +1,115 @@
+"""Committed rows: the newest per key, nothing foreign, nothing in silence."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emo import committed
+from emo.errors import StorageError
+from emo.storage import Storage
+from emo.tables import VOTES
+
+
+def votes(run_id, rows, label="happy"):
+    columns = {
+        "video_id": [video_id for video_id, _ in rows],
+        "expert": ["voice"] * len(rows),
+        "sample": [sample for _, sample in rows],
+        "labels": [[f"{label}-{video_id}"] for video_id, _ in rows],
+        "extractor": ["rules"] * len(rows),
+        "parse_ok": [True] * len(rows),
+        "status": ["ok"] * len(rows),
+        "error": [None] * len(rows),
+        "error_message": [None] * len(rows),
+        "run_id": [run_id] * len(rows),
+    }
+    return pa.table(columns, schema=VOTES.schema)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(str(tmp_path))
+
+
+WHERE = committed.folder(VOTES, "voice")
+
+
+def test_the_newest_run_of_a_key_wins(storage):
+    committed.commit(storage, WHERE, VOTES, "2-x", votes("2", [("b", 0), ("c", 0)], "new"))
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0), ("b", 0), ("b", 1)], "old"))
+    rows = committed.read_newest(storage, WHERE, VOTES, ["labels"], with_file=True)
+    assert list(
+        zip(*(rows.column(n).to_pylist() for n in ("video_id", "sample", "labels")), strict=True)
+    ) == [
+        ("a", 0, ["old-a"]),
+        ("b", 0, ["new-b"]),
+        ("b", 1, ["old-b"]),
+        ("c", 0, ["new-c"]),
+    ]
+    assert rows.column("file").to_pylist()[1] == f"{WHERE}/2-x.parquet"
+
+
+def test_a_shard_that_is_committed_again_is_there_once(storage):
+    for _ in range(2):
+        committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+    assert committed.read_newest(storage, WHERE, VOTES, []).num_rows == 1
+    assert len(committed.files(storage, WHERE)) == 1
+
+
+def test_all_experts_are_read_together_from_the_folder_of_the_table(storage):
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+    other = votes("1", [("a", 0)]).set_column(1, VOTES.schema.field("expert"), pa.array(["face"]))
+    committed.commit(storage, committed.folder(VOTES, "face"), VOTES, "1-x", other)
+    rows = committed.read_newest(storage, committed.folder(VOTES), VOTES, [])
+    assert rows.column("expert").to_pylist() == ["face", "voice"]
+
+
+def test_an_empty_table_has_its_columns(storage):
+    rows = committed.read_newest(storage, WHERE, VOTES, ["labels"], with_file=True)
+    assert rows.num_rows == 0
+    assert rows.column_names == ["video_id", "expert", "sample", "run_id", "labels", "file"]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (pa.table({"x": [1]}), "no column 'video_id'"),
+        (
+            votes("1", [("a", 0)]).set_column(2, "sample", pa.array(["zero"])),
+            "column 'sample' is string, expected int32",
+        ),
+    ],
+)
+def test_a_foreign_file_is_named_and_refused(storage, tmp_path, table, expected):
+    (tmp_path / WHERE).mkdir(parents=True)
+    pq.write_table(table, tmp_path / WHERE / "foreign.parquet")
+    with pytest.raises(
+        StorageError, match=rf"foreign\.parquet is not a file of the votes table: .*{expected}"
+    ):
+        committed.read_newest(storage, WHERE, VOTES, ["labels"])
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: b"x" * 500])
+def test_a_damaged_file_is_named_and_refused(storage, tmp_path, damage):
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+    path = tmp_path / WHERE / "1-x.parquet"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(StorageError, match=r"1-x\.parquet is not a readable Parquet file"):
+        committed.read_newest(storage, WHERE, VOTES, ["labels"])
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, unique=True))
+def test_rows_of_a_file_come_in_the_order_asked_for(tmp_path_factory, wanted):
+    folder = tmp_path_factory.getbasetemp() / "rows"
+    storage = Storage(str(folder))
+    if not committed.files(storage, WHERE):
+        rows = [(f"clip-{number:04d}", 0) for number in range(200)]
+        committed.commit(storage, WHERE, VOTES, "1-x", votes("1", rows))
+    ids = [f"clip-{number:04d}" for number in wanted]
+    found = committed.read_rows(storage, VOTES, f"{WHERE}/1-x.parquet", "video_id", ids, ["labels"])
+    assert found.column("video_id").to_pylist() == [name for name in ids if name < "clip-0200"]
+    assert found.column("labels").to_pylist() == [
+        [f"happy-{name}"] for name in found.column("video_id").to_pylist()
+    ]

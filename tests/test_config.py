@@ -1,0 +1,93 @@
+"""The configuration is validated as a whole; every fault is named by its path."""
+
+import pytest
+
+from emo.config import load_config, presets
+from emo.errors import InputError
+
+
+def test_every_preset_is_a_valid_configuration():
+    assert "signals" in presets()
+    for name in presets():
+        assert load_config(preset=name).experts
+
+
+def test_without_anything_the_cpu_experts_are_chosen():
+    config = load_config()
+    assert [expert["name"] for expert in config.experts] == ["voice", "face", "words"]
+
+
+def test_a_key_is_overridden_by_its_path():
+    config = load_config(overrides=["ingest.frames=4", "judge.share=0.5", "experts.face.name=faces"])
+    assert config.ingest.frames == 4
+    assert config.judge.share == 0.5
+    assert [expert["name"] for expert in config.experts] == ["voice", "faces", "words"]
+
+
+def test_a_file_is_the_whole_configuration(tmp_path):
+    path = tmp_path / "emo.yaml"
+    path.write_text("experts:\n  - {kind: words, name: said}\ns3: {endpoint_url: 'http://127.0.0.1:1'}\n")
+    config = load_config(file=str(path))
+    assert [expert["name"] for expert in config.experts] == ["said"]
+    assert config.s3.endpoint_url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["ingest.frame=4"], "ingest.frame: unknown key"),
+        (["nightly=1"], "nightly: unknown key"),
+        (["ingest.frames=many"], "ingest.frames: .*integer.*not 'many'"),
+        (["ingest.frames=0"], "ingest.frames: .*greater than or equal to 1, not 0"),
+        (["ingest.workers=-1"], "ingest.workers: expected auto or a whole number"),
+        (["judge.share=1.5"], "judge.share: .*less than or equal to 1, not 1.5"),
+        (["experts=[]"], "experts: .*at least 1 item"),
+        (
+            ["experts=[{kind: telepathy}]"],
+            "experts: entry 0: unknown expert kind 'telepathy'; expected one of",
+        ),
+        (["experts=[{name: x}]"], "experts: entry 0: expected a mapping with a kind"),
+        (["experts.voice.samples=0"], "experts: entry 0 .voice.: samples: .*greater than or equal to 1"),
+        (["experts.voice.colour=red"], "experts: entry 0 .voice.: colour: unknown key"),
+        (["experts.nobody.samples=1"], "there is no experts.nobody; it has: voice, face, words"),
+        (["experts.face.name=voice"], "two are named 'voice'"),
+        (["experts.face.name=../etc"], "name: .*pattern"),
+        (["extract.kind=guess"], "extract: unknown extractor kind 'guess'; expected one of: .*rules"),
+        (["frames"], "expected key=value"),
+        (["ingest.frames.x=1"], "single value"),
+        (["judge.share=0.5", "judge.share=no"], "judge.share: .*number"),
+    ],
+)
+def test_a_fault_is_named_with_its_path(overrides, expected):
+    with pytest.raises(InputError, match=expected):
+        load_config(overrides=overrides)
+
+
+def test_all_faults_are_named_at_once():
+    with pytest.raises(InputError, match=r"ingest\.frames.*; .*judge\.share"):
+        load_config(overrides=["ingest.frames=x", "judge.share=x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- a\n", "expected a mapping"),
+        ("a: [", "is not YAML"),
+        ("", "expected a mapping"),
+        ("ingest: {}", "experts: is missing"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, expected):
+    path = tmp_path / "emo.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=expected):
+        load_config(file=str(path))
+
+
+def test_unknown_names_are_told_with_what_there_is():
+    with pytest.raises(InputError, match=r"unknown preset 'x'; expected one of: .*signals"):
+        load_config(preset="x")
+    with pytest.raises(InputError, match=r"'nowhere\.yaml' does not exist"):
+        load_config(file="nowhere.yaml")
+    with pytest.raises(InputError, match="exclude each other"):
+        load_config(preset="signals", file="x.yaml")

@@ -1,0 +1,83 @@
+"""What is left to do follows from the tables alone."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emo import planning
+from emo.sources import MANIFEST
+
+ids = st.integers(0, 30).map(lambda number: f"clip-{number:02d}")
+file_states = st.tuples(st.integers(0, 2) | st.none(), st.integers(0, 2) | st.none())
+
+
+def _manifest(files):
+    return pa.table(
+        {
+            "video_id": list(files),
+            "uri": [f"/v/{name}" for name in files],
+            "size": [size for size, _ in files.values()],
+            "modified": [
+                datetime.fromtimestamp(when, UTC) if when is not None else None for _, when in files.values()
+            ],
+            "language": pa.nulls(len(files), pa.string()),
+            "subtitle": pa.nulls(len(files), pa.string()),
+            "sidecar": pa.nulls(len(files), pa.string()),
+        },
+        schema=MANIFEST,
+    )
+
+
+@given(st.dictionaries(ids, file_states), st.dictionaries(ids, file_states))
+def test_left_to_ingest_is_what_is_new_or_changed_and_nothing_else(now, before):
+    rows = planning.clips_to_ingest(
+        _manifest(now), _manifest(before).select(["video_id", "size", "modified"])
+    )
+    expected = {name for name, state in now.items() if before.get(name, "new") != state}
+    assert set(rows.column("video_id").to_pylist()) == expected
+    # A file that was removed from the source is nobody's work and stays labelled.
+    assert not set(before) - set(now) & expected
+
+
+runs = st.integers(1, 5).map(str)
+
+
+def _keyed(rows):
+    return pa.table(
+        {
+            "video_id": pa.array([name for name, _ in rows], pa.string()),
+            "sample": pa.array([sample for _, sample in rows], pa.int32()),
+            "run_id": pa.array(list(rows.values()), pa.string()),
+        }
+    )
+
+
+keyed = st.dictionaries(st.tuples(ids, st.integers(0, 2)), runs)
+
+
+@given(keyed, keyed)
+def test_stale_is_what_has_no_result_at_least_as_new(upstream, done):
+    key = ("video_id", "sample")
+    left = planning.stale(_keyed(upstream), _keyed(done), key)
+    expected = {name for name, run in upstream.items() if done.get(name, "0") < run}
+    found = set(zip(left.column("video_id").to_pylist(), left.column("sample").to_pylist(), strict=True))
+    assert found == expected
+
+
+@given(keyed, keyed)
+def test_in_both_and_not_in_share_the_rows_out(rows, others):
+    key = ("video_id", "sample")
+    inside = planning.in_both(_keyed(rows), _keyed(others), key).num_rows
+    outside = planning.not_in(_keyed(rows), _keyed(others), key).num_rows
+    assert inside == len(rows.keys() & others.keys())
+    assert inside + outside == len(rows)
+
+
+@given(st.integers(1, 10**7), st.integers(1, 1000), st.integers(1, 500))
+def test_shards_are_bounded_and_every_worker_gets_some(rows, workers, most):
+    size = planning.shard_size(rows, workers, most)
+    assert 1 <= size <= most
+    shards = -(-rows // size)
+    assert shards >= min(rows, workers)

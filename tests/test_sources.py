@@ -1,0 +1,179 @@
+"""Every kind of source becomes the same manifest; what cannot be one is refused by name."""
+
+import csv
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emo.errors import InputError
+from emo.sources import MANIFEST, look_up, read_source
+from emo.storage import Storage
+
+
+def _touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def _column(table, name):
+    return table.column(name).to_pylist()
+
+
+def test_a_folder_is_read_through_and_ids_are_paths_without_extension(tmp_path):
+    _touch(tmp_path, "b.mp4", "a/x.MKV", "a/deep/y.webm", "notes.doc", "b.jpg")
+    rows = read_source(str(tmp_path))
+    assert rows.schema == MANIFEST
+    assert _column(rows, "video_id") == ["a/deep/y", "a/x", "b"]
+    assert _column(rows, "size") == [13, 7, 5]
+    assert _column(rows, "uri")[2] == str(tmp_path / "b.mp4")
+
+
+def test_a_glob_takes_ids_from_where_its_wildcards_begin(tmp_path):
+    _touch(tmp_path, "one/a.mp4", "two/a.mp4", "two/a.txt", "other/c.mp4")
+    rows = read_source(f"{tmp_path}/*/a.*")
+    assert _column(rows, "video_id") == ["one/a", "two/a"]
+    assert _column(rows, "sidecar") == [None, str(tmp_path / "two/a.txt")]
+
+
+def test_a_single_file_is_a_source(tmp_path):
+    _touch(tmp_path, "a.mp4", "a.srt")
+    rows = read_source(str(tmp_path / "a.mp4"))
+    assert _column(rows, "video_id") == ["a"]
+    assert _column(rows, "sidecar") == [str(tmp_path / "a.srt")]
+
+
+def test_an_s3_prefix_is_like_a_folder(bucket):
+    url, settings = bucket
+    storage = Storage(f"{url}/videos", settings)
+    for name in ("a.mp4", "a.vtt", "sub/b.mov", "readme.md"):
+        storage.write(name, b"12345")
+    rows = read_source(f"{url}/videos", settings)
+    assert _column(rows, "video_id") == ["a", "sub/b"]
+    assert _column(rows, "uri") == [f"{url}/videos/a.mp4", f"{url}/videos/sub/b.mov"]
+    assert _column(rows, "sidecar") == [f"{url}/videos/a.vtt", None]
+    assert _column(rows, "size") == [5, 5]
+
+
+def _manifest(tmp_path, kind, records):
+    path = tmp_path / f"list.{kind}"
+    if kind == "csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(records[0]))
+            writer.writeheader()
+            writer.writerows(records)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    else:
+        pq.write_table(pa.Table.from_pylist(records), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_manifest_names_clips_ids_subtitles_and_languages(tmp_path, kind):
+    _touch(tmp_path, "v/a.mp4", "v/b.mp4", "v/b.srt", "v/a.srt")
+    records = [
+        {"uri": "v/a.mp4", "video_id": "first", "subtitle": "你好, “world”", "language": "zh"},
+        {"uri": str(tmp_path / "v/b.mp4"), "video_id": "", "subtitle": "", "language": ""},
+    ]
+    rows = read_source(_manifest(tmp_path, kind, records))
+    assert _column(rows, "video_id") == ["first", "v/b"]
+    assert _column(rows, "subtitle") == ["你好, “world”", None]
+    assert _column(rows, "language") == ["zh", None]
+    # A subtitle of the manifest is preferred to a file beside the video.
+    assert _column(rows, "sidecar") == [None, str(tmp_path / "v/b.srt")]
+
+
+def test_a_manifest_on_s3_may_name_clips_anywhere(bucket):
+    url, settings = bucket
+    Storage(f"{url}/lists", settings).write("all.csv", f"uri\n../v/a.mp4\n{url}/w/b.mp4\n".encode())
+    Storage(f"{url}/v", settings).write("a.mp4", b"1")
+    Storage(f"{url}/w", settings).write("b.mp4", b"22")
+    rows = read_source(f"{url}/lists/all.csv", settings)
+    bucket_name = url.removeprefix("s3://")
+    assert _column(rows, "video_id") == [f"{bucket_name}/v/a", f"{bucket_name}/w/b"]
+    assert _column(rows, "size") == [1, 2]
+
+
+def test_a_clip_that_is_not_there_keeps_its_row(tmp_path):
+    (tmp_path / "list.csv").write_text("uri\nmissing.mp4\n")
+    rows = read_source(str(tmp_path / "list.csv"))
+    assert _column(rows, "video_id") == ["missing"]
+    assert _column(rows, "size") == [None]
+
+
+def test_chsims_layout(tmp_path):
+    _touch(tmp_path, "Raw/video_0001/0001.mp4", "Raw/video_0001/0002.mp4", "Raw/video_0002/0001.mp4")
+    (tmp_path / "label.csv").write_text(
+        "video_id,clip_id,text,label,label_T\n"
+        "video_0001,0001,我很高兴,0.8,1\nvideo_0001,0002,不行,-0.4,0\nvideo_0002,0001,,0,0\n",
+        encoding="utf-8",
+    )
+    rows = read_source(str(tmp_path))
+    assert _column(rows, "video_id") == ["video_0001/0001", "video_0001/0002", "video_0002/0001"]
+    assert _column(rows, "subtitle") == ["我很高兴", "不行", None]
+    assert _column(rows, "language") == ["zh", "zh", "zh"]
+    assert None not in _column(rows, "size")
+
+
+def test_mer_layout(tmp_path):
+    _touch(tmp_path, "video/sample_1.mp4", "video/sample_2.mp4", "video/sample_3.mp4")
+    (tmp_path / "subtitle_chieng.csv").write_text(
+        "name,chinese,english\nsample_1,你好,hello\nsample_2,,only english\n", encoding="utf-8-sig"
+    )
+    rows = read_source(str(tmp_path))
+    assert _column(rows, "video_id") == ["sample_1", "sample_2", "sample_3"]
+    assert _column(rows, "subtitle") == ["你好", "only english", None]
+    assert _column(rows, "language") == ["zh", "en", None]
+
+
+def test_an_empty_folder_gives_no_rows(tmp_path):
+    assert read_source(str(tmp_path)).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("list.csv", "path\na.mp4\n", "no column uri; it has: path"),
+        ("list.csv", "", "no column uri; it has: nothing"),
+        ("list.csv", "uri,video_id\na.mp4,x\n,y\n", "row 3 has no uri"),
+        ("list.jsonl", '{"uri": "a.mp4"}\n{"video": 1}\n', "row 2 has no uri"),
+        ("list.jsonl", '{"uri": "a.mp4"}\nnope\n', "row 2 is not JSON"),
+        ("list.jsonl", "[1]\n", "row 1 is not a JSON object"),
+        ("list.jsonl", '{"uri": 7}\n', "uri is 7, expected text"),
+        ("list.parquet", "not parquet", "is not a Parquet file"),
+        ("list.csv", "uri,video_id\na.mp4,x\nb.mp4,x\n", "two clips would share the id 'x'.*row 2.*row 3"),
+        ("list.csv", "uri\nhttp://example.org/a.mp4\n", "neither a path nor an s3:// address"),
+    ],
+)
+def test_a_bad_manifest_is_refused_by_row_and_reason(tmp_path, name, text, expected):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=expected):
+        read_source(str(tmp_path / name))
+
+
+def test_two_files_that_would_share_an_id_are_refused(tmp_path):
+    _touch(tmp_path, "a.mp4", "a.mov")
+    with pytest.raises(InputError, match=r"share the id 'a': a.*mo?[pv]4? and a"):
+        read_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.csv", "nowhere/list.jsonl", "a.txt"])
+def test_a_source_that_does_not_exist_is_refused(tmp_path, source):
+    with pytest.raises(InputError, match="does not exist"):
+        read_source(str(tmp_path / source))
+
+
+def test_looking_up_again_sees_the_files_as_they_are_now(tmp_path):
+    _touch(tmp_path, "a.mp4")
+    rows = read_source(str(tmp_path))
+    (tmp_path / "a.mp4").write_bytes(b"longer than before")
+    os.utime(tmp_path / "a.mp4", (1, 1))
+    _touch(tmp_path, "a.srt")
+    again = look_up(rows)
+    assert _column(again, "size") == [18]
+    assert _column(again, "sidecar") == [str(tmp_path / "a.srt")]

@@ -1,0 +1,177 @@
+"""Storage behaves the same on a local disk and on a real S3 server, and says clearly what is wrong."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+
+from emo.errors import InputError, StorageError
+from emo.storage import S3Settings, Storage
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request, tmp_path, bucket):
+    if request.param == "local":
+        return Storage(str(tmp_path / "out"))
+    url, settings = bucket
+    return Storage(f"{url}/some/prefix", settings)
+
+
+def test_what_was_written_is_read_and_listed(storage):
+    storage.check()
+    storage.write("a/one.parquet", b"1")
+    storage.write("a/b/two.parquet", b"22")
+    storage.write("c.json", b"333")
+    assert storage.read("a/b/two.parquet") == b"22"
+    assert [(e.path, e.size) for e in storage.entries()] == [
+        ("a/b/two.parquet", 2),
+        ("a/one.parquet", 1),
+        ("c.json", 3),
+    ]
+    assert [e.path for e in storage.entries("a")] == ["a/b/two.parquet", "a/one.parquet"]
+    assert storage.entries("nothing") == []
+
+
+def test_a_prefix_is_a_folder_and_not_the_start_of_a_name(storage):
+    storage.write("clips/x", b"1")
+    storage.write("clips-old/y", b"1")
+    assert [e.path for e in storage.entries("clips")] == ["clips/x"]
+
+
+def test_a_missing_file_is_file_not_found(storage):
+    with pytest.raises(FileNotFoundError):
+        storage.read("nowhere")
+
+
+def test_deleting_twice_is_fine(storage):
+    storage.write("x", b"1")
+    storage.delete("x")
+    storage.delete("x")
+    assert storage.entries() == []
+
+
+def test_replace_if_writes_only_over_the_version_that_was_read(storage):
+    first = storage.replace_if("lease", None, b"a")
+    assert first is not None
+    assert storage.replace_if("lease", None, b"b") is None
+    second = storage.replace_if("lease", first, b"c")
+    assert second is not None
+    assert storage.replace_if("lease", first, b"d") is None
+    assert storage.read_versioned("lease") == (b"c", second)
+    assert storage.read_versioned("gone") is None
+    assert storage.replace_if("gone", second, b"d") is None
+
+
+def test_of_many_writers_at_once_one_wins(storage):
+    won = []
+
+    def contend(number: int) -> None:
+        if storage.replace_if("lease", None, f"{number}".encode()):
+            won.append(number)
+
+    threads = [threading.Thread(target=contend, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert storage.read("lease") == f"{won[0]}".encode()
+
+
+def test_a_path_cannot_leave_the_root(storage):
+    for path in ("../x", "a/../../x", ".."):
+        with pytest.raises(InputError, match="leaves"):
+            storage.write(path, b"1")
+
+
+def test_download_gives_a_local_file_with_the_suffix(storage):
+    storage.write("clip.mkv", b"video")
+    with storage.download("clip.mkv") as path:
+        assert path.endswith(".mkv")
+        assert Path(path).read_bytes() == b"video"
+
+
+def test_a_half_written_file_is_never_seen(tmp_path):
+    """Writers are killed with -9 again and again: the file is whole every time, and no part is listed."""
+    program = (
+        "import sys; from emo.storage import Storage\n"
+        "s = Storage(sys.argv[1])\n"
+        "print('up', flush=True)\n"
+        "while True:\n"
+        "    for c in b'ab': s.write('file', bytes([c]) * 4_000_000)\n"
+    )
+    storage = Storage(str(tmp_path))
+    for delay in (0.02, 0.05, 0.11, 0.17):
+        writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+        writer.stdout.readline()
+        threading.Event().wait(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        if storage.entries():
+            data = storage.read("file")
+            assert len(data) == 4_000_000
+            assert len(set(data)) == 1
+        assert [e.path for e in storage.entries()] in ([], ["file"])
+
+
+def test_a_missing_bucket_gives_one_line(s3_endpoint):
+    storage = Storage("s3://no-such-bucket/x", S3Settings(endpoint_url=s3_endpoint))
+    for call in (storage.check, storage.entries, lambda: storage.read("a"), lambda: storage.write("a", b"")):
+        with pytest.raises(StorageError, match=r"^s3://no-such-bucket/x.*: the bucket does not exist$"):
+            call()
+
+
+def test_a_server_that_is_not_there_gives_one_line():
+    nobody = f"http://127.0.0.1:{free_port()}"
+    storage = Storage("s3://bucket/x", S3Settings(endpoint_url=nobody, max_attempts=2))
+    with pytest.raises(StorageError, match="S3 does not answer"):
+        storage.check()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [(403, "AccessDenied", "access is refused"), (403, "InvalidAccessKeyId", "access is refused")],
+)
+def test_refused_access_gives_one_line(status, code, expected):
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    with _answering(status, body) as port:
+        storage = Storage("s3://bucket/x", S3Settings(endpoint_url=f"http://127.0.0.1:{port}"))
+        with pytest.raises(StorageError, match=expected):
+            storage.check()
+
+
+def test_credentials_do_not_show_in_text():
+    settings = S3Settings(key="AKIA-planted", secret="planted-secret", token="planted-token")
+    assert "planted" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+class _answering:
+    """A server that gives every request the same answer."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+        self._answer = f"{head}Connection: close\r\n\r\n".encode() + body
+
+    def __enter__(self) -> int:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self._socket.getsockname()[1]
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(self._answer)
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
