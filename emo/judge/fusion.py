@@ -5,6 +5,7 @@ numbers in a sorted column. No Python code runs once per clip. All rows of a cli
 beyond that a table may be cut anywhere, which is what the reduce over a large data set does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from emo import tables, vocabulary
 from emo.errors import InputError
+from emo.judge.rule import FIRST, LATER, LEAST, Rule
 from emo.judge.votes import codes, read_voters
 
 JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name != "run_id")
@@ -20,42 +22,30 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How many voters make a label win.
-
-    share: a label wins if at least this share (0 to 1) of the voters of the clip gave it; where none does,
-    the one that most gave wins.
-    """
-
-    share: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise InputError(f"judge: share is {self.share}; expected a number from 0 to 1")
-
-    @property
-    def judge(self) -> str:
-        """The name that stands in the `judge` column."""
-        return f"share-{self.share:g}"
-
-
-@dataclass(frozen=True)
-class _Marks:
+class Marks:
     """Who gave what, each pair once.
 
-    row: int64 per pair, the voter; group: int64 per pair, what it gave, as a number over all (clip, what)
-    that occur, in their order; group_clip, group_what: int64 per group; n_what: all `what` are below it.
+    row: int64 per pair, the voter; strength: float64 per pair, what the mark is worth by its place in the
+    voter's list; group: int64 per pair, what was given, as a number over all (clip, what) that occur, in
+    their order; group_clip, group_what: int64 per group; n_what: all `what` are below it.
     """
 
     row: np.ndarray
+    strength: np.ndarray
     group: np.ndarray
     group_clip: np.ndarray
     group_what: np.ndarray
     n_what: int
 
-    def support(self, weight: np.ndarray) -> np.ndarray:
-        """Sum of the voters' weights per group."""
-        return np.bincount(self.group, weights=weight[self.row], minlength=len(self.group_clip))
+    def support(self, weight: np.ndarray, least: np.ndarray | float = 0.0) -> np.ndarray:
+        """Sum of weight times strength per group; least: per group, what a mark is worth at least."""
+        floor = least[self.group] if isinstance(least, np.ndarray) else least
+        worth = weight[self.row] * np.maximum(self.strength, floor)
+        return np.bincount(self.group, weights=worth, minlength=len(self.group_clip))
+
+    def voters(self) -> np.ndarray:
+        """How many voters gave each group: int64."""
+        return np.bincount(self.group, minlength=len(self.group_clip))
 
     def find(self, clip: np.ndarray, what: np.ndarray) -> np.ndarray:
         """The groups of (clip, what) pairs that occur."""
@@ -63,10 +53,152 @@ class _Marks:
         return np.searchsorted(groups, clip * self.n_what + what)
 
 
-def _distinct(values: np.ndarray) -> np.ndarray:
-    """Sorted, each once. numpy's own `unique` hashes first, which costs fifty times the sort here."""
-    ordered = np.sort(values)
-    return ordered[_starts(ordered)]
+@dataclass(frozen=True)
+class Ballot:
+    """The votes of many clips as columns.
+
+    table: the voters, sorted by clip, expert and sample; clip, expert: int64 per voter; clips, experts: their
+    names, sorted; words: distinct words, sorted; form_of, cluster_of: int64 per word; meanings: the names of
+    forms and clusters; written, said, meant: the marks by word, by form and by cluster; speaks: bool per
+    voter; n_voters: int64 per clip, the voters that gave a label.
+    """
+
+    table: pa.Table
+    clip: np.ndarray
+    clips: pa.Array
+    expert: np.ndarray
+    experts: list[str]
+    words: pa.Array
+    form_of: np.ndarray
+    cluster_of: np.ndarray
+    meanings: list[str]
+    written: Marks
+    said: Marks
+    meant: Marks
+    speaks: np.ndarray
+    n_voters: np.ndarray
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The words of each clip with their support, one entry each.
+
+    label: int64, the word; clip: int64; form, cluster: int64, its groups in the ballot; for_form,
+    for_cluster: bool, whether it speaks for all of them; form_voters: int64; score: float64, its support as
+    a share; wins: bool.
+    """
+
+    label: np.ndarray
+    clip: np.ndarray
+    form: np.ndarray
+    cluster: np.ndarray
+    for_form: np.ndarray
+    for_cluster: np.ndarray
+    form_voters: np.ndarray
+    score: np.ndarray
+    wins: np.ndarray
+
+
+def read_ballot(votes: pa.Table) -> Ballot:
+    """Read a votes table; raises InputError where it is not one."""
+    table = read_voters(votes).table
+    clip, clips = codes(table["video_id"])
+    expert, experts = codes(table["expert"])
+    order = np.lexsort((table["sample"].to_numpy(), expert, clip))
+    table, clip, expert = table.take(pa.array(order)), clip[order], expert[order]
+
+    labels = table["labels"].combine_chunks() if table.num_rows else pa.array([], pa.list_(pa.string()))
+    row, word, words = _words(labels)
+    form_of, cluster_of, meanings = _meanings(words)
+    strength = np.maximum(FIRST * LATER ** np.minimum(_place_in_list(row), 60), LEAST)
+    speaks = np.zeros(len(clip), dtype=bool)
+    speaks[row] = True
+    return Ballot(
+        table=table,
+        clip=clip,
+        clips=clips,
+        expert=expert,
+        experts=experts.to_pylist(),
+        words=words,
+        form_of=form_of,
+        cluster_of=cluster_of,
+        meanings=meanings,
+        written=_marks(row, clip, word, max(len(words), 1), strength),
+        said=_marks(row, clip, form_of[word], max(len(meanings), 1), strength),
+        meant=_marks(row, clip, cluster_of[word], max(len(meanings), 1), strength),
+        speaks=speaks,
+        n_voters=np.bincount(clip[speaks], minlength=len(clips)),
+    )
+
+
+def weigh(ballot: Ballot, rule: Rule) -> Candidates:
+    """Every candidate of every clip, its score under the rule, and whether it wins."""
+    n_clips = len(ballot.clips)
+    weight = _voter_weights(ballot, rule)
+    total = np.bincount(ballot.clip[ballot.speaks], weights=weight[ballot.speaks], minlength=n_clips)
+    bar_of = _bars(ballot, rule)
+    written, said, meant = ballot.written, ballot.said, ballot.meant
+
+    label, clip = written.group_what, written.group_clip
+    form = said.find(clip, ballot.form_of[label])
+    cluster = meant.find(clip, ballot.cluster_of[label])
+    # Which word speaks for others is a matter of how many wrote it, not of weights or places: so one more
+    # voter that wrote a word can only help it.
+    word_voters, form_voters = written.voters(), said.voters()[form]
+    for_form = _first_of_group(form, (-word_voters, label))
+    for_cluster = _first_of_group(cluster, (~for_form, -form_voters, label))
+    cluster_voters = np.where(for_cluster, meant.voters()[cluster], form_voters)
+
+    # A mark is never worth less than the bar that its label must pass, for the same reason.
+    bar = bar_of[ballot.cluster_of[label]]
+    support = np.where(
+        for_cluster,
+        meant.support(weight, bar_of[meant.group_what])[cluster],
+        np.where(
+            for_form,
+            said.support(weight, bar[_any_of(form, len(said.group_clip))])[form],
+            written.support(weight, bar),
+        ),
+    )
+    score = support / total[clip]
+
+    may_win = for_form | (word_voters == form_voters)
+    most = np.zeros(n_clips, dtype=np.int64)
+    np.maximum.at(most, clip, cluster_voters)
+    wins = may_win & (score >= bar - _TOLERANCE)
+    wins |= may_win & (cluster_voters == most[clip]) & (most[clip] > 1)
+    has_winner = np.zeros(n_clips, dtype=bool)
+    has_winner[clip[wins]] = True
+    wins |= _first_of_group(clip, (-score, label)) & ~has_winner[clip]
+    return Candidates(label, clip, form, cluster, for_form, for_cluster, form_voters, score, wins)
+
+
+def _any_of(group: np.ndarray, n_groups: int) -> np.ndarray:
+    """One entry of each group."""
+    entry = np.zeros(n_groups, dtype=np.int64)
+    entry[group] = np.arange(len(group))
+    return entry
+
+
+def _voter_weights(ballot: Ballot, rule: Rule) -> np.ndarray:
+    learned = rule.learned
+    if learned is None or not learned.weights:
+        return np.ones(len(ballot.clip))
+    unknown = [name for name in ballot.experts if name not in learned.weights]
+    if unknown:
+        raise InputError(
+            f"judge: no weight for expert {', '.join(unknown)}; "
+            f"the {learned.source} weights are for {', '.join(sorted(learned.weights))}"
+        )
+    return np.array([learned.weights[name] for name in ballot.experts])[ballot.expert]
+
+
+def _bars(ballot: Ballot, rule: Rule) -> np.ndarray:
+    """The bar of each meaning, at most 1."""
+    factors = rule.learned.bars if rule.learned is not None else {}
+    return np.array(
+        [min(1.0, rule.share * factors.get(name, 1.0)) for name in ballot.meanings] or [rule.share]
+    )
 
 
 def _starts(ordered: np.ndarray) -> np.ndarray:
@@ -75,16 +207,26 @@ def _starts(ordered: np.ndarray) -> np.ndarray:
     return starts
 
 
-def _marks(row: np.ndarray, clip_of_row: np.ndarray, what: np.ndarray, n_what: int) -> _Marks:
-    pair = _distinct(row * n_what + what)
-    row, what = pair // n_what, pair % n_what
+def _place_in_list(row: np.ndarray) -> np.ndarray:
+    """The place of each label among those of its voter, from 0; labels of a voter stand together."""
+    starts = np.flatnonzero(_starts(row))
+    return np.arange(len(row)) - np.repeat(starts, np.diff(np.append(starts, len(row))))
+
+
+def _marks(
+    row: np.ndarray, clip_of_row: np.ndarray, what: np.ndarray, n_what: int, strength: np.ndarray
+) -> Marks:
+    pair = row * n_what + what
+    order = np.argsort(pair, kind="stable")  # so that of equal pairs the one named first stays
+    order = order[_starts(pair[order])]
+    row, what, strength = row[order], what[order], strength[order]
     key = clip_of_row[row] * n_what + what
     order = np.argsort(key, kind="stable")
     starts = _starts(key[order])
     group = np.empty(len(key), dtype=np.int64)
     group[order] = np.cumsum(starts) - 1
     groups = key[order][starts]
-    return _Marks(row, group, groups // n_what, groups % n_what, n_what)
+    return Marks(row, strength, group, groups // n_what, groups % n_what, n_what)
 
 
 def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = None) -> pa.Table:
@@ -96,80 +238,39 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
 
     A voter is (expert, sample); one without labels is silent: it is not counted, in `n_voters` neither. The
     candidates of a clip are the words its voters wrote. The most used spelling of a word stands for all its
-    forms, and the most used word of a cluster for all of the cluster: its score is the share of the voters
-    that gave any of it. The other words of the cluster stand for themselves; other spellings of a word never
-    win beside it, unless whoever gave the word wrote both. With one voter all of its labels win.
+    forms, and the most used word of a cluster for all of the cluster: its support is that of all voters that
+    gave any of it. The other words of the cluster stand for themselves; other spellings of a word never win
+    beside it, unless whoever gave the word wrote both. With one voter all of its labels win.
 
     agreement: of the other voters, the share that gave the cluster of a label, averaged over all labels of
     all voters; 0 to 1, null with fewer than two voters.
 
     Raises InputError where `votes` is not a votes table.
     """
-    table = read_voters(votes).table
-    clip, clips = codes(table["video_id"])
-    expert, _ = codes(table["expert"])
-    sample = table["sample"].to_numpy().astype(np.int64)
-    order = np.lexsort((sample, expert, clip))
-    table = table.take(pa.array(order))
-    clip, expert, sample = clip[order], expert[order], sample[order]
-    n_clips = len(clips)
-
-    labels = table["labels"].combine_chunks() if table.num_rows else pa.array([], pa.list_(pa.string()))
-    row, word, words = _words(labels)
-    form_of, cluster_of, n_meanings = _meanings(words)
-    written = _marks(row, clip, word, max(len(words), 1))
-    said = _marks(row, clip, form_of[word], n_meanings)
-    meant = _marks(row, clip, cluster_of[word], n_meanings)
-
-    speaks = np.zeros(len(clip), dtype=bool)
-    speaks[row] = True
-    n_voters = np.bincount(clip[speaks], minlength=n_clips)
-    weight = np.ones(len(clip))
-    total = np.bincount(clip[speaks], weights=weight[speaks], minlength=n_clips)
-
-    # One entry per candidate from here on: a word of a clip.
-    label, of_clip = written.group_what, written.group_clip
-    form = said.find(of_clip, form_of[label])
-    cluster = meant.find(of_clip, cluster_of[label])
-    word_support = written.support(weight)
-    form_support, cluster_support = said.support(weight)[form], meant.support(weight)[cluster]
-    for_form = _first_of_group(form, (-word_support, label))
-    for_cluster = _first_of_group(cluster, (~for_form, -form_support, label))
-    support = np.where(for_cluster, cluster_support, np.where(for_form, form_support, word_support))
-    score = support / total[of_clip]
-
-    may_win = for_form | (word_support >= form_support - _TOLERANCE)
-    wins = may_win & (score >= rule.share - _TOLERANCE)
-    best = _first_of_group(of_clip, (-score, -form_support, label))
-    has_winner = np.zeros(n_clips, dtype=bool)
-    has_winner[of_clip[wins]] = True
-    wins |= best & ~has_winner[of_clip]
-
-    ranked = np.lexsort((label, -form_support, -score, ~wins, of_clip))
-    behind = _voters_behind(
-        (written, ~for_form & ~for_cluster, np.arange(len(label))),
-        (said, for_form & ~for_cluster, form),
-        (meant, for_cluster, cluster),
-    )
-    voters = _voter_lists(behind, ranked, table)
+    ballot = read_ballot(votes)
+    found = weigh(ballot, rule)
+    n_clips, words = len(ballot.clips), ballot.words
+    ranked = np.lexsort((found.label, -found.form_voters, -found.score, ~found.wins, found.clip))
+    voters = _voters_behind(ballot, found, ranked)
     evidence = _lists(
-        of_clip[ranked],
+        found.clip[ranked],
         n_clips,
         pa.StructArray.from_arrays(
-            [words.take(pa.array(label[ranked])), pa.array(score[ranked]), voters],
+            [words.take(pa.array(found.label[ranked])), pa.array(found.score[ranked]), voters],
             fields=list(tables.EVIDENCE),
         ),
     )
-    winners = ranked[wins[ranked]]
+    winners = ranked[found.wins[ranked]]
+    of_clip = found.clip[winners]
     return pa.table(
         {
-            "video_id": clips,
-            "labels": _lists(of_clip[winners], n_clips, words.take(pa.array(label[winners]))),
-            "scores": _lists(of_clip[winners], n_clips, pa.array(score[winners])),
+            "video_id": ballot.clips,
+            "labels": _lists(of_clip, n_clips, words.take(pa.array(found.label[winners]))),
+            "scores": _lists(of_clip, n_clips, pa.array(found.score[winners])),
             "evidence": evidence,
-            "n_voters": pa.array(n_voters.astype(np.int32)),
-            "agreement": _agreement(meant, n_voters),
-            "description": _closest(table, clip, n_clips, meant, cluster[winners], descriptions),
+            "n_voters": pa.array(ballot.n_voters.astype(np.int32)),
+            "agreement": _agreement(ballot),
+            "description": _closest(ballot, found.cluster[winners], descriptions),
             "judge": pa.array([rule.judge] * n_clips, pa.string()),
             "status": pa.array([tables.OK] * n_clips, pa.string()),
             "error": pa.nulls(n_clips, pa.string()),
@@ -194,8 +295,8 @@ def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array]:
     return row[word >= 0], word[word >= 0], pa.array(words, pa.string())
 
 
-def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
-    """The form and the cluster of each word, as numbers below the third value returned.
+def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The form and the cluster of each word, as numbers, and the names of these numbers.
 
     A word outside the vocabulary is its own form, and a cluster by itself.
     """
@@ -207,7 +308,7 @@ def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
         own = ("word", word)
         forms[place] = numbers.setdefault(own if form is None else ("form", form), len(numbers))
         clusters[place] = numbers.setdefault(own if cluster is None else ("cluster", cluster), len(numbers))
-    return forms, clusters, max(len(numbers), 1)
+    return forms, clusters, [name for _, name in numbers]
 
 
 def _first_of_group(group: np.ndarray, by: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -225,55 +326,49 @@ def _lists(clip: np.ndarray, n_clips: int, values: pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def _voters_behind(*levels: tuple[_Marks, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The (candidate, voter) pairs of the evidence.
-
-    Each level: its marks, whether a candidate speaks for its group of them, and that group.
-    """
-    candidates, rows = [], []
-    for marks, speaks, group in levels:
-        speaker = np.full(len(marks.group_clip), -1)
-        speaker[group[speaks]] = np.flatnonzero(speaks)
-        candidate = speaker[marks.group]
-        candidates.append(candidate[candidate >= 0])
-        rows.append(marks.row[candidate >= 0])
-    return np.concatenate(candidates), np.concatenate(rows)
-
-
-def _voter_lists(behind: tuple[np.ndarray, np.ndarray], ranked: np.ndarray, table: pa.Table) -> pa.ListArray:
+def _voters_behind(ballot: Ballot, found: Candidates, ranked: np.ndarray) -> pa.ListArray:
     """The names of the voters behind each candidate, in the order of `ranked`."""
     place = np.empty(len(ranked), dtype=np.int64)
     place[ranked] = np.arange(len(ranked))
-    candidate, row = place[behind[0]], behind[1]
-    order = np.lexsort((row, candidate))
+    alone = ~found.for_form & ~found.for_cluster
+    levels: Sequence[tuple[Marks, np.ndarray, np.ndarray]] = (
+        (ballot.written, alone, np.arange(len(ranked))),
+        (ballot.said, found.for_form & ~found.for_cluster, found.form),
+        (ballot.meant, found.for_cluster, found.cluster),
+    )
+    candidates, rows = [], []
+    for marks, speaks, group in levels:
+        speaker = np.full(len(marks.group_clip), -1)
+        speaker[group[speaks]] = place[speaks]
+        candidate = speaker[marks.group]
+        candidates.append(candidate[candidate >= 0])
+        rows.append(marks.row[candidate >= 0])
+    # Voters are numbered in the order of clip, expert, sample.
+    pair = np.sort(np.concatenate(candidates) * max(len(ballot.clip), 1) + np.concatenate(rows))
+    candidate, row = pair // max(len(ballot.clip), 1), pair % max(len(ballot.clip), 1)
+    table = ballot.table
     names = pc.binary_join_element_wise(table["expert"], pc.cast(table["sample"], pa.string()), "#")
     voter, distinct = codes(names)
-    return _lists(candidate[order], len(ranked), distinct.take(pa.array(voter[row[order]])))
+    return _lists(candidate, len(ranked), distinct.take(pa.array(voter[row])))
 
 
-def _agreement(meant: _Marks, n_voters: np.ndarray) -> pa.Array:
-    votes = np.bincount(meant.group, minlength=len(meant.group_clip)).astype(np.float64)
-    n_clips = len(n_voters)
-    given = np.bincount(meant.group_clip, weights=votes, minlength=n_clips)
-    shared = np.bincount(meant.group_clip, weights=votes * (votes - 1), minlength=n_clips)
+def _agreement(ballot: Ballot) -> pa.Array:
+    votes = ballot.meant.voters().astype(np.float64)
+    n_clips, n_voters = len(ballot.clips), ballot.n_voters
+    given = np.bincount(ballot.meant.group_clip, weights=votes, minlength=n_clips)
+    shared = np.bincount(ballot.meant.group_clip, weights=votes * (votes - 1), minlength=n_clips)
     several = n_voters >= 2
     value = np.zeros(n_clips)
     np.divide(shared, given * (n_voters - 1), out=value, where=several)
     return pa.array(value, mask=~several)
 
 
-def _closest(
-    table: pa.Table,
-    clip: np.ndarray,
-    n_clips: int,
-    meant: _Marks,
-    winning: np.ndarray,
-    descriptions: pa.Table | None,
-) -> pa.Array:
+def _closest(ballot: Ballot, winning: np.ndarray, descriptions: pa.Table | None) -> pa.Array:
     """The description of the voter whose clusters are closest (F1) to the winning ones; null where none."""
+    clip, n_clips, meant = ballot.clip, len(ballot.clips), ballot.meant
     if descriptions is None:
         return pa.nulls(n_clips, pa.string())
-    place = _place_of_description(table, descriptions)
+    place = _place_of_description(ballot.table, descriptions)
     won = np.zeros(len(meant.group_clip), dtype=bool)
     won[winning] = True
     hits = np.bincount(meant.row, weights=won[meant.group], minlength=len(clip))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from emo import tables
 from emo.errors import InputError
-from emo.judge.fusion import JUDGMENT_COLUMNS, Rule, judge_votes
+from emo.judge.fusion import JUDGMENT_COLUMNS, judge_votes
+from emo.judge.rule import TRADE_OFFS, Learned, Rule
 from emo.vocabulary import normalise
 
 WORDS = ["happy", "happiness", "joyful", "sad", "angry", "furious", "anxious", "worried", "blorpish", "焦虑"]
@@ -68,9 +69,15 @@ def test_two_spellings_of_one_word_win_together_only_where_all_wrote_both():
 
 
 def test_a_second_word_of_a_cluster_wins_by_its_own_voters():
-    row = judge(["happy", "joyful"], ["happy", "joyful"], ["happy"], rule=Rule(share=0.5))
-    assert row["labels"] == ["happy", "joyful"]
-    assert row["scores"] == [1.0, pytest.approx(2 / 3)]
+    voters = (["happy", "joyful"], ["joyful", "happy"], ["happy"])
+    assert judge(*voters, rule=Rule(share=0.5))["labels"] == ["happy", "joyful"]
+    assert judge(*voters, rule=Rule(share=0.6))["labels"] == ["happy"]
+
+
+def test_what_a_voter_names_first_counts_more_than_what_it_names_later():
+    row = judge(["sad", "angry", "worried"], ["sad"], rule=Rule(share=0))
+    scores = {entry["label"]: entry["score"] for entry in row["evidence"]}
+    assert scores == {"sad": 1.0, "angry": 0.25, "worried": 0.15}
 
 
 def test_the_best_label_wins_where_none_reaches_the_share():
@@ -159,49 +166,63 @@ def test_no_votes_give_no_judgments():
     assert table.schema.names == list(JUDGMENT_COLUMNS)
 
 
-@given(st.lists(clips, min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_the_order_of_rows_and_of_clips_does_not_matter(data, shuffle: random.Random):
+LEARNED = Learned(
+    "calibrated",
+    weights={f"expert-{number:02d}": 1.0 + number % 3 for number in range(10)},
+    bars={"happiness": 0.4, "sadness": 3.0, "blorpish": 5.0, "anxiety": 1.5},
+)
+rules = st.builds(
+    Rule,
+    share=st.sampled_from([*TRADE_OFFS.values(), 0.0, 1.0]),
+    learned=st.sampled_from([None, LEARNED]),
+)
+
+
+@given(st.lists(clips, min_size=1, max_size=4), st.randoms(use_true_random=False), rules)
+def test_the_order_of_rows_and_of_clips_does_not_matter(data, shuffle: random.Random, rule):
     table = pa.concat_tables([votes_of(*voters, video_id=f"clip-{n}") for n, voters in enumerate(data)])
     rows = list(range(table.num_rows))
     shuffle.shuffle(rows)
-    assert judge_votes(table.take(rows), Rule()).equals(judge_votes(table, Rule()))
+    assert judge_votes(table.take(rows), rule).equals(judge_votes(table, rule))
 
 
-@given(st.lists(clips, min_size=2, max_size=4))
-def test_clips_judged_together_are_judged_as_one_by_one(data):
+@given(st.lists(clips, min_size=2, max_size=4), rules)
+def test_clips_judged_together_are_judged_as_one_by_one(data, rule):
     each = [votes_of(*voters, video_id=f"clip-{n}") for n, voters in enumerate(data)]
-    together = judge_votes(pa.concat_tables(each), Rule())
-    assert together.equals(pa.concat_tables([judge_votes(table, Rule()) for table in each]))
+    together = judge_votes(pa.concat_tables(each), rule)
+    assert together.equals(pa.concat_tables([judge_votes(table, rule) for table in each]))
 
 
-@given(clips, label_sets)
-def test_adding_a_voter_who_agrees_never_removes_a_label(voters, extra):
-    before, after = judge(*voters)["labels"], judge(*voters, extra)["labels"]
+@given(clips, label_sets, rules)
+def test_adding_a_voter_who_agrees_never_removes_a_label(voters, extra, rule):
+    before, after = judge(*voters, rule=rule)["labels"], judge(*voters, extra, rule=rule)["labels"]
     assert set(before) & set(extra) <= set(after)
 
 
-@given(clips)
-def test_adding_a_voter_who_says_the_consensus_keeps_the_consensus(voters):
-    before = judge(*voters)["labels"]
-    assert set(before) <= set(judge(*voters, before)["labels"])
+@given(clips, rules)
+def test_adding_a_voter_who_says_the_consensus_keeps_the_consensus(voters, rule):
+    before = judge(*voters, rule=rule)["labels"]
+    assert set(before) <= set(judge(*voters, before, rule=rule)["labels"])
 
 
-@given(speaking)
-def test_one_voter_keeps_its_labels(labels):
-    row = judge(labels)
+@given(speaking, rules)
+def test_one_voter_keeps_its_labels(labels, rule):
+    row = judge(labels, rule=rule)
     assert set(row["labels"]) == {normalise(label) for label in labels}
-    assert row["scores"] == [1.0] * len(labels)
+    assert row["scores"] == sorted(row["scores"], reverse=True)
+    assert row["scores"][0] == 1.0
 
 
-@given(clips)
-def test_a_silent_voter_changes_nothing(voters):
-    assert judge(*voters) == judge(*voters, [])
+@given(clips, rules)
+def test_a_silent_voter_changes_nothing(voters, rule):
+    assert judge(*voters, rule=rule) == judge(*voters, [], rule=rule)
 
 
-@given(clips)
-def test_a_failed_expert_changes_nothing(voters):
+@given(clips, rules)
+def test_a_failed_expert_changes_nothing(voters, rule):
     status = ["ok"] * len(voters)
-    assert judge(*voters) == judge(*voters, ["sad", "angry"], status=[*status, "failed"])
+    more = judge(*voters, ["sad", "angry"], rule=rule, status=[*status, "failed"])
+    assert judge(*voters, rule=rule) == more
 
 
 @given(clips)
