@@ -8,6 +8,8 @@ from emo.errors import InputError
 from emo.extraction.protocol import Extractor
 
 REGISTRY: dict[str, str] = {
+    "model": "emo.extraction.model:ModelExtractor",
+    "openai": "emo.extraction.model:ServerExtractor",
     "rules": "emo.extraction.by_rules:RulesExtractor",
 }
 

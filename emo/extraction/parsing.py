@@ -36,12 +36,18 @@ _STATES = re.compile(
 
 
 def stated_labels(text: str) -> list[str] | None:
-    """The labels of an answer such as "The character's emotional state is a, b."; None for any other text."""
-    found = _STATES.match(" ".join(text.split()))
-    if found is None:
-        return None
+    """The labels of a text that is nothing but its labels; None for any other text.
+
+    That is one sentence such as "The character's emotional state is a, b.", or a bare comma list of entries
+    of one or two words.
+    """
+    text = " ".join(text.split())
+    found = _STATES.match(text)
     try:
-        return _labels(_split(found["labels"]))
+        if found is not None:
+            return _labels(_split(found["labels"]))
+        items = _split(text)
+        return _labels(items) if items and all(len(item.split()) <= 2 for item in items) else None
     except ValueError:
         return None
 
@@ -54,15 +60,13 @@ def parse_labels(answer: str) -> list[str]:
     `unparsable` where there is no list, where there are several different ones, or where an entry is not a
     label of up to four words.
     """
-    text = _THINKING.sub("", answer).strip()
-    if "<think>" in text:
-        raise RowError("unparsable", "the model did not get past its thinking; allow more tokens")
-    text = text.strip("`").removeprefix("json").strip()
+    text = without_thinking(answer).strip("`").removeprefix("json").strip()
     if not text:
         raise RowError("unparsable", "the model wrote nothing")
     lists = _LIST.findall(text)
-    if not lists and _REFUSAL.match(text):
-        raise RowError("refused", f"the model declined: {_short(text)}")
+    declined = None if lists else refusal(text)
+    if declined is not None:
+        raise declined
     try:
         if not lists:
             return _bare(text)
@@ -72,6 +76,19 @@ def parse_labels(answer: str) -> list[str]:
     if any(each != found[0] for each in found):
         raise RowError("unparsable", f"{len(found)} different lists in the answer: {_short(text)}")
     return found[0]
+
+
+def without_thinking(answer: str) -> str:
+    """The answer after the model's thinking; raises RowError `unparsable` where there is nothing after it."""
+    text = _THINKING.sub("", answer).strip()
+    if "<think>" in text:
+        raise RowError("unparsable", "the model did not get past its thinking; allow more tokens")
+    return text
+
+
+def refusal(text: str) -> RowError | None:
+    """The RowError `refused` for a text in which the model declines to answer."""
+    return RowError("refused", f"the model declined: {_short(text)}") if _REFUSAL.match(text) else None
 
 
 def _bracketed(text: str) -> list[str]:
@@ -87,10 +104,10 @@ def _bracketed(text: str) -> list[str]:
 def _bare(text: str) -> list[str]:
     text = _LEAD_IN.sub("", text).strip()
     lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) > 1:
-        if not all(_BULLET.match(line) for line in lines):
-            raise ValueError("no list")
+    if lines and all(_BULLET.match(line) for line in lines):
         return _labels([_BULLET.sub("", line) for line in lines])
+    if len(lines) > 1:
+        raise ValueError("no list")
     return _labels(_split(text))
 
 

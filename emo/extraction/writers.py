@@ -1,0 +1,101 @@
+"""Text models that answer many questions: one in this process, or one behind a server."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from emo.engines.openai_client import ChatRequest, OpenAIClient, ServerSettings
+from emo.engines.settings import ModelSettings
+from emo.errors import RowError
+
+
+@dataclass(frozen=True)
+class Written:
+    """One answer; complete: the model ended it, not the limit on its length."""
+
+    text: str
+    complete: bool
+
+
+class Writer(ABC):
+    """name: the model with its revision, as the `extractor` column says it."""
+
+    name: str
+
+    @abstractmethod
+    def write(
+        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int
+    ) -> list[Written | RowError]:
+        """One answer to each question, in their order; keys, task and seed decide the random numbers."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the writer holds."""
+
+
+class EngineWriter(Writer):
+    """A causal language model of transformers in this process."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        from emo.engines.text import TextPreprocessor
+        from emo.engines.transformers_engine import TransformersEngine
+
+        self._engine = TransformersEngine(
+            settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code)
+        )
+        adapter = f" with {self._engine.adapter}" if self._engine.adapter else ""
+        self.name = f"{settings.model}@{self._engine.revision}{adapter}"
+
+    def write(
+        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int
+    ) -> list[Written | RowError]:
+        from emo.engines.text import Chat
+
+        answers = self._engine.generate(
+            [Chat(question) for question in questions], keys, name=task, seed=seed
+        )
+        return [
+            answer
+            if isinstance(answer, RowError)
+            else Written(answer[0].text, answer[0].finish_reason == "stop")
+            for answer in answers
+        ]
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+class TextServerSettings(ServerSettings):
+    """As for an expert, but by default the likeliest answer: one text is wanted, not several voters."""
+
+    temperature: float = Field(0.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class ServerWriter(Writer):
+    """A language model behind an OpenAI-compatible server."""
+
+    def __init__(self, settings: TextServerSettings) -> None:
+        self._client = OpenAIClient(settings)
+        self.name = settings.model
+
+    def write(
+        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int
+    ) -> list[Written | RowError]:
+        from emo.engines.sampling import row_seed
+
+        requests = [
+            ChatRequest([{"role": "user", "content": question}], (row_seed(seed, task, key, 0) % 2**31,))
+            for question, key in zip(questions, keys, strict=True)
+        ]
+        return [
+            answer
+            if isinstance(answer, RowError)
+            else Written(answer[0].text, answer[0].finish_reason != "length")
+            for answer in self._client.chat(requests)
+        ]
+
+    def close(self) -> None:
+        self._client.close()
