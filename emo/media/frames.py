@@ -236,6 +236,7 @@ class FrameReader:
 
     def _decode(self) -> Iterator[tuple[int, Any]]:
         last: int | None = None
+        trusted = True
         for packet in readable(self._container, [self._stream]):
             self._note(packet)
             if self._skips:
@@ -246,13 +247,14 @@ class FrameReader:
             except MemoryError:
                 raise
             except av.FFmpegError:
+                # What is predicted from a lost frame shows what was there before it.
+                trusted = False
                 continue
             for frame in decoded:
-                tick = self._tick(frame, last)
-                if tick is None or frame.is_corrupt:
-                    continue
-                last = tick
-                yield tick, frame
+                tick = last = self._tick(frame, last)
+                trusted = trusted or frame.key_frame
+                if trusted and tick is not None and not frame.is_corrupt:
+                    yield tick, frame
 
     def _note(self, packet: Any) -> None:
         if packet.dts is not None:

@@ -35,7 +35,7 @@ _START_S = 120.0
 # Between two looks at the child's memory; allocating goes at some GB/s at most.
 _LOOK_S = 0.025
 # The child ends itself this long after a deadline at which nobody killed it.
-_GRACE_S = 10.0
+_GRACE_S = 3.0
 _MIB = 2**20
 
 # The parent's search path, because a job's code may come from a folder that no environment variable names.
@@ -136,8 +136,8 @@ class Decoder:
         """The child, once it has imported what it needs."""
         if not self._finalizer.alive:
             raise RuntimeError("the decoder is closed")
-        if self._children[0].ready and self._children[0].process.poll() is not None:
-            # It was killed between two clips.
+        if self._children[0].ready and self._children[0].connection.poll():
+            # It has nothing to say between two clips, but that it was killed.
             self._replace()
         child = self._children[0]
         if not child.ready:
@@ -165,7 +165,7 @@ class Decoder:
                     raise RowError("out_of_memory", f"decoding needed more than {mebibytes} MiB")
             return child.connection.recv()
         except (EOFError, OSError, psutil.NoSuchProcess):
-            raise _cause_of_death(child, mebibytes) from None
+            raise _cause_of_death(child, self._settings) from None
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,15 @@ def _start(settings: DecodeSettings, function: str) -> _Child:
     return _Child(process, ours, chatter)
 
 
-def _cause_of_death(child: _Child, mebibytes: int) -> RowError:
+def _cause_of_death(child: _Child, settings: DecodeSettings) -> RowError:
     code = child.process.wait()
     words = child.last_words()
     if code == -signal.SIGKILL:
         return RowError("out_of_memory", "the decoder process was killed, as a system short of memory does")
     if code == -signal.SIGABRT and "bad_alloc" in words:
-        return RowError("out_of_memory", f"decoding needed more than {mebibytes} MiB")
+        return RowError("out_of_memory", f"decoding needed more than {settings.memory_mib} MiB")
+    if code == -signal.SIGALRM:
+        return RowError("timeout", f"decoding took longer than {settings.deadline_s:g} s")
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     return RowError("decoder_crashed", f"the decoder process died ({how}){': ' if words else ''}{words}")
 

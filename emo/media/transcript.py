@@ -99,8 +99,9 @@ def join(cues: Iterable[Cue]) -> str:
 def guess_language(text: str) -> str | None:
     """`zh`, `ja`, `ko` by the script, `en` by its commonest words; None where neither decides.
 
-    A script decides if more than half of the letters are of it. English needs three of its words, two of
-    them different and of no other large language, and one word in eight of that kind.
+    An Asian script decides if more than half of the letters are of it. English needs four letters in five
+    to be Latin, and among the words three, two of them different, and one in eight that are frequent in it
+    and in no other large language.
     """
     letters = sum(character.isalpha() for character in text)
     if not letters:
@@ -112,6 +113,8 @@ def guess_language(text: str) -> str | None:
         return "ja" if counts["kana"] * 5 >= counts["han"] else None
     if counts["hangul"] > letters / 2:
         return "ko"
+    if len(re.findall(r"[A-Za-z]", text)) < 0.8 * letters:
+        return None
     words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower().replace("’", "'"))
     found = Counter(word for word in words if word in _ENGLISH)
     if len(found) >= 2 and found.total() >= max(3, len(words) / 8):

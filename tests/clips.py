@@ -1,0 +1,141 @@
+"""Real video files for tests, made by ffmpeg: every frame shows its own number, every corner its colour."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+# Corners of the picture, upright: red, green, blue, grey.
+CORNERS = {
+    "top_left": (200, 40, 20),
+    "top_right": (30, 180, 60),
+    "bottom_left": (30, 60, 200),
+    "bottom_right": (128, 128, 128),
+}
+_BITS = 12
+RATE = 48_000
+
+
+def need_ffmpeg() -> None:
+    """Skips the test where there is no ffmpeg to make its files."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed (apt-get install ffmpeg)")
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    """Run ffmpeg; fails with what it says."""
+    need_ffmpeg()
+    command = ["ffmpeg", "-nostdin", "-y", "-v", "error", *map(str, arguments)]
+    environment = {**os.environ, "SVT_LOG": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+
+
+def make_clip(
+    path: Path,
+    seconds: float = 2.0,
+    fps: int = 25,
+    size: tuple[int, int] = (320, 240),
+    video: Sequence[str] = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-bf", "2"),
+    pixels: str = "yuv420p",
+    sounds: Sequence[np.ndarray] | None = None,
+    sound: Sequence[str] = ("-c:a", "aac"),
+    before: Sequence[str | Path] = (),
+    after: Sequence[str | Path] = (),
+) -> Path:
+    """Write a clip whose frame n shows n, in the format that the name of the path asks for.
+
+    size: width, height; video, sound: encoder options; sounds: one mono track (float, 48 kHz) each, one tone
+    by default, none with []; before: options of the first input; after: of the output.
+    """
+    need_ffmpeg()
+    if sounds is None:
+        sounds = [tone(seconds)]
+    inputs: list[str | Path] = []
+    maps = ["-map", "0:v"]
+    for number, samples in enumerate(sounds):
+        wave = path.with_name(f"{path.name}.{number}.wav")
+        soundfile.write(wave, samples, RATE)
+        inputs += ["-i", wave]
+        maps += ["-map", f"{number + 1}:a"]
+    width, height = size
+    command = ["ffmpeg", "-y", "-v", "error", *before, "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-", *inputs, *maps, *video]
+    command += ["-pix_fmt", pixels, *(sound if sounds else ()), *after, path]
+    frames = b"".join(picture(n, size).tobytes() for n in range(round(seconds * fps)))
+    done = subprocess.run(
+        list(map(str, command)), input=frames, capture_output=True, env={**os.environ, "SVT_LOG": "1"}
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr.decode()}"
+    return path
+
+
+def picture(number: int, size: tuple[int, int] = (320, 240)) -> np.ndarray:
+    """Frame `number` (height × width × 3, RGB, uint8): coloured corners, and the number in bits of black and
+    white, the highest first, on a band across the middle."""
+    width, height = size
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    x, y = width // 2, height // 2
+    image[:y, :x], image[:y, x:], image[y:, :x], image[y:, x:] = CORNERS.values()
+    band = image[y - height // 8 : y + height // 8]
+    for bit in range(_BITS):
+        lit = number >> (_BITS - 1 - bit) & 1
+        band[:, width * bit // _BITS : width * (bit + 1) // _BITS] = 255 * lit
+    return image
+
+
+def shown(jpeg: bytes) -> np.ndarray:
+    """The pixels of a JPEG: height × width × 3, RGB, uint8."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def number_in(jpeg: bytes) -> int:
+    """The number that a frame shows."""
+    image = shown(jpeg).mean(axis=2)
+    height, width = image.shape
+    rows = image[height * 15 // 32 : height * 17 // 32]
+    lit = [rows[:, int(width * (bit + 0.5) / _BITS)].mean() > 128 for bit in range(_BITS)]
+    return sum(on << (_BITS - 1 - bit) for bit, on in enumerate(lit))
+
+
+def corners_in(jpeg: bytes) -> dict[str, tuple[int, int, int]]:
+    """The colour of each corner of a frame."""
+    image = shown(jpeg)
+    height, width, _ = image.shape
+    rows = {"top": slice(0, height // 4), "bottom": slice(-(height // 4), None)}
+    columns = {"left": slice(0, width // 4), "right": slice(-(width // 4), None)}
+    return {
+        f"{row}_{column}": tuple(round(c) for c in image[rows[row], columns[column]].mean(axis=(0, 1)))
+        for row in rows
+        for column in columns
+    }
+
+
+def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
+    """A sine (float, 48 kHz)."""
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)
+
+
+def beep(seconds: float, at: float, length: float = 0.2) -> np.ndarray:
+    """Silence with a tone in it that begins at a second (float, 48 kHz)."""
+    samples = np.zeros(round(seconds * RATE))
+    samples[round(at * RATE) : round((at + length) * RATE)] = tone(length, 1000.0)
+    return samples
+
+
+def turned(source: Path, target: Path, degrees: int) -> Path:
+    """Copy an MP4 with a display matrix that turns the picture clockwise, as telephones write it."""
+    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    data = bytearray(source.read_bytes())
+    # The first track header is that of the video; its matrix follows 40 bytes of other fields (version 0).
+    start = data.index(b"tkhd") + 44
+    for place, value in zip((0, 1, 3, 4), matrix, strict=True):
+        data[start + 4 * place : start + 4 * place + 4] = (value * 65536).to_bytes(4, "big", signed=True)
+    target.write_bytes(data)
+    return target

@@ -1,0 +1,468 @@
+"""Decoding of real files: the right frames at their true times, the sound on their clock, faults by name."""
+
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from clips import CORNERS, RATE, beep, corners_in, ffmpeg, make_clip, number_in, shown, tone, turned
+
+from emo.errors import RowError
+from emo.media.decode import decode_file
+from emo.media.decoded import ERRORS, DecodedClip, DecodeSettings
+
+Make = Callable[..., Path]
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-bf", "2")
+X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params")
+OPEN_GOP = "open-gop=1:keyint=26:scenecut=0:b-adapt=0:bframes=3"
+VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "25")
+AV1 = ("-c:v", "libsvtav1", "-preset", "12", "-g", "25")
+MPEG4 = ("-c:v", "mpeg4", "-q:v", "4", "-g", "25")
+MP3 = ("-c:a", "libmp3lame")
+OPUS = ("-c:a", "libopus")
+
+
+def decode(path: Path, **settings: object) -> DecodedClip:
+    return decode_file(str(path), DecodeSettings(**settings))  # type: ignore[arg-type]
+
+
+def refusal(path: Path) -> RowError:
+    with pytest.raises(RowError) as caught:
+        decode(path)
+    assert caught.value.code in ERRORS
+    return caught.value
+
+
+def sound_of(clip: DecodedClip) -> np.ndarray:
+    assert clip.audio is not None
+    samples, rate = soundfile.read(io.BytesIO(clip.audio))
+    assert rate == 16_000
+    assert samples.ndim == 1
+    return samples
+
+
+def onset(samples: np.ndarray) -> float:
+    """Second at which it becomes loud."""
+    return float(np.argmax(np.abs(samples) > 0.1)) / 16_000
+
+
+def assert_every_frame_is_the_one_of_its_time(clip: DecodedClip, within_frames: int = 0) -> None:
+    """For clips of 25 frames per second."""
+    numbers = [number_in(jpeg) for jpeg in clip.frames]
+    assert numbers == pytest.approx([round(t * 25) for t in clip.frame_times], abs=within_frames)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "decoder"),
+    [
+        ("h264.mp4", {"video": X264}, "decord"),
+        ("h264.mov", {"video": X264}, "decord"),
+        ("h264.mkv", {"video": X264}, "decord"),
+        ("h264.avi", {"video": X264, "sound": MP3}, "pyav"),
+        ("h264.ts", {"video": X264}, "pyav"),
+        ("h264.flv", {"video": X264}, "pyav"),
+        ("open-gop.mp4", {"video": ("-c:v", "libx264", "-x264-params", OPEN_GOP)}, "pyav"),
+        ("hevc.mp4", {"video": (*X265, "log-level=none:keyint=25:open-gop=0")}, "decord"),
+        ("hevc.mkv", {"video": (*X265, "log-level=none:keyint=25", "-preset", "fast")}, "pyav"),
+        ("hevc10.mov", {"video": (*X265, "log-level=none"), "pixels": "yuv420p10le"}, "pyav"),
+        ("h264-10.mp4", {"video": X264, "pixels": "yuv420p10le"}, "pyav"),
+        ("h264-444.mp4", {"video": X264, "pixels": "yuv444p"}, "pyav"),
+        ("vp9.webm", {"video": VP9, "sound": OPUS}, "decord"),
+        ("vp9.mkv", {"video": VP9, "sound": OPUS}, "decord"),
+        ("av1.webm", {"video": AV1, "sound": OPUS}, "pyav"),
+        ("av1.mp4", {"video": AV1}, "pyav"),
+        ("mpeg4.mp4", {"video": MPEG4}, "decord"),
+        ("mpeg4.avi", {"video": MPEG4, "sound": MP3}, "pyav"),
+        ("mpeg4-b.avi", {"video": (*MPEG4, "-bf", "2"), "sound": MP3}, "pyav"),
+        ("mpeg4-b.mp4", {"video": (*MPEG4, "-bf", "2")}, "pyav"),
+    ],
+)
+def test_each_format_gives_the_frames_that_belong_to_their_times(
+    clip: Make, name: str, options: dict[str, object], decoder: str
+) -> None:
+    decoded = decode(clip(name, seconds=3.0, **options))
+    # ffmpeg's writer of AVI leaves out the second place, so that all frames but the first come one later.
+    assert_every_frame_is_the_one_of_its_time(decoded, within_frames=name == "mpeg4.avi")
+    assert decoded.frame_times == pytest.approx([3 * (i + 0.5) / 8 for i in range(8)], abs=0.045)
+    assert decoded.decoder == decoder
+    assert (decoded.width, decoded.height) == (320, 240)
+    assert decoded.duration_s == pytest.approx(3.0, abs=0.045)
+    assert decoded.fps == pytest.approx(25.0, rel=0.02)
+    assert sound_of(decoded).size == pytest.approx(3 * 16_000, abs=1600)
+    assert decoded.notes == ()
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "bt470bg"])
+@pytest.mark.parametrize("value_range", ["tv", "pc"])
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+def test_colours_are_right_for_every_matrix_and_range_and_decoder(
+    clip: Make, matrix: str, value_range: str, container: str
+) -> None:
+    tags = (
+        "-colorspace",
+        matrix,
+        "-color_primaries",
+        "bt709",
+        "-color_trc",
+        "bt709",
+        "-color_range",
+        value_range,
+    )
+    convert = ("-vf", f"scale=out_color_matrix={matrix}:out_range={value_range}", *tags)
+    path = clip(f"colours.{container}", seconds=0.4, after=convert, video=(*X264, "-crf", "10"))
+    decoded = decode(path, frames=1)
+    assert decoded.decoder == {"mp4": "decord", "ts": "pyav"}[container]
+    for corner, colour in corners_in(decoded.frames[0]).items():
+        assert colour == pytest.approx(CORNERS[corner], abs=7), corner
+
+
+@pytest.mark.parametrize(
+    ("degrees", "upright"),
+    [
+        (90, ["bottom_left", "top_left", "bottom_right", "top_right"]),
+        (180, ["bottom_right", "bottom_left", "top_right", "top_left"]),
+        (270, ["top_right", "bottom_right", "top_left", "bottom_left"]),
+    ],
+)
+def test_a_display_matrix_turns_the_picture(
+    plain: Path, tmp_path: Path, degrees: int, upright: list[str]
+) -> None:
+    decoded = decode(turned(plain, tmp_path / "turned.mp4", degrees), frames=3)
+    found = corners_in(decoded.frames[1])
+    for corner, source in zip(CORNERS, upright, strict=True):
+        assert found[corner] == pytest.approx(CORNERS[source], abs=12), corner
+    size = (320, 240) if degrees == 180 else (240, 320)
+    assert (decoded.width, decoded.height) == size
+    assert shown(decoded.frames[0]).shape == (size[1], size[0], 3)
+
+
+def test_frames_of_variable_rate_come_with_their_true_times(clip: Make) -> None:
+    # Frames 0 to 9 of each second stay, so that frame 9 is on show for 0.64 s.
+    keep = ("-vf", "select='lt(mod(n,25),10)'", "-fps_mode", "vfr")
+    for name in ("variable.mp4", "variable.mkv"):
+        decoded = decode(clip(name, seconds=4.0, after=keep), frames=16)
+        assert_every_frame_is_the_one_of_its_time(decoded)
+        moments = [decoded.duration_s * (i + 0.5) / 16 for i in range(16)]
+        on_show = [25 * int(moment) + min(9, int(moment % 1 * 25)) for moment in moments]
+        expected = sorted(set(on_show))
+        assert [number_in(jpeg) for jpeg in decoded.frames] == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "video", "pixels"),
+    [("odd.mp4", X264, "yuv444p"), ("odd.webm", VP9, "yuv420p"), ("odd.avi", MPEG4, "yuv420p")],
+)
+def test_odd_sizes_are_kept_as_they_are(clip: Make, name: str, video: tuple[str, ...], pixels: str) -> None:
+    decoded = decode(clip(name, size=(321, 241), video=video, pixels=pixels, sounds=[]), frames=4)
+    assert (decoded.width, decoded.height) == (321, 241)
+    assert shown(decoded.frames[0]).shape == (241, 321, 3)
+    assert_every_frame_is_the_one_of_its_time(decoded)
+
+
+def test_the_longest_side_is_bounded_and_a_small_picture_is_not_enlarged(clip: Make) -> None:
+    wide = clip("wide.mp4", size=(640, 360), seconds=0.4)
+    assert shown(decode(wide, longest_side=448).frames[0]).shape == (252, 448, 3)
+    assert shown(decode(wide, longest_side=64).frames[0]).shape == (36, 64, 3)
+    assert shown(decode(wide, longest_side=1000).frames[0]).shape == (360, 640, 3)
+    assert (decode(wide, longest_side=64).width, decode(wide, longest_side=64).height) == (640, 360)
+
+
+@pytest.mark.parametrize("name", ["anamorphic.mp4", "anamorphic.ts"])
+def test_pixels_that_are_not_square_are_made_so(clip: Make, name: str) -> None:
+    decoded = decode(clip(name, seconds=0.4, after=("-vf", "setsar=3/2")))
+    assert (decoded.width, decoded.height) == (480, 240)
+    assert shown(decoded.frames[0]).shape == (224, 448, 3)
+
+
+def test_a_clip_with_fewer_frames_than_asked_for_gives_each_once(clip: Make) -> None:
+    decoded = decode(clip("short.mp4", seconds=0.2, sounds=[]), frames=16)
+    assert [number_in(jpeg) for jpeg in decoded.frames] == [0, 1, 2, 3, 4]
+    single = decode(clip("single.mp4", seconds=0.04, sounds=[]), frames=16)
+    assert single.frame_times == (0.0,)
+
+
+def test_an_edit_list_cuts_the_frames_before_its_start(plain: Path, tmp_path: Path) -> None:
+    ffmpeg("-ss", "0.6", "-i", plain, "-c", "copy", tmp_path / "cut.mp4")
+    decoded = decode(tmp_path / "cut.mp4")
+    assert [number_in(jpeg) for jpeg in decoded.frames] == [15 + round(t * 25) for t in decoded.frame_times]
+    assert decoded.duration_s == pytest.approx(1.4, abs=0.045)
+
+
+def test_quality_of_the_jpegs_follows_the_settings(plain: Path) -> None:
+    assert len(decode(plain, jpeg_quality=30).frames[0]) < len(decode(plain, jpeg_quality=98).frames[0])
+
+
+def test_no_sound_is_none_and_no_fault(clip: Make) -> None:
+    decoded = decode(clip("silent.mp4", sounds=[]))
+    assert decoded.audio is None
+    assert decoded.notes == ()
+    assert decode(clip("plain.mp4", after=("-movflags", "+faststart")), audio=False).audio is None
+
+
+def test_of_several_sound_tracks_the_default_one_is_heard(clip: Make) -> None:
+    tracks = [tone(2.0, 300), tone(2.0, 900)]
+    for chosen, hertz in ((0, 300), (1, 900)):
+        marks = ("-disposition:a:0", "0", "-disposition:a:1", "0", f"-disposition:a:{chosen}", "default")
+        samples = sound_of(decode(clip(f"two{chosen}.mkv", sounds=tracks, after=marks)))
+        spectrum = np.abs(np.fft.rfft(samples))
+        assert np.argmax(spectrum) / 2.0 == pytest.approx(hertz, abs=30)
+
+
+@pytest.mark.parametrize(("sound_s", "heard_s"), [(1.0, 1.0), (4.0, 4.0)])
+def test_sound_shorter_or_longer_than_the_video_keeps_its_length_and_place(
+    clip: Make, sound_s: float, heard_s: float
+) -> None:
+    decoded = decode(clip(f"sound{sound_s}.mp4", seconds=2.0, sounds=[beep(sound_s, 0.5)]))
+    assert decoded.duration_s == pytest.approx(2.0, abs=0.045)
+    assert sound_of(decoded).size / 16_000 == pytest.approx(heard_s, abs=0.05)
+    assert onset(sound_of(decoded)) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("late_s", [-0.4, 0.4])
+def test_sound_that_starts_before_or_after_the_video_is_put_in_its_place(
+    plain: Path, tmp_path: Path, container: str, late_s: float
+) -> None:
+    soundfile.write(tmp_path / "beep.wav", beep(2.0, 1.0), RATE)
+    offsets = (["-itsoffset", "0"], ["-itsoffset", str(late_s)])
+    if late_s < 0:
+        offsets = (["-itsoffset", str(-late_s)], ["-itsoffset", "0"])
+    path = tmp_path / f"shifted.{container}"
+    ffmpeg(
+        *offsets[0], "-i", plain, *offsets[1], "-i", tmp_path / "beep.wav",
+        "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "aac", path,
+    )  # fmt: skip
+    assert onset(sound_of(decode(path))) == pytest.approx(1.0 + late_s, abs=0.03)
+
+
+def test_a_gap_in_the_sound_is_silence_of_its_length(clip: Make) -> None:
+    gap = ("-af", "aselect='not(between(t,0.5,1.5))'", "-c:a", "pcm_s16le")
+    decoded = decode(clip("gap.mkv", seconds=3.0, sounds=[tone(3.0)], sound=gap))
+    samples = sound_of(decoded)
+    assert samples.size / 16_000 == pytest.approx(3.0, abs=0.05)
+    assert np.abs(samples[int(0.6 * 16_000) : int(1.4 * 16_000)]).max() < 0.01
+    assert np.abs(samples[int(1.6 * 16_000) :]).max() > 0.3
+
+
+def test_sound_is_bounded(clip: Make) -> None:
+    decoded = decode(clip("sound4.0.mp4", seconds=2.0, sounds=[beep(4.0, 0.5)]), max_audio_s=1.5)
+    assert sound_of(decoded).size == 24_000
+
+
+def test_stereo_becomes_mono_at_the_same_loudness(clip: Make) -> None:
+    samples = sound_of(decode(clip("stereo.mp4", sound=("-c:a", "aac", "-af", "pan=stereo|c0=c0|c1=c0"))))
+    assert np.abs(samples[3200:-3200]).max() == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("said.mp4", "mov_text"), ("said.mkv", "srt"), ("styled.mkv", "ass"), ("said.webm", "webvtt")],
+)
+def test_an_embedded_subtitle_track_is_read(
+    plain: Path, clip: Make, tmp_path: Path, name: str, codec: str
+) -> None:
+    lines = (
+        "1\n00:00:00,100 --> 00:00:00,900\n<i>I am</i> fine.\n\n2\n00:00:01,000 --> 00:00:01,900\n真的吗？\n"
+    )
+    (tmp_path / "said.srt").write_text(lines, encoding="utf-8")
+    source = clip("vp9.webm", video=VP9, sound=OPUS) if name.endswith("webm") else plain
+    ffmpeg(
+        "-i", source, "-i", tmp_path / "said.srt", "-map", "0", "-map", "1", "-c", "copy",
+        "-c:s", codec, "-metadata:s:s:0", "language=eng", tmp_path / name,
+    )  # fmt: skip
+    decoded = decode(tmp_path / name)
+    assert decoded.subtitles == "I am fine. 真的吗？"
+    assert decoded.subtitles_language == "en"
+    assert decode(plain).subtitles is None
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts", "avi"])
+def test_an_hour_is_sampled_by_seeking_and_its_sound_is_bounded(
+    clip: Make, tmp_path: Path, container: str
+) -> None:
+    minute = clip(
+        f"minute.{container}", seconds=60.0, fps=5, size=(96, 64), sounds=[tone(60.0)],
+        video=(*MPEG4, "-bf", "2") if container == "avi" else X264,
+        sound=MP3 if container == "avi" else ("-c:a", "aac"),
+    )  # fmt: skip
+    hour = tmp_path / f"hour.{container}"
+    ffmpeg("-stream_loop", "59", "-i", minute, "-c", "copy", hour)
+    begin = time.monotonic()
+    decoded = decode(hour, max_audio_s=30.0)
+    assert time.monotonic() - begin < 5
+    assert decoded.duration_s == pytest.approx(3600, abs=10)
+    assert decoded.frame_times == pytest.approx([3600 * (i + 0.5) / 8 for i in range(8)], abs=8)
+    assert sound_of(decoded).size == 30 * 16_000
+    # Each minute shows 0 to 299 again; the loops drift by up to a frame each.
+    for seconds, jpeg in zip(decoded.frame_times, decoded.frames, strict=True):
+        period = decoded.duration_s / 60
+        assert number_in(jpeg) / 5 == pytest.approx(seconds % period, abs=0.7)
+
+
+def test_a_file_that_decord_stumbles_over_is_read_by_pyav(clip: Make, tmp_path: Path) -> None:
+    data = bytearray(clip("mute.mp4", after=("-movflags", "+faststart"), sounds=[]).read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 400] = bytes(400)
+    (tmp_path / "scratched.mp4").write_bytes(data)
+    decoded = decode(tmp_path / "scratched.mp4")
+    assert decoded.decoder == "pyav"
+    assert_every_frame_is_the_one_of_its_time(decoded)
+
+
+def test_an_empty_file_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert refusal(tmp_path / "empty.mp4").code == "empty"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"I am no video.\n" * 200,
+        b"1\n00:00:01,000 --> 00:00:02,000\nA subtitle.\n\n" * 20,
+        bytes(10_000),
+        np.random.default_rng(0).bytes(100_000),
+        b"ffconcat version 1.0\nfile plain.mp4\n",
+    ],
+    ids=["text", "subtitle", "zeros", "noise", "script"],
+)
+def test_what_is_no_video_is_not_a_video(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "renamed.mp4").write_bytes(content)
+    assert refusal(tmp_path / "renamed.mp4").code == "not_a_video"
+
+
+def test_a_playlist_does_not_make_another_file_be_read(clip: Make, tmp_path: Path) -> None:
+    secret = clip("h264.ts", seconds=3.0, video=X264)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    (tmp_path / "list.mp4").write_text(playlist)
+    assert refusal(tmp_path / "list.mp4").code == "not_a_video"
+
+
+def test_an_image_is_not_a_video(plain: Path, tmp_path: Path) -> None:
+    for name in ("image.jpg", "image.png"):
+        ffmpeg("-i", plain, "-frames:v", "1", tmp_path / name)
+        (tmp_path / name).rename(tmp_path / f"{name}.mp4")
+        assert refusal(tmp_path / f"{name}.mp4").code == "not_a_video"
+
+
+def test_sound_alone_has_no_video_stream_even_with_cover_art(plain: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", plain, "-vn", "-c", "copy", tmp_path / "sound.mp4")
+    ffmpeg("-i", plain, "-frames:v", "1", tmp_path / "cover.jpg")
+    ffmpeg(
+        "-i", tmp_path / "sound.mp4", "-i", tmp_path / "cover.jpg", "-map", "0", "-map", "1",
+        "-c", "copy", "-disposition:v", "attached_pic", tmp_path / "album.m4a",
+    )  # fmt: skip
+    ffmpeg("-i", plain, "-vn", tmp_path / "sound.wav")
+    (tmp_path / "sound.wav").rename(tmp_path / "wave.mp4")
+    for name in ("sound.mp4", "album.m4a", "wave.mp4"):
+        assert refusal(tmp_path / name).code == "no_video_stream"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("front.mp4", {"after": ("-movflags", "+faststart")}),
+        ("cut.mkv", {}),
+        ("cut.webm", {"video": VP9, "sound": OPUS}),
+        ("cut.avi", {"video": MPEG4, "sound": MP3}),
+    ],
+)
+def test_a_file_that_was_cut_is_truncated_unless_next_to_nothing_is_missing(
+    clip: Make, tmp_path: Path, name: str, options: dict[str, object]
+) -> None:
+    data = clip(name, seconds=4.0, **options).read_bytes()
+    for share in (0.1, 0.5, 0.9):
+        (tmp_path / name).write_bytes(data[: int(len(data) * share)])
+        error = refusal(tmp_path / name)
+        assert error.code == "truncated", share
+    (tmp_path / name).write_bytes(data[:-2000])
+    decoded = decode(tmp_path / name)
+    assert decoded.duration_s == pytest.approx(4.0, rel=0.05)
+    assert_every_frame_is_the_one_of_its_time(decoded, within_frames=name == "cut.avi")
+
+
+def test_a_missing_index_is_truncated(clip: Make, tmp_path: Path) -> None:
+    data = clip("behind.mp4").read_bytes()
+    (tmp_path / "behind.mp4").write_bytes(data[: data.rindex(b"moov") - 100])
+    error = refusal(tmp_path / "behind.mp4")
+    assert error.code == "truncated"
+    assert "moov" in error.message
+
+
+def test_pictures_that_cannot_be_decoded_are_damaged(plain: Path, tmp_path: Path) -> None:
+    data = plain.read_bytes()
+    start = data.index(b"mdat") + 4
+    noise = np.random.default_rng(1).bytes(len(data) - start)
+    (tmp_path / "noise.mp4").write_bytes(data[:start] + noise)
+    assert refusal(tmp_path / "noise.mp4").code == "damaged"
+
+
+def test_a_lost_part_is_bridged_and_noted(clip: Make, tmp_path: Path) -> None:
+    data = bytearray(
+        clip("front.mp4", seconds=4.0, after=("-movflags", "+faststart"), sounds=[]).read_bytes()
+    )
+    start = data.index(b"mdat") + 4
+    third = (len(data) - start) // 3
+    data[start + third : start + 2 * third] = bytes(third)
+    (tmp_path / "hole.mp4").write_bytes(data)
+    decoded = decode(tmp_path / "hole.mp4")
+    assert_every_frame_is_the_one_of_its_time(decoded)
+    assert any("frames could not be decoded" in note for note in decoded.notes)
+    assert 4 <= len(decoded.frames) < 8
+
+
+def test_broken_sound_beside_a_good_picture_is_noted(clip: Make, tmp_path: Path) -> None:
+    data = clip("sound.mkv", sound=("-c:a", "libvorbis")).read_bytes()
+    # The tables of the codec, without which nothing of the track can be decoded.
+    broken = data.replace(b"\x05vorbis", b"\x05broken")
+    assert broken != data
+    (tmp_path / "mute.mkv").write_bytes(broken)
+    decoded = decode(tmp_path / "mute.mkv")
+    assert len(decoded.frames) == 8
+    assert decoded.audio is None
+    assert any(note.startswith("audio:") for note in decoded.notes)
+
+
+def test_a_folder_and_a_missing_file_are_unreadable(tmp_path: Path) -> None:
+    assert refusal(tmp_path).code == "unreadable"
+    assert refusal(tmp_path / "nowhere.mp4").code == "unreadable"
+
+
+def test_a_file_without_permission_is_unreadable(plain: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(plain.read_bytes())
+    secret.chmod(0)
+    # The administrator may read everything, so that nobody has to try.
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        error = refusal(secret)
+    finally:
+        os.seteuid(user)
+    assert error.code == "unreadable"
+    assert "denied" in error.message
+
+
+def test_names_that_look_like_addresses_or_have_odd_characters_are_files(plain: Path, tmp_path: Path) -> None:
+    for name in ("pipe:0", "http:x.mp4", "a b#%20?é中.mp4", "concat:one|two", "-"):
+        (tmp_path / name).write_bytes(plain.read_bytes())
+        decoded = decode(tmp_path / name)
+        assert len(decoded.frames) == 8
+        assert decoded.decoder == "decord"
+
+
+def test_nothing_is_written_on_the_terminal_of_the_caller(
+    plain: Path, clip_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from emo.media.sandbox import Decoder
+
+    cut = make_clip(clip_folder / "noisy.mp4", after=("-movflags", "+faststart"))
+    cut.write_bytes(cut.read_bytes()[:-1200])
+    with Decoder(DecodeSettings()) as decoder:
+        decoder.decode(str(plain))
+        decoder.decode(str(cut))
+    assert capfd.readouterr() == ("", "")
