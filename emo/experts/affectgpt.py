@@ -114,7 +114,8 @@ class AffectGPTExpert(Expert):
         self.card = Card(
             name=settings.name,
             modalities=(FACES if settings.sees == "face" else FRAMES, AUDIO, TRANSCRIPT),
-            model=f"{settings.model} + {settings.vision} + {settings.audio}",
+            model=f"{settings.model} + {settings.vision} + {settings.audio}"
+            + (", faces not aligned as OpenFace does" if settings.sees == "face" else ""),
             revision=" + ".join(
                 [self.engine.revision, *map(_encoder_revision, (folders.vision, folders.audio))]
             ),
@@ -140,7 +141,7 @@ class AffectGPTExpert(Expert):
         lines = missing_model(settings, ["Qwen2ForCausalLM"])
         for model, kind in ((settings.vision, "clip"), (settings.audio, "hubert")):
             lines += _missing_encoder(model, kind)
-        if settings.checkpoint.startswith("s3://"):
+        if settings.checkpoint.startswith("s3://") and not settings.checkpoint.endswith(".pth"):
             remote = {"model": settings.checkpoint, "device": "cpu"}
             return lines + missing_model(ModelSettings.model_validate(remote), None)
         try:
@@ -338,6 +339,8 @@ def _checkpoint_file(where: str) -> Path:
     path = Path(where).expanduser()
     if path.is_file():
         return path
+    if where.startswith("s3://") and where.endswith(".pth"):
+        raise InputError(f"checkpoint {where!r}: of S3 a folder is fetched; put the file into one of its own")
     if not path.is_dir() and not where.startswith("s3://"):
         raise InputError(f"checkpoint {where!r}: no such file; expected AffectGPT's .pth or a folder with it")
     folder = resolve_model(where)

@@ -561,6 +561,11 @@ def test_the_card_says_what_it_is_made_of(expert, files):
     assert len(card.prompt_sha) == 16
 
 
+def test_the_card_of_face_mode_says_that_faces_are_not_aligned(face_expert):
+    assert face_expert.card.model.endswith("faces not aligned as OpenFace does")
+    assert face_expert.card.modalities[0] == "faces"
+
+
 def test_nothing_is_missing_where_all_parts_are_there(files):
     assert AffectGPTExpert.missing(settings(files)) == []
 
@@ -584,6 +589,11 @@ def test_a_folder_with_one_checkpoint_names_it_and_with_two_does_not(files, tmp_
     (tmp_path / "another.pth").write_bytes(files.checkpoint.read_bytes())
     (line,) = AffectGPTExpert.missing(settings(files, checkpoint=str(tmp_path)))
     assert "found another.pth, checkpoint.pth" in line
+
+
+def test_a_checkpoint_of_s3_is_named_by_its_folder(files):
+    lines = AffectGPTExpert.missing(settings(files, checkpoint="s3://bucket/run/checkpoint.pth"))
+    assert "folder is fetched" in lines[0]
 
 
 def test_an_adapter_beside_its_own_lora_is_refused(files):

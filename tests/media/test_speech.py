@@ -97,7 +97,7 @@ def teach(model, processor):
     ids = tokenizer.convert_tokens_to_ids
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
     kinds = [*WORDS, None]
-    for _ in range(130):
+    for _ in range(100):
         rows, sounds = [], []
         for place in range(12):
             hz = kinds[place % 3]
