@@ -529,6 +529,18 @@ def test_the_turn_ends_with_three_hashes(expert):
     )
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_it_runs_in_float16_on_a_gpu(files, expert):
+    on_gpu = AffectGPTExpert(settings(files, device="cuda", samples=2))
+    assert on_gpu.engine.model.dtype == torch.float16
+    for here, there in zip(expert.describe(mixed_clips()), on_gpu.describe(mixed_clips()), strict=True):
+        if isinstance(here, RowError):
+            assert there.code == here.code
+        else:
+            assert [one.degraded for one in there] == [one.degraded for one in here]
+
+
 # Settings, prompts, card and the dry check.
 
 

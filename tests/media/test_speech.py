@@ -212,6 +212,14 @@ def test_no_sounds_are_no_transcripts(transcriber):
     assert transcriber.transcribe([], []) == []
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_it_writes_the_same_in_float16_on_a_gpu(model, transcriber, random):
+    sounds = [flac(tone(hz, seconds, random)) for hz, seconds in ((400, 2.0), (1500, 2.5), (400, 8.0))]
+    on_gpu = Transcriber(SpeechSettings(model=str(model), device="cuda"))
+    assert on_gpu.transcribe(sounds, [None] * 3) == transcriber.transcribe(sounds, [None] * 3)
+
+
 def test_its_name_carries_the_revision(transcriber, model):
     assert transcriber.name.startswith(f"{model}@local-")
 
