@@ -1,0 +1,84 @@
+"""What the co-judgment is worth on real votes against human labels (EW level 1, mean of five wheels)."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from emo.evaluation.ew import ew
+from emo.judge.fusion import judge_votes
+from emo.judge.learning import calibrate
+from emo.judge.rule import TRADE_OFFS, Rule
+
+
+def voters(votes, name):
+    affectgpt = pc.equal(votes["expert"], "affectgpt")
+    if name == "ten zero-shot models":
+        return votes.filter(pc.invert(affectgpt))
+    if name == "seven samples of one model":
+        return votes.filter(affectgpt)
+    if name == "three":
+        chosen = pc.is_in(votes["expert"], value_set=pa.array(["chat-univi", "salmonn", "affectgpt"]))
+        return votes.filter(pc.and_(chosen, pc.equal(votes["sample"], 0)))
+    return votes
+
+
+TARGETS = {
+    "ten zero-shot models": 65.5,
+    "seven samples of one model": 68.4,
+    "all seventeen": 69.0,
+    "three": 65.7,
+}
+
+
+def labels_of(judgments):
+    return dict(zip(judgments["video_id"].to_pylist(), judgments["labels"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize(("name", "target"), TARGETS.items())
+def test_one_default_reaches_the_target_on_every_set_of_voters(
+    name, target, real_votes, real_gold, wheel_tables
+):
+    predicted = labels_of(judge_votes(voters(real_votes, name), Rule()))
+    assert 100 * ew(real_gold, predicted, wheel_tables).score.f >= target
+
+
+@pytest.mark.parametrize(("name", "target"), TARGETS.items())
+def test_calibrated_on_one_half_and_measured_on_the_other_it_gains_a_point(
+    name, target, real_votes, real_gold, wheel_tables
+):
+    votes = voters(real_votes, name)
+    ids = np.array(sorted(real_gold))
+    scores = []
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(ids))
+        predicted = {}
+        for seen, unseen in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+            learned = calibrate(votes, {video_id: real_gold[video_id] for video_id in ids[seen]})
+            other = votes.filter(pc.is_in(votes["video_id"], value_set=pa.array(ids[unseen])))
+            predicted |= labels_of(judge_votes(other, Rule(learned=learned)))
+        scores.append(100 * ew(real_gold, predicted, wheel_tables).score.f)
+    assert np.mean(scores) >= target + 1.0
+
+
+def test_the_knob_trades_recall_for_precision(real_votes, real_gold, wheel_tables):
+    scores = [
+        ew(real_gold, labels_of(judge_votes(real_votes, Rule.of(name))), wheel_tables).score
+        for name in ("recall", "recall-leaning", "balanced", "precision-leaning")
+    ]
+    assert [score.r for score in scores] == sorted((score.r for score in scores), reverse=True)
+    assert [score.p for score in scores] == sorted(score.p for score in scores)
+    assert len(TRADE_OFFS) == 5
+
+
+def test_low_agreement_predicts_low_quality(real_votes, real_gold, wheel_tables):
+    judgments = judge_votes(real_votes, Rule())
+    agreement = dict(zip(judgments["video_id"].to_pylist(), judgments["agreement"].to_pylist(), strict=True))
+    predicted = labels_of(judgments)
+    middle = np.median(list(agreement.values()))
+
+    def quality(chosen):
+        gold = {video_id: real_gold[video_id] for video_id in agreement if chosen(agreement[video_id])}
+        return 100 * ew(gold, predicted, wheel_tables).score.f
+
+    assert quality(lambda value: value >= middle) > quality(lambda value: value < middle) + 5
