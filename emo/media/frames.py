@@ -236,9 +236,13 @@ class FrameReader:
 
     def _decode(self) -> Iterator[tuple[int, Any]]:
         last: int | None = None
+        floor: int | None = None
         trusted = True
         for packet in readable(self._container, [self._stream]):
             self._note(packet)
+            if floor is None and not self._by_decoding_time:
+                # What is shown before the keyframe that was sought needs frames from before it.
+                floor = packet.pts
             if self._skips:
                 wanted = packet.pts is None or packet.pts in self._wanted
                 self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
@@ -253,8 +257,9 @@ class FrameReader:
             for frame in decoded:
                 tick = last = self._tick(frame, last)
                 trusted = trusted or frame.key_frame
-                if trusted and tick is not None and not frame.is_corrupt:
-                    yield tick, frame
+                if not trusted or tick is None or frame.is_corrupt or (floor is not None and tick < floor):
+                    continue
+                yield tick, frame
 
     def _note(self, packet: Any) -> None:
         if packet.dts is not None:
@@ -273,16 +278,19 @@ class FrameReader:
 
 
 def rewind(container: Any, stream: Any, tick: int) -> None:
-    """Seek to the keyframe at or before a tick of the stream, or else to the beginning of the file."""
-    try:
-        if tick <= (stream.start_time or 0) and container.format.name in _NO_WAY_BACK:
-            container.seek(0, unsupported_byte_offset=True)
-        else:
-            container.seek(tick, stream=stream, backward=True)
-    except MemoryError:
-        raise
-    except av.FFmpegError:
-        container.seek(tick, stream=stream, backward=False)
+    """Seek to the keyframe at or before a tick of the stream, else to the next one, else stay."""
+    if tick <= (stream.start_time or 0) and container.format.name in _NO_WAY_BACK:
+        ways = [{"offset": 0, "unsupported_byte_offset": True}]
+    else:
+        ways = [{"offset": tick, "stream": stream, "backward": backward} for backward in (True, False)]
+    for way in ways:
+        try:
+            container.seek(**way)
+            return
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            continue
 
 
 def readable(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
@@ -296,7 +304,8 @@ def readable(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
             packet = next(packets, None)
         except MemoryError:
             raise
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):
+            # IndexError: PyAV at the end of a file in which a track turned up that its header does not name.
             return
         if packet is None:
             return
@@ -358,7 +367,10 @@ def read_with_decord(
             if np.abs(counted - counted[0] - np.asarray(times)).max() > 0.002:
                 return None
             return reader.get_batch(list(wanted)).asnumpy()
-        except (decord.DECORDError, AssertionError):
+        except MemoryError:
+            raise
+        except Exception:
+            # It raises half a dozen kinds; whatever it is, PyAV is asked next, and the clip says so.
             return None
 
     return within(patience_s, read)

@@ -99,7 +99,7 @@ def join(cues: Iterable[Cue]) -> str:
 def guess_language(text: str) -> str | None:
     """`zh`, `ja`, `ko` by the script, `en` by its commonest words; None where neither decides.
 
-    An Asian script decides if more than half of the letters are of it. English needs four letters in five
+    An Asian script decides if more than half of the letters are of it. English needs nine letters in ten
     to be Latin, and among the words three, two of them different, and one in eight that are frequent in it
     and in no other large language.
     """
@@ -113,7 +113,7 @@ def guess_language(text: str) -> str | None:
         return "ja" if counts["kana"] * 5 >= counts["han"] else None
     if counts["hangul"] > letters / 2:
         return "ko"
-    if len(re.findall(r"[A-Za-z]", text)) < 0.8 * letters:
+    if len(re.findall(r"[A-Za-z]", text)) < 0.9 * letters:
         return None
     words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower().replace("’", "'"))
     found = Counter(word for word in words if word in _ENGLISH)
