@@ -129,15 +129,72 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 _VISION = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
-def make_internvl(folder: Path, *, end_bias: float = 0.0, **sizes: Any) -> Path:
-    """InternVL with tiles of 56 pixels and 4 tokens each."""
-    from transformers import (
-        GotOcr2ImageProcessor,
-        InternVLConfig,
-        InternVLForConditionalGeneration,
-        InternVLProcessor,
-        InternVLVideoProcessor,
+def make_internvl(folder: Path, *, end_bias: float = 0.0, tile: int = 56, **sizes: Any) -> Path:
+    """InternVL with tiles of so many pixels on a side; 56 make 4 tokens."""
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+    made, processor = _internvl_processor(tile)
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": [tile, tile],
+            "patch_size": [14, 14],
+        },
+        text_config={"model_type": "qwen2", **text_config(len(made), **sizes)},
+        image_token_id=made.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=processor.image_seq_length,
+        tie_word_embeddings=False,
     )
+    model = InternVLForConditionalGeneration(config)
+    return save(model, folder, processor, made.eos_token_id, end_bias=end_bias)
+
+
+def internvl3_8b_shape(folder: Path, device: torch.device) -> tuple[Path, Any]:
+    """The processor's folder and a model of the sizes of InternVL3-8B in bfloat16, random, on this device."""
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+    made, processor = _internvl_processor(448)
+    processor.save_pretrained(folder)
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "attention_bias": True,
+            "image_size": [448, 448],
+            "patch_size": [14, 14],
+        },
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": 151674,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 32768,
+            "tie_word_embeddings": False,
+        },
+        image_token_id=made.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=processor.image_seq_length,
+        tie_word_embeddings=False,
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with device:
+            model = InternVLForConditionalGeneration(config).eval()
+    finally:
+        torch.set_default_dtype(before)
+    return folder, model
+
+
+def _internvl_processor(tile: int) -> tuple[PreTrainedTokenizerFast, Any]:
+    from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
     made = tokenizer(
         template=chat_template(image="<IMG_CONTEXT>\n", video="<video>\n"),
@@ -146,30 +203,15 @@ def make_internvl(folder: Path, *, end_bias: float = 0.0, **sizes: Any) -> Path:
         context_image_token="<IMG_CONTEXT>",
         video_token="<video>",
     )
-    config = InternVLConfig(
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "image_size": [56, 56],
-            "patch_size": [14, 14],
-        },
-        text_config={"model_type": "qwen2", **text_config(len(made), **sizes)},
-        image_token_id=made.convert_tokens_to_ids("<IMG_CONTEXT>"),
-        image_seq_length=4,
-        tie_word_embeddings=False,
-    )
-    size = {"height": 56, "width": 56}
+    size = {"height": tile, "width": tile}
     processor = InternVLProcessor(
         GotOcr2ImageProcessor(size=size, crop_to_patches=False),
         made,
         InternVLVideoProcessor(size=size),
-        image_seq_length=4,
+        image_seq_length=(tile // 28) ** 2,
         chat_template=made.chat_template,
     )
-    model = InternVLForConditionalGeneration(config)
-    return save(model, folder, processor, made.eos_token_id, end_bias=end_bias)
+    return made, processor
 
 
 def _qwen_tokenizer(**named: str) -> PreTrainedTokenizerFast:

@@ -58,18 +58,19 @@ class Source:
     """Rows to take over into new buffers.
 
     cache: where they are; rows: int64 [n], which of its rows, repeated where one prompt has several samples;
-    length: how many of its last positions (up to the clock) are taken, at the right edge of the new buffers.
+    ends: int64 [n], the position after the last one of each; length: how many positions up to there are taken.
     """
 
     cache: Cache
     rows: torch.Tensor
+    ends: torch.Tensor
     length: int
 
 
 def merge(sources: Sequence[Source], filled: int, capacity: int) -> tuple[Cache, Clock]:
-    """New buffers that hold the rows of all sources one after the other, ending at position `filled`.
+    """New buffers that hold the rows of all sources one after the other, each ending at position `filled`.
 
-    Goes layer by layer and drops each old layer as soon as it is copied, so that no more than one layer is
+    What stands left of a row's own beginning is left over and must be masked. Goes layer by layer and drops each old layer as soon as it is copied, so that no more than one layer is
     held twice. A source is used up by this.
     """
     clock = Clock(filled)
@@ -83,12 +84,10 @@ def merge(sources: Sequence[Source], filled: int, capacity: int) -> tuple[Cache,
             buffer = first.new_zeros((rows, first.shape[1], capacity, first.shape[3]))
             at = 0
             for source in sources:
-                layer = source.cache.layers[number]
-                end = layer.get_seq_length()
-                taken = getattr(layer, kind)[:, :, end - source.length : end]
-                buffer[at : at + len(source.rows), :, filled - source.length : filled] = taken.index_select(
-                    0, source.rows.to(taken.device)
-                )
+                held = getattr(source.cache.layers[number], kind)
+                places = (source.ends[:, None] - source.length + torch.arange(source.length)).clamp(min=0)
+                taken = held[source.rows[:, None].to(held.device), :, places.to(held.device)]
+                buffer[at : at + len(source.rows), :, filled - source.length : filled] = taken.transpose(1, 2)
                 at += len(source.rows)
             tensors.append(buffer)
         for source in sources:

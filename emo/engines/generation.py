@@ -1,6 +1,5 @@
 """The loop that writes the answers: prompts in by token budget, rows out as soon as they are done."""
 
-import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,7 +95,9 @@ class Generator(Generic[Item]):
         self.dtype: torch.dtype = model.dtype
         # Reading tokens back stops the queue of the device; on CUDA that is worth a few steps too many.
         self.steps_between_looks = 4 if self.device.type == "cuda" else 1
-        self._keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
+        text = model.config.get_text_config(decoder=True)
+        kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+        self._ready_masks = text._attn_implementation == "sdpa" and kinds == {"full_attention"}
         self._tasks: Sequence[Task[Item]] = ()
         self._answers: list[dict[int, Completion]] = []
         self._errors: dict[int, RowError] = {}
@@ -193,7 +194,8 @@ class Generator(Generic[Item]):
         started = time.perf_counter()
         try:
             cache = DynamicCache()
-            scores = self._scores(past_key_values=cache, **self._batch(prompts, width))
+            last = torch.tensor([len(prompt) - 1 for prompt in prompts])
+            scores = self._scores(last, past_key_values=cache, **self._batch(prompts, width))
         except torch.OutOfMemoryError:
             scores = None  # handled below: inside this block the exception still holds what filled the memory
         self.stats.prefill_s += time.perf_counter() - started
@@ -225,20 +227,22 @@ class Generator(Generic[Item]):
             for sample in job.samples
         ]
         prompt_of = [number for number, job in enumerate(jobs) for _ in job.samples]
-        return Piece(cache, scores, width, rows, prompt_of, len(prompts[0].positions))
+        return Piece(cache, scores, rows, prompt_of, len(prompts[0].positions))
 
     def _batch(self, prompts: Sequence[ModelInput], width: int) -> dict[str, torch.Tensor]:
-        """Left-padded tensors on the device."""
+        """Tensors on the device, padded on the right.
+
+        No token looks to its right, so the padding needs no mask, and without one the kernels skip the half
+        of the products that a causal model does not use.
+        """
         axes = len(prompts[0].positions)
         ids = torch.full((len(prompts), width), self.pad_token)
-        mask = torch.zeros((len(prompts), width), dtype=torch.bool)
         # Some families place frames between whole positions.
         whole = all(prompt.positions.dtype == torch.long for prompt in prompts)
         positions = torch.zeros((axes, len(prompts), width), dtype=torch.long if whole else torch.float32)
         for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = prompt.input_ids
-            mask[row, width - len(prompt) :] = True
-            positions[:, row, width - len(prompt) :] = prompt.positions
+            ids[row, : len(prompt)] = prompt.input_ids
+            positions[:, row, : len(prompt)] = prompt.positions
         features = {
             name: self._send(
                 self.preprocessor.stack(
@@ -249,7 +253,6 @@ class Generator(Generic[Item]):
         }
         return {
             "input_ids": self._send(ids),
-            "attention_mask": self._send(mask),
             "position_ids": self._send(positions if axes > 1 else positions[0]),
             **self.preprocessor.on_device(features, self.dtype),
         }
@@ -259,14 +262,32 @@ class Generator(Generic[Item]):
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
-    def _scores(self, **inputs: Any) -> torch.Tensor:
-        """The scores of the token after the last one: [rows, vocabulary] on the device of the inputs."""
-        if self._keeps_last:
-            scores = self.model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
-        else:
-            hidden = self.model.model(**inputs, use_cache=True).last_hidden_state[:, -1]
-            scores = self.model.get_output_embeddings()(hidden)
-        return scores.to(self.device)
+    def _scores(
+        self, last: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **inputs: Any
+    ) -> torch.Tensor:
+        """The scores of the token after the last one: [rows, vocabulary] on the device of the inputs.
+
+        last: int64 [rows], where the last token of each row stands, needed where there are several.
+        """
+        if attention_mask is not None and self._ready_masks:
+            # [rows, 1, 1, positions] is taken as it is; from two dimensions the model makes the same in every
+            # step, and first asks the device whether anything is masked, which empties its queue.
+            attention_mask = attention_mask[:, None, None]
+
+        def keep_last(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            # A prompt has thousands of positions, and scores over the vocabulary of one are wanted.
+            hidden, *others = arguments
+            if last is None:
+                return (hidden[:, -1:], *others)
+            rows = torch.arange(len(hidden), device=hidden.device)
+            return (hidden[rows, last.to(hidden.device)][:, None], *others)
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(keep_last)
+        try:
+            out = self.model(**inputs, attention_mask=attention_mask, use_cache=True)
+        finally:
+            hook.remove()
+        return out.logits[:, -1].to(self.device)
 
     def _guard(
         self, feed: Feed[Job, ModelInput], pool: Pool, pieces: list[Piece], act: Callable[[], None]

@@ -48,13 +48,12 @@ class Row:
 class Piece:
     """Prompts after their forward pass.
 
-    cache: keys and values, prompts left-padded to `width`; scores: [prompts, vocabulary] of the first token;
+    cache: keys and values, prompts padded on the right; scores: [prompts, vocabulary] of the first token;
     rows: the answers to write; prompt_of: for each row the prompt in `cache` that it continues.
     """
 
     cache: Cache
     scores: torch.Tensor
-    width: int
     rows: list[Row]
     prompt_of: list[int]
     axes: int
@@ -88,7 +87,8 @@ class Pool:
         self._cache: Cache | None = None
         self._clock = Clock(0)
         nothing = torch.empty(0)
-        self._tokens = self._positions = self._mask = self._draws = self._steps = nothing
+        self._tokens = self._positions = self._draws = self._steps = nothing
+        self._mask: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
         self._history: list[torch.Tensor] = []
 
@@ -126,16 +126,18 @@ class Pool:
             self.clear()
             return
         kept_length = self.load().longest
-        filled = max([kept_length, *(piece.width for piece in pieces)])
+        filled = max([kept_length, *(len(row.prompt_ids) for piece in pieces for row in piece.rows)])
         capacity = filled + max(row.limit - len(row.tokens) for row in rows) + self._steps_between_looks
         for number in kept:
             self.rows[number].start += filled - self._clock.now
         sources = []
         if kept:
             assert self._cache is not None
-            sources.append(Source(self._cache, torch.tensor(kept), kept_length))
+            ends = torch.full((len(kept),), self._clock.now)
+            sources.append(Source(self._cache, torch.tensor(kept), ends, kept_length))
         for piece in pieces:
-            sources.append(Source(piece.cache, torch.tensor(piece.prompt_of), piece.width))
+            ends = torch.tensor([len(row.prompt_ids) for row in piece.rows])
+            sources.append(Source(piece.cache, torch.tensor(piece.prompt_of), ends, int(ends.max())))
             for row in piece.rows:
                 row.start = filled - len(row.prompt_ids)
         self._cache, self._clock = merge(sources, filled, capacity)
@@ -148,7 +150,8 @@ class Pool:
         mask = torch.zeros((len(rows), capacity), dtype=torch.bool)
         for place, row in enumerate(rows):
             mask[place, row.start :] = True
-        self._mask = mask.to(self._device)
+        # Where nothing is padded no mask is needed, and the faster kernels can be taken.
+        self._mask = mask.to(self._device) if any(row.start for row in rows) else None
         if self._sampling.repetition_penalty != 1.0:
             vocabulary = (pieces[0].scores if pieces else self._seen).shape[-1]  # type: ignore[union-attr]
             seen = torch.zeros((len(rows), vocabulary), dtype=torch.bool, device=self._device)
@@ -181,7 +184,7 @@ class Pool:
         positions = self._positions if len(self._positions) > 1 else self._positions[0]
         scores = self._scores(
             input_ids=self._tokens.clamp(min=0)[:, None],
-            attention_mask=self._mask[:, : now + 1],
+            attention_mask=None if self._mask is None else self._mask[:, : now + 1],
             position_ids=positions[..., None],
             past_key_values=self._cache,
         )

@@ -141,15 +141,17 @@ class LimitedMemory(torch.nn.Module):
     def get_input_embeddings(self):
         return self.inner.get_input_embeddings()
 
-    def forward(self, input_ids, logits_to_keep=0, **inputs):
-        mask = inputs["attention_mask"]
+    def get_output_embeddings(self):
+        return self.inner.get_output_embeddings()
+
+    def forward(self, input_ids, past_key_values, **inputs):
         if input_ids.shape[1] > 1:
             self.prefills += 1
             if input_ids.numel() > self.prefill:
                 raise torch.OutOfMemoryError("simulated: the pass is too large")
-        elif mask.numel() > self.held:
+        elif len(input_ids) * past_key_values.get_seq_length() > self.held:
             raise torch.OutOfMemoryError("simulated: the cache is too large")
-        return self.inner(input_ids=input_ids, logits_to_keep=logits_to_keep, **inputs)
+        return self.inner(input_ids=input_ids, past_key_values=past_key_values, **inputs)
 
 
 @pytest.mark.parametrize("limits", [{"prefill": 300}, {"held": 400}, {"prefill": 400, "held": 500}])
