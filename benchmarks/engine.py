@@ -4,8 +4,9 @@
     python benchmarks/engine.py --gpu [--json PATH]              InternVL3-8B's real shape, random weights
 
 (a) is the loop of the published scripts: one clip at a time, processor in line, `generate`. (b) is static
-batches in the order of arrival, processor in line, padded to the longest, `generate` until the longest answer
-of the batch is done. All three write the same number of tokens per clip, and greedy answers that are compared.
+batches in the order of arrival, processor in line, padded to the longest, `generate` until the longest
+answer of the batch is done. All three write the same number of tokens per clip, and greedy answers, which
+are compared.
 
 The model for the CPU is so small that a step for many rows costs not much more than a step for one, as on a
 GPU, where a step reads all weights whatever the number of rows.

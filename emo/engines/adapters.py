@@ -38,7 +38,8 @@ def attach(model: Any, folder: Path, merge: bool) -> Any:
     if config.get("peft_type") != "LORA":
         raise InputError(f"adapter {folder}: peft_type is {config.get('peft_type')!r}; expected 'LORA'")
     try:
-        wrapped = PeftModel(model, LoraConfig.from_pretrained(folder))
+        # In the base's own precision: in float32 every layer would convert what passes through it.
+        wrapped = PeftModel(model, LoraConfig.from_pretrained(folder), autocast_adapter_dtype=False)
     except ValueError as error:
         raise InputError(f"adapter {folder}: its target modules do not fit this model: {error}") from error
     expected = set(get_peft_model_state_dict(wrapped))
@@ -52,7 +53,13 @@ def attach(model: Any, folder: Path, merge: bool) -> Any:
     ]
     if problems:
         raise InputError(f"adapter {folder}: {'; '.join(problems)}")
-    result = wrapped.load_adapter(str(folder), adapter_name="default", is_trainable=False)
+    try:
+        result = wrapped.load_adapter(
+            str(folder), adapter_name="default", is_trainable=False, autocast_adapter_dtype=False
+        )
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()][1:4]
+        raise InputError(f"adapter {folder}: made for another model: {' '.join(lines)} ...") from error
     if result.unexpected_keys:
         raise InputError(f"adapter {folder}: keys are unexpected: {', '.join(result.unexpected_keys)}")
     wrapped.eval()

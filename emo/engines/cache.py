@@ -58,7 +58,7 @@ class Source:
     """Rows to take over into new buffers.
 
     cache: where they are; rows: int64 [n], which of its rows, repeated where one prompt has several samples;
-    ends: int64 [n], the position after the last one of each; length: how many positions up to there are taken.
+    ends: int64 [n], the position after the last one of each; length: how many up to there are taken.
     """
 
     cache: Cache
@@ -70,8 +70,9 @@ class Source:
 def merge(sources: Sequence[Source], filled: int, capacity: int) -> tuple[Cache, Clock]:
     """New buffers that hold the rows of all sources one after the other, each ending at position `filled`.
 
-    What stands left of a row's own beginning is left over and must be masked. Goes layer by layer and drops each old layer as soon as it is copied, so that no more than one layer is
-    held twice. A source is used up by this.
+    What stands left of a row's own beginning is left over and must be masked. Goes layer by layer and drops
+    each old layer as soon as it is copied, so that no more than one layer is held twice. A source is used up
+    by this.
     """
     clock = Clock(filled)
     layers: list[BufferLayer] = []
