@@ -3,6 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out: torch has a class for it on CUDA, but a CPU and cuBLAS raise a plain error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED"))
+
 
 @dataclass
 class Budget:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from transformers.cache_utils import DynamicCache
 
-from emo.engines.batching import Budget, Load, next_chunk
+from emo.engines.batching import Budget, Load, is_out_of_memory, next_chunk
 from emo.engines.feed import Feed
 from emo.engines.pool import FREE_SHARE, Job, Piece, Pool, Row
 from emo.engines.preprocessing import ModelInput, Preprocessor
@@ -196,7 +196,9 @@ class Generator(Generic[Item]):
             cache = DynamicCache()
             last = torch.tensor([len(prompt) - 1 for prompt in prompts])
             scores = self._scores(last, past_key_values=cache, **self._batch(prompts, width))
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             scores = None  # handled below: inside this block the exception still holds what filled the memory
         self.stats.prefill_s += time.perf_counter() - started
         if scores is None:
@@ -296,7 +298,9 @@ class Generator(Generic[Item]):
         failed = False
         try:
             act()
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             failed = True  # handled below, for the reason given above
         for row in pool.ended:
             self._finish(row)

@@ -1,5 +1,6 @@
 """Loads a checkpoint of transformers into this process and answers with it."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,11 +18,24 @@ from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 
 Item = TypeVar("Item")
+_log = logging.getLogger(__name__)
 
 _CPU_TOKENS = 32_768
 _CUDA_PREFILL_TOKENS = 16_384
 # Of the memory that is free once the weights are loaded; the rest is for the passes over prompts.
 _CACHE_SHARE = 0.6
+# Settings of a checkpoint's `generate` that would change greedy answers too, rare in chat models.
+_NOT_APPLIED = (
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "min_length",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+    "sequence_bias",
+    "suppress_tokens",
+)
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -63,6 +77,11 @@ class TransformersEngine(Generic[Item]):
         if penalty is None:
             penalty = getattr(generation, "repetition_penalty", None) or 1.0
         self.repetition_penalty = float(penalty)
+        ignored = [name for name in _NOT_APPLIED if getattr(generation, name, None)]
+        if ignored:
+            _log.warning(
+                "%s: generation_config.json sets %s, which is not applied", self.folder, ", ".join(ignored)
+            )
         pad = self.preprocessor.tokenizer.pad_token_id
         self._pad = next(iter(sorted(self.end_tokens)), 0) if pad is None else pad
         self._context: int | None = getattr(text, "max_position_embeddings", None)

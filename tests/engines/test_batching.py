@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emo.engines.batching import Budget, Load, next_chunk
+from emo.engines.batching import Budget, Load, is_out_of_memory, next_chunk
 from emo.engines.feed import Feed
 from emo.engines.sampling import NOT_A_NUMBER, Sampling, pick, row_seed, row_uniforms
 from emo.errors import RowError
@@ -53,6 +53,16 @@ def test_a_budget_halves_and_never_reaches_zero():
         budget.after_prefill_failure(1)
         budget.after_cache_failure(1)
     assert budget == Budget(1, 1)
+
+
+def test_memory_that_runs_out_on_a_cpu_is_recognised_and_other_errors_are_not():
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(1 << 60)
+    assert is_out_of_memory(full.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(RuntimeError) as other:
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    assert not is_out_of_memory(other.value)
 
 
 def test_draws_follow_the_models_probabilities():

@@ -37,45 +37,45 @@ def texts(engine, questions, **changes):
     return [[completion.text for completion in answer] for answer in answers]
 
 
-def test_greedy_answers_equal_the_plain_path_token_for_token(folder):
-    questions = checkpoints.sentences(9)
+def plain(folder, question, limit=16):
+    """Prompt length and token ids of the way of the model cards: one question, `generate`."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    answers = engine_for(folder).generate([Chat(q) for q in questions], questions, name="reader")
-    for question, (completion,) in zip(questions, answers, strict=True):
-        turns = [{"role": "user", "content": question}]
-        inputs = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        inputs.pop("token_type_ids", None)
-        with torch.inference_mode():
-            plain = model.generate(**inputs, max_new_tokens=16, do_sample=False)[0]
-        written = plain[inputs["input_ids"].shape[1] :]
-        assert completion.text == tokenizer.decode(written, skip_special_tokens=True).strip()
-        assert completion.output_tokens == len(written)
-        assert completion.prompt_tokens == inputs["input_ids"].shape[1]
-        ended = int(written[-1]) == tokenizer.eos_token_id
-        assert completion.finish_reason == ("stop" if ended else "length")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    inputs = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    inputs.pop("token_type_ids", None)
+    with torch.inference_mode():
+        written = model.generate(**inputs, max_new_tokens=limit, do_sample=False)[0]
+    length = inputs["input_ids"].shape[1]
+    tokens = written[length:].tolist()
+    return length, tokens, tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+def test_greedy_answers_equal_the_plain_path_token_for_token(folder, ending_folder):
+    questions = checkpoints.sentences(9)
+    reasons = set()
+    for model in (folder, ending_folder):
+        answers = engine_for(model).generate([Chat(q) for q in questions], questions, name="reader")
+        for question, (completion,) in zip(questions, answers, strict=True):
+            length, tokens, text = plain(model, question)
+            assert completion.text == text
+            assert completion.output_tokens == len(tokens)
+            assert completion.prompt_tokens == length
+            reasons.add(completion.finish_reason)
+            assert completion.finish_reason == ("length" if len(tokens) == 16 else "stop")
+    assert reasons == {"length", "stop"}
 
 
 def test_the_checkpoints_repetition_penalty_is_applied_as_the_plain_path_does(tmp_path):
     folder = checkpoints.make_text(tmp_path, generation={"repetition_penalty": 1.3})
     questions = checkpoints.sentences(4, seed=5)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    assert texts(engine_for(folder), questions) != texts(
-        engine_for(folder, repetition_penalty=1.0), questions
-    )
-    for question, (text,) in zip(questions, texts(engine_for(folder), questions), strict=True):
-        turns = [{"role": "user", "content": question}]
-        inputs = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        inputs.pop("token_type_ids", None)
-        plain = model.generate(**inputs, max_new_tokens=16, do_sample=False)[
-            0, inputs["input_ids"].shape[1] :
-        ]
-        assert text == tokenizer.decode(plain, skip_special_tokens=True).strip()
+    penalised = texts(engine_for(folder), questions)
+    assert penalised == [[plain(folder, question)[2]] for question in questions]
+    assert penalised != texts(engine_for(folder, repetition_penalty=1.0), questions)
 
 
 def test_sampled_answers_in_batches_equal_those_one_by_one(ending_folder):
@@ -229,6 +229,48 @@ def test_looking_at_the_tokens_less_often_changes_no_answer(ending_folder, monke
 
     monkeypatch.setattr(generation.Generator, "__init__", look_rarely)
     assert texts(engine_for(ending_folder, token_budget=900), questions, samples=2) == expected
+
+
+def test_a_model_whose_output_shares_the_weights_of_its_input_loads(tmp_path):
+    folder = checkpoints.make_text(tmp_path, tie_word_embeddings=True)
+    assert texts(engine_for(folder), ["One?"]) == texts(engine_for(folder), ["One?"])
+
+
+def test_settings_of_the_checkpoint_that_are_not_applied_are_named(tmp_path, caplog):
+    folder = checkpoints.make_text(tmp_path, generation={"no_repeat_ngram_size": 3})
+    engine_for(folder)
+    assert "no_repeat_ngram_size, which is not applied" in caplog.text
+
+
+def test_a_model_that_keeps_a_recurrent_state_is_refused(tmp_path):
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    made = checkpoints.tokenizer()
+    config = Qwen3NextConfig(
+        **checkpoints.text_config(len(made)),
+        head_dim=8,
+        num_experts=2,
+        num_experts_per_tok=1,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+    )
+    folder = checkpoints.save(Qwen3NextForCausalLM(config), tmp_path, made, made.eos_token_id)
+    with pytest.raises(InputError, match="recurrent state"):
+        engine_for(folder)
+
+
+def test_sliding_windows_are_kept(tmp_path):
+    sizes = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
+    folder = checkpoints.make_text(tmp_path, **sizes)
+    engine = engine_for(folder)
+    assert "sliding_attention" in engine.model.config.layer_types
+    questions = checkpoints.sentences(5, seed=6)
+    assert texts(engine, questions) == [[plain(folder, question)[2]] for question in questions]
 
 
 def test_no_rows_give_no_answers(folder):

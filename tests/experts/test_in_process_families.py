@@ -168,6 +168,22 @@ def test_a_clip_without_what_the_expert_needs_fails_alone(family, loaded):
     assert [[description.text for description in good]] == texts(loaded(family), [synthetic_clips.clip(2)])
 
 
+def test_the_thinker_of_a_full_omni_checkpoint_is_loaded_alone(folders, tmp_path):
+    thinker = transformers.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folders("qwen2.5-omni"))
+    config = transformers.Qwen2_5OmniConfig(
+        thinker_config=thinker.config.to_dict(), enable_audio_output=False
+    )
+    whole = transformers.Qwen2_5OmniForConditionalGeneration(config)
+    whole.thinker.load_state_dict(thinker.state_dict())
+    for path in folders("qwen2.5-omni").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole.save_pretrained(tmp_path)
+    expert = load("qwen2.5-omni", tmp_path)
+    assert expert.engine.model.config.model_type == "qwen2_5_omni_thinker"
+    clips = [synthetic_clips.clip(1)]
+    assert texts(expert, clips) == texts(load("qwen2.5-omni", folders("qwen2.5-omni")), clips)
+
+
 def test_broken_frames_and_broken_sound_fail_their_rows_alone(loaded):
     from dataclasses import replace
 
