@@ -131,6 +131,46 @@ def overlaps(
     return Overlaps(video_ids, tuple(mappings), precision, recall, counted)
 
 
+@dataclass(frozen=True)
+class NodeScore:
+    """One label (or cluster, or node of a wheel): how often gold has it, how often it was predicted, how
+    often both, and the shares that follow; None where there is nothing to take a share of."""
+
+    name: str
+    gold: int
+    predicted: int
+    both: int
+    precision: float | None
+    recall: float | None
+
+
+def by_node(gold: Labels, predicted: Labels, node_of: NodeOf) -> list[NodeScore]:
+    """The score of each node over the clips of `gold`, those most frequent in gold first."""
+    check_ids(gold, predicted)
+    counts: dict[str, list[int]] = {}
+    for video_id, labels in gold.items():
+        wanted = {node_of(normalise(label)) for label in labels} - {None}
+        found = {node_of(normalise(label)) for label in predicted.get(video_id, ())} - {None}
+        for node in wanted | found:
+            count = counts.setdefault(str(node), [0, 0, 0])
+            count[0] += node in wanted
+            count[1] += node in found
+            count[2] += node in wanted and node in found
+    return [
+        NodeScore(
+            name,
+            gold=in_gold,
+            predicted=in_predicted,
+            both=both,
+            precision=both / in_predicted if in_predicted else None,
+            recall=both / in_gold if in_gold else None,
+        )
+        for name, (in_gold, in_predicted, both) in sorted(
+            counts.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])
+        )
+    ]
+
+
 def check_ids(gold: Labels, predicted: Labels) -> None:
     """Raises InputError where there is no gold clip or none of them is among the predicted ones."""
     if not gold:

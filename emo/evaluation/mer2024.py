@@ -1,0 +1,108 @@
+"""The set metric of MER2024-OV (arXiv 2404.17113, the open-vocabulary track).
+
+The words of gold and prediction of a clip are put into groups of the same meaning, by people or by a language
+model; then accuracy is the share of the predicted groups that gold has, recall the share of the gold groups
+that were predicted. The score is the mean of both, each averaged over the clips. A language model that groups
+is part of the metric, so its name is part of the result.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emo.errors import InputError
+from emo.evaluation.overlap import Labels, check_ids, normalise
+
+Grouping = Sequence[Sequence[str]]
+Grouper = Callable[[list[str]], list[list[str]]]
+"""distinct words of one clip, sorted -> groups of the same meaning"""
+
+GIVEN = "given groups"
+
+
+@dataclass(frozen=True)
+class GroupedResult:
+    """accuracy, recall, avg: averages over clips and runs; judge: who grouped; spread: the standard
+    deviation of avg between the runs of the judge, None with one run; ungrouped: words that no group had and
+    that stand for themselves; dropped: clips without gold; missing_predictions: gold clips that were not
+    predicted, which score 0."""
+
+    metric: str
+    judge: str
+    accuracy: float
+    recall: float
+    avg: float
+    clips: int
+    runs: int
+    spread: float | None
+    ungrouped: int
+    dropped: int
+    missing_predictions: int
+
+
+def mer2024(
+    gold: Labels,
+    predicted: Labels,
+    groups: Mapping[str, Grouping] | None = None,
+    grouper: Grouper | None = None,
+    judge: str = GIVEN,
+    runs: int = 1,
+) -> GroupedResult:
+    """Score with given `groups` (video_id -> groups), or with those that `grouper` makes.
+
+    judge: the name of the grouper with its version; runs: how often it is asked, for one that samples (the
+    challenge averaged five). Raises InputError where neither or both are given, where the sides share no
+    clip, or where `groups` lacks a clip.
+    """
+    if (groups is None) == (grouper is None):
+        raise InputError("mer2024: needs either groups or a model that makes them")
+    if grouper is not None and judge == GIVEN:
+        raise InputError("mer2024: the model that groups must be named: it is part of the result")
+    if runs < 1 or (groups is not None and runs != 1):
+        raise InputError(f"mer2024: {runs} runs; expected 1 with given groups, else 1 or more")
+    check_ids(gold, predicted)
+    scored = [video_id for video_id in gold if any(normalise(label) for label in gold[video_id])]
+    if not scored:
+        raise InputError("mer2024: no clip has a gold label")
+    sides = {video_id: (_words(gold[video_id]), _words(predicted.get(video_id, ()))) for video_id in scored}
+    averages, ungrouped = [], 0
+    for _ in range(runs):
+        pairs = []
+        for video_id, (wanted, found) in sides.items():
+            if groups is not None:
+                if video_id not in groups:
+                    raise InputError(f"mer2024: no groups for clip {video_id!r}")
+                grouping: Grouping = groups[video_id]
+            else:
+                assert grouper is not None
+                grouping = grouper(sorted(wanted | found))
+            first = _first_of_group(grouping)
+            ungrouped += sum(word not in first for word in wanted | found)
+            want, have = ({first.get(word, word) for word in side} for side in (wanted, found))
+            hits = len(want & have)
+            pairs.append((hits / len(have) if have else 0.0, hits / len(want)))
+        averages.append(np.mean(pairs, axis=0))
+    accuracy, recall = (float(value) for value in np.mean(averages, axis=0))
+    return GroupedResult(
+        metric="mer2024-ov",
+        judge=judge,
+        accuracy=accuracy,
+        recall=recall,
+        avg=(accuracy + recall) / 2,
+        clips=len(scored),
+        runs=runs,
+        spread=float(np.std(np.mean(averages, axis=1), ddof=1)) if runs > 1 else None,
+        ungrouped=ungrouped,
+        dropped=len(gold) - len(scored),
+        missing_predictions=sum(video_id not in predicted for video_id in scored),
+    )
+
+
+def _words(labels: Sequence[str]) -> set[str]:
+    return {normalise(label) for label in labels} - {""}
+
+
+def _first_of_group(grouping: Grouping) -> dict[str, str]:
+    """Word -> the first word of its group; of several groups with the word the last counts."""
+    return {normalise(word): normalise(group[0]) for group in grouping for word in group if len(group) > 0}

@@ -1,0 +1,96 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emo.errors import InputError
+from emo.evaluation.labels import parse_list, read_labels
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[happy, sad]", ("happy", "sad")),
+        ("['happy', \"sad\"]", ("happy", "sad")),
+        ("happy,sad", ("happy", "sad")),
+        ("[]", ()),
+        ("", ()),
+        ("['轻松', '愉快']", ("轻松", "愉快")),
+    ],
+)
+def test_lists_written_as_text_are_read(text, words):
+    assert parse_list(text) == words
+
+
+def test_a_csv_of_the_benchmark_is_read(tmp_path):
+    path = tmp_path / "track2_train_mercaptionplus.csv"
+    path.write_text('name,openset\nsample_1,"[worried, sad]"\nsample_2,[]\n', encoding="utf-8")
+    assert read_labels(path) == {"sample_1": ("worried", "sad"), "sample_2": ()}
+
+
+def test_predictions_of_the_benchmark_are_read(tmp_path):
+    items = np.array(["[happy, sad]", "[]"], dtype=object)
+    np.savez(tmp_path / "p-openset.npz", filenames=np.array(["a", "b"], dtype=object), fileitems=items)
+    assert read_labels(tmp_path / "p-openset.npz") == {"a": ("happy", "sad"), "b": ()}
+
+
+def test_json_lines_are_read(tmp_path):
+    (tmp_path / "p.jsonl").write_text(
+        '{"video_id": "a", "labels": ["sad"]}\n\n{"name": "b", "openset": "[low]"}\n'
+    )
+    assert read_labels(tmp_path / "p.jsonl") == {"a": ("sad",), "b": ("low",)}
+
+
+def write(path, **columns):
+    columns["labels"] = pa.array(columns["labels"], pa.list_(pa.string()))
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_of_a_folder_of_judgments_the_newest_run_counts_and_failed_rows_are_no_prediction(tmp_path):
+    write(
+        tmp_path / "1.parquet",
+        video_id=["a", "b"],
+        labels=[["sad"], ["low"]],
+        status=["ok", "ok"],
+        run_id=["1", "1"],
+    )
+    write(
+        tmp_path / "2.parquet",
+        video_id=["a", "b"],
+        labels=[["glad"], None],
+        status=["ok", "failed"],
+        run_id=["2", "2"],
+    )
+    assert read_labels(tmp_path) == {"a": ("glad",)}
+
+
+def test_one_voter_of_a_votes_table_is_chosen_by_name(ovmerd):
+    labels = read_labels(ovmerd / "votes.parquet", expert="affectgpt", sample=3)
+    assert len(labels) == 166
+    with pytest.raises(InputError, match="say which with expert and sample"):
+        read_labels(ovmerd / "votes.parquet")
+    with pytest.raises(InputError, match="has no labels of nobody#0"):
+        read_labels(ovmerd / "votes.parquet", expert="nobody", sample=0)
+
+
+def test_bad_files_are_named_with_what_is_wrong(tmp_path):
+    def refused(name, content, message):
+        path = tmp_path / name
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_labels(path)
+
+    refused("a.csv", "name,label\nx,y\n", r"a\.csv: no column labels or openset; it has name, label")
+    refused("b.csv", "name,openset\nx\n", "line 2 has too few columns")
+    refused("c.csv", "name,openset\nx,y\nx,z\n", "x is there twice")
+    refused("d.jsonl", "{", "line 1 is not JSON")
+    refused("e.parquet", "PAR1", "cannot be read as Parquet")
+    refused("f.txt", "x", "unknown kind of file")
+    refused("g.csv", "name,openset\n", "has no labels")
+    with pytest.raises(InputError, match=r"h\.csv: is not there"):
+        read_labels(tmp_path / "h.csv")
+    write(tmp_path / "i.parquet", video_id=[1], labels=[["x"]])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no Parquet file"):
+        read_labels(tmp_path / "empty")

@@ -1,0 +1,141 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from emo.errors import InputError
+from emo.evaluation.unibench import (
+    DATA_SETS,
+    hit_rate,
+    macro_hit_rate,
+    read_gold,
+    read_sentiment,
+    sentiment_scores,
+    unibench,
+)
+from emo.evaluation.wheels import load_wheels
+
+
+@pytest.fixture(scope="module")
+def tables(wheels_folder):
+    return load_wheels(wheels_folder)
+
+
+def test_the_nine_data_sets_have_12799_clips_in_all():
+    assert len(DATA_SETS) == 9
+    assert sum(data_set.clips for data_set in DATA_SETS.values()) == 12799
+
+
+def test_hit_rate_asks_only_whether_the_gold_emotion_is_there(tables):
+    gold = {"a": "happy", "b": "sad", "c": "neutral", "d": "angry"}
+    predicted = {"a": ["joyful", "afraid", "bored"], "b": ["delighted"], "c": ["neutral"]}
+    rate, clips = hit_rate(gold, predicted, tables)
+    assert rate == pytest.approx(1 / 3)
+    assert clips == 3  # neutral is in no wheel
+
+
+def test_the_macro_hit_rate_counts_every_emotion_the_same(tables):
+    gold = {"a": "sad", "b": "sad", "c": "sad", "d": "angry"}
+    predicted = {"a": ["sad"], "b": ["sad"], "c": ["sad"], "d": ["happy"]}
+    assert hit_rate(gold, predicted, tables)[0] == pytest.approx(0.75)
+    assert macro_hit_rate(gold, predicted, tables) == pytest.approx(0.5)
+
+
+def test_sentiment_leaves_zero_gold_out_and_takes_neutral_for_negative():
+    gold = {"a": 1.5, "b": -0.5, "c": 0.0, "d": 2.0, "e": -1.0}
+    scores, clips = sentiment_scores(gold, {"a": 1, "b": 0, "c": 1, "d": 0, "e": 1})
+    # positive a, d: found a, and e wrongly; negative b, e: found b, and d wrongly.
+    assert clips == 4
+    assert scores == {"weighted_f1": 0.5, "macro_f1": 0.5, "accuracy": 0.5}
+
+
+def test_weighted_f1_weighs_by_the_gold_classes():
+    gold = {"a": 1, "b": 1, "c": 1, "d": -1}
+    scores, _ = sentiment_scores(gold, {"a": 1, "b": 1, "c": 1, "d": 1})
+    positive = 2 * 3 / (3 + 4)
+    assert scores["weighted_f1"] == pytest.approx(0.75 * positive)
+    assert scores["macro_f1"] == pytest.approx(0.5 * positive)
+    assert scores["accuracy"] == 0.75
+
+
+def save(path, **corpora):
+    np.savez(path, **{name: np.array(corpus, dtype=object) for name, corpus in corpora.items()})
+    return path
+
+
+def test_label_files_of_the_benchmark_are_read(tmp_path):
+    mer = save(
+        tmp_path / "label-6way.npz", test1_corpus={"s1": {"emo": "happy", "val": 1.0}}, train_corpus={}
+    )
+    assert read_gold("mer2023", mer) == {"s1": "happy"}
+    meld = save(tmp_path / "meld.npz", test_corpus={"d1_u1": {"emo": 1, "val": -10}})
+    assert read_gold("meld", meld) == {"d1_u1": "joy"}
+    session = save(
+        tmp_path / "label_4way.npz", whole_corpus={"Ses01F_1": {"emo": 0}, "Ses05M_1": {"emo": np.int64(3)}}
+    )
+    assert read_gold("iemocap", session) == {"Ses05M_1": "anger"}
+    mosi = save(tmp_path / "label.npz", test_corpus={"m1": {"emo": 0, "val": np.float32(-1.5)}})
+    assert read_gold("cmu-mosi", mosi) == {"m1": -1.5}
+    (tmp_path / "ovlabel.csv").write_text('name,openset\nv1,"[\'sad\', ""low""]"\nv2,[]\n')
+    assert read_gold("ov-merd+", tmp_path / "ovlabel.csv") == {"v1": ("sad", "low"), "v2": ("neutral",)}
+
+
+def test_a_label_file_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (exec, ("raise SystemExit",))
+
+    path = tmp_path / "evil.npz"
+    np.savez(path, test_corpus=np.array(Evil(), dtype=object))
+    with pytest.raises(InputError, match=r"builtins\.exec, which is not data"):
+        read_gold("meld", path)
+    (tmp_path / "bare.npz").write_bytes(pickle.dumps({}))
+    with pytest.raises(InputError, match="cannot be read as a NumPy archive"):
+        read_gold("meld", tmp_path / "bare.npz")
+
+
+def test_a_wrong_label_file_is_named_with_what_it_has(tmp_path):
+    path = save(tmp_path / "label.npz", train_corpus={})
+    with pytest.raises(InputError, match=r"label\.npz: no array 'test_corpus' \(meld\); it has train_corpus"):
+        read_gold("meld", path)
+    path = save(tmp_path / "more.npz", test_corpus={"a": {"emo": 12}})
+    with pytest.raises(InputError, match="clip 'a' has class 12"):
+        read_gold("meld", path)
+
+
+def test_sentiment_predictions_are_read_and_others_refused(tmp_path):
+    path = tmp_path / "sentiment.npz"
+    np.savez(path, filenames=["a", "b"], fileitems=["positive", "neutral"])
+    assert read_sentiment(path) == {"a": 1.0, "b": 0.0}
+    np.savez(path, filenames=["a"], fileitems=["I would say positive, mostly"])
+    with pytest.raises(InputError, match="a is I would say positive, mostly; expected positive"):
+        read_sentiment(path)
+
+
+def full(tables):
+    gold, predicted = {}, {}
+    for name, data_set in DATA_SETS.items():
+        if data_set.kind == "sentiment":
+            gold[name], predicted[name] = {"a": 1.0, "b": -1.0}, {"a": 1.0, "b": -1.0}
+        elif data_set.kind == "open":
+            gold[name], predicted[name] = {"a": ["sad"]}, {"a": ["sad"]}
+        else:
+            gold[name], predicted[name] = {"a": "sad", "b": "happy"}, {"a": ["sad"], "b": ["sad"]}
+    return gold, predicted
+
+
+def test_the_mean_is_over_all_nine_and_says_what_was_selected(tables):
+    gold, predicted = full(tables)
+    result = unibench(gold, predicted, tables, selection="checkpoint 30, chosen on the training set")
+    assert result.mean == pytest.approx((4 * 0.5 + 4 * 1.0 + 1.0) / 9)
+    assert result.selection == "checkpoint 30, chosen on the training set"
+    assert any("the benchmark 2610" in note for note in result.notes)
+
+
+def test_there_is_no_mean_while_a_data_set_is_missing(tables):
+    gold, predicted = full(tables)
+    del predicted["meld"]
+    result = unibench(gold, predicted, tables)
+    assert (result.mean, result.missing) == (None, ("meld",))
+    with pytest.raises(InputError, match="no data set 'dfew'"):
+        unibench({"dfew": {}}, {}, tables)
