@@ -168,7 +168,10 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
         }
         print(json.dumps(result))
     done = {"judge": "labelled", "extract": "texts read", "ingest": "ingested"}.get(last.name, "described")
-    words = [f"{last.ok} {done}", f"{last.failed} failed", f"{last.skipped} skipped as already done"]
+    words = [f"{last.ok - last.empty} {done}"]
+    if last.empty:
+        words.append(f"{last.empty} without a label")
+    words += [f"{last.failed} failed", f"{last.skipped} skipped as already done"]
     seconds = sum(step.seconds for step in steps)
     where = f"; report: {report}" if report else ""
     print(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}", file=sys.stderr)

@@ -17,13 +17,14 @@ _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 class Step:
     """What one step did: `rows` were left to do, `skipped` had been done before.
 
-    error_codes: how many of the failed have which code.
+    empty: of the ok, those without any label; error_codes: how many of the failed have which code.
     """
 
     name: str
     rows: int = 0
     ok: int = 0
     failed: int = 0
+    empty: int = 0
     skipped: int = 0
     seconds: float = 0.0
     error_codes: dict[str, int] = field(default_factory=dict)
@@ -43,6 +44,10 @@ class Run:
     error: str | None = None
     steps: list[Step] = field(default_factory=list)
     emo_version: str = __version__
+
+    def ended(self, outcome: str) -> dict[str, Any]:
+        """The run as its file would tell it if it ended now."""
+        return {**asdict(self), "outcome": outcome, "finished": datetime.now(UTC).isoformat()}
 
     def save(self, storage: Storage) -> None:
         """Write OUT/runs/RUN_ID.json."""

@@ -65,10 +65,10 @@ class Storage:
     """
 
     def __init__(self, url: str, s3: S3Settings | None = None) -> None:
-        self.url = url.rstrip("/") if is_s3(url) else str(Path(url).absolute())
         self.s3 = s3 or S3Settings()
         self.on_s3 = is_s3(url)
-        self._root = self.url.removeprefix(S3_PREFIX)
+        self._root = url.removeprefix(S3_PREFIX).strip("/") if self.on_s3 else str(Path(url).absolute())
+        self.url = S3_PREFIX + self._root if self.on_s3 else self._root
         if self.on_s3 and not self._root.split("/")[0]:
             raise InputError(f"{url!r} names no bucket; expected s3://BUCKET/PREFIX")
 

@@ -54,6 +54,7 @@ CLIPS = Table(
             pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded
             pa.field("language", pa.string()),
             pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
+            pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file
             *_STATUS,
         ]
     ),

@@ -135,8 +135,7 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
     columns = {
         **{name: rows.column(name) for name in ("video_id", "uri", "size", "modified")},
         **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},
-        "frame_times": of_clip("frame_times"),
-        "frames": of_clip("frames"),
+        **{name: of_clip(name) for name in ("frame_times", "frames", "notes")},
         # What the manifest says is known also of a clip that failed.
         "transcript": [r.transcript if r else said for r, said in zip(done, subtitles, strict=True)],
         "transcript_source": [

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -154,6 +155,7 @@ def _run_shards(
                     raise EmoError(counts["stop"])
                 codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
                 _count(step, progress, counts["ok"], counts["failed"], codes)
+                step.empty += counts["empty"]
             stop()
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
@@ -224,6 +226,7 @@ class _Committing:
             ok=all_keys.num_rows - failed_keys.num_rows,
             failed=failed_keys.num_rows,
             codes=dict(Counter(failed_keys.column("error_min").to_pylist())),
+            empty=_without_labels(result),
         )
 
 
@@ -232,12 +235,22 @@ def _one_line(error: Exception) -> str:
     return text if isinstance(error, EmoError) else f"{type(error).__name__}: {text}"
 
 
-def _counts(ok: int = 0, failed: int = 0, codes: dict[str, int] | None = None, stop: str = "") -> pa.Table:
+def _without_labels(result: pa.Table) -> int:
+    if "labels" not in result.column_names:
+        return 0
+    ok = result.filter(pc.equal(result.column("status"), OK))
+    return int(pc.sum(pc.equal(pc.list_value_length(ok.column("labels")), 0)).as_py() or 0)
+
+
+def _counts(
+    ok: int = 0, failed: int = 0, codes: dict[str, int] | None = None, empty: int = 0, stop: str = ""
+) -> pa.Table:
     codes = codes or {}
     return pa.table(
         {
             "ok": [ok],
             "failed": [failed],
+            "empty": [empty],
             "codes": pa.array([list(codes)], pa.list_(pa.string())),
             "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
             "stop": [stop],
@@ -279,11 +292,14 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either a fresh
     local one is started: one that a killed run left behind is never picked up.
     """
+    where = address or os.environ.get("RAY_ADDRESS")
+    if where and _has_token():
+        # Clusters ask for a token by default, but a client offers its own only when it is told to.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     with _chatter_to_file() as log:
         import ray
         import ray.data
 
-        where = address or os.environ.get("RAY_ADDRESS")
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if where:
             options["address"] = where
@@ -310,6 +326,11 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
             ray.shutdown()
 
 
+def _has_token() -> bool:
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").exists()
+
+
 @contextmanager
 def _chatter_to_file() -> Iterator[str]:
     """Send what Ray writes to standard error to a file, its native code included; ours still goes there."""
@@ -321,7 +342,7 @@ def _chatter_to_file() -> Iterator[str]:
     try:
         yield log
     finally:
-        sys.stderr.close()
+        # Not closed: what took hold of it meanwhile, such as a log handler, may write once more at the end.
         sys.stderr = before
         os.dup2(ours, 2)
         os.close(ours)

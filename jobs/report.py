@@ -41,7 +41,10 @@ def write(session: Session, only_if_changed: bool = False) -> str:
         votes=whole_rows(storage, VOTES, chosen),
         judgments=whole_rows(storage, JUDGMENTS, chosen),
     )
-    page = render(summary, items, load_runs(storage, last=RUNS_SHOWN), storage.url)
+    # The page is the last thing that a run does: it is told as done.
+    ended = session.run.ended("done")
+    runs = [*(run for run in load_runs(storage, last=RUNS_SHOWN) if run["run_id"] != session.run_id), ended]
+    page = render(summary, items, runs, storage.url)
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 

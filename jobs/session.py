@@ -38,6 +38,8 @@ class Session:
         if not self._connected:
             self._connected = True
             logs = self._stack.enter_context(cluster(self.config.ray.address, self.config.ray.num_cpus))
+            # Ray sets a handler of its own when it starts.
+            signal.signal(signal.SIGTERM, _terminate)
             print(f"Ray is up; its own messages are in {logs}", file=sys.stderr)
 
     def check(self) -> None:

@@ -1,6 +1,9 @@
 """What many tests share: a real S3 server on loopback, and where the outside test data lies."""
 
 import os
+import secrets
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +16,9 @@ import pytest
 from emo.storage import S3Settings, s3_filesystem
 
 REPOSITORY = Path(__file__).parent.parent
+
+# Before anything imports Ray, which reads it once: the token of the clusters that tests start.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
 
 
 def free_port() -> int:
@@ -62,3 +68,34 @@ def bucket(s3_endpoint: str, request: pytest.FixtureRequest) -> tuple[str, S3Set
     name = f"bucket-{abs(hash(request.node.nodeid)):x}-{time.monotonic_ns():x}"[:60]
     s3_filesystem(settings).call_s3("create_bucket", Bucket=name)
     return f"s3://{name}", settings
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A running Ray cluster of two CPUs; the environment variable that leads to it.
+
+    Joining it saves each test the start of its own. Tests that kill everything start their own instead.
+    """
+    port = free_port()
+    # Its own short folder: Ray's socket names must not exceed 107 characters.
+    folder = Path(f"/tmp/emo-test-ray-{port}")
+    options = ["--num-cpus=2", f"--port={port}", f"--temp-dir={folder}", "--object-store-memory=400000000"]
+    options += ["--include-dashboard=false", "--disable-usage-stats"]
+    head = subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not list(folder.glob("session_latest/sockets/raylet*")):
+            assert head.poll() is None, "the Ray cluster of the tests did not start"
+            assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
+            time.sleep(0.2)
+        yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+    finally:
+        # Its children are in its process group; a gentle end would wait half a minute for them to drain.
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)

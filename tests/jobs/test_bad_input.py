@@ -1,0 +1,195 @@
+"""Each kind of bad input gets its row or its exit code, and one clear line."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from clips import ffmpeg, make_clip
+from labelling import EMO, by_id, emo, label_words, rows
+
+from emo.storage import S3Settings, Storage, s3_filesystem
+from emo.tables import CLIPS, JUDGMENTS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["label", "nowhere", "--out", "{out}"], "source 'nowhere' does not exist"),
+        (["label", "{source}", "--out", "{out}", "--set", "ingest.frame=1"], "ingest.frame: unknown key"),
+        (["label", "{source}", "--out", "{out}", "--preset", "best"], "unknown preset 'best'"),
+        (["label", "{source}"], "--out"),
+        (["label", "{source}", "--out", "{out}", "--fast"], "--fast"),
+        (["describe", "--out", "{out}", "--expert", "nobody"], "no expert is named 'nobody'"),
+        (["status", "--out", "{out}"], "holds no run of emo"),
+        (["label", "{source}", "--out", "s3://"], "names no bucket"),
+        (["dance", "--out", "{out}"], "dance"),
+    ],
+)
+def test_bad_arguments_exit_2_before_any_work(tmp_path, arguments, expected):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"x")
+    out = tmp_path / "out"
+    done = emo(*(part.format(out=out, source=tmp_path / "videos") for part in arguments))
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(out.rglob("*.parquet"))
+
+
+def test_the_same_id_twice_exits_2(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "a.mkv").write_bytes(b"x")
+    done = emo("label", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "share the id 'a'" in done.stderr
+
+
+def test_an_empty_source_is_nothing_to_do(tmp_path):
+    (tmp_path / "videos").mkdir()
+    done = emo("label", tmp_path / "videos", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0
+    assert "nothing to do" in done.stderr
+    assert json.loads(done.stdout)["labelled"] == 0
+
+
+def test_a_missing_bucket_is_one_line(s3_endpoint):
+    s3 = ("--set", f"s3.endpoint_url={s3_endpoint}")
+    done = emo("label", "s3://no-such-bucket/x", "--out", "s3://no-such-bucket/out", *s3)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "emo: s3://no-such-bucket/x: the bucket does not exist"
+
+
+def test_every_bad_file_is_a_failed_row_with_its_code_and_the_rest_goes_on(tmp_path, ray_cluster):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    make_clip(videos / "good.mp4", seconds=1.0, size=(160, 120))
+    (videos / "good.txt").write_text("I am happy")
+    (videos / "empty.mp4").write_bytes(b"")
+    (videos / "text.mp4").write_text("this is not a video\n" * 50)
+    whole = make_clip(tmp_path / "whole.mp4", seconds=4.0, after=("-movflags", "+faststart"))
+    (videos / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
+    plain = make_clip(tmp_path / "plain.mp4", seconds=4.0)
+    (videos / "no_index.mp4").write_bytes(plain.read_bytes()[: plain.stat().st_size // 2])
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", videos / "sound_only.mp4")
+    (tmp_path / "list.jsonl").write_text(
+        "".join(
+            json.dumps({"uri": f"videos/{name}.mp4", "video_id": name}) + "\n"
+            for name in ("good", "empty", "text", "cut", "no_index", "sound_only", "missing")
+        )
+    )
+    done = label_words(tmp_path / "list.jsonl", tmp_path / "out", env=ray_cluster)
+    assert by_id(rows(tmp_path / "out", CLIPS, "error"), "error") == {
+        "good": None,
+        "empty": "empty",
+        "text": "not_a_video",
+        "cut": "truncated",
+        "no_index": "truncated",
+        "sound_only": "no_video_stream",
+        "missing": "unreadable",
+    }
+    assert by_id(rows(tmp_path / "out", JUDGMENTS, "labels"), "labels")["good"] == ["happy"]
+    # Six of seven is more than the half that is accepted by default.
+    assert done.returncode == 3
+    assert "more than max_failed_share=0.5" in done.stderr
+
+
+def test_when_every_clip_fails_the_exit_code_is_3(tmp_path, ray_cluster):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in "ab":
+        (videos / f"{name}.mp4").write_bytes(b"")
+    done = label_words(videos, tmp_path / "out", "--set", "max_failed_share=1", env=ray_cluster)
+    assert done.returncode == 3
+    assert "0 labelled, 2 failed" in done.stderr
+    assert (tmp_path / "out" / "report" / "index.html").exists()
+
+
+def test_a_foreign_file_in_out_is_named_and_nothing_is_written(tmp_path, ray_cluster):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    make_clip(videos / "a.mp4", seconds=1.0, size=(160, 120))
+    (out / "clips").mkdir(parents=True)
+    (out / "clips" / "mine.parquet").write_bytes(b"something of mine")
+    done = label_words(videos, out, env=ray_cluster)
+    assert done.returncode == 1
+    assert "clips/mine.parquet is not a readable Parquet file" in done.stderr
+    assert (out / "clips" / "mine.parquet").read_bytes() == b"something of mine"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with room for a few clips only."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", disk], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def many_videos(tmp_path) -> Path:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    first = make_clip(videos / "clip00.mp4", seconds=1.0, size=(320, 240))
+    for number in range(1, 16):
+        shutil.copy(first, videos / f"clip{number:02d}.mp4")
+    for path in list(videos.glob("*.mp4")):
+        path.with_suffix(".txt").write_text("I am happy")
+    return videos
+
+
+def test_a_full_disk_stops_the_job_and_the_next_run_goes_on(small_disk, many_videos, tmp_path, ray_cluster):
+    out = small_disk / "out"
+    done = label_words(many_videos, out, "--set", "ingest.shard_rows=2", env=ray_cluster)
+    assert done.returncode == 1
+    assert "no space left on the device" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    kept = by_id(rows(out, CLIPS, "status"), "status")
+    assert len(kept) < 16
+
+    subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
+    done = label_words(many_videos, out, "--set", "ingest.shard_rows=2", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(kept)} skipped" in done.stderr or kept == {}
+    assert len(rows(out, JUDGMENTS)) == 16
+
+
+def test_a_bucket_that_vanishes_stops_the_job_with_one_line(many_videos, bucket, s3_endpoint, ray_cluster):
+    url, settings = bucket
+    s3 = ("--set", f"s3={{endpoint_url: '{s3_endpoint}', region: us-east-1, max_attempts: 2}}")
+    run = subprocess.Popen(
+        [str(part) for part in (EMO, "label", many_videos, "--out", f"{url}/out", "--set")]
+        + ["experts=[{kind: words}]", "--set", "ingest.shard_rows=1", *s3],
+        env={**os.environ, **ray_cluster},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out = Storage(f"{url}/out", settings)
+    while not out.entries("clips"):
+        assert run.poll() is None, run.stderr.read()
+    _remove_bucket(url, settings)
+    _, said = run.communicate(timeout=200)
+    assert run.returncode == 1
+    assert "the bucket does not exist" in said.splitlines()[-1]
+
+
+def _remove_bucket(url: str, settings: S3Settings) -> None:
+    files = s3_filesystem(settings)
+    name = url.removeprefix("s3://")
+    while True:
+        try:
+            for key in [
+                item["Key"] for item in files.call_s3("list_objects_v2", Bucket=name).get("Contents", [])
+            ]:
+                files.call_s3("delete_object", Bucket=name, Key=key)
+            files.call_s3("delete_bucket", Bucket=name)
+            return
+        except OSError:
+            # A worker wrote one more object in between.
+            continue

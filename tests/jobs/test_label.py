@@ -1,0 +1,266 @@
+"""`emo label` from files to judgments, as a process on a real Ray cluster."""
+
+import json
+import os
+import shutil
+
+import pytest
+from clips import make_clip
+from conftest import REPOSITORY
+from labelling import by_id, emo, label_words, last_run, raw_rows, rows
+
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+
+SAMPLES = REPOSITORY / "samples"
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, ray_cluster):
+    """The sample clips, labelled once by the default preset."""
+    out = tmp_path_factory.mktemp("labelled") / "out"
+    return out, emo("label", SAMPLES / "manifest.csv", "--out", out, env=ray_cluster)
+
+
+def test_the_sample_clips_are_labelled_and_the_last_line_says_so(labelled):
+    out, done = labelled
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "emo label: 8 labelled, 1 without a label, 1 failed, 0 skipped as already done, in "
+    )
+    assert last.endswith(f"report: {out}/report/index.html")
+    assert "ingest: 1 of 10 failed (1 truncated)" in done.stderr
+
+
+def test_rays_own_messages_stay_out_of_sight(labelled):
+    _, done = labelled
+    for noise in ("INFO", "WARNING", "streaming_executor", "core_worker", "Traceback"):
+        assert noise not in done.stderr
+
+
+def test_every_clip_has_a_row_in_every_table(labelled):
+    out, _ = labelled
+    clips = by_id(rows(out, CLIPS, "status"), "status")
+    assert len(clips) == 10
+    assert [name for name, status in clips.items() if status == "failed"] == ["broken_truncated"]
+    assert raw_rows(out, CLIPS).num_rows == 10
+    assert raw_rows(out, DESCRIPTIONS).num_rows == 9 * 3
+    assert raw_rows(out, VOTES).num_rows == 9 * 3
+    judgments = rows(out, JUDGMENTS, "status", "error", "labels", "evidence", "agreement", "description")
+    assert len(judgments) == 10
+    broken = next(row for row in judgments if row["video_id"] == "broken_truncated")
+    assert (broken["status"], broken["error"], broken["labels"]) == ("failed", "clip_failed", None)
+
+
+def test_the_clips_table_holds_what_experts_need(labelled):
+    out, _ = labelled
+    columns = ("frames", "frame_times", "audio", "transcript", "transcript_source", "language", "decoder")
+    found = {row["video_id"]: row for row in rows(out, CLIPS, "width", "height", *columns)}
+    welcome = found["portrait_welcome"]
+    assert len(welcome["frames"]) == len(welcome["frame_times"]) == 8
+    assert all(frame.startswith(b"\xff\xd8") for frame in welcome["frames"])
+    assert welcome["audio"].startswith(b"fLaC")
+    assert (welcome["transcript_source"], welcome["language"]) == ("manifest", "en")
+    assert welcome["decoder"] == "decord"
+    assert found["portrait_silent"]["audio"] is None
+    assert found["portrait_silent"]["transcript"] is None
+    assert found["portrait_tall_zh"]["height"] > found["portrait_tall_zh"]["width"]
+    assert found["drawn_afraid"]["transcript_source"] == "sidecar"
+
+
+def test_labels_come_with_their_evidence(labelled):
+    out, _ = labelled
+    found = {row["video_id"]: row for row in rows(out, JUDGMENTS, "labels", "scores", "evidence", "n_voters")}
+    angry = found["drawn_angry"]
+    assert "angry" in angry["labels"]
+    evidence = next(one for one in angry["evidence"] if one["label"] == "angry")
+    assert set(evidence["voters"]) == {"voice#0", "words#0"}
+    assert evidence["score"] == angry["scores"][angry["labels"].index("angry")] == max(angry["scores"])
+    # The scene at sea shows nobody: nothing is guessed.
+    assert found["sea_at_dusk"]["labels"] == []
+
+
+def test_the_report_and_the_run_file_tell_what_happened(labelled):
+    out, _ = labelled
+    page = (out / "report" / "index.html").read_text()
+    for text in ("portrait_welcome", "broken_truncated", "truncated", "words"):
+        assert text in page
+    run = last_run(out)
+    assert (run["outcome"], run["command"]) == ("done", "label")
+    assert [step["name"] for step in run["steps"]] == [
+        "ingest",
+        "describe voice",
+        "describe face",
+        "describe words",
+        "extract",
+        "judge",
+    ]
+    assert run["steps"][0]["error_codes"] == {"truncated": 1}
+
+
+def test_nothing_is_left_to_do_the_second_time(labelled, ray_cluster):
+    out, _ = labelled
+    before = sorted(str(path) for path in out.rglob("*.parquet"))
+    done = emo("label", SAMPLES / "manifest.csv", "--out", out, "--json", env=ray_cluster)
+    assert done.returncode == 0
+    assert "0 labelled, 0 failed, 10 skipped as already done" in done.stderr
+    assert json.loads(done.stdout)["steps"][0]["skipped"] == 10
+    assert sorted(str(path) for path in out.rglob("*.parquet")) == before
+    # Ray was not even started.
+    assert "Ray is up" not in done.stderr
+
+
+def test_other_settings_on_the_same_out_are_refused(labelled, ray_cluster):
+    out, _ = labelled
+    done = emo("label", SAMPLES / "manifest.csv", "--out", out, "--set", "ingest.frames=4", env=ray_cluster)
+    assert done.returncode == 2
+    assert "frames was 8 and is 4" in done.stderr
+
+
+def test_another_rule_repeats_only_the_judge(labelled, ray_cluster):
+    out, _ = labelled
+    done = emo("judge", "--out", out, "--set", "judge.share=0.9", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert "8 labelled" in done.stderr
+    assert [step["name"] for step in last_run(out)["steps"]] == ["judge"]
+
+
+def test_status_and_failures_tell_what_is_there(labelled):
+    out, _ = labelled
+    status = emo("status", "--out", out)
+    assert status.returncode == 0
+    assert "clips                     10 rows           1 failed" in status.stdout
+    failures = emo("failures", "--out", out)
+    assert failures.stdout.startswith("ingest\ttruncated\tbroken_truncated\t")
+    # The judgment that failed because of it is not told again.
+    assert len(failures.stdout.splitlines()) == 1
+    listed = json.loads(emo("failures", "--out", out, "--json").stdout)["failures"]
+    assert [row["video_id"] for row in listed] == ["broken_truncated"]
+
+
+@pytest.fixture
+def videos(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, words in (("a", "I am so happy"), ("b", "I am sad"), ("sub/c", "I am afraid")):
+        path = folder / f"{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        make_clip(path, seconds=1.0, size=(160, 120))
+        path.with_suffix(".txt").write_text(words)
+    return folder
+
+
+def test_only_what_is_new_or_changed_is_done(videos, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    assert label_words(videos, out, env=ray_cluster).returncode == 0
+    first = by_id(rows(out, JUDGMENTS, "labels"), "labels")
+    assert first == {"a": ["happy"], "b": ["sad"], "sub/c": ["afraid"]}
+
+    shutil.copy(videos / "a.mp4", videos / "d.mp4")
+    (videos / "d.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nI am proud\n")
+    os.utime(videos / "b.mp4", (1_000_000_000, 1_000_000_000))
+    (videos / "b.txt").write_text("I am angry")
+    (videos / "a.mp4").unlink()
+    done = label_words(videos, out, env=ray_cluster)
+    assert "2 labelled, 0 failed, 2 skipped as already done" in done.stderr
+    run = last_run(out)
+    assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(2, 2)] * 4
+    # The changed file has its new labels, the removed one stays labelled.
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == {
+        "a": ["happy"],
+        "b": ["angry"],
+        "d": ["proud"],
+        "sub/c": ["afraid"],
+    }
+
+
+def test_a_clip_that_broke_loses_its_old_labels(videos, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    label_words(videos, out, env=ray_cluster)
+    (videos / "a.mp4").write_bytes(b"")
+    done = label_words(videos, out, env=ray_cluster)
+    assert "ingest: 1 of 1 failed (1 empty)" in done.stderr
+    assert done.returncode == 3
+    judged = {row["video_id"]: row for row in rows(out, JUDGMENTS, "labels", "error")}
+    assert (judged["a"]["labels"], judged["a"]["error"]) == (None, "clip_failed")
+    assert judged["b"]["labels"] == ["sad"]
+
+
+def test_retry_does_just_the_failed_rows_again(videos, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    good = (videos / "a.mp4").read_bytes()
+    state = (videos / "a.mp4").stat()
+    (videos / "a.mp4").write_bytes(b"\0" * len(good))
+    os.utime(videos / "a.mp4", ns=(state.st_atime_ns, state.st_mtime_ns))
+    label_words(videos, out, env=ray_cluster)
+    assert by_id(rows(out, CLIPS, "error"), "error")["a"] is not None
+
+    # Size and time are as before, so only a retry notices that the file is whole again.
+    (videos / "a.mp4").write_bytes(good)
+    os.utime(videos / "a.mp4", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert "3 skipped" in label_words(videos, out, env=ray_cluster).stderr
+    done = emo("failures", "--out", out, "--retry", "--set", "experts=[{kind: words}]", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert last_run(out)["steps"][0]["rows"] == 1
+    judged = by_id(rows(out, JUDGMENTS, "labels"), "labels")
+    assert judged == {"a": ["happy"], "b": ["sad"], "sub/c": ["afraid"]}
+    assert emo("failures", "--out", out).stdout == ""
+
+
+def test_plan_shows_the_work_without_doing_it(videos, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    planned = emo("plan", videos, "--out", out, "--json", "--set", "experts=[{kind: words}]")
+    assert planned.returncode == 0
+    plan = json.loads(planned.stdout)
+    assert plan["bytes"] == sum(path.stat().st_size for path in videos.rglob("*.mp4"))
+    assert {step["step"]: step["rows"] for step in plan["steps"]} == {
+        "ingest": 3,
+        "describe words": 3,
+        "extract": 3,
+        "judge": 3,
+    }
+    assert not out.exists()
+    label_words(videos, out, env=ray_cluster)
+    plan = json.loads(emo("plan", videos, "--out", out, "--json", "--set", "experts=[{kind: words}]").stdout)
+    assert [(step["rows"], step["done"]) for step in plan["steps"]] == [(0, 3)] * 4
+
+
+def test_steps_run_one_by_one_give_what_label_gives(videos, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    only = ("--set", "experts=[{kind: words}]")
+    for command in (
+        ("ingest", videos),
+        ("describe", "--expert", "words"),
+        ("extract",),
+        ("judge",),
+        ("report",),
+    ):
+        done = emo(*command, "--out", out, *only, env=ray_cluster)
+        assert done.returncode == 0, done.stderr
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == {
+        "a": ["happy"],
+        "b": ["sad"],
+        "sub/c": ["afraid"],
+    }
+    assert (out / "report" / "index.html").exists()
+
+
+def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster):
+    url, settings = bucket
+    source = Storage(f"{url}/videos", settings)
+    for path in videos.rglob("*.*"):
+        source.write(path.relative_to(videos).as_posix(), path.read_bytes())
+    s3 = ("--set", f"s3={{endpoint_url: '{s3_endpoint}', region: us-east-1}}")
+    done = label_words(f"{url}/videos", f"{url}/out", *s3, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    out = Storage(f"{url}/out", settings)
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == {
+        "a": ["happy"],
+        "b": ["sad"],
+        "sub/c": ["afraid"],
+    }
+    assert b"sub/c" in out.read("report/index.html")
+    again = label_words(f"{url}/videos", f"{url}/out", *s3, env=ray_cluster)
+    assert "3 skipped as already done" in again.stderr

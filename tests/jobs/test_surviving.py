@@ -1,0 +1,278 @@
+"""Whatever dies, no row is lost, none is there twice, and nothing runs for ever."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+from clips import make_clip
+from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
+
+from emo.errors import EmoError, RowError
+from emo.experts.protocol import Clip, Description, Resources
+from emo.runs import Step
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from jobs.describe import describe_each
+from jobs.extract import vote_rows
+from jobs.passes import ATTEMPTS, Pass, cluster, run_pass
+
+
+class Labels:
+    """A worker that dies, or raises, on the rows whose id says so."""
+
+    def __init__(self, run_id, log=None):
+        self._run_id = run_id
+        self._log = log
+
+    def __call__(self, shard):
+        ids = shard.column("video_id").to_pylist()
+        for video_id in ids:
+            if self._log is not None:
+                with Path(self._log).open("a") as log:
+                    log.write(f"{video_id}\n")
+            if "kills" in video_id:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "raises" in video_id:
+                raise EmoError(f"the place of {video_id} is gone")
+        return vote_rows(shard, [["happy"]] * len(ids), "test", self._run_id)
+
+
+def make_pass(ids, log=None, make=Labels, **changes):
+    votes = pa.table(
+        {
+            "video_id": ids,
+            "expert": ["e"] * len(ids),
+            "sample": pa.array([0] * len(ids), pa.int32()),
+        }
+    )
+    options = {
+        "step": "test",
+        "table": VOTES,
+        "where": VOTES.name,
+        "rows": votes,
+        "key": VOTES.key,
+        "worker": lambda: make("1", log),
+        "failed": lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, "1"),
+        "resources": Resources(cpus=1),
+        "shard_rows": 5,
+        **changes,
+    }
+    return Pass(**options)
+
+
+@pytest.fixture
+def joined(ray_cluster, monkeypatch):
+    """This process as a driver on the tests' cluster."""
+    import ray
+
+    for name, value in ray_cluster.items():
+        monkeypatch.setenv(name, value)
+    # The workers cannot import a test module: its classes travel whole.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with cluster(None, None):
+        yield
+
+
+def run(plan, out):
+    step = Step(plan.step, rows=plan.rows.num_rows)
+    run_pass(plan, step, Storage(str(out)), "1", lambda: None)
+    return step
+
+
+def test_a_row_that_always_kills_its_worker_is_one_failed_row(joined, tmp_path):
+    ids = [f"clip{number:02d}" for number in range(12)] + ["kills"]
+    log = tmp_path / "log"
+    step = run(make_pass(ids, str(log)), tmp_path / "out")
+    assert (step.ok, step.failed, step.error_codes) == (12, 1, {"worker_died": 1})
+    found = {row["video_id"]: row["error"] for row in rows(tmp_path / "out", VOTES, "error")}
+    assert found == {**dict.fromkeys(ids[:12]), "kills": "worker_died"}
+    assert raw_rows(tmp_path / "out", VOTES).num_rows == 13
+    # Twice in its shard, twice alone, and never again.
+    assert log.read_text().split().count("kills") == 2 * ATTEMPTS
+
+
+def test_rows_beside_one_that_kills_are_not_lost(joined, tmp_path):
+    ids = ["a", "b", "kills", "c", "d"]
+    step = run(make_pass(ids, shard_rows=20, workers=1), tmp_path / "out")
+    assert (step.ok, step.failed) == (4, 1)
+    assert len(rows(tmp_path / "out", VOTES)) == 5
+
+
+def test_an_error_of_the_place_stops_the_pass_with_its_own_words(joined, tmp_path):
+    with pytest.raises(EmoError, match=r"^the place of raises is gone$"):
+        run(make_pass(["a", "raises"]), tmp_path / "out")
+
+
+class Broken(Labels):
+    def __init__(self, run_id, log=None):
+        raise EmoError("the model's folder holds no weights")
+
+
+def test_a_worker_that_cannot_start_stops_the_pass_with_the_reason(joined, tmp_path):
+    with pytest.raises(EmoError, match="holds no weights"):
+        run(make_pass(["a", "b"], make=Broken), tmp_path / "out")
+
+
+def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
+    with pytest.raises(EmoError, match=r"needs 1 CPUs and 2 GPUs; the cluster has 2 CPUs and 0 GPUs"):
+        run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out")
+
+
+def test_large_columns_are_read_ahead_also_when_workers_hold_every_cpu(joined, tmp_path):
+    ids = [f"clip{number:02d}" for number in range(40)]
+    plan = make_pass(ids, read=lambda shard: shard, resources=Resources(cpus=2))
+    assert run(plan, tmp_path / "out").ok == 40
+
+
+def _clip(video_id):
+    return Clip(video_id, (), (), None, None, None, 1.0)
+
+
+def test_an_expert_that_raises_on_one_clip_loses_only_that_one():
+    def describe(clips):
+        if any(clip.video_id == "bad" for clip in clips):
+            raise ValueError("cannot\nlook at it")
+        return [[Description(f"about {clip.video_id}")] for clip in clips]
+
+    good, bad, other = describe_each(describe, [_clip("a"), _clip("bad"), _clip("b")])
+    assert (good[0].text, other[0].text) == ("about a", "about b")
+    assert isinstance(bad, RowError)
+    assert (bad.code, bad.message) == ("expert_error", "ValueError: cannot look at it")
+
+
+def test_an_expert_that_gives_too_few_answers_is_not_believed():
+    found = describe_each(
+        lambda clips: [[Description("x")]] if len(clips) == 1 else [], [_clip("a"), _clip("b")]
+    )
+    assert [one[0].text for one in found] == ["x", "x"]
+
+
+@pytest.fixture(scope="module")
+def many_videos(tmp_path_factory):
+    videos = tmp_path_factory.mktemp("videos")
+    first = make_clip(videos / "clip00.mp4", seconds=1.0, size=(160, 120))
+    for number in range(1, 24):
+        shutil.copy(first, videos / f"clip{number:02d}.mp4")
+    for number, path in enumerate(sorted(videos.glob("*.mp4"))):
+        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
+    return videos
+
+
+@contextmanager
+def labelling(videos, out):
+    """`emo label` in a process group of its own, with its own Ray cluster, to be killed."""
+    command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=2"]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        kill_everything(process.pid)
+        process.wait()
+        process.stderr.close()
+
+
+def kill_everything(pid):
+    """Kill a process and all that it started, at once and without a word."""
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=20)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_after_kill_9_the_same_command_finishes_and_every_clip_is_there_once(many_videos, tmp_path, seed):
+    out = tmp_path / "out"
+    wait = random.Random(seed)
+    with labelling(many_videos, out) as process:
+        # Not before the first row is there, else nothing would be tested; then at any moment of the run.
+        _until(lambda: _files(out), process)
+        time.sleep(wait.uniform(0, 8))
+        kill_everything(process.pid)
+    already = {row["video_id"] for row in rows(out, CLIPS)}
+    assert already
+    committed_before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+
+    done = label_words(many_videos, out, "--set", "ingest.shard_rows=2")
+    assert done.returncode == 0, done.stderr
+    ids = [f"clip{number:02d}" for number in range(24)]
+    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
+        found = raw_rows(out, table).column("video_id").to_pylist()
+        assert sorted(found) == ids, f"{table.name}: a clip is missing or there twice"
+    assert set(by_id(rows(out, JUDGMENTS, "status"), "status").values()) == {"ok"}
+    labels = by_id(rows(out, JUDGMENTS, "labels"), "labels")
+    assert labels == {name: [["happy"], ["sad"], ["angry"]][number % 3] for number, name in enumerate(ids)}
+    # What had been done was not done again.
+    for path, data in committed_before.items():
+        assert path.read_bytes() == data
+
+
+def test_two_runs_on_one_out_do_not_meet(many_videos, tmp_path):
+    out = tmp_path / "out"
+    with labelling(many_videos, out) as process:
+        _until(lambda: (out / "lease.json").exists(), process)
+        second = label_words(many_videos, out)
+        assert second.returncode == 2
+        assert f"is in use by emo label on {os.uname().nodename}, process {process.pid}" in second.stderr
+
+
+def test_killing_the_driver_alone_leaves_no_processes(many_videos, tmp_path):
+    with labelling(many_videos, tmp_path / "out") as process:
+        _until(lambda: _files(tmp_path / "out"), process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.kill(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while left := [one.name() for one in family if _lives(one)]:
+            assert time.monotonic() < deadline, f"{left} outlived the driver"
+            time.sleep(0.5)
+
+
+def test_a_run_that_is_asked_to_end_gives_its_lease_back(many_videos, tmp_path):
+    out = tmp_path / "out"
+    with labelling(many_videos, out) as process:
+        _until(lambda: _files(out), process)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "what was committed stays" in said
+    assert not (out / "lease.json").exists()
+
+
+def _lives(process):
+    try:
+        # A zombie has ended: on a machine whose init does not reap, it stays in the list.
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _files(out):
+    return list(Path(out).glob("clips/*.parquet"))
+
+
+def _until(condition, process):
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

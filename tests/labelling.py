@@ -1,0 +1,60 @@
+"""What the tests of whole runs share: running `emo` as a process, and reading what it left."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from emo import committed
+from emo.storage import Storage
+from emo.tables import Table
+
+EMO = Path(sys.executable).with_name("emo")
+# The words expert alone: quick, and enough where a test is not about experts.
+WORDS_ONLY = ("--set", "experts=[{kind: words}]", "--set", "ingest.workers=2")
+
+
+def emo(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [EMO, *map(str, arguments)],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def label_words(
+    source: str | Path, out: str | Path, *more: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`emo label` with one quick expert."""
+    return emo("label", source, "--out", out, *WORDS_ONLY, *more, env=env)
+
+
+def rows(out: str | Path | Storage, table: Table, *columns: str) -> list[dict[str, Any]]:
+    """The newest rows of a table."""
+    storage = out if isinstance(out, Storage) else Storage(str(out))
+    return committed.read_newest(storage, committed.folder(table), table, columns).to_pylist()
+
+
+def raw_rows(out: str | Path, table: Table) -> pa.Table:
+    """Every committed row of a table, older ones included."""
+    storage = Storage(str(out))
+    parts = [committed.read_file(storage, table, path) for path in committed.files(storage, table.name)]
+    return pa.concat_tables([table.schema.empty_table(), *parts])
+
+
+def by_id(found: Sequence[dict[str, Any]], column: str) -> dict[str, Any]:
+    """One column by video_id."""
+    return {row["video_id"]: row[column] for row in found}
+
+
+def last_run(out: str | Path) -> dict[str, Any]:
+    """The newest run file."""
+    return json.loads(sorted(Path(out, "runs").glob("*.json"))[-1].read_text())
