@@ -12,7 +12,8 @@ class ModelSettings(BaseModel):
     folder with a LoRA adapter; merge_adapter: add its weights into the base (other rounding, faster) instead
     of keeping them beside it.
     device, gpus: a model of several GPUs is spread over them layer by layer; dtype: `auto` is bfloat16 on
-    CUDA and float32 on a CPU; attention: `auto` is flash attention where it is installed, else sdpa.
+    CUDA and float32 on a CPU; attention: sdpa runs torch's own flash kernels wherever nothing is masked, the
+    package flash-attn copies the cache in every masked step.
     temperature: 0 takes the likeliest token; None is 0 for one sample and 1 for several, because several
     samples at 0 are one sample repeated; repetition_penalty: None takes the checkpoint's own.
     token_budget: tokens (prompts and answers, rows times longest row) held at once; prefill_tokens: those of
@@ -29,7 +30,7 @@ class ModelSettings(BaseModel):
     device: Literal["cuda", "cpu"] = "cuda"
     gpus: int = Field(1, ge=1)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     max_new_tokens: int = Field(256, ge=1)
     temperature: float | None = Field(None, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)

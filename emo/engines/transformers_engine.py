@@ -150,21 +150,17 @@ def _load(settings: ModelSettings, folder: Path, cls: Any) -> Any:
     dtype = settings.dtype
     if dtype == "auto":
         dtype = "bfloat16" if settings.device == "cuda" else "float32"
-    attention = settings.attention
-    if attention == "auto":
-        flash = settings.device == "cuda" and transformers.utils.is_flash_attn_2_available()
-        attention = "flash_attention_2" if flash else "sdpa"
     try:
         model, info = cls.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation=attention,
+            attn_implementation=settings.attention,
             device_map="auto" if settings.gpus > 1 else None,
             use_safetensors=True,
             trust_remote_code=settings.trust_remote_code,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(f"{folder}: cannot be loaded: {error}") from error
     absent = sorted(info["missing_keys"])
     if absent:

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import is_flash_attn_2_available
 
 from emo.engines.generation import Completion
 from emo.engines.settings import ModelSettings
@@ -282,3 +283,16 @@ def test_a_tokenizer_without_a_chat_template_is_refused(tmp_path):
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="chat template"):
         engine_for(folder)
+
+
+def test_eager_attention_answers_as_sdpa_does(ending_folder):
+    questions = checkpoints.sentences(6, seed=8)
+    eager = engine_for(ending_folder, attention="eager")
+    assert texts(eager, questions, samples=2) == texts(engine_for(ending_folder), questions, samples=2)
+
+
+def test_an_attention_that_is_not_installed_is_an_error(folder):
+    if is_flash_attn_2_available():
+        pytest.skip("flash-attn is installed here")
+    with pytest.raises(InputError, match=r"[Ff]lash"):
+        engine_for(folder, attention="flash_attention_2")
