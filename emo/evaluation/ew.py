@@ -30,8 +30,9 @@ class SetResult:
     """One system against a gold set.
 
     metric: the name, with every option that changes a number in brackets; score: the headline; scores: the
-    averages by name (EW: level1, level2, case1, case2); parts: each mapping by itself (EW: each wheel and
-    level); notes: defects of the tables and other things that a reader of the number must know.
+    averages by name (EW: level1, level2, case1, case2, and m_avg over all twelve mappings, the score of
+    OV-MER); parts: each mapping by itself (EW: each wheel and level); notes: defects of the tables and other
+    things that a reader of the number must know.
     """
 
     metric: str
@@ -75,6 +76,7 @@ def ew(gold: Labels, predicted: Labels, tables: WheelTables, unknown: str = "dro
     parts = per_clip.scores()
     scores = {level: mean_score([parts[f"{wheel}/{level}"] for wheel in WHEELS]) for level in LEVELS}
     scores |= {case: parts[case] for case in ("case1", "case2")}
+    scores["m_avg"] = mean_score(list(parts.values()))
     return SetResult(
         metric=EW if unknown == "drop" else f"{EW}[unknown={unknown}]",
         score=scores["level1"],

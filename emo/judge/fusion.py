@@ -145,8 +145,8 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     # Which word speaks for others is a matter of how many wrote it, not of weights or places: so one more
     # voter that wrote a word can only help it.
     word_voters, form_voters = written.voters(), said.voters()[form]
-    for_form = _first_of_group(form, (-word_voters, label))
-    for_cluster = _first_of_group(cluster, (~for_form, -form_voters, label))
+    for_form = _best_of_group(form, word_voters)
+    for_cluster = _best_of_group(cluster, np.where(for_form, form_voters, 0))
     cluster_voters = np.where(for_cluster, meant.voters()[cluster], form_voters)
 
     # A mark is never worth less than the bar that its label must pass, for the same reason.
@@ -169,7 +169,8 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     wins |= may_win & (cluster_voters == most[clip]) & (most[clip] > 1)
     has_winner = np.zeros(n_clips, dtype=bool)
     has_winner[clip[wins]] = True
-    wins |= _first_of_group(clip, (-score, label)) & ~has_winner[clip]
+    lost = np.flatnonzero(~has_winner[clip])
+    wins[lost] = _best_of_group(clip[lost], _whole(score[lost]))
     return Candidates(label, clip, form, cluster, for_form, for_cluster, form_voters, score, wins)
 
 
@@ -250,7 +251,8 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
     ballot = read_ballot(votes)
     found = weigh(ballot, rule)
     n_clips, words = len(ballot.clips), ballot.words
-    ranked = np.lexsort((found.label, -found.form_voters, -found.score, ~found.wins, found.clip))
+    value = (found.wins.astype(np.int64) << 62) + (_whole(found.score) << 20) + found.form_voters
+    ranked = np.lexsort((-value, found.clip))
     voters = _voters_behind(ballot, found, ranked)
     evidence = _lists(
         found.clip[ranked],
@@ -311,12 +313,17 @@ def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return forms, clusters, [name for _, name in numbers]
 
 
-def _first_of_group(group: np.ndarray, by: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Whether each entry is the first of its group in the order of `by` (most important first)."""
-    order = np.lexsort((*reversed(by), group))
-    first = np.zeros(len(group), dtype=bool)
-    first[order[_starts(group[order])]] = True
-    return first
+def _whole(share: np.ndarray) -> np.ndarray:
+    """Shares as whole numbers: what differs by rounding only is equal, in whatever order it was added up."""
+    return np.rint(share * 2**40).astype(np.int64)
+
+
+def _best_of_group(group: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Whether each entry has the highest value (int64) of its group; of equals the first entry."""
+    order = np.lexsort((-value, group))
+    best = np.zeros(len(group), dtype=bool)
+    best[order[_starts(group[order])]] = True
+    return best
 
 
 def _lists(clip: np.ndarray, n_clips: int, values: pa.Array) -> pa.ListArray:
@@ -376,7 +383,7 @@ def _closest(ballot: Ballot, winning: np.ndarray, descriptions: pa.Table | None)
     wanted = np.bincount(meant.group_clip[won], minlength=n_clips)[clip]
     closeness = np.divide(2 * hits, given + wanted, out=np.zeros(len(clip)), where=given + wanted > 0)
     described = np.flatnonzero(place >= 0)
-    first = described[_first_of_group(clip[described], (-closeness[described], described))]
+    first = described[_best_of_group(clip[described], _whole(closeness[described]))]
     chosen = np.full(n_clips, -1)
     chosen[clip[first]] = place[first]
     return descriptions["text"].combine_chunks().take(pa.array(chosen, mask=chosen < 0))

@@ -13,8 +13,8 @@ TRADE_OFFS: Mapping[str, float] = {
     "recall": 0.08,
     "recall-leaning": 0.13,
     "balanced": 0.18,
-    "precision-leaning": 0.3,
-    "precision": 0.45,
+    "precision-leaning": 0.22,
+    "precision": 0.28,
 }
 """The knob between recall and precision -> the bar. What each gives is measured by
 benchmarks/judge_quality.py; the paper of MER2024-OV describes the trade-off."""

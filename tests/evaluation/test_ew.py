@@ -60,6 +60,14 @@ def test_every_official_number_is_reproduced(tables, gold, voters, ovmerd):
                 assert getattr(result.scores[name], field) == pytest.approx(number, abs=1e-9), (voter, name)
 
 
+def test_the_average_of_ov_mer_is_over_twelve_mappings(tables, gold, voters):
+    result = ew(gold, voters["chat-univi#0"], tables)
+    assert len(result.parts) == 12
+    by_hand = (5 * result.scores["level1"].f + 5 * result.scores["level2"].f) / 12
+    by_hand += (result.scores["case1"].f + result.scores["case2"].f) / 12
+    assert result.scores["m_avg"].f == pytest.approx(by_hand)
+
+
 def test_the_tables_have_their_published_sizes_and_no_known_defect(tables):
     assert len(tables.forms) == 7356
     assert len(tables.synonyms) == 1255

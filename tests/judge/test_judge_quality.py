@@ -61,14 +61,15 @@ def test_calibrated_on_one_half_and_measured_on_the_other_it_gains_a_point(
     assert np.mean(scores) >= target + 1.0
 
 
-def test_the_knob_trades_recall_for_precision(real_votes, real_gold, wheel_tables):
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_knob_trades_recall_for_precision(name, real_votes, real_gold, wheel_tables):
+    votes = voters(real_votes, name)
     scores = [
-        ew(real_gold, labels_of(judge_votes(real_votes, Rule.of(name))), wheel_tables).score
-        for name in ("recall", "recall-leaning", "balanced", "precision-leaning")
+        ew(real_gold, labels_of(judge_votes(votes, Rule.of(setting))), wheel_tables).score
+        for setting in TRADE_OFFS
     ]
     assert [score.r for score in scores] == sorted((score.r for score in scores), reverse=True)
     assert [score.p for score in scores] == sorted(score.p for score in scores)
-    assert len(TRADE_OFFS) == 5
 
 
 def test_low_agreement_predicts_low_quality(real_votes, real_gold, wheel_tables):
