@@ -6,8 +6,11 @@ that were predicted. The score is the mean of both, each averaged over the clips
 is part of the metric, so its name is part of the result.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +20,9 @@ from emo.evaluation.overlap import Labels, check_ids, normalise
 Grouping = Sequence[Sequence[str]]
 Grouper = Callable[[list[str]], list[list[str]]]
 """distinct words of one clip, sorted -> groups of the same meaning"""
+
+Ask = Callable[[list[str]], list[str]]
+"""prompts -> the answers of a text model, aligned"""
 
 GIVEN = "given groups"
 
@@ -106,3 +112,73 @@ def _words(labels: Sequence[str]) -> set[str]:
 def _first_of_group(grouping: Grouping) -> dict[str, str]:
     """Word -> the first word of its group; of several groups with the word the last counts."""
     return {normalise(word): normalise(group[0]) for group in grouping for word in group if len(group) > 0}
+
+
+def read_groups(path: str | Path) -> dict[str, Grouping]:
+    """video_id -> groups, from a JSON object; raises InputError that says what is wrong with the file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected an object of video_id to a list of groups")
+    for video_id, groups in content.items():
+        if not _is_grouping(groups):
+            raise InputError(f"{path}: {video_id}: expected a list of lists of words")
+    return content
+
+
+def group_by_model(gold: Labels, predicted: Labels, ask: Ask) -> tuple[dict[str, Grouping], list[str]]:
+    """The groups that a text model makes, for `mer2024(groups=..., judge=its name)`.
+
+    Returns video_id -> groups, and the clips whose answer could not be read: their words stand for
+    themselves, and the caller must say how many there are.
+    """
+    check_ids(gold, predicted)
+    template = (resources.files(__package__) / "group_words.txt").read_text(encoding="utf-8")
+    words = {
+        video_id: sorted(_words(labels) | _words(predicted.get(video_id, ())))
+        for video_id, labels in gold.items()
+    }
+    asked = [video_id for video_id, of_clip in words.items() if len(of_clip) > 1]
+    answers = ask([template.replace("{words}", ", ".join(words[video_id])) for video_id in asked])
+    if len(answers) != len(asked):
+        raise InputError(f"mer2024: {len(answers)} answers to {len(asked)} questions")
+    groups: dict[str, Grouping] = {
+        video_id: [[word] for word in of_clip] for video_id, of_clip in words.items()
+    }
+    unread = []
+    for video_id, answer in zip(asked, answers, strict=True):
+        read = _read_groups(answer, set(words[video_id]))
+        if read is None:
+            unread.append(video_id)
+        else:
+            groups[video_id] = read
+    return groups, unread
+
+
+def _read_groups(answer: str, words: set[str]) -> list[list[str]] | None:
+    """The groups in an answer, of the asked words only, each word in the first group that has it."""
+    start, end = answer.find("["), answer.rfind("]")
+    try:
+        content = json.loads(answer[start : end + 1])
+    except ValueError:
+        return None
+    if not _is_grouping(content):
+        return None
+    left = set(words)
+    groups = []
+    for group in content:
+        own = [word for word in dict.fromkeys(normalise(word) for word in group) if word in left]
+        left.difference_update(own)
+        if own:
+            groups.append(own)
+    return groups + [[word] for word in sorted(left)] if groups else None
+
+
+def _is_grouping(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(group, list) and all(isinstance(word, str) for word in group) for group in value
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from emo import vocabulary
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
 from emo.evaluation.ew import ew, ew_mappings
@@ -57,6 +58,10 @@ DATA_SETS: Mapping[str, DataSet] = {
         DataSet("ov-merd+", OPEN, None, 532),
     )
 }
+
+SENTIMENT_OF_LABELS = (
+    "sentiment is the valence of the labels in emo's vocabulary, not a language model's answer"
+)
 
 _POLARITY = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
 
@@ -141,6 +146,19 @@ def read_sentiment(path: str | Path) -> dict[str, float]:
                 f"{path}: {video_id} is {', '.join(labels) or 'empty'}; expected {', '.join(_POLARITY)}"
             )
         values[video_id] = _POLARITY[labels[0].lower()]
+    return values
+
+
+def sentiment_of_labels(predicted: Labels) -> dict[str, float]:
+    """video_id -> the mean valence of its labels in emo's vocabulary, 0 where it knows none of them.
+
+    The benchmark lets a language model turn labels into a sentiment; this needs none, and a score made with
+    it must say so (SENTIMENT_OF_LABELS).
+    """
+    values = {}
+    for video_id, labels in predicted.items():
+        known = [value for value in map(vocabulary.valence, labels) if value is not None]
+        values[video_id] = sum(known) / len(known) if known else 0.0
     return values
 
 
@@ -241,11 +259,13 @@ def unibench(
     predicted: Mapping[str, Mapping[str, Any]],
     tables: WheelTables,
     selection: str = "one system, nothing selected",
+    notes: Sequence[str] = (),
 ) -> UniBenchResult:
     """Score the data sets that both sides have.
 
     gold, predicted: data set -> what score_data_set takes. selection: what was selected and how; a checkpoint
-    must not be chosen on these test sets. Raises InputError where no data set is on both sides.
+    must not be chosen on these test sets. notes: what else the result must say. Raises InputError where no
+    data set is on both sides.
     """
     for name in [*gold, *predicted]:
         _known(name)
@@ -253,15 +273,15 @@ def unibench(
     if not shared:
         raise InputError(f"unibench: no data set on both sides; expected some of {', '.join(DATA_SETS)}")
     scores = tuple(score_data_set(name, gold[name], predicted[name], tables) for name in shared)
-    notes = [*tables.defects]
-    notes += [
+    said = [*notes, *tables.defects]
+    said += [
         f"{score.name}: gold has {len(gold[score.name])} clips, the benchmark {score.expected_clips}"
         for score in scores
         if len(gold[score.name]) != score.expected_clips
     ]
     missing = tuple(name for name in DATA_SETS if name not in shared)
     mean = None if missing else float(np.mean([score.score for score in scores]))
-    return UniBenchResult("mer-unibench", scores, mean, missing, selection, tuple(notes))
+    return UniBenchResult("mer-unibench", scores, mean, missing, selection, tuple(said))
 
 
 def _labels_per_clip(gold: Mapping[str, Any], predicted: Mapping[str, Sequence[str]]) -> float:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from emo.errors import InputError
-from emo.evaluation.mer2024 import mer2024
+from emo.evaluation.mer2024 import group_by_model, mer2024, read_groups
 
 
 def test_the_official_example_is_reproduced(ovmerd):
@@ -70,3 +70,34 @@ def test_clips_without_gold_are_left_out_and_counted_and_missing_ones_score_zero
 def test_bad_arguments_are_refused_with_the_reason(options, message):
     with pytest.raises(InputError, match=message):
         mer2024({"a": ["sad"]}, {"a": ["sad"]}, **options)
+
+
+def test_a_text_model_makes_the_groups_and_what_it_invents_is_not_taken():
+    prompts = []
+
+    def ask(asked):
+        prompts.extend(asked)
+        return ['Here they are: [["sad", "low", "blue"], ["happy", "sad"]]', "I would rather not."]
+
+    gold = {"a": ["sad", "happy"], "b": ["angry"], "c": ["calm"]}
+    predicted = {"a": ["Low"], "b": ["mad"], "c": ["calm"]}
+    groups, unread = group_by_model(gold, predicted, ask)
+    assert "Words: happy, low, sad" in prompts[0]
+    assert len(prompts) == 2  # clip c has one word only
+    assert groups == {"a": [["sad", "low"], ["happy"]], "b": [["angry"], ["mad"]], "c": [["calm"]]}
+    assert unread == ["b"]
+    result = mer2024(gold, predicted, groups=groups, judge="tiny-1")
+    assert (result.judge, result.accuracy, result.ungrouped) == ("tiny-1", pytest.approx(2 / 3), 0)
+    with pytest.raises(InputError, match="0 answers to 2 questions"):
+        group_by_model(gold, predicted, lambda asked: [])
+
+
+def test_a_file_of_groups_is_read_and_bad_ones_are_named(tmp_path):
+    path = tmp_path / "groups.json"
+    path.write_text('{"a": [["sad", "low"]]}')
+    assert read_groups(path) == {"a": [["sad", "low"]]}
+    path.write_text('{"a": ["sad"]}')
+    with pytest.raises(InputError, match=r"groups\.json: a: expected a list of lists"):
+        read_groups(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_groups(tmp_path / "none.json")

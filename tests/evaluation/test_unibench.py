@@ -10,6 +10,7 @@ from emo.evaluation.unibench import (
     macro_hit_rate,
     read_gold,
     read_sentiment,
+    sentiment_of_labels,
     sentiment_scores,
     unibench,
 )
@@ -139,3 +140,9 @@ def test_there_is_no_mean_while_a_data_set_is_missing(tables):
     assert (result.mean, result.missing) == (None, ("meld",))
     with pytest.raises(InputError, match="no data set 'dfew'"):
         unibench({"dfew": {}}, {}, tables)
+
+
+def test_without_a_text_model_sentiment_comes_from_the_valence_of_the_labels():
+    values = sentiment_of_labels({"a": ["happy"], "b": ["sad", "angry"], "c": ["blorpish"], "d": []})
+    assert values["a"] > 0 > values["b"]
+    assert values["c"] == values["d"] == 0
