@@ -11,6 +11,8 @@ import pyarrow as pa
 
 OK = "ok"
 FAILED = "failed"
+# Captions only: made without a fault, and not to be trained on; `filters` says why.
+FILTERED = "filtered"
 
 _STATUS = [
     pa.field("status", pa.string(), nullable=False),
@@ -120,4 +122,89 @@ JUDGMENTS = Table(
     ),
 )
 
-TABLES = {table.name: table for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)}
+_VARIANT = [
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("expert", pa.string(), nullable=False),
+    pa.field("prompt", pa.string(), nullable=False),  # its name; of one that shows the gold also what it showed
+    pa.field("window", pa.string(), nullable=False),  # per cent of the clip, such as 0-50
+    pa.field("sample", pa.int32(), nullable=False),
+]
+_VARIANT_KEY = ("video_id", "expert", "prompt", "window", "sample")
+
+# What captioning experts wrote, before anything is left out.
+DRAFTS = Table(
+    "drafts",
+    _VARIANT_KEY,
+    pa.schema(
+        [
+            *_VARIANT,
+            pa.field("question", pa.string(), nullable=False),  # what a model trained on it is asked
+            pa.field("text", pa.string()),
+            pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames that went along
+            pa.field("audio", pa.bool_()),  # whether the window's sound went along
+            pa.field("gold_shown", pa.string(), nullable=False),  # label_free | label_conditioned
+            pa.field("seed", pa.int64()),
+            pa.field("degraded", pa.list_(pa.string())),
+            pa.field("output_tokens", pa.int32()),
+            pa.field("finish_reason", pa.string()),
+            pa.field("model", pa.string()),
+            pa.field("revision", pa.string()),
+            pa.field("adapter", pa.string()),
+            pa.field("prompt_sha", pa.string()),
+            *_STATUS,
+        ]
+    ),
+)
+
+DRAFT_LABELS = Table(
+    "draft_labels",
+    _VARIANT_KEY,
+    pa.schema(
+        [
+            *_VARIANT,
+            pa.field("labels", pa.list_(pa.string())),
+            pa.field("extractor", pa.string()),
+            *_STATUS,
+        ]
+    ),
+)
+
+CAPTION_SOURCE = pa.struct(
+    [
+        pa.field("expert", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("window", pa.string()),
+        pa.field("sample", pa.int32()),
+        pa.field("seed", pa.int64()),
+        pa.field("gold_shown", pa.string()),  # label_free | label_conditioned
+        pa.field("model", pa.string()),
+        pa.field("revision", pa.string()),
+        pa.field("adapter", pa.string()),
+        pa.field("prompt_sha", pa.string()),
+    ]
+)
+
+# What is to be trained on: the rows whose status is `ok`.
+CAPTIONS = Table(
+    "captions",
+    ("caption_id",),
+    pa.schema(
+        [
+            pa.field("caption_id", pa.string(), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),  # train | validation | test
+            pa.field("messages", pa.string()),  # chat as JSON; one <image> per frame, one <audio> for the sound
+            pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames, one per <image>
+            pa.field("audio", pa.bool_()),  # whether <audio> is the sound of the clip within source.window
+            pa.field("labels", pa.list_(pa.string())),  # extracted from the caption
+            pa.field("source", CAPTION_SOURCE),
+            pa.field("quality", pa.float64()),  # share of the crowd that agrees; null: no crowd
+            pa.field("filters", pa.list_(pa.string())),  # those that it failed; with any, status is `filtered`
+            *_STATUS,
+        ]
+    ),
+)
+
+TABLES = {
+    table.name: table for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS)
+}
