@@ -125,7 +125,7 @@ JUDGMENTS = Table(
 _VARIANT = [
     pa.field("video_id", pa.string(), nullable=False),
     pa.field("expert", pa.string(), nullable=False),
-    pa.field("prompt", pa.string(), nullable=False),  # its name; of one that shows the gold also what it showed
+    pa.field("prompt", pa.string(), nullable=False),  # of one that shows the gold also what
     pa.field("window", pa.string(), nullable=False),  # per cent of the clip, such as 0-50
     pa.field("sample", pa.int32(), nullable=False),
 ]
@@ -193,13 +193,13 @@ CAPTIONS = Table(
             pa.field("caption_id", pa.string(), nullable=False),
             pa.field("video_id", pa.string(), nullable=False),
             pa.field("split", pa.string(), nullable=False),  # train | validation | test
-            pa.field("messages", pa.string()),  # chat as JSON; one <image> per frame, one <audio> for the sound
+            pa.field("messages", pa.string()),  # chat as JSON, a tag per medium
             pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames, one per <image>
             pa.field("audio", pa.bool_()),  # whether <audio> is the sound of the clip within source.window
             pa.field("labels", pa.list_(pa.string())),  # extracted from the caption
             pa.field("source", CAPTION_SOURCE),
             pa.field("quality", pa.float64()),  # share of the crowd that agrees; null: no crowd
-            pa.field("filters", pa.list_(pa.string())),  # those that it failed; with any, status is `filtered`
+            pa.field("filters", pa.list_(pa.string())),  # those that it failed; any: `filtered`
             *_STATUS,
         ]
     ),
