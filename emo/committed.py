@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,10 @@ from emo.tables import Table
 ROW_GROUP_ROWS = 64
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
+# Files that compaction made of many begin with this; those that workers commit begin with their run's id.
+MERGED = "merged-"
+# A reader that meets a compaction lists again; one table is never compacted twice within a read.
+LISTINGS = 5
 
 
 def folder(table: Table, expert: str | None = None) -> str:
@@ -39,28 +44,34 @@ def files(storage: Storage, where: str) -> list[str]:
     return [entry.path for entry in storage.entries(where) if entry.path.endswith(".parquet")]
 
 
+@contextmanager
+def _parquet(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
+    with storage.errors(path):
+        try:
+            with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
+                yield file
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise StorageError(f"{storage.full(path)} is not a readable Parquet file: {reason}") from error
+
+
 def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Some columns of one committed file; raises StorageError where it is not a file of that table."""
     wanted = list(columns or table.schema.names)
-    try:
-        with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
-            found = file.schema_arrow
-            for name in wanted:
-                expected = table.schema.field(name)
-                if name not in found.names:
-                    raise StorageError(
-                        f"{storage.full(path)} is not a file of the {table.name} table: "
-                        f"it has no column {name!r}"
-                    )
-                if found.field(name).type != expected.type:
-                    raise StorageError(
-                        f"{storage.full(path)} is not a file of the {table.name} table: column {name!r} is "
-                        f"{found.field(name).type}, expected {expected.type}"
-                    )
-            return file.read(columns=wanted).select(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise StorageError(f"{storage.full(path)} is not a readable Parquet file: {reason}") from error
+    with _parquet(storage, path) as file:
+        found = file.schema_arrow
+        for name in wanted:
+            expected = table.schema.field(name)
+            if name not in found.names:
+                raise StorageError(
+                    f"{storage.full(path)} is not a file of the {table.name} table: it has no column {name!r}"
+                )
+            if found.field(name).type != expected.type:
+                raise StorageError(
+                    f"{storage.full(path)} is not a file of the {table.name} table: column {name!r} is "
+                    f"{found.field(name).type}, expected {expected.type}"
+                )
+        return file.read(columns=wanted).select(wanted)
 
 
 def read_newest(
@@ -68,22 +79,43 @@ def read_newest(
 ) -> pa.Table:
     """The newest row of each key, with its key, `run_id` and the given columns, sorted by key.
 
-    with_file adds a dictionary column `file`: where the row stands. Meant for light columns: everything is
-    held in memory.
+    with_file adds a column `file`: where the row stands. Meant for light columns: everything is held in
+    memory.
+    """
+    return newest(read_all(storage, where, table, columns, with_file=with_file), table.key)
+
+
+def read_all(
+    storage: Storage, where: str, table: Table, columns: Iterable[str], *, with_file: bool = False
+) -> pa.Table:
+    """Every committed row, older ones of a key included: its key, `run_id` and the given columns.
+
+    Needs no lease: a compaction that goes on meanwhile is noticed, and the table read again.
     """
     names = list(dict.fromkeys([*table.key, "run_id", *columns]))
     schema = pa.schema([table.schema.field(name) for name in names])
     if with_file:
         schema = schema.append(pa.field("file", pa.string()))
-    paths = files(storage, where)
 
     def one(path: str) -> pa.Table:
         rows = read_file(storage, table, path, names)
         return rows.append_column("file", pa.repeat(path, rows.num_rows)) if with_file else rows
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        parts = list(pool.map(one, paths))
-    return newest(pa.concat_tables([schema.empty_table(), *parts]), table.key)
+        for _ in range(LISTINGS):
+            paths = files(storage, where)
+            try:
+                parts = list(pool.map(one, paths))
+            except FileNotFoundError:
+                continue
+            # A listing takes time, page by page: it may have missed the new file and the old ones both.
+            if _merged(files(storage, where)) == _merged(paths):
+                return pa.concat_tables([schema.empty_table(), *parts])
+    raise StorageError(f"{storage.full(where)} changes faster than it can be read")
+
+
+def _merged(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if path.rpartition("/")[2].startswith(MERGED)]
 
 
 def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
@@ -111,7 +143,7 @@ def read_rows(
     names = list(dict.fromkeys([column, *columns]))
     low, high = wanted[0].as_py(), wanted[-1].as_py()
     parts = []
-    with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
+    with _parquet(storage, path) as file:
         index = file.schema_arrow.get_field_index(column)
         leaf = [file.metadata.row_group(0).column(i).path_in_schema for i in range(file.metadata.num_columns)]
         position = leaf.index(file.schema_arrow.field(index).name)

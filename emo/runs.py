@@ -17,7 +17,8 @@ _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 class Step:
     """What one step did: `rows` were left to do, `skipped` had been done before.
 
-    empty: of the ok, those without any label; error_codes: how many of the failed have which code.
+    empty: of the ok, those without any label; error_codes: how many of the failed have which code; left: not
+    tried, because a bound was reached; workers, cpus, gpus: what all workers together held.
     """
 
     name: str
@@ -28,6 +29,10 @@ class Step:
     skipped: int = 0
     seconds: float = 0.0
     error_codes: dict[str, int] = field(default_factory=dict)
+    left: int = 0
+    workers: int = 0
+    cpus: float = 0.0
+    gpus: float = 0.0
 
 
 @dataclass

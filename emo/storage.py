@@ -90,7 +90,7 @@ class Storage:
 
     def check(self) -> None:
         """Raise StorageError unless the root can be listed (S3) or made and written (local)."""
-        with self._errors(""):
+        with self.errors(""):
             if self.on_s3:
                 self._s3fs.call_s3("list_objects_v2", Bucket=self._root.split("/")[0], MaxKeys=1)
             else:
@@ -100,7 +100,7 @@ class Storage:
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """All files below a folder, sorted by path; empty where the folder is not there."""
-        with self._errors(prefix):
+        with self.errors(prefix):
             found = self._list_s3(prefix) if self.on_s3 else list(self._list_local(prefix))
         return sorted(
             (entry for entry in found if not entry.path.endswith(PART_SUFFIX)), key=lambda entry: entry.path
@@ -142,14 +142,14 @@ class Storage:
 
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""
-        with self._errors(path):
+        with self.errors(path):
             if self.on_s3:
                 return bytes(self._s3fs.cat_file(self._absolute(path)))
             return Path(self._absolute(path)).read_bytes()
 
     def open(self, path: str) -> BinaryIO:
         """A file for random reads (Parquet: footer and single columns, as ranges on S3)."""
-        with self._errors(path):
+        with self.errors(path):
             if self.on_s3:
                 # No read-ahead: Parquet asks for exactly the ranges that it needs.
                 return self._s3fs.open(self._absolute(path), "rb", cache_type="none")
@@ -157,7 +157,7 @@ class Storage:
 
     def write(self, path: str, data: bytes) -> None:
         """Write one file atomically, over an older one if there is one."""
-        with self._errors(path):
+        with self.errors(path):
             if self.on_s3:
                 self._s3fs.pipe_file(self._absolute(path), data)
             else:
@@ -165,7 +165,7 @@ class Storage:
 
     def delete(self, path: str) -> None:
         """Remove one file; nothing happens where it is not there."""
-        with self._errors(path):
+        with self.errors(path):
             if self.on_s3:
                 bucket, _, key = self._absolute(path).partition("/")
                 self._s3fs.call_s3("delete_object", Bucket=bucket, Key=key)
@@ -175,7 +175,7 @@ class Storage:
     def read_versioned(self, path: str) -> tuple[bytes, str] | None:
         """The bytes of one file and the name of that version for `replace_if`; None where it is not there."""
         try:
-            with self._errors(path):
+            with self.errors(path):
                 if not self.on_s3:
                     data = Path(self._absolute(path)).read_bytes()
                     return data, hashlib.sha256(data).hexdigest()
@@ -193,7 +193,7 @@ class Storage:
         Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match).
         """
         if not self.on_s3:
-            with self._errors(path), _locked(Path(self._absolute(path))):
+            with self.errors(path), _locked(Path(self._absolute(path))):
                 current = self.read_versioned(path)
                 if (current and current[1]) != version:
                     return None
@@ -202,7 +202,7 @@ class Storage:
         bucket, _, key = self._absolute(path).partition("/")
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         try:
-            with self._errors(path):
+            with self.errors(path):
                 answer = self._s3fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition)
                 return str(answer["ETag"])
         except (_PreconditionError, FileNotFoundError):
@@ -216,13 +216,16 @@ class Storage:
             return
         with tempfile.TemporaryDirectory(prefix="emo-") as folder:
             target = Path(folder) / ("clip" + Path(path).suffix)
-            with self._errors(path):
+            with self.errors(path):
                 self._s3fs.get_file(self._absolute(path), str(target))
             yield str(target)
 
     @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
-        """Turn what the engines below raise into one line that a person understands."""
+    def errors(self, path: str) -> Iterator[None]:
+        """Turn what the engines below raise into one line that a person understands.
+
+        Also for whoever reads from what `open` gave. FileNotFoundError stays what it is.
+        """
         try:
             yield
         except (FileNotFoundError, EmoError) as error:
