@@ -100,7 +100,8 @@ def calibrate(votes: pa.Table, gold: Mapping[str, Sequence[str]], where: str = "
         raise InputError(
             f"{where}: {len(usable)} clips have gold labels and votes; calibration needs at least {MIN_CLIPS}"
         )
-    ballot = read_ballot(votes.filter(pc.is_in(votes["video_id"], pa.array(usable))))
+    in_gold = pc.is_in(votes["video_id"].cast(pa.string()), value_set=pa.array(usable))
+    ballot = read_ballot(votes.filter(in_gold))
     right = _right(ballot, gold)
     weights = _expert_weights(ballot, right)
     found = weigh(ballot, Rule(learned=Learned("calibrated", weights)))

@@ -160,6 +160,41 @@ def test_an_expert_that_failed_is_not_a_voter():
     assert judge_votes(votes_of(None, status=["failed"]), Rule()).num_rows == 0
 
 
+def test_given_weights_decide_who_is_heard():
+    voters = (["sad"], ["angry"], ["angry"])
+    heavy = Learned("given", weights={"expert-00": 3.0, "expert-01": 0.5, "expert-02": 0.5})
+    assert judge(*voters, rule=Rule(share=0.5))["labels"] == ["angry"]
+    row = judge(*voters, rule=Rule(share=0.5, learned=heavy))
+    assert row["labels"] == ["sad", "angry"]  # what most voters gave is never dropped
+    assert row["scores"] == [0.75, 0.25]
+    assert row["judge"].startswith("share-0.5+given-")
+
+
+def test_a_bar_of_its_own_keeps_a_label_out():
+    voters = (["sad"], ["sad"], ["angry"])
+    strict = Learned("calibrated", bars={"anger": 3.0})
+    assert set(judge(*voters)["labels"]) == {"sad", "angry"}
+    assert judge(*voters, rule=Rule(learned=strict))["labels"] == ["sad"]
+
+
+def test_every_arrow_type_of_strings_and_lists_gives_the_same_judgments():
+    votes = pa.concat_tables([votes_of(["sad", "happy"], ["happy"], video_id=f"clip-{n}") for n in range(3)])
+    expected = judge_votes(votes, Rule())
+    large = votes.cast(
+        pa.schema(
+            [
+                ("video_id", pa.large_string()),
+                ("expert", pa.large_string()),
+                ("sample", pa.int64()),
+                ("labels", pa.large_list(pa.large_string())),
+            ]
+        )
+    )
+    coded = votes.set_column(1, "expert", votes["expert"].dictionary_encode())
+    assert judge_votes(large, Rule()).equals(expected)
+    assert judge_votes(coded, Rule()).equals(expected)
+
+
 def test_no_votes_give_no_judgments():
     table = judge_votes(votes_of(["happy"]).slice(0, 0), Rule())
     assert table.num_rows == 0
