@@ -1,18 +1,21 @@
-# make demo    set up, then label the sample clips and say where the report is
-# make test    set up, then every check and every test
-# make check   set up, then only the quick checks: lint, format, types
+# make demo      set up, then label the sample clips and say where the report is
+# make test      set up, then every check and every test
+# make check     set up, then only the quick checks: lint, format, types
+# make samples   set up, then make the sample clips anew (needs ffmpeg and espeak-ng)
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 OUT ?= demo-out
 
-.PHONY: demo test check clean
+.PHONY: demo test check samples clean
 
 $(INSTALLED): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("emo needs Python 3.11 or later, this is " + sys.version.split()[0] + "; set PYTHON=...") if sys.version_info < (3, 11) else None'
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "emo needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Installing emo into $(VENV) (PyTorch with CUDA included: some gigabytes, a few minutes)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
 
 demo: $(INSTALLED)
 	$(VENV)/bin/emo label samples/manifest.csv --out $(OUT)
@@ -24,6 +27,10 @@ check: $(INSTALLED)
 
 test: check
 	$(VENV)/bin/python -m pytest
+
+samples: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
+	$(VENV)/bin/python samples/make_samples.py
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info
