@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from emo import experts, extraction
 from emo.errors import InputError
+from emo.judge.rule import Learned, Rule
 from emo.storage import S3Settings
 
 DEFAULT_PRESET = "signals"
+SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook"})
 
 
 class _Section(BaseModel):
@@ -45,10 +55,26 @@ class Ingest(_Section):
 
 
 class Judge(_Section):
-    """share: a label wins if at least this share of the voters gave it; match: what counts as the same."""
+    """trade_off: the knob between recall and precision, by name or as the share of support that a label needs.
 
-    share: float = Field(0.3, gt=0, le=1)
-    match: Literal["word", "cluster"] = "cluster"
+    learned: a file that `emo judge --calibrate` or `--estimate` wrote.
+    """
+
+    trade_off: str | float = "balanced"
+    learned: str | None = None
+
+    @field_validator("trade_off")
+    @classmethod
+    def _known(cls, value: str | float) -> str | float:
+        try:
+            Rule.of(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    def rule(self) -> Rule:
+        """The rule of these settings; raises InputError where the learned file is not one."""
+        return Rule.of(self.trade_off, Learned.load(self.learned) if self.learned else None)
 
 
 class Report(_Section):
@@ -64,6 +90,51 @@ class Ray(_Section):
     num_cpus: int | None = Field(None, ge=1)
 
 
+class Nightly(_Section):
+    """What `emo nightly` does besides labelling.
+
+    source, out: where no SOURCE and --out are given; max_hours, max_gpu_hours: the night stops cleanly there;
+    retries: how many nights a row that failed for a passing reason is tried again; compact_mib: size of the
+    files that small ones are merged into, 0: none are; webhook: gets the summary as JSON by POST; command:
+    gets it on its standard input.
+    """
+
+    source: str | None = None
+    out: str | None = None
+    max_hours: float | None = Field(None, gt=0)
+    max_gpu_hours: float | None = Field(None, gt=0)
+    retries: int = Field(3, ge=0)
+    compact_mib: int = Field(256, ge=0, le=2048)
+    webhook: SecretStr | None = None
+    command: tuple[str, ...] = ()
+
+    @field_validator("webhook")
+    @classmethod
+    def _http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("expected an http:// or https:// address")
+        return value
+
+
+class Retention(_Section):
+    """What a night removes; nothing by default.
+
+    runs_days: run files and summaries older than that, but never the newest ones, by which settings are
+    compared; gone: `drop` removes the rows of clips whose files have left the source, `keep` leaves them.
+    """
+
+    runs_days: float | None = Field(None, gt=0)
+    gone: Literal["keep", "drop"] = "keep"
+
+
+class Prices(_Section):
+    """What an hour of one GPU and of one CPU costs, for estimates and summaries; 0: not counted."""
+
+    gpu_hour: float = Field(0.0, ge=0)
+    cpu_hour: float = Field(0.0, ge=0)
+    currency: str = "USD"
+
+
 class Config(_Section):
     """All that a run can be told; every key has a default in the preset `signals`."""
 
@@ -74,6 +145,9 @@ class Config(_Section):
     report: Report = Report()
     ray: Ray = Ray()
     s3: S3Settings = S3Settings()
+    nightly: Nightly = Nightly()
+    retention: Retention = Retention()
+    prices: Prices = Prices()
     max_failed_share: float = Field(0.5, ge=0, le=1)
 
     @field_validator("experts", mode="before")
@@ -191,6 +265,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
+    if path in SECRET_KEYS:
+        # Command lines are seen by every user of a machine, and by the job list of a cluster.
+        raise InputError(f"--set {path}: no credentials on a command line; use the environment or a file")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,14 +24,20 @@ import pyarrow.compute as pc
 from emo import committed, planning
 from emo.errors import EmoError, RowError
 from emo.experts.protocol import Resources
+from emo.logs import log_failures
 from emo.progress import Progress
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import FAILED, OK, Table
+from jobs.metrics import DriverMetrics, WorkerMetrics
 
 # A shard is started at most this often, and then again each of its rows: the engine itself would restart a
 # worker and repeat its task for ever (batch pools default to unlimited restarts).
 ATTEMPTS = 2
+
+
+class BoundReached(EmoError):
+    """A bound on hours or GPU-hours: the pass ends between shards, those under way are committed first."""
 
 
 class Worker(Protocol):
@@ -79,6 +86,9 @@ def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callab
     """
     progress = Progress(plan.step, plan.rows.num_rows)
     workers = _pool_size(plan)
+    step.workers = workers
+    step.cpus = workers * plan.resources.cpus
+    step.gpus = workers * plan.resources.gpus
     size = planning.shard_size(plan.rows.num_rows, workers, plan.shard_rows)
     try:
         _run_shards(
@@ -87,6 +97,7 @@ def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callab
         missing = _missing(plan, storage, run_id, step)
         if missing.num_rows:
             progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
+            DriverMetrics(plan.step).retried(missing.num_rows)
             singles = list(committed.batched(missing, 1))
             _run_shards(plan, singles, min(workers, len(singles)), storage, run_id, progress, step, stop)
             missing = _missing(plan, storage, run_id, step)
@@ -140,7 +151,7 @@ def _run_shards(
         )
     done = shards_out.map_batches(
         _Committing,
-        fn_constructor_args=(plan.worker, plan.table, plan.key, storage, run_id, attempts),
+        fn_constructor_args=(plan.worker, plan.step, plan.table, plan.key, storage, run_id, attempts),
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
@@ -148,6 +159,8 @@ def _run_shards(
         num_cpus=plan.resources.cpus,
         num_gpus=plan.resources.gpus,
     )
+    metrics = DriverMetrics(plan.step)
+    ending: BoundReached | None = None
     try:
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for counts in batch.to_pylist():
@@ -156,7 +169,17 @@ def _run_shards(
                 codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
                 _count(step, progress, counts["ok"], counts["failed"], codes)
                 step.empty += counts["empty"]
-            stop()
+            metrics.waiting(plan.rows.num_rows - step.ok - step.failed)
+            if ending is None:
+                try:
+                    stop()
+                except BoundReached as bound:
+                    ending = bound
+            # Once no shard is under way the rest of the results hold no rows: to wait would only read on.
+            if ending is not None and ray.get(attempts.end.remote()) == 0:
+                break
+        if ending is not None:
+            raise ending
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         raise EmoError(f"{plan.step}: {_one_line(cause)}") from error
@@ -174,10 +197,24 @@ class _Attempts:
 
     def __init__(self) -> None:
         self._started: Counter[str] = Counter()
+        self._under_way: set[str] = set()
+        self._ended = False
 
-    def start(self, shard: str) -> int:
+    def start(self, shard: str) -> bool:
+        """Whether to do the shard: not once it was started too often, nor after the end."""
         self._started[shard] += 1
-        return self._started[shard]
+        go = not self._ended and self._started[shard] <= ATTEMPTS
+        # A shard whose worker died comes here again, so one that ends nowhere else ends here.
+        (self._under_way.add if go else self._under_way.discard)(shard)
+        return go
+
+    def finish(self, shard: str) -> None:
+        self._under_way.discard(shard)
+
+    def end(self) -> int:
+        """From now on no shard is started; how many are under way."""
+        self._ended = True
+        return len(self._under_way)
 
 
 class _Committing:
@@ -186,6 +223,7 @@ class _Committing:
     def __init__(
         self,
         make: Callable[[], Worker],
+        step: str,
         table: Table,
         key: tuple[str, ...],
         storage: Storage,
@@ -197,6 +235,8 @@ class _Committing:
         self._storage = storage
         self._run_id = run_id
         self._attempts = attempts
+        self._step = step
+        self._metrics = WorkerMetrics(step)
         self._broken: str | None = None
         try:
             self._worker = make()
@@ -211,17 +251,23 @@ class _Committing:
         if self._broken is not None:
             return _counts(stop=self._broken)
         shard = _shard_name(self._run_id, rows, self._key)
-        if ray.get(self._attempts.start.remote(shard)) > ATTEMPTS:
+        if not ray.get(self._attempts.start.remote(shard)):
             return _counts()
+        began = time.monotonic()
         try:
             result = self._worker(rows)
             _commit(self._storage, self._table, self._run_id, result)
         except EmoError as error:
             return _counts(stop=_one_line(error))
+        finally:
+            ray.get(self._attempts.finish.remote(shard))
         # By key: an expert that answers five times per clip has done one clip, not five.
         all_keys = result.group_by(list(self._key)).aggregate([])
         failed = result.filter(pc.equal(result.column("status"), FAILED))
         failed_keys = failed.group_by(list(self._key)).aggregate([("error", "min")])
+        seconds = time.monotonic() - began
+        self._metrics.shard(result, all_keys.num_rows, failed_keys.num_rows, seconds)
+        log_failures(failed, self._step, self._run_id)
         return _counts(
             ok=all_keys.num_rows - failed_keys.num_rows,
             failed=failed_keys.num_rows,

@@ -2,8 +2,10 @@
 
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +14,26 @@ from emo.errors import EmoError
 from emo.lease import Lease
 from emo.runs import Run, Step, check_settings, load_runs, new_run_id
 from emo.storage import Storage
-from jobs.passes import Pass, cluster, run_pass
+from jobs.passes import BoundReached, Pass, cluster, run_pass
 
 # Settings are compared with those of so many earlier runs.
 RUNS_LOOKED_AT = 50
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """When a run stops between shards: after so many hours, or GPU-hours of its workers; None: never."""
+
+    hours: float | None = None
+    gpu_hours: float | None = None
+
+    def reached(self, seconds: float, gpu_hours: float) -> str | None:
+        """The bound that was reached, for a person."""
+        if self.hours is not None and seconds >= self.hours * 3600:
+            return f"the bound of {self.hours:g} hours was reached"
+        if self.gpu_hours is not None and gpu_hours >= self.gpu_hours:
+            return f"the bound of {self.gpu_hours:g} GPU-hours was reached"
+        return None
 
 
 class Session:
@@ -28,6 +46,10 @@ class Session:
         self._stack = stack
         self._connected = False
         self._lease = lease
+        self._bounds = Bounds()
+        self._began = time.monotonic()
+        self._step_began = self._began
+        self.bound: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -46,18 +68,43 @@ class Session:
         """Raise where the run must not go on."""
         if self._lease.lost:
             raise EmoError(f"the lease of {self.storage.url} was taken by another run; this run stops")
+        self.bound = self.bound or self._bounds.reached(time.monotonic() - self._began, self._gpu_hours())
+        if self.bound is not None:
+            raise BoundReached(self.bound)
+
+    def limit(self, bounds: "Bounds") -> None:
+        """From now on steps end at these bounds; `bound` then says which one it was."""
+        self._bounds = bounds
+
+    def lift_limit(self) -> None:
+        """The steps that follow run to their end."""
+        self._bounds, self.bound = Bounds(), None
+
+    def _gpu_hours(self) -> float:
+        *done, running = [*self.run.steps] or [Step("none")]
+        seconds = sum(step.gpus * step.seconds for step in done)
+        return (seconds + running.gpus * (time.monotonic() - self._step_began)) / 3600
 
     def execute(self, plan: Pass, skipped: int) -> Step:
         """Run one pass and enter it into the run file, before it starts and when it ends."""
         step = Step(plan.step, rows=plan.rows.num_rows, skipped=skipped)
         self.run.steps.append(step)
+        self._step_began = time.monotonic()
         if plan.rows.num_rows == 0:
+            return step
+        try:
+            self.check()
+        except BoundReached:
+            step.left = step.rows
             return step
         self._connect()
         # Before the pass, because a run that is killed must still show what settings it worked with.
         self.run.save(self.storage)
         try:
             run_pass(plan, step, self.storage, self.run_id, self.check)
+        except BoundReached as bound:
+            step.left = step.rows - step.ok - step.failed
+            print(f"{step.name}: {bound}; {step.left} rows are left", file=sys.stderr)
         finally:
             _save(self.run, self.storage)
         return step
