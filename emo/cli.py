@@ -89,7 +89,15 @@ def build_parser() -> argparse.ArgumentParser:
     describe.add_argument("--expert", required=True, metavar="NAME", help="its name in the configuration")
     with_redo(describe)
     with_redo(add("extract", _extract, "extract emotion words from the descriptions"))
-    with_redo(add("judge", _judge, "fuse the votes into one label set per clip"))
+    judge = add("judge", _judge, "fuse the votes into one label set per clip")
+    judge.add_argument("--votes", metavar="PATH", help="judge these votes (Parquet) instead of those of OUT")
+    learning = judge.add_mutually_exclusive_group()
+    learning.add_argument("--calibrate", metavar="GOLD", help="learn weights and bars on gold labels first")
+    learning.add_argument("--estimate", action="store_true", help="learn weights from agreement first")
+    judge.add_argument(
+        "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
+    )
+    with_redo(judge)
     add("report", _report, "write OUT/report/index.html from the tables")
     add("status", _status, "show what is in OUT: rows per table, last runs")
     failures = add("failures", _failures, "list the rows that failed, by step")
@@ -223,8 +231,24 @@ def _extract(options: argparse.Namespace) -> int:
 
 def _judge(options: argparse.Namespace) -> int:
     config = _config(options)
-    with _session(options, config) as session:
-        steps = [_job("label").judge_all(session, _names(config), options.redo)]
+    if bool(options.save) != (options.calibrate is not None or options.estimate):
+        raise InputError("--save FILE goes with --calibrate GOLD or --estimate, and they with it")
+    if options.save:
+        voters = _job("judge").votes_from(options.votes or f"{options.out}/votes", config.s3)
+        learned = _job("judge").learn(voters.table, options.calibrate)
+        learned.save(options.save)
+        print(f"learned on {learned.clips} clips ({learned.source}): {options.save}", file=sys.stderr)
+        judge = config.judge.model_copy(update={"learned": options.save})
+        config = config.model_copy(update={"judge": judge})
+    if options.votes:
+        voters = _job("judge").votes_from(options.votes, config.s3)
+        if voters.duplicates:
+            print(f"{voters.duplicates} older votes of the same key were left out", file=sys.stderr)
+        with _session(options, config) as session:
+            steps = [_job("judge").run_votes(session, voters.table, config.judge.rule())]
+    else:
+        with _session(options, config) as session:
+            steps = [_job("label").judge_all(session, _names(config), options.redo)]
     return _finish(options, config, steps, None)
 
 

@@ -8,15 +8,21 @@ few files that its clips stand in and no shuffle is needed.
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from emo import committed, planning
-from emo.errors import RowError
+from emo.errors import InputError, RowError
+from emo.evaluation.labels import read_labels
 from emo.experts.protocol import Resources
-from emo.judge.fusion import Rule, judge_votes
+from emo.judge.fusion import judge_votes
+from emo.judge.learning import calibrate, estimate
+from emo.judge.rule import Learned, Rule
+from emo.judge.votes import Voters, check_schema, read_voters
 from emo.runs import Step
-from emo.storage import Storage
+from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
@@ -125,11 +131,7 @@ class JudgeWorker:
         usable = rows.filter(pc.is_null(rows.column("clip_error")))
         votes = self._read(VOTES, usable, "votes", ["labels", "status"])
         texts = self._read(DESCRIPTIONS, usable, "texts", ["text", "status"])
-        judged = judge_votes(votes, self._rule, texts)
-        columns = {name: judged.column(name) for name in judged.column_names}
-        columns["judge"] = pa.repeat(self._judge, judged.num_rows)
-        columns["run_id"] = pa.repeat(self._run_id, judged.num_rows)
-        judged = pa.table({name: columns[name] for name in JUDGMENTS.schema.names}).cast(JUDGMENTS.schema)
+        judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
         rest = planning.not_in(rows, judged, JUDGMENTS.key)
         errors = [
             RowError("clip_failed", f"ingest: {error}")
@@ -150,6 +152,99 @@ class JudgeWorker:
         # What was said of an older version of the file says nothing of this one.
         current = pc.greater_equal(found.column("run_id"), rows.column("clip_run").take(at))
         return found.filter(pc.fill_null(current, False))
+
+
+def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str, run_id: str) -> pa.Table:
+    """Rows of the `judgments` table for the clips that have a voter."""
+    judged = judge_votes(votes, rule, texts)
+    columns = {name: judged.column(name) for name in judged.column_names}
+    columns["judge"] = pa.repeat(judge, judged.num_rows)
+    columns["run_id"] = pa.repeat(run_id, judged.num_rows)
+    return pa.table({name: columns[name] for name in JUDGMENTS.schema.names}).cast(JUDGMENTS.schema)
+
+
+def votes_from(path: str, s3: S3Settings) -> Voters:
+    """The voters of a votes table from elsewhere: a Parquet file, or all of them below a folder.
+
+    Raises InputError where there is none or one is not a votes table.
+    """
+    folder, _, name = path.rstrip("/").rpartition("/")
+    if name.endswith(".parquet"):
+        storage, paths = Storage(folder or ".", s3), [name]
+    else:
+        storage = Storage(path, s3)
+        paths = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]
+    if not paths:
+        raise InputError(f"{path}: no Parquet file of votes is there")
+    wanted = [*VOTES.key, "labels", "status", "run_id"]
+    parts = []
+    for file in paths:
+        place = storage.full(file)
+        try:
+            with storage.open(file) as handle:
+                table = pq.read_table(handle)
+        except FileNotFoundError:
+            raise InputError(f"{place} does not exist") from None
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{place} is not a readable Parquet file: {error}") from None
+        check_schema(table.schema, place)
+        parts.append(table.select([name for name in wanted if name in table.column_names]))
+    return read_voters(pa.concat_tables(parts, promote_options="default"), path)
+
+
+def run_votes(session: Session, voters: pa.Table, rule: Rule) -> Step:
+    """Judge the given voters (of `votes_from`), all of them."""
+    judge, run_id = f"{rule.judge} of given votes", session.run_id
+    plan = Pass(
+        step="judge",
+        table=JUDGMENTS,
+        where=committed.folder(JUDGMENTS),
+        rows=by_clip(voters),
+        key=JUDGMENTS.key,
+        worker=lambda: lambda rows: judged_rows(flat(rows), None, rule, judge, run_id),
+        failed=lambda lost, error: failed_rows(lost, [error] * lost.num_rows, judge, run_id),
+        resources=Resources(cpus=1),
+        shard_rows=SHARD_ROWS,
+    )
+    return session.execute(plan, skipped=0)
+
+
+_VOTER = ["expert", "sample", "labels"]
+
+
+def by_clip(voters: pa.Table) -> pa.Table:
+    """One row per clip with the list of its votes, so that no shard parts the votes of a clip."""
+    voters = voters.sort_by([(name, "ascending") for name in VOTES.key]).combine_chunks()
+    ids = voters.column("video_id").combine_chunks()
+    counts = pc.value_counts(ids)
+    # The rows are sorted, so a clip's votes are one run; value_counts keeps the order of first sight.
+    offsets = np.concatenate([[0], np.cumsum(counts.field("counts").to_numpy())]).astype(np.int32)
+    arrays = [voters.column(name).combine_chunks() for name in _VOTER]
+    return pa.table(
+        {
+            "video_id": counts.field("values"),
+            "voters": pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(arrays, _VOTER)),
+        }
+    )
+
+
+def flat(rows: pa.Table) -> pa.Table:
+    """The votes of rows of `by_clip`, one row each."""
+    nested = rows.column("voters").combine_chunks()
+    votes = nested.flatten()
+    return pa.table(
+        {
+            "video_id": rows.column("video_id").take(pc.list_parent_indices(nested)),
+            **{name: votes.field(name) for name in _VOTER},
+        }
+    )
+
+
+def learn(voters: pa.Table, gold: str | None) -> Learned:
+    """What the votes teach: on a gold file (calibrated), or without one (estimated)."""
+    if gold is None:
+        return estimate(voters)
+    return calibrate(voters, read_labels(gold), gold)
 
 
 def failed_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:

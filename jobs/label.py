@@ -9,7 +9,6 @@ import sys
 
 import pyarrow as pa
 
-from emo.judge.fusion import Rule
 from emo.runs import Step
 from jobs import describe, extract, ingest, judge
 from jobs.session import Session
@@ -55,7 +54,7 @@ def extract_all(session: Session, names: list[str], redo: bool = False, retry: b
 
 def judge_all(session: Session, names: list[str], redo: bool = False) -> Step:
     """Judge every clip whose judgment is missing, old, or made by another rule."""
-    rule = Rule(share=session.config.judge.share)
+    rule = session.config.judge.rule()
     found = judge.inputs(session.storage, names, rule)
     rows = found.rows if redo else judge.left_to_do(session.storage, found)
     return judge.run(session, rows, found.rows.num_rows - rows.num_rows, rule, found.judge)

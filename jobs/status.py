@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 
 from emo import committed, planning
 from emo.config import Config
-from emo.judge.fusion import Rule
 from emo.runs import load_runs
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, TABLES, VOTES, Table
@@ -79,7 +78,7 @@ def plan(storage: Storage, config: Config, manifest: pa.Table) -> dict[str, Any]
     texts = planning.not_in(extract.described(storage, names), rows, CLIPS.key)
     waiting = extract.left_to_do(storage, texts).num_rows
     steps.append({"step": "extract", "rows": answers + waiting, "done": texts.num_rows - waiting})
-    found = judge.inputs(storage, names, Rule(share=config.judge.share))
+    found = judge.inputs(storage, names, config.judge.rule())
     known = planning.not_in(found.rows, rows, CLIPS.key)
     waiting = planning.in_both(judge.left_to_do(storage, found), known, CLIPS.key).num_rows
     steps.append({"step": "judge", "rows": rows.num_rows + waiting, "done": known.num_rows - waiting})

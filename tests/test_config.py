@@ -18,9 +18,9 @@ def test_without_anything_the_cpu_experts_are_chosen():
 
 
 def test_a_key_is_overridden_by_its_path():
-    config = load_config(overrides=["ingest.frames=4", "judge.share=0.5", "experts.face.name=faces"])
+    config = load_config(overrides=["ingest.frames=4", "judge.trade_off=0.5", "experts.face.name=faces"])
     assert config.ingest.frames == 4
-    assert config.judge.share == 0.5
+    assert config.judge.trade_off == 0.5
     assert [expert["name"] for expert in config.experts] == ["voice", "faces", "words"]
 
 
@@ -36,11 +36,12 @@ def test_a_file_is_the_whole_configuration(tmp_path):
     ("overrides", "expected"),
     [
         (["ingest.frame=4"], "ingest.frame: unknown key"),
-        (["nightly=1"], "nightly: unknown key"),
+        (["nights=1"], "nights: unknown key"),
         (["ingest.frames=many"], "ingest.frames: .*integer.*not 'many'"),
         (["ingest.frames=0"], "ingest.frames: .*greater than or equal to 1, not 0"),
         (["ingest.workers=-1"], "ingest.workers: expected auto or a whole number"),
-        (["judge.share=1.5"], "judge.share: .*less than or equal to 1, not 1.5"),
+        (["judge.trade_off=1.5"], "judge.trade_off: .*expected a number from 0 to 1"),
+        (["judge.trade_off=bold"], r"judge.trade_off: .*no setting 'bold'; expected .*balanced"),
         (["experts=[]"], "experts: .*at least 1 item"),
         (
             ["experts=[{kind: telepathy}]"],
@@ -54,8 +55,9 @@ def test_a_file_is_the_whole_configuration(tmp_path):
         (["experts.face.name=../etc"], "name: .*pattern"),
         (["extract.kind=guess"], "extract: unknown extractor kind 'guess'; expected one of: .*rules"),
         (["frames"], "expected key=value"),
-        (["ingest.frames.x=1"], "single value"),
-        (["judge.share=0.5", "judge.share=no"], "judge.share: .*number"),
+        (["ingest.frames.x=1"], r"ingest.frames: .*integer, not dict"),
+        (["ingest.frames=1", "ingest.frames.x=1"], "ingest.frames is a single value"),
+        (["judge.trade_off=0.5", "judge.trade_off=[]"], r"judge.trade_off"),
     ],
 )
 def test_a_fault_is_named_with_its_path(overrides, expected):
@@ -64,8 +66,8 @@ def test_a_fault_is_named_with_its_path(overrides, expected):
 
 
 def test_all_faults_are_named_at_once():
-    with pytest.raises(InputError, match=r"ingest\.frames.*; .*judge\.share"):
-        load_config(overrides=["ingest.frames=x", "judge.share=x"])
+    with pytest.raises(InputError, match=r"ingest\.frames.*; .*judge\.trade_off"):
+        load_config(overrides=["ingest.frames=x", "judge.trade_off=x"])
 
 
 @pytest.mark.parametrize(

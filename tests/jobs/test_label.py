@@ -121,7 +121,7 @@ def test_other_settings_on_the_same_out_are_refused(labelled, ray_cluster):
 
 def test_another_rule_repeats_only_the_judge(labelled, ray_cluster):
     out, _ = labelled
-    done = emo("judge", "--out", out, "--set", "judge.share=0.9", env=ray_cluster)
+    done = emo("judge", "--out", out, "--set", "judge.trade_off=precision", env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert "8 labelled" in done.stderr
     assert [step["name"] for step in last_run(out)["steps"]] == ["judge"]
