@@ -32,7 +32,7 @@ def stale(upstream: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
 
     Run ids sort by time, so a result is up to date when its run is not older than that of its input.
     """
-    at = pc.index_in(_joined(upstream, key), value_set=_joined(done, key))
+    at = place(upstream, done, key)
     result_run = done.column("run_id").take(at)
     fresh = pc.fill_null(pc.greater_equal(result_run, upstream.column("run_id")), False)
     return upstream.filter(pc.invert(fresh))
@@ -43,16 +43,19 @@ def not_in_run(rows: pa.Table, done: pa.Table, run_id: str, key: tuple[str, ...]
     return not_in(rows, done.filter(pc.equal(done.column("run_id"), run_id)), key)
 
 
+def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
+    """For each row the index of a row of `among` with the same key, null where there is none."""
+    return pc.index_in(_joined(rows, key), value_set=_joined(among, key))
+
+
 def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key does not stand in `done`."""
-    at = pc.index_in(_joined(rows, key), value_set=_joined(done, key))
-    return rows.filter(pc.is_null(at))
+    return rows.filter(pc.is_null(place(rows, done, key)))
 
 
 def in_both(rows: pa.Table, wanted: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key stands in `wanted`."""
-    at = pc.index_in(_joined(rows, key), value_set=_joined(wanted, key))
-    return rows.filter(pc.is_valid(at))
+    return rows.filter(pc.is_valid(place(rows, wanted, key)))
 
 
 def failed_rows(committed: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import committed, experts, planning
+from emo.aligned import answers_of
 from emo.errors import EmoError, InputError, RowError
 from emo.experts.protocol import Card, Clip, Description
 from emo.runs import Step
@@ -100,22 +101,9 @@ class DescribeWorker:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         clips = [to_clip(row) for row in rows.to_pylist()]
-        results = describe_each(self._expert.describe, clips)
+        results = answers_of(self._expert.describe, clips, "expert_error")
         ids = [clip.video_id for clip in clips]
         return rows_of(ids, results, self._settings, self._expert.card, self._run_id)
-
-
-def describe_each(describe: Any, clips: list[Clip]) -> list[list[Description] | RowError]:
-    """The expert's answers; where it raises on the batch, each clip alone, so that one costs only itself."""
-    try:
-        results = describe(clips)
-        if len(results) != len(clips):
-            raise EmoError(f"the expert gave {len(results)} answers for {len(clips)} clips")
-        return list(results)
-    except Exception as error:
-        if len(clips) == 1:
-            return [RowError("expert_error", f"{type(error).__name__}: {' '.join(str(error).split())}")]
-        return [describe_each(describe, [clip])[0] for clip in clips]
 
 
 def to_clip(row: dict[str, Any]) -> Clip:

@@ -3,30 +3,32 @@
 descriptions minus votes  →  read texts  →  extractor  →  votes
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, extraction, planning
+from emo import committed, experts, extraction, planning
+from emo.aligned import answers_of
 from emo.errors import EmoError, InputError, RowError
 from emo.extraction.protocol import ExtractRow
 from emo.runs import Step
 from emo.storage import Storage
-from emo.tables import DESCRIPTIONS, OK, VOTES
+from emo.tables import CLIPS, DESCRIPTIONS, OK, VOTES
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
 SHARD_ROWS = 2000
 
 
-def described(storage: Storage, experts: list[str]) -> pa.Table:
+def described(storage: Storage, names: list[str]) -> pa.Table:
     """The newest descriptions of these experts, failed ones included, with the file that holds them."""
     parts = [
         committed.read_newest(
             storage, committed.folder(DESCRIPTIONS, expert), DESCRIPTIONS, ["status"], with_file=True
         )
-        for expert in experts
+        for expert in names
     ]
     return pa.concat_tables(parts)
 
@@ -55,11 +57,14 @@ def run(session: Session, rows: pa.Table, skipped: int) -> Step:
     """Extract the labels of the given descriptions."""
     storage, run_id, settings = session.storage, session.run_id, session.config.extract
     cls = extraction.extractor_class(settings["kind"])
+    rows = rows.select([*VOTES.key, "file"])
+    if rows.num_rows:
+        rows = with_clip_file(storage, rows, unread(session.config.experts))
     plan = Pass(
         step="extract",
         table=VOTES,
         where=VOTES.name,
-        rows=rows.select(["video_id", "expert", "sample", "file"]),
+        rows=rows,
         key=VOTES.key,
         read=lambda shard: read_texts(storage, shard),
         worker=lambda: ExtractWorker(settings, run_id),
@@ -70,8 +75,27 @@ def run(session: Session, rows: pa.Table, skipped: int) -> Step:
     return session.execute(plan, skipped)
 
 
+def unread(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The experts that did not read the transcript: the words are merged into what they saw and heard."""
+    names = []
+    for one in settings:
+        cls = experts.expert_class(one["kind"])
+        if not cls.reads_transcript(cls.Settings(**one)):
+            names.append(one["name"])
+    return names
+
+
+def with_clip_file(storage: Storage, rows: pa.Table, unread: list[str]) -> pa.Table:
+    """The rows with the file of the clips table that holds their transcript; null where none is wanted."""
+    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [], with_file=True)
+    at = pc.index_in(rows.column("video_id"), value_set=clips.column("video_id").combine_chunks())
+    wanted = pc.is_in(rows.column("expert"), value_set=pa.array(unread, pa.string()))
+    file = pc.if_else(wanted, clips.column("file").take(at), pa.scalar(None, pa.string()))
+    return rows.append_column("clip_file", file)
+
+
 def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
-    """The text of each description of a shard, with its status."""
+    """The text of each description of a shard, and the transcript of its clip where it is wanted."""
     parts = []
     columns = [*DESCRIPTIONS.key, "text", "status", "error", "error_message"]
     for path in pc.unique(rows.column("file")).to_pylist():
@@ -81,7 +105,23 @@ def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
     texts = pa.concat_tables(parts)
     if texts.num_rows != rows.num_rows:
         raise EmoError(f"{rows.num_rows - texts.num_rows} descriptions vanished from {storage.url}")
-    return texts
+    return texts.append_column("transcript", _transcripts(storage, texts, rows))
+
+
+def _transcripts(storage: Storage, texts: pa.Table, rows: pa.Table) -> pa.Array:
+    """The transcript beside each text, null where none is wanted or there is none."""
+    said: dict[str, str | None] = {}
+    for path in pc.unique(rows.column("clip_file")).drop_null().to_pylist():
+        ids = pc.unique(rows.filter(pc.equal(rows.column("clip_file"), path)).column("video_id")).to_pylist()
+        found = committed.read_rows(storage, CLIPS, path, "video_id", ids, ["transcript"])
+        pairs = (found.column(name).to_pylist() for name in ("video_id", "transcript"))
+        said.update(zip(*pairs, strict=True))
+    wanted = rows.filter(pc.is_valid(rows.column("clip_file"))).select(list(DESCRIPTIONS.key))
+    asks = pc.is_valid(planning.place(texts, wanted, DESCRIPTIONS.key)).to_pylist()
+    ids = texts.column("video_id").to_pylist()
+    return pa.array(
+        [said.get(name) if ask else None for name, ask in zip(ids, asks, strict=True)], pa.string()
+    )
 
 
 class ExtractWorker:
@@ -97,11 +137,11 @@ class ExtractWorker:
         for row in rows.to_pylist():
             key = f"{row['video_id']}/{row['expert']}/{row['sample']}"
             if row["status"] == OK:
-                waiting.append(ExtractRow(row["text"], None, key))
+                waiting.append(ExtractRow(row["text"], row["transcript"], key))
                 results.append([])
             else:
                 results.append(RowError(row["error"], row["error_message"]))
-        answers = iter(self._extractor.extract(waiting))
+        answers = iter(answers_of(self._extractor.extract, waiting, "extractor_error"))
         results = [result if isinstance(result, RowError) else next(answers) for result in results]
         return vote_rows(rows, results, self._extractor.name, self._run_id)
 

@@ -129,6 +129,10 @@ class AffectGPTExpert(Expert):
         )
 
     @classmethod
+    def reads_transcript(cls, settings: AffectGPTSettings) -> bool:
+        return True
+
+    @classmethod
     def resources(cls, settings: AffectGPTSettings) -> Resources:
         """One core for the model's loop and one for each thread that prepares its inputs."""
         on_gpu = settings.device == "cuda"

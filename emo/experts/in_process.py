@@ -122,6 +122,10 @@ class InProcessExpert(Expert):
         """How the family's preprocessor is made from the checkpoint's folder."""
 
     @classmethod
+    def reads_transcript(cls, settings: InProcessSettings) -> bool:
+        return settings.give_transcript
+
+    @classmethod
     def resources(cls, settings: InProcessSettings) -> Resources:
         """One core for the model's loop and one for each thread that prepares its inputs."""
         cpus = 1.0 + settings.workers

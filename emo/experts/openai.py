@@ -68,6 +68,10 @@ class OpenAIExpert(Expert):
         )
 
     @classmethod
+    def reads_transcript(cls, settings: OpenAISettings) -> bool:
+        return settings.give_transcript
+
+    @classmethod
     def missing(cls, settings: OpenAISettings) -> list[str]:
         lines = settings.server.missing()
         try:

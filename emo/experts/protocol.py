@@ -1,4 +1,4 @@
-"""What every expert is: a batch of clips in, one or more descriptions per clip out, aligned with the input."""
+"""What every expert is: a batch of clips in, descriptions of each out, aligned with the input."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -109,6 +109,11 @@ class Expert(ABC):
         return Resources()
 
     @classmethod
+    def reads_transcript(cls, settings: Any) -> bool:
+        """Whether its descriptions already say what the transcript says: then nobody merges it in again."""
+        return False
+
+    @classmethod
     def missing(cls, settings: Any) -> list[str]:
         """What is not there that this expert needs to run, one line each; looks, but loads nothing."""
         return []
@@ -122,5 +127,5 @@ class Expert(ABC):
         could have been described (the expert itself is broken).
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most experts hold nothing)
         """Give back what the expert holds."""

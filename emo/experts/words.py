@@ -130,6 +130,10 @@ class WordsExpert(measuring.MeasuringExpert):
         _phrases()
         _longest_form()
 
+    @classmethod
+    def reads_transcript(cls, settings: Any) -> bool:
+        return True
+
     def describe_one(self, clip: Clip) -> Description:
         if clip.transcript is None or not clip.transcript.strip():
             return Description(

@@ -16,12 +16,11 @@ import pytest
 from clips import make_clip
 from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
 
-from emo.errors import EmoError, RowError
-from emo.experts.protocol import Clip, Description, Resources
+from emo.errors import EmoError
+from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from jobs.describe import describe_each
 from jobs.extract import vote_rows
 from jobs.passes import ATTEMPTS, Pass, cluster, run_pass
 
@@ -131,29 +130,6 @@ def test_large_columns_are_read_ahead_also_when_workers_hold_every_cpu(joined, t
     ids = [f"clip{number:02d}" for number in range(40)]
     plan = make_pass(ids, read=lambda shard: shard, resources=Resources(cpus=2))
     assert run(plan, tmp_path / "out").ok == 40
-
-
-def _clip(video_id):
-    return Clip(video_id, (), (), None, None, None, 1.0)
-
-
-def test_an_expert_that_raises_on_one_clip_loses_only_that_one():
-    def describe(clips):
-        if any(clip.video_id == "bad" for clip in clips):
-            raise ValueError("cannot\nlook at it")
-        return [[Description(f"about {clip.video_id}")] for clip in clips]
-
-    good, bad, other = describe_each(describe, [_clip("a"), _clip("bad"), _clip("b")])
-    assert (good[0].text, other[0].text) == ("about a", "about b")
-    assert isinstance(bad, RowError)
-    assert (bad.code, bad.message) == ("expert_error", "ValueError: cannot look at it")
-
-
-def test_an_expert_that_gives_too_few_answers_is_not_believed():
-    found = describe_each(
-        lambda clips: [[Description("x")]] if len(clips) == 1 else [], [_clip("a"), _clip("b")]
-    )
-    assert [one[0].text for one in found] == ["x", "x"]
 
 
 @pytest.fixture(scope="module")
