@@ -64,13 +64,14 @@ def new_run_id(storage: Storage, now: datetime) -> str:
     """An id that sorts after that of every earlier run of this OUT, also when the clock went back."""
     earlier = [entry.path.split("/")[-1].removesuffix(".json") for entry in storage.entries(FOLDER)]
     moment = now.astimezone(UTC).replace(microsecond=0)
-    latest = max((when for name in earlier if (when := _moment(name)) is not None), default=None)
+    latest = max((when for name in earlier if (when := run_moment(name)) is not None), default=None)
     if latest is not None and latest >= moment:
         moment = latest + timedelta(seconds=1)
     return moment.strftime(_ID_FORMAT)
 
 
-def _moment(run_id: str) -> datetime | None:
+def run_moment(run_id: str) -> datetime | None:
+    """When a run began, by its id; None where it is not one of ours."""
     try:
         return datetime.strptime(run_id, _ID_FORMAT).replace(tzinfo=UTC)
     except ValueError:

@@ -208,3 +208,17 @@ CAPTIONS = Table(
 TABLES = {
     table.name: table for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS)
 }
+
+# Not among TABLES: it holds no results, but how often a night tried again what failed for a passing reason.
+RETRIES = Table(
+    "retries",
+    ("step", "video_id"),
+    pa.schema(
+        [
+            pa.field("step", pa.string(), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("attempts", pa.int32(), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+        ]
+    ),
+)
