@@ -6,18 +6,23 @@ The one module of the library that reaches for the jobs, and only once a command
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from emo import __version__
 from emo.config import Config, load_config, presets
-from emo.errors import EmoError, InputError
+from emo.errors import EmoError, InputError, LeaseHeldError
+from emo.estimates import as_rows, total
 from emo.progress import duration
 from emo.runs import Step
 from emo.storage import Storage
 
-DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED, OUT_IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+# Seconds between two looks of `emo status --watch`.
+WATCH_EVERY_S = 2.0
 
 _EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
 2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share"""
@@ -39,7 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"emo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], summary: str, more: str = "") -> Any:
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        summary: str,
+        more: str = "",
+        needs_out: bool = True,
+    ) -> Any:
         command = commands.add_parser(
             name,
             help=summary,
@@ -49,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(run=run)
         command.add_argument(
-            "--out", required=True, metavar="OUT", help="folder or s3:// prefix of the tables"
+            "--out", required=needs_out, metavar="OUT", help="folder or s3:// prefix of the tables"
         )
         command.add_argument(
             "--json", action="store_true", help="print one JSON object on standard output at the end"
@@ -99,7 +110,45 @@ def build_parser() -> argparse.ArgumentParser:
     )
     with_redo(judge)
     add("report", _report, "write OUT/report/index.html from the tables")
-    add("status", _status, "show what is in OUT: rows per table, last runs")
+    status = add("status", _status, "show what is in OUT: rows per table, last runs")
+    status.add_argument(
+        "--watch", action="store_true", help="show the newest run as it goes on, until it ends"
+    )
+    night = add(
+        "nightly",
+        _nightly,
+        "label what is new or changed, try passing failures again, tidy up, write a summary",
+        f"Exit code {OUT_IN_USE}: another run holds OUT, nothing was done. A night that a bound on hours "
+        "ends is done (0); the next one goes on.",
+        needs_out=False,
+    )
+    night.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="as of emo label; without it nightly.source"
+    )
+    submit = commands.add_parser(
+        "submit",
+        help="run a command as a job of a Ray cluster and follow it",
+        description="Run a command of emo as a Ray job and follow its log. Ctrl-C asks whether to stop the "
+        "job or only to leave it. The exit code is that of the command.",
+    )
+    submit.set_defaults(run=_submit, json=False)
+    submit.add_argument(
+        "--address", metavar="URL", help="of the cluster's dashboard; without it RAY_API_SERVER_ADDRESS"
+    )
+    submit.add_argument("--detach", action="store_true", help="only send the job and print its id")
+    submit.add_argument(
+        "--install",
+        action="store_true",
+        help="install emo's packages for the job, on nodes that have only Ray (some minutes per node)",
+    )
+    submit.add_argument("job", metavar="JOB", help="a command such as label or nightly")
+    submit.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+    add(
+        "repair",
+        _repair,
+        "move files that are not of their table out of the way",
+        "They go to OUT/set-aside; the rows that they held are done again by the next run.",
+    )
     failures = add("failures", _failures, "list the rows that failed, by step")
     failures.add_argument("--retry", action="store_true", help="do just the failed rows again")
     return parser
@@ -159,13 +208,8 @@ def _nothing(options: argparse.Namespace) -> int:
 
 def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], report: str | None) -> int:
     """Say what a run did; its exit code."""
-    code = DONE
-    for step in steps:
-        if step.rows and (step.failed == step.rows or step.failed > config.max_failed_share * step.rows):
-            code = TOO_MANY_FAILED
-        if step.failed:
-            codes = ", ".join(f"{count} {error}" for error, count in sorted(step.error_codes.items()))
-            print(f"{step.name}: {step.failed} of {step.rows} failed ({codes})", file=sys.stderr)
+    code = _exit_code(config, steps)
+    _say_failures(steps)
     last = steps[-1]
     if options.json:
         result = {
@@ -188,6 +232,21 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
             f"emo: more than max_failed_share={config.max_failed_share:g} of a step failed", file=sys.stderr
         )
     return code
+
+
+def _exit_code(config: Config, steps: Sequence[Step]) -> int:
+    for step in steps:
+        tried = step.rows - step.left
+        if tried and (step.failed == tried or step.failed > config.max_failed_share * tried):
+            return TOO_MANY_FAILED
+    return DONE
+
+
+def _say_failures(steps: Sequence[Step]) -> None:
+    for step in steps:
+        if step.failed:
+            codes = ", ".join(f"{count} {error}" for error, count in sorted(step.error_codes.items()))
+            print(f"{step.name}: {step.failed} of {step.rows} failed ({codes})", file=sys.stderr)
 
 
 def _label(options: argparse.Namespace) -> int:
@@ -287,27 +346,146 @@ def _failures(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     config = _config(options)
     storage = _existing(options, config)
+    if options.watch:
+        _watch(storage)
     state = _job("status").state(storage)
     if options.json:
         print(json.dumps(state))
     else:
-        _job("status").show(state)
+        _job("status").show(state, config.prices)
     total = next((table["rows"] for table in state["tables"] if table["table"] == "clips"), 0)
     print(f"emo status: {total} clips in {storage.url}", file=sys.stderr)
     return DONE
 
 
+def _watch(storage: Storage) -> None:
+    """Draw the newest run every few seconds, over what was drawn before, until it ends."""
+    counted: dict[str, int] = {}
+    drawn = 0
+    while True:
+        run = _job("status").live(storage, counted)
+        lines = _job("status").live_lines(run) if run else ["no run yet"]
+        up = f"\x1b[{drawn}A\x1b[J" if drawn and sys.stderr.isatty() else ""
+        print(up + "\n".join(lines), file=sys.stderr, flush=True)
+        drawn = len(lines)
+        if run is not None and (run["outcome"] != "running" or not run["held"]):
+            return
+        time.sleep(WATCH_EVERY_S)
+
+
 def _plan(options: argparse.Namespace) -> int:
     config = _config(options)
     manifest = _read_source(options.source, config)
-    plan = _job("status").plan(Storage(options.out, config.s3), config, manifest)
+    storage = Storage(options.out, config.s3)
+    plan = _job("status").plan(storage, config, manifest)
+    estimates = _job("status").estimate(storage, config, plan)
+    hours = total(estimates)
     if options.json:
-        print(json.dumps(plan))
+        print(json.dumps({**plan, "estimate": as_rows(estimates), "total": hours}))
     else:
-        for step in plan["steps"]:
-            print(f"{step['step']:<24}{step['rows']:>12} to do{step['done']:>12} done")
+        for step, one in zip(plan["steps"], estimates, strict=True):
+            how = f"measured on {one.measured} rows" if one.measured else "assumed"
+            print(
+                f"{step['step']:<24}{step['rows']:>12} to do{step['done']:>12} done"
+                f"{one.cpu_hours:>12.2f} CPU-hours{one.gpu_hours:>12.2f} GPU-hours  "
+                f"({one.worker_seconds:.3g} s per row and worker, {how})"
+            )
         print(f"{plan['bytes']} bytes of video to read")
+        prices = config.prices
+        money = f", {hours['cost']:.2f} {prices.currency}" if prices.gpu_hour or prices.cpu_hour else ""
+        print(f"in all {hours['cpu_hours']:.2f} CPU-hours, {hours['gpu_hours']:.2f} GPU-hours{money}")
     print(f"emo plan: {plan['steps'][0]['rows']} clips to ingest; nothing was started", file=sys.stderr)
+    return DONE
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    config = _config(options)
+    source = options.source or config.nightly.source
+    options.out = options.out or config.nightly.out
+    if source is None or options.out is None:
+        name, key = ("SOURCE", "source") if source is None else ("--out", "out")
+        raise InputError(f"nightly: no {name} is given, and the configuration has no nightly.{key}")
+    _check(config)
+    manifest = _read_source(source, config)
+    night = _job("nightly")
+    ended: dict[str, Any] = {}
+    session = None
+    try:
+        with _session(options, config, source) as session:
+            ended = night.run(session, manifest)
+    except LeaseHeldError as error:
+        return _stopped(options, error, OUT_IN_USE)
+    except (EmoError, KeyboardInterrupt) as error:
+        if session is not None:
+            code = error.exit_code if isinstance(error, EmoError) else INTERRUPTED
+            _tell(config, night.summary(session, ended, "failed", code))
+        raise
+    code = _exit_code(config, session.run.steps)
+    outcome = "too_many_failed" if code else "stopped_at_bound" if ended["bound"] else "done"
+    summary = night.summary(session, ended, outcome, code)
+    page = _tell(config, summary)
+    for note in summary["notes"]:
+        print(f"emo nightly: {note}", file=sys.stderr)
+    _say_failures(session.run.steps)
+    if options.json:
+        print(json.dumps(summary))
+    judged = session.run.steps[-1]
+    left = sum(step.left for step in session.run.steps)
+    words = [f"{judged.ok} labelled", f"{judged.failed} failed", f"{summary['retried']} tried again"]
+    if ended["bound"]:
+        words.append(f"{ended['bound']} with {left} rows left for the next night")
+    print(f"emo nightly: {outcome}: {', '.join(words)}; summary: {page}", file=sys.stderr)
+    return code
+
+
+def _tell(config: Config, summary: dict[str, Any]) -> str | None:
+    """Write the summary and send it where the configuration says; neither may change how the night ended."""
+    from emo.nightly import summary as summaries
+
+    page = None
+    try:
+        page = summaries.write(Storage(summary["out"], config.s3), summary)
+    except EmoError as error:
+        print(f"emo nightly: the summary could not be written: {error}", file=sys.stderr)
+    webhook = config.nightly.webhook
+    address = webhook.get_secret_value() if webhook else None
+    for fault in summaries.tell(summary, address, config.nightly.command):
+        print(f"emo nightly: the summary was not delivered: {fault}", file=sys.stderr)
+    return page
+
+
+def _submit(options: argparse.Namespace) -> int:
+    job = _job("submit")
+    arguments = build_parser().parse_args([options.job, *options.arguments])
+    if options.job == "submit":
+        raise InputError("submit: a job cannot submit itself")
+    config = _config(arguments)
+    nightly = options.job == "nightly"
+    places = [
+        getattr(arguments, "source", None) or (config.nightly.source if nightly else None),
+        arguments.out or (config.nightly.out if nightly else None),
+    ]
+    job.check(config, [place for place in places if place])
+    words = job.without_config([options.job, *options.arguments])
+    client, name = job.submit(options.address, words, arguments.config, options.install)
+    if options.detach:
+        print(name)
+        print(f"emo submit: job {name} was sent; ray job logs --follow {name} shows it", file=sys.stderr)
+        return DONE
+    print(f"emo submit: job {name}", file=sys.stderr)
+    return int(job.follow(client, name))
+
+
+def _repair(options: argparse.Namespace) -> int:
+    config = _config(options)
+    _existing(options, config)
+    with _session(options, config) as session:
+        moved = _job("status").set_aside(session.storage)
+    for path, reason in moved:
+        print(f"{path}: {reason}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"moved": [path for path, _ in moved]}))
+    print(f"emo repair: {len(moved)} files were set aside", file=sys.stderr)
     return DONE
 
 

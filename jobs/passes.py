@@ -339,9 +339,8 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     local one is started: one that a killed run left behind is never picked up.
     """
     where = address or os.environ.get("RAY_ADDRESS")
-    if where and _has_token():
-        # Clusters ask for a token by default, but a client offers its own only when it is told to.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if where:
+        offer_token()
     with _chatter_to_file() as log:
         import ray
         import ray.data
@@ -372,9 +371,12 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
             ray.shutdown()
 
 
-def _has_token() -> bool:
+def offer_token() -> None:
+    """Offer the user's token to clusters that ask for one; to be called before Ray is imported."""
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return named or (Path.home() / ".ray" / "auth_token").exists()
+    if named or (Path.home() / ".ray" / "auth_token").exists():
+        # A client offers its token only when it is told to.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @contextmanager

@@ -5,14 +5,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, planning
-from emo.config import Config
+from emo import committed, estimates, experts, extraction, planning
+from emo.config import Config, Prices
+from emo.errors import StorageError
+from emo.estimates import Estimate
+from emo.experts.protocol import Resources
+from emo.lease import PATH as LEASE
 from emo.runs import load_runs
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, TABLES, VOTES, Table
 from jobs import describe, extract, ingest, judge
 
 RUNS_SHOWN = 10
+# Rates are taken from so many of the newest runs.
+RUNS_MEASURED = 20
 
 
 def state(storage: Storage) -> dict[str, Any]:
@@ -25,13 +31,66 @@ def state(storage: Storage) -> dict[str, Any]:
     return {"tables": tables, "runs": load_runs(storage, last=RUNS_SHOWN)}
 
 
-def show(state: dict[str, Any]) -> None:
+def show(state: dict[str, Any], prices: Prices) -> None:
     """Print a state for a person."""
     for table in state["tables"]:
         print(f"{table['table']:<16}{table['rows']:>12} rows{table['failed']:>12} failed")
     for run in state["runs"]:
-        did = ", ".join(f"{step['name']} {step['ok']}" for step in run["steps"] if step["rows"])
-        print(f"{run['run_id']}  {run['command']:<10}{run['outcome']:<10}{did or 'nothing to do'}")
+        did = ", ".join(_did(step) for step in run["steps"] if step["rows"])
+        what = f"{did or 'nothing to do'}{_spent(run, prices)}"
+        print(f"{run['run_id']}  {run['command']:<10}{run['outcome']:<10}{what}")
+
+
+def _did(step: dict[str, Any]) -> str:
+    failed = f" ({step['failed']} failed)" if step["failed"] else ""
+    return f"{step['name']} {step['ok']}{failed}"
+
+
+def _spent(run: dict[str, Any], prices: Prices) -> str:
+    spent = estimates.spent(run["steps"], prices)
+    hours = [
+        f"{spent[f'{kind}_hours']:.2f} {kind.upper()}-hours"
+        for kind in ("cpu", "gpu")
+        if spent[f"{kind}_hours"]
+    ]
+    money = [f"{spent['cost']:.2f} {prices.currency}"] if spent["cost"] else []
+    return f"  [{', '.join([*hours, *money])}]" if hours else ""
+
+
+def live(storage: Storage, counted: dict[str, int]) -> dict[str, Any] | None:
+    """How far the newest run is; None where there is none. `counted` holds what is known of its files."""
+    runs = load_runs(storage, last=1)
+    if not runs:
+        return None
+    run = runs[0]
+    steps = []
+    for step in run["steps"]:
+        where = _where(step["name"])
+        for path in committed.files(storage, where):
+            if path.rpartition("/")[2].startswith(run["run_id"]) and path not in counted:
+                counted[path] = committed.count_rows(storage, path)
+        done = sum(rows for path, rows in counted.items() if path.startswith(where))
+        steps.append({**step, "committed": done})
+    return {**run, "steps": steps, "held": storage.read_versioned(LEASE) is not None}
+
+
+def _where(step: str) -> str:
+    kind, _, expert = step.partition(" ")
+    tables = {"ingest": CLIPS, "describe": DESCRIPTIONS, "extract": VOTES, "judge": JUDGMENTS}
+    return committed.folder(tables[kind], expert or None) if kind in tables else kind
+
+
+def live_lines(run: dict[str, Any]) -> list[str]:
+    """A live view of a run, line by line."""
+    lines = [f"run {run['run_id']} ({run['command']}): {run['outcome']}"]
+    for step in run["steps"]:
+        if step["rows"]:
+            done = step["ok"] + step["failed"] or step["committed"]
+            failed = f", {step['failed']} failed" if step["failed"] else ""
+            lines.append(f"  {step['name']:<24}{done:>10} of {step['rows']}{failed}")
+        else:
+            lines.append(f"  {step['name']:<24}nothing to do")
+    return lines
 
 
 def failures(storage: Storage, experts: list[str]) -> list[dict[str, str]]:
@@ -83,3 +142,34 @@ def plan(storage: Storage, config: Config, manifest: pa.Table) -> dict[str, Any]
     waiting = planning.in_both(judge.left_to_do(storage, found), known, CLIPS.key).num_rows
     steps.append({"step": "judge", "rows": rows.num_rows + waiting, "done": known.num_rows - waiting})
     return {"steps": steps, "bytes": pc.sum(rows.column("size")).as_py() or 0}
+
+
+def estimate(storage: Storage, config: Config, plan: dict[str, Any]) -> list[Estimate]:
+    """What the steps of a plan will take, by the rates of earlier runs of this OUT."""
+    held = {"ingest": Resources(cpus=1), "judge": Resources(cpus=1)}
+    extractor = extraction.extractor_class(config.extract["kind"])
+    held["extract"] = extractor.resources(extractor.Settings(**config.extract))
+    for settings in config.experts:
+        cls = experts.expert_class(settings["kind"])
+        held[f"describe {settings['name']}"] = cls.resources(cls.Settings(**settings))
+    rates = estimates.measured_rates(load_runs(storage, last=RUNS_MEASURED))
+    rows = [(step["step"], step["rows"]) for step in plan["steps"]]
+    return estimates.estimate(rows, held, rates, config.prices)
+
+
+def set_aside(storage: Storage) -> list[tuple[str, str]]:
+    """Move every Parquet file that is not of its table to OUT/set-aside; where each went, and why.
+
+    For the holder of the lease. A file is copied before it is deleted, so none is lost on the way.
+    """
+    moved = []
+    for table in TABLES.values():
+        for path in committed.files(storage, table.name):
+            try:
+                committed.read_file(storage, table, path)
+            except StorageError as error:
+                target = f"set-aside/{path}"
+                storage.write(target, storage.read(path))
+                storage.delete(path)
+                moved.append((storage.full(target), str(error)))
+    return moved

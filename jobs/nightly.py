@@ -1,0 +1,246 @@
+"""The night: what is new or changed, what failed for a passing reason, then order in OUT and a summary.
+
+ingest  →  describe (one pass per expert)  →  extract   within the bounds on hours and GPU-hours
+judge what is complete  →  compaction and retention  →  report  →  summary
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed, compaction, estimates, planning
+from emo.compaction import Compacted
+from emo.nightly import retention, retries
+from emo.runs import Step
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, OK, RETRIES, VOTES, Table
+from jobs import describe, extract, ingest, judge, report, status
+from jobs.session import Bounds, Session
+
+
+def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
+    """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
+    config, storage = session.config, session.storage
+    before = status.plan(storage, config, manifest)
+    estimated = estimates.total(status.estimate(storage, config, before))
+    nightly = config.nightly
+    session.limit(Bounds(nightly.max_hours, nightly.max_gpu_hours))
+    again = _Retries(session)
+    _ingest(session, manifest, again)
+    names = [expert["name"] for expert in config.experts]
+    for name in names:
+        _describe(session, name, again)
+    _extract(session, names, again)
+    bound = session.bound
+    # What was described tonight is judged tonight: without it a night of many would never show a label.
+    session.lift_limit()
+    _judge(session, names, complete_only=bound is not None)
+    compacted, notes = tidy(session, manifest)
+    spent = estimates.spent([asdict(step) for step in session.run.steps], config.prices)
+    return {
+        "bound": bound,
+        "retried": again.retried,
+        "given_up": again.given_up,
+        "retry_limit": nightly.retries,
+        "estimated": estimated,
+        "spent": spent,
+        # Where the bound came first, the estimate was of more than was done.
+        "off_by": None if bound else _ratio(spent, estimated),
+        "currency": config.prices.currency,
+        "compacted": asdict(compacted),
+        "notes": notes,
+        "report": report.write(session, only_if_changed=True),
+    }
+
+
+def _ratio(spent: dict[str, float], estimated: dict[str, float]) -> float | None:
+    """Spent over estimated: GPU-hours where any were expected, else CPU-hours."""
+    unit = "gpu_hours" if estimated["gpu_hours"] else "cpu_hours"
+    return spent[unit] / estimated[unit] if estimated[unit] else None
+
+
+class _Retries:
+    """What a night tries again, step by step."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.retried = 0
+        self.given_up = 0
+
+    def run(
+        self, step: str, failed: pa.Table, execute: Callable[[pa.Array], Step], done: Callable[[], pa.Table]
+    ) -> None:
+        """Run a step with the failed rows that are due.
+
+        failed: video_id, error, run_id; execute: runs the step, given the ids to try again; done: the newest
+        rows of the step's table, to see what the step reached.
+        """
+        storage, run_id = self._session.storage, self._session.run_id
+        limit = self._session.config.nightly.retries
+        due = retries.due(failed, retries.tried_before(storage, step), limit)
+        self.given_up += due.given_up
+        if due.video_ids:
+            retries.note(storage, step, run_id, due)
+        result = execute(pa.array(due.video_ids, pa.string()))
+        reached = set(due.video_ids)
+        if due.video_ids and result.left:
+            rows = done()
+            tonight = rows.filter(pc.equal(rows.column("run_id"), run_id))
+            reached &= set(tonight.column("video_id").to_pylist())
+            retries.note(storage, step, run_id, due, only=reached)
+        self.retried += len(reached)
+
+
+def _failed(storage: Storage, table: Table, expert: str | None = None) -> pa.Table:
+    rows = committed.read_newest(storage, committed.folder(table, expert), table, ["status", "error"])
+    return committed.newest(planning.failed_rows(rows), ("video_id",))
+
+
+def _with(rows: pa.Table, everything: pa.Table, again: pa.Array) -> pa.Table:
+    """The rows to do and those to try again, in the order of `everything`."""
+    ids = pa.concat_arrays([rows.column("video_id").combine_chunks(), again])
+    return everything.filter(pc.is_in(everything.column("video_id"), value_set=ids))
+
+
+def _ingest(session: Session, manifest: pa.Table, again: _Retries) -> None:
+    storage = session.storage
+    failed = _failed(storage, CLIPS)
+    # A clip that has left the source cannot be tried again.
+    failed = planning.in_both(failed, manifest, CLIPS.key)
+
+    def execute(ids: pa.Array) -> Step:
+        rows = _with(ingest.left_to_do(storage, manifest), manifest, ids)
+        return ingest.run(session, rows, manifest.num_rows - rows.num_rows)
+
+    again.run("ingest", failed, execute, lambda: committed.read_newest(storage, CLIPS.name, CLIPS, []))
+
+
+def _describe(session: Session, name: str, again: _Retries) -> None:
+    storage = session.storage
+    clips = describe.ingested(storage)
+    failed = planning.in_both(_failed(storage, DESCRIPTIONS, name), clips, CLIPS.key)
+
+    def execute(ids: pa.Array) -> Step:
+        rows = _with(describe.left_to_do(storage, clips, name), clips, ids)
+        return describe.run(session, session.config.expert(name), rows, clips.num_rows - rows.num_rows)
+
+    again.run(f"describe {name}", failed, execute, lambda: describe.described(storage, name))
+
+
+def _extract(session: Session, names: list[str], again: _Retries) -> None:
+    storage = session.storage
+    texts = extract.described(storage, names)
+    usable = texts.filter(pc.equal(texts.column("status"), OK))
+    votes = pa.concat_tables(
+        committed.read_newest(storage, committed.folder(VOTES, name), VOTES, ["status", "error"])
+        for name in names
+    )
+    # A vote that failed because its description did is the describing expert's failure.
+    own = planning.in_both(planning.failed_rows(votes), usable, VOTES.key)
+
+    def execute(ids: pa.Array) -> Step:
+        todo = extract.left_to_do(storage, texts)
+        mine = own.filter(pc.is_in(own.column("video_id"), value_set=ids))
+        more = planning.not_in(planning.in_both(usable, mine, VOTES.key), todo, VOTES.key)
+        rows = pa.concat_tables([todo, more])
+        return extract.run(session, rows, texts.num_rows - rows.num_rows)
+
+    def done() -> pa.Table:
+        return committed.read_newest(storage, VOTES.name, VOTES, [])
+
+    again.run("extract", committed.newest(own, ("video_id",)), execute, done)
+
+
+def _judge(session: Session, names: list[str], complete_only: bool) -> None:
+    """Judge what is left; complete_only: not the clips that an expert has still to describe."""
+    storage = session.storage
+    rule = session.config.judge.rule()
+    found = judge.inputs(storage, names, rule)
+    rows = judge.left_to_do(storage, found)
+    if complete_only:
+        clips = describe.ingested(storage)
+        waiting = [describe.left_to_do(storage, clips, name) for name in names]
+        waiting.append(extract.left_to_do(storage, extract.described(storage, names)))
+        for left in waiting:
+            rows = planning.not_in(rows, left, CLIPS.key)
+    judge.run(session, rows, found.rows.num_rows - rows.num_rows, rule, found.judge)
+
+
+def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
+    """Compaction of every table and the retention rules; what was done and what a person should know."""
+    config, storage = session.config, session.storage
+    notes: list[str] = []
+    drop: list[str] = []
+    if config.retention.gone == "drop":
+        clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [])
+        drop, note = retention.gone(manifest, clips)
+        if note:
+            notes.append(note)
+    parts = []
+    # Clips last: which clips are gone is seen from them, also when a night is killed in the middle of this.
+    for table, where in [*_folders(storage), (RETRIES, RETRIES.name), (CLIPS, CLIPS.name)]:
+        done = compaction.compact(
+            storage,
+            where,
+            table,
+            session.run_id,
+            target_bytes=config.nightly.compact_mib * 1024 * 1024,
+            drop=drop,
+            check=session.check,
+        )
+        parts.append(done)
+        if done.files_after != done.files_before:
+            print(f"{where}: {done.files_before} files merged into {done.files_after}", file=sys.stderr)
+    if config.retention.runs_days is not None:
+        retention.prune_runs(storage, config.retention.runs_days, datetime.now(UTC))
+    if drop:
+        notes.append(f"{len(drop)} clips have left the source and were removed from the tables")
+    return Compacted(*(sum(getattr(p, f) for p in parts) for f in Compacted.__dataclass_fields__)), notes
+
+
+def _folders(storage: Storage) -> list[tuple[Table, str]]:
+    """Every folder with files of a table, of experts too that the configuration no longer names."""
+    found: list[tuple[Table, str]] = []
+    for table in (JUDGMENTS, VOTES, DESCRIPTIONS):
+        folders = {path.rpartition("/")[0] for path in committed.files(storage, table.name)}
+        found += [(table, folder) for folder in sorted(folders)]
+    return found
+
+
+def summary(session: Session, night: dict[str, Any], outcome: str, exit_code: int) -> dict[str, Any]:
+    """The whole summary of a night that ended in any way."""
+    run = session.run
+    nothing: dict[str, Any] = {
+        "bound": session.bound,
+        "retried": 0,
+        "given_up": 0,
+        "retry_limit": 0,
+        "notes": [],
+        "report": None,
+    }
+    empty = dict.fromkeys(("estimated", "spent", "off_by", "currency", "compacted"))
+    return {
+        "run_id": run.run_id,
+        "source": run.source,
+        "out": session.storage.url,
+        "started": run.started,
+        "finished": datetime.now(UTC).isoformat(),
+        "outcome": outcome,
+        "exit_code": exit_code,
+        "error": run.error,
+        "steps": [asdict(step) for step in run.steps],
+        **nothing,
+        **empty,
+        **night,
+    }
+
+
+if __name__ == "__main__":
+    from emo.cli import main
+
+    sys.exit(main(["nightly", *sys.argv[1:]]))
