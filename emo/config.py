@@ -1,5 +1,6 @@
 """The configuration: one YAML file, validated as a whole before anything starts."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -18,6 +19,9 @@ from pydantic import (
 )
 
 from emo import experts, extraction
+from emo.captions.rules import FILTERS, Rules
+from emo.captions.splits import SPLITS, VIDEO_OF
+from emo.captions.windows import Window, parse_window
 from emo.errors import InputError
 from emo.judge.rule import Learned, Rule
 from emo.storage import S3Settings
@@ -135,6 +139,83 @@ class Prices(_Section):
     currency: str = "USD"
 
 
+class Caption(_Section):
+    """experts: names in `experts`, None: all; prompts: names of the package or text files; windows: parts of
+    a clip in per cent; samples: how often an expert is asked the same, `auto`: as often as the target needs;
+    target: how many captions to make, None: one per combination. filters: false switches one off; the keys
+    from tail to duplicates_among are its bounds (emo.captions.rules). splits: shares that sum to 1;
+    video_of: a pattern whose group finds, in a whole video_id, the video that the clip was cut from.
+    """
+
+    experts: tuple[str, ...] | None = None
+    prompts: tuple[str, ...] = Field(("person", "face", "body", "situation", "voice"), min_length=1)
+    windows: tuple[str, ...] = Field(("0-100", "0-50", "50-100"), min_length=1)
+    samples: int | Literal["auto"] = "auto"
+    target: int | None = Field(None, ge=1)
+    filters: dict[str, bool] = {}
+    tail: float = Field(Rules.tail, ge=0, lt=0.5)
+    shortest: int = Field(Rules.shortest, ge=0)
+    longest: int = Field(Rules.longest, ge=1)
+    repeated: float = Field(Rules.repeated, ge=0, le=1)
+    language: str | None = Field(Rules.language, pattern="^[a-z]{2}$")
+    margin: float = Field(Rules.margin, ge=0, le=1)
+    crowd_least: int = Field(Rules.crowd_least, ge=1)
+    crowd_share: float = Field(Rules.crowd_share, ge=0, le=1)
+    duplicate: float = Field(Rules.duplicate, gt=0, le=1)
+    duplicates_among: Literal["clip", "all"] = "clip"
+    splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
+    video_of: str = VIDEO_OF
+
+    @field_validator("windows")
+    @classmethod
+    def _windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_window(text)
+        return value
+
+    @field_validator("samples")
+    @classmethod
+    def _samples(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= 100:
+            raise ValueError("expected auto or a whole number from 1 to 100")
+        return value
+
+    @field_validator("filters")
+    @classmethod
+    def _filters(cls, value: dict[str, bool]) -> dict[str, bool]:
+        if unknown := sorted(value.keys() - FILTERS.keys()):
+            raise ValueError(f"unknown filter {', '.join(unknown)}; expected some of: {', '.join(FILTERS)}")
+        return value
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, value: dict[str, float]) -> dict[str, float]:
+        shares = {split: value.get(split, 0.0) for split in SPLITS}
+        if value.keys() - set(SPLITS) or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError(f"expected shares of {', '.join(SPLITS)} that sum to 1")
+        return shares
+
+    @field_validator("video_of")
+    @classmethod
+    def _video_of(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is no pattern: {error}") from None
+        if groups != 1:
+            raise ValueError(f"expected a pattern with one group, not {groups}")
+        return value
+
+    def rules(self) -> Rules:
+        """The filters' bounds."""
+        bounds = {name: getattr(self, name) for name in Rules.__dataclass_fields__ if hasattr(self, name)}
+        return Rules(on=frozenset(name for name in FILTERS if self.filters.get(name, True)), **bounds)
+
+    def parts(self) -> list[Window]:
+        """The windows, each once."""
+        return [parse_window(text) for text in dict.fromkeys(self.windows)]
+
+
 class Config(_Section):
     """All that a run can be told; every key has a default in the preset `signals`."""
 
@@ -148,6 +229,7 @@ class Config(_Section):
     nightly: Nightly = Nightly()
     retention: Retention = Retention()
     prices: Prices = Prices()
+    caption: Caption = Caption()
     max_failed_share: float = Field(0.5, ge=0, le=1)
 
     @field_validator("experts", mode="before")

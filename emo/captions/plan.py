@@ -1,0 +1,183 @@
+"""Which captions are made of which clip: experts x prompts x windows x samples, up to a target count."""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from emo.captions.prompts import CaptionPrompt
+from emo.captions.windows import Window, frame_places
+from emo.errors import InputError
+
+
+@dataclass(frozen=True)
+class Captioner:
+    """One expert: how it can be asked.
+
+    prompts: what it is asked, one or more; samples: how often at most it is asked the same, None: as often
+    as needed (an expert that always answers the same can be asked once).
+    """
+
+    expert: str
+    prompts: tuple[CaptionPrompt, ...]
+    samples: int | None
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """What the plan knows of a clip. frames: how many it has; gold: its polarity, None where not known."""
+
+    video_id: str
+    frames: int
+    gold: str | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One caption to be made."""
+
+    video_id: str
+    captioner: Captioner
+    prompt: CaptionPrompt
+    window: Window
+    sample: int
+    gold: str | None
+
+    @property
+    def prompt_name(self) -> str:
+        """As the tables write it: with the polarity that was shown, if one was."""
+        return f"{self.prompt.name}:{self.gold}" if self.prompt.shows_gold else self.prompt.name
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int]:
+        """The key of the tables of drafts."""
+        return self.video_id, self.captioner.expert, self.prompt_name, self.window.name, self.sample
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The captions that are wanted, and the product that they are taken from.
+
+    samples: how often an expert that can is asked the same; product: how many captions there would be of all
+    combinations and samples; unknown: clips that prompts with the gold must leave out.
+    """
+
+    captioners: tuple[Captioner, ...]
+    windows: tuple[Window, ...]
+    clips: int
+    samples: int
+    product: int
+    target: int | None
+    variants: tuple[Variant, ...]
+    unknown: int
+
+    def lines(self) -> list[str]:
+        """The product, as a person reads it."""
+        lines = []
+        for captioner in self.captioners:
+            samples = self.samples if captioner.samples is None else min(self.samples, captioner.samples)
+            prompts = ", ".join(prompt.name for prompt in captioner.prompts)
+            lines.append(
+                f"{captioner.expert}: {len(captioner.prompts)} prompts ({prompts}) x {len(self.windows)} "
+                f"windows ({', '.join(window.name for window in self.windows)}) x {samples} samples"
+            )
+        count = len(self.variants)
+        each = f", {count / self.clips:.1f} per clip" if self.clips else ""
+        wanted = "all" if self.target is None else f"the target is {self.target}"
+        lines.append(f"{self.clips} clips: {self.product} captions are possible; {wanted}: {count}{each}")
+        if self.unknown:
+            lines.append(f"{self.unknown} clips have no gold: no prompt that shows it is asked about them")
+        return lines
+
+
+def make_plan(
+    clips: Sequence[PlannedClip],
+    captioners: Sequence[Captioner],
+    windows: Sequence[Window],
+    samples: int | None,
+    target: int | None,
+) -> Plan:
+    """Choose the captions; every clip gets as many as any other, give or take one.
+
+    samples: None is 1 without a target, and with one as many as reach it. Raises InputError where all
+    combinations and samples stay below the target.
+    """
+    combinations = [
+        (captioner, prompt, window)
+        for captioner in captioners
+        for prompt in captioner.prompts
+        for window in windows
+    ]
+    asked = [(clip, list(_possible(clip, combinations))) for clip in clips]
+
+    def possible(number: int) -> int:
+        return sum(_most(captioner, number) for _, found in asked for captioner, _, _ in found)
+
+    if samples is None:
+        samples = 1
+        again = possible(2) - possible(1)
+        if target is not None and again:
+            samples += max(0, math.ceil((target - possible(1)) / again))
+    product = possible(samples)
+    if target is not None and product < target:
+        raise InputError(
+            f"caption.target is {target}, and {len(clips)} clips give {product} captions by "
+            f"{len(combinations)} combinations of expert, prompt and window; add some of these"
+        )
+    lists = [list(_in_order(clip, found, samples)) for clip, found in asked]
+    chosen = tuple(_evenly([clip.video_id for clip in clips], lists, product if target is None else target))
+    shows_gold = any(prompt.shows_gold for _, prompt, _ in combinations)
+    unknown = sum(clip.gold is None for clip in clips) if shows_gold else 0
+    return Plan(tuple(captioners), tuple(windows), len(clips), samples, product, target, chosen, unknown)
+
+
+_Combination = tuple[Captioner, CaptionPrompt, Window]
+
+
+def _possible(clip: PlannedClip, combinations: Iterable[_Combination]) -> Iterator[_Combination]:
+    """The combinations that this clip allows: a window of its own frames, a gold where it is shown."""
+    first: dict[tuple[int, ...], Window] = {}
+    for captioner, prompt, window in combinations:
+        places = tuple(frame_places(window, clip.frames))
+        # A short clip has windows with the same frames: they would be the same question.
+        if places and first.setdefault(places, window) == window and (clip.gold or not prompt.shows_gold):
+            yield captioner, prompt, window
+
+
+def _most(captioner: Captioner, samples: int) -> int:
+    return samples if captioner.samples is None else min(samples, captioner.samples)
+
+
+def _in_order(clip: PlannedClip, found: list[_Combination], samples: int) -> Iterator[Variant]:
+    """All captions of a clip, those that come first being the most different from each other.
+
+    Clips begin at different combinations, so that a target that cuts off the last ones cuts off all alike.
+    """
+    shift = _hash(clip.video_id) % len(found) if found else 0
+    rotated = found[shift:] + found[:shift]
+    for sample, (captioner, prompt, window) in itertools.product(range(samples), rotated):
+        if sample < _most(captioner, samples):
+            gold = clip.gold if prompt.shows_gold else None
+            yield Variant(clip.video_id, captioner, prompt, window, sample, gold)
+
+
+def _evenly(video_ids: Sequence[str], lists: Sequence[list[Variant]], count: int) -> Iterator[Variant]:
+    """The first `count` in rounds: the first of every clip, then the second of every clip, and so on."""
+    order = sorted(range(len(lists)), key=lambda at: _hash(video_ids[at]))
+    rounds = range(max(map(len, lists), default=0))
+    in_rounds = (lists[at][place] for place in rounds for at in order if place < len(lists[at]))
+    return itertools.islice(in_rounds, count)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def questions(variants: Iterable[Variant]) -> list[tuple[Variant, int]]:
+    """What is asked, with how many samples each: variants that differ in their sample are one question."""
+    asked: dict[tuple[str, str, str, str], tuple[Variant, int]] = {}
+    for variant in variants:
+        first, samples = asked.get(variant.key[:4], (variant, 0))
+        asked[variant.key[:4]] = (first, max(samples, variant.sample + 1))
+    return list(asked.values())
