@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-from emo.media.sandbox import Decoder
-from emo.media.transcript import guess_language, read_sidecar
 
 from emo import committed, planning
 from emo.config import Ingest
 from emo.errors import RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.sandbox import Decoder
+from emo.media.transcript import guess_language, read_sidecar
 from emo.runs import Step
 from emo.sources import look_up
 from emo.storage import S3Settings, Storage
@@ -85,11 +85,12 @@ class IngestWorker:
         try:
             with storage.download(name) as path:
                 clip = self._decoder.decode(path)
+            transcript, source, language = self._transcript(row, clip)
         except FileNotFoundError:
             raise RowError("unreadable", f"{row['uri']} is not there") from None
         except StorageError as error:
-            raise RowError("unreadable", str(error)) from None
-        transcript, source, language = self._transcript(row, clip)
+            # Not the clip's own fault: a night tries it again.
+            raise RowError("unreachable", str(error)) from None
         if language is None and transcript:
             language = guess_language(transcript)
         return Ingested(clip, transcript, source, language)
