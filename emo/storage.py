@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,8 +137,10 @@ class Storage:
                 if item.is_dir(follow_symlinks=False):
                     pending.append(item.path)
                 elif item.is_file():
-                    stat = item.stat()
-                    yield Entry(item.path[cut:], stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                    # A file may be gone since its folder was read; then it is not there.
+                    with suppress(FileNotFoundError):
+                        stat = item.stat()
+                        yield Entry(item.path[cut:], stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""
