@@ -246,7 +246,7 @@ class Config(_Section):
             except InputError as error:
                 raise ValueError(f"entry {number}: {error}") from None
             except ValidationError as error:
-                raise ValueError(f"entry {number} ({entry['kind']}): {_explain(error)}") from None
+                raise ValueError(f"entry {number} ({entry['kind']}): {explain(error)}") from None
             checked.append(settings.model_dump())
         return checked
 
@@ -260,7 +260,7 @@ class Config(_Section):
         except InputError as error:
             raise ValueError(str(error)) from None
         except ValidationError as error:
-            raise ValueError(_explain(error)) from None
+            raise ValueError(explain(error)) from None
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Config":
@@ -313,7 +313,7 @@ def validate(tree: Any, where: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{where}: {_explain(error)}") from None
+        raise InputError(f"{where}: {explain(error)}") from None
 
 
 def presets() -> list[str]:
@@ -380,7 +380,7 @@ def _entry(entries: list[Any], name: str, at: str) -> Any:
     raise InputError(f"--set: there is no {at}; it has: {known}")
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     """Every fault in one line: the path of the key, what was expected, what was there."""
     faults = []
     for fault in error.errors():

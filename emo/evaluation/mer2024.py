@@ -68,27 +68,23 @@ def mer2024(
     if runs < 1 or (groups is not None and runs != 1):
         raise InputError(f"mer2024: {runs} runs; expected 1 with given groups, else 1 or more")
     check_ids(gold, predicted)
-    scored = [video_id for video_id in gold if any(normalise(label) for label in gold[video_id])]
+    scored = [video_id for video_id in gold if _words(gold[video_id])]
     if not scored:
         raise InputError("mer2024: no clip has a gold label")
-    sides = {video_id: (_words(gold[video_id]), _words(predicted.get(video_id, ()))) for video_id in scored}
     averages, ungrouped = [], 0
+    made: Mapping[str, Grouping]
     for _ in range(runs):
-        pairs = []
-        for video_id, (wanted, found) in sides.items():
-            if groups is not None:
-                if video_id not in groups:
-                    raise InputError(f"mer2024: no groups for clip {video_id!r}")
-                grouping: Grouping = groups[video_id]
-            else:
-                assert grouper is not None
-                grouping = grouper(sorted(wanted | found))
-            first = _first_of_group(grouping)
-            ungrouped += sum(word not in first for word in wanted | found)
-            want, have = ({first.get(word, word) for word in side} for side in (wanted, found))
-            hits = len(want & have)
-            pairs.append((hits / len(have) if have else 0.0, hits / len(want)))
-        averages.append(np.mean(pairs, axis=0))
+        if groups is None:
+            assert grouper is not None
+            made = {
+                video_id: grouper(sorted(_words(gold[video_id]) | _words(predicted.get(video_id, ()))))
+                for video_id in scored
+            }
+        else:
+            made = groups
+        pairs, left_over = grouped_shares(gold, predicted, made)
+        averages.append(np.mean(list(pairs.values()), axis=0))
+        ungrouped += left_over
     accuracy, recall = (float(value) for value in np.mean(averages, axis=0))
     return GroupedResult(
         metric="mer2024-ov",
@@ -103,6 +99,28 @@ def mer2024(
         dropped=len(gold) - len(scored),
         missing_predictions=sum(video_id not in predicted for video_id in scored),
     )
+
+
+def grouped_shares(
+    gold: Labels, predicted: Labels, groups: Mapping[str, Grouping]
+) -> tuple[dict[str, tuple[float, float]], int]:
+    """video_id -> (accuracy, recall), for the clips with a gold label; and the words that no group has.
+
+    Raises InputError where `groups` lacks a clip.
+    """
+    shares, ungrouped = {}, 0
+    for video_id in gold:
+        wanted, found = _words(gold[video_id]), _words(predicted.get(video_id, ()))
+        if not wanted:
+            continue
+        if video_id not in groups:
+            raise InputError(f"mer2024: no groups for clip {video_id!r}")
+        first = _first_of_group(groups[video_id])
+        ungrouped += sum(word not in first for word in wanted | found)
+        want, have = ({first.get(word, word) for word in side} for side in (wanted, found))
+        hits = len(want & have)
+        shares[video_id] = (hits / len(have) if have else 0.0, hits / len(want))
+    return shares, ungrouped
 
 
 def _words(labels: Sequence[str]) -> set[str]:

@@ -14,7 +14,8 @@ import numpy as np
 from emo import vocabulary
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
-from emo.evaluation.ew import ew, ew_mappings
+from emo.evaluation.bootstrap import PerClip, per_clip_f, per_clip_recall
+from emo.evaluation.ew import ew, ew_mappings, ew_overlaps
 from emo.evaluation.labels import read_labels
 from emo.evaluation.overlap import Labels, check_ids, normalise
 from emo.evaluation.wheels import WHEELS, WheelTables
@@ -139,14 +140,27 @@ def _gold_value(data_set: DataSet, value: Any, where: str) -> Any:
 
 def read_sentiment(path: str | Path) -> dict[str, float]:
     """video_id -> 1, 0 or -1, from predictions of positive, neutral or negative; raises InputError."""
-    values = {}
-    for video_id, labels in read_labels(path).items():
-        if len(labels) != 1 or labels[0].lower() not in _POLARITY:
+    labels = read_labels(path)
+    for video_id, words in labels.items():
+        if not _is_polarity(words):
             raise InputError(
-                f"{path}: {video_id} is {', '.join(labels) or 'empty'}; expected {', '.join(_POLARITY)}"
+                f"{path}: {video_id} is {', '.join(words) or 'empty'}; expected {', '.join(_POLARITY)}"
             )
-        values[video_id] = _POLARITY[labels[0].lower()]
-    return values
+    return polarity(labels)
+
+
+def _is_polarity(words: Sequence[str]) -> bool:
+    return len(words) == 1 and words[0].lower() in _POLARITY
+
+
+def is_sentiment(labels: Labels) -> bool:
+    """Whether these are predictions of positive, neutral or negative, not of emotions."""
+    return bool(labels) and all(map(_is_polarity, labels.values()))
+
+
+def polarity(labels: Labels) -> dict[str, float]:
+    """video_id -> 1, 0 or -1, of labels for which is_sentiment holds."""
+    return {video_id: _POLARITY[words[0].lower()] for video_id, words in labels.items()}
 
 
 def sentiment_of_labels(predicted: Labels) -> dict[str, float]:
@@ -205,12 +219,7 @@ def sentiment_scores(
 
     Clips whose gold is 0 are left out; a prediction of 0, or none, counts as not positive.
     """
-    check_ids({video_id: [] for video_id in gold}, {video_id: [] for video_id in predicted})
-    clips = [video_id for video_id, value in gold.items() if value != 0]
-    if not clips:
-        raise InputError("sentiment: every gold value is 0: nothing to score")
-    want = np.array([gold[video_id] > 0 for video_id in clips])
-    have = np.array([predicted.get(video_id, 0.0) > 0 for video_id in clips])
+    clips, want, have = _signs(gold, predicted)
     f1, weight = [], []
     for positive in (False, True):
         hits = int(((want == positive) & (have == positive)).sum())
@@ -223,6 +232,44 @@ def sentiment_scores(
         "macro_f1": float(np.mean(present)),
         "accuracy": float((want == have).mean()),
     }, len(clips)
+
+
+def _signs(
+    gold: Mapping[str, float], predicted: Mapping[str, float]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The clips whose gold is not 0, and whether gold and prediction of each are positive."""
+    check_ids({video_id: [] for video_id in gold}, {video_id: [] for video_id in predicted})
+    clips = [video_id for video_id, value in gold.items() if value != 0]
+    if not clips:
+        raise InputError("sentiment: every gold value is 0: nothing to score")
+    want = np.array([gold[video_id] > 0 for video_id in clips])
+    have = np.array([predicted.get(video_id, 0.0) > 0 for video_id in clips])
+    return clips, want, have
+
+
+def weighted_f1(signs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted F1 over clips: signs (2, n), 1 for positive, of gold and prediction; weights (..., n), how
+    often each clip counts; gives (...)."""
+    total = np.zeros(weights.shape[:-1])
+    for want, have in (tuple(signs), tuple(1 - signs)):
+        wanted, named = weights @ want, weights @ want + weights @ have
+        f1 = np.divide(2 * (weights @ (want * have)), named, out=np.zeros_like(named), where=named > 0)
+        total = total + wanted * f1
+    return total / weights.sum(axis=-1)
+
+
+def per_clip(
+    data_set: str, gold: Mapping[str, Any], predicted: Mapping[str, Any], tables: WheelTables
+) -> PerClip:
+    """What the score of a data set is made of, clip by clip: for intervals and paired tests."""
+    known = _known(data_set)
+    if known.kind == OPEN:
+        return per_clip_f(ew_overlaps(gold, predicted, tables))
+    if known.kind == HIT_RATE:
+        one_label = {video_id: [label] for video_id, label in gold.items()}
+        return per_clip_recall(ew_overlaps(one_label, predicted, tables))
+    clips, want, have = _signs(gold, predicted)
+    return PerClip(tuple(clips), np.stack([want, have]).astype(np.float64), weighted_f1)
 
 
 def score_data_set(

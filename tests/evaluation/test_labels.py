@@ -70,7 +70,7 @@ def test_one_voter_of_a_votes_table_is_chosen_by_name(ovmerd):
     assert len(labels) == 166
     with pytest.raises(InputError, match="say which with expert and sample"):
         read_labels(ovmerd / "votes.parquet")
-    with pytest.raises(InputError, match="has no labels of nobody#0"):
+    with pytest.raises(InputError, match="has nothing of expert 'nobody' sample 0; it has affectgpt#0, "):
         read_labels(ovmerd / "votes.parquet", expert="nobody", sample=0)
 
 
@@ -90,7 +90,17 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path):
     refused("g.csv", "name,openset\n", "has no labels")
     with pytest.raises(InputError, match=r"h\.csv: is not there"):
         read_labels(tmp_path / "h.csv")
-    write(tmp_path / "i.parquet", video_id=[1], labels=[["x"]])
+    refused("i.jsonl", '{"video_id": "a", "labels": {"sad": 1}}', "line 1: labels are .*; expected a list")
+    with pytest.raises(InputError, match=r"a: labels are \['x', None\]; expected a list of strings"):
+        read_labels(write(tmp_path / "j.parquet", video_id=["a"], labels=[["x", None]]))
+    with pytest.raises(InputError, match=r"k\.parquet: a: labels are None; expected a list of strings"):
+        read_labels(write(tmp_path / "k.parquet", video_id=["a"], labels=[None]))
+    pq.write_table(pa.table({"video_id": ["a"], "labels": [[1]]}), tmp_path / "l.parquet")
+    with pytest.raises(InputError, match=r"column 'labels' is list<.*>; expected a list of strings"):
+        read_labels(tmp_path / "l.parquet")
+    (tmp_path / "m.csv").write_bytes(b"name,openset\nx,\xff\n")
+    with pytest.raises(InputError, match=r"m\.csv: cannot be read as UTF-8"):
+        read_labels(tmp_path / "m.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no Parquet file"):
         read_labels(tmp_path / "empty")

@@ -1,0 +1,80 @@
+"""The text model that a metric asks, chosen on the command line: `kind=model,...` or `kind=openai,...`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from emo.config import explain
+from emo.engines.models import missing_model
+from emo.engines.settings import ModelSettings
+from emo.errors import EmoError, InputError, RowError
+from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSettings, Writer
+
+# A list of all words of a clip is longer than an answer about one clip usually is.
+_MAX_NEW_TOKENS = 512
+
+
+def read_judge(text: str) -> ModelSettings | TextServerSettings:
+    """The settings in `kind=model,model=FOLDER,device=cpu` or `kind=openai,url=URL,model=NAME`.
+
+    Raises InputError that names the key that is wrong, or what the model lacks to run here.
+    """
+    content: dict[str, Any] = {}
+    for part in text.split(","):
+        key, given, value = part.partition("=")
+        if not given or not key.strip():
+            raise InputError(f"--judge: {part!r} is not KEY=VALUE, as in kind=openai,url=URL,model=NAME")
+        content[key.strip()] = yaml.safe_load(value) if key.strip() not in ("model", "url") else value
+    kind = content.pop("kind", None)
+    settings: ModelSettings | TextServerSettings
+    try:
+        if kind == "model":
+            settings = ModelSettings(**{"max_new_tokens": _MAX_NEW_TOKENS, **content})
+            faults = missing_model(settings, None)
+        elif kind == "openai":
+            settings = TextServerSettings(**content)
+            faults = settings.missing()
+        else:
+            raise InputError(f"--judge: kind is {kind!r}; expected model or openai")
+    except ValidationError as error:
+        raise InputError(f"--judge: {explain(error)}") from None
+    if faults:
+        raise InputError(f"--judge: {'; '.join(faults)}")
+    return settings
+
+
+class Judge:
+    """A text model that answers questions; `name` says which, with its revision.
+
+    unanswered: questions without a whole answer so far (it failed, or was cut at the limit of its tokens).
+    """
+
+    def __init__(self, settings: ModelSettings | TextServerSettings) -> None:
+        self._writer: Writer = (
+            EngineWriter(settings) if isinstance(settings, ModelSettings) else ServerWriter(settings)
+        )
+        self.name = self._writer.name
+        self.unanswered = 0
+
+    def ask(self, questions: Sequence[str]) -> list[str]:
+        """The answers in the order of the questions, empty for one without a whole answer.
+
+        Raises EmoError where none of several questions is answered: then the model is at fault, not a row.
+        """
+        if not questions:
+            return []
+        keys = [str(number) for number in range(len(questions))]
+        answers = self._writer.write(questions, keys, task="evaluate", seed=0)
+        failed = [answer for answer in answers if isinstance(answer, RowError)]
+        if len(failed) == len(answers):
+            raise EmoError(f"the judge {self.name} answered none of {len(answers)} questions: {failed[0]}")
+        texts = [
+            "" if isinstance(answer, RowError) or not answer.complete else answer.text for answer in answers
+        ]
+        self.unanswered += sum(not text for text in texts)
+        return texts
+
+    def close(self) -> None:
+        self._writer.close()
