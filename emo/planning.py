@@ -1,6 +1,7 @@
 """What is left to do: pure functions on the key columns of tables."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,6 +62,14 @@ def in_both(rows: pa.Table, wanted: pa.Table, key: tuple[str, ...]) -> pa.Table:
 def failed_rows(committed: pa.Table) -> pa.Table:
     """The rows that failed."""
     return committed.filter(pc.equal(committed.column("status"), FAILED))
+
+
+def workers_that_fit(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> int:
+    """Workers that the nodes hold together; one worker never spans two nodes."""
+    asked = {name: amount for name, amount in needed.items() if amount > 0}
+    return sum(
+        min((int(node.get(name, 0) / amount) for name, amount in asked.items()), default=1) for node in nodes
+    )
 
 
 def pool_size(rows: int, most: int, shard_rows: int) -> int:

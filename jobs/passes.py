@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +85,7 @@ def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callab
     stop: called between results; raises to end the pass early. What was committed stays.
     """
     progress = Progress(plan.step, plan.rows.num_rows)
-    workers = _pool_size(plan)
+    plan, workers = _sized(plan)
     step.workers = workers
     step.cpus = workers * plan.resources.cpus
     step.gpus = workers * plan.resources.gpus
@@ -109,22 +109,23 @@ def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callab
         step.seconds = progress.finish()
 
 
-def _pool_size(plan: Pass) -> int:
+def _sized(plan: Pass) -> tuple[Pass, int]:
+    """The pass as this cluster can run it, and its number of workers."""
     import ray
 
-    available = ray.cluster_resources()
-    fits = [
-        int(available.get(name, 0) // needed)
-        for name, needed in (("CPU", plan.resources.cpus), ("GPU", plan.resources.gpus))
-        if needed > 0
-    ]
-    if fits and min(fits) < 1:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # CPUs are counted for preparing inputs beside the model: with fewer it is slower, not impossible.
+    cpus = min(plan.resources.cpus, max((node.get("CPU", 0.0) for node in nodes), default=0.0))
+    resources = replace(plan.resources, cpus=cpus)
+    most = planning.workers_that_fit(nodes, {"CPU": cpus, "GPU": resources.gpus})
+    if most < 1 or cpus <= 0:
+        total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
         raise EmoError(
-            f"{plan.step}: a worker needs {plan.resources.cpus:g} CPUs and {plan.resources.gpus:g} GPUs; the "
-            f"cluster has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs"
+            f"{plan.step}: a worker needs {plan.resources.cpus:g} CPUs and {plan.resources.gpus:g} GPUs on "
+            f"one node; the cluster has {total['CPU']:g} CPUs and {total['GPU']:g} GPUs on {len(nodes)} nodes"
         )
-    most = min(fits, default=1)
-    return planning.pool_size(plan.rows.num_rows, min(plan.workers or most, most), plan.shard_rows)
+    workers = planning.pool_size(plan.rows.num_rows, min(plan.workers or most, most), plan.shard_rows)
+    return replace(plan, resources=resources), workers
 
 
 def _run_shards(

@@ -81,3 +81,11 @@ def test_shards_are_bounded_and_every_worker_gets_some(rows, workers, most):
     assert 1 <= size <= most
     shards = -(-rows // size)
     assert shards >= min(rows, workers)
+
+
+def test_a_worker_never_spans_two_nodes():
+    nodes = [{"CPU": 3.0}, {"CPU": 3.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0}]
+    assert planning.workers_that_fit(nodes, {"CPU": 2, "GPU": 0}) == 1 + 1 + 4
+    assert planning.workers_that_fit(nodes, {"CPU": 2, "GPU": 1}) == 1 + 2
+    assert planning.workers_that_fit(nodes, {"CPU": 0.5, "GPU": 4}) == 0
+    assert planning.workers_that_fit([], {"CPU": 1}) == 0

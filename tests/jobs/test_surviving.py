@@ -122,7 +122,9 @@ def test_a_worker_that_cannot_start_stops_the_pass_with_the_reason(joined, tmp_p
 
 
 def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
-    with pytest.raises(EmoError, match=r"needs 1 CPUs and 2 GPUs; the cluster has 2 CPUs and 0 GPUs"):
+    with pytest.raises(
+        EmoError, match=r"needs 1 CPUs and 2 GPUs on one node; the cluster has 2 CPUs and 0 GPUs"
+    ):
         run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out")
 
 
