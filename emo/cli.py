@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from emo import __version__
+from emo.commands import evaluate
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError, LeaseHeldError
 from emo.estimates import as_rows, total
@@ -125,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     night.add_argument(
         "source", nargs="?", metavar="SOURCE", help="as of emo label; without it nightly.source"
     )
+    evaluate.add(commands, _EPILOG)
     submit = commands.add_parser(
         "submit",
         help="run a command as a job of a Ray cluster and follow it",

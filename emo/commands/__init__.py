@@ -1,0 +1,1 @@
+"""Commands of the command line that do not work on an OUT, one file each."""
