@@ -5,6 +5,7 @@ The one module of the library that reaches for the jobs, and only once a command
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -151,6 +152,39 @@ def build_parser() -> argparse.ArgumentParser:
         "move files that are not of their table out of the way",
         "They go to OUT/set-aside; the rows that they held are done again by the next run.",
     )
+    caption = add(
+        "caption",
+        _caption,
+        "caption the clips of OUT for finetuning: draft, filter, split, and pass on as messages JSONL",
+        "The section caption of the configuration says who is asked what, such as --set caption.target=26000.",
+    )
+    caption.add_argument(
+        "--gold",
+        metavar="FILE",
+        help="polarity per clip, for the filter contradiction: CH-SIMS' label.csv, or a CSV with video_id, label",
+    )
+    caption.add_argument("--plan", action="store_true", help="show how many captions there would be, and stop")
+    caption.add_argument(
+        "--export", metavar="FOLDER", help="also write what is kept, with its media, for ms-swift (or s3://)"
+    )
+    caption.add_argument("--retry", action="store_true", help="do the captions that failed again too")
+    with_redo(caption)
+    tune = add(
+        "finetune",
+        _finetune,
+        "finetune a model on captions, or go on with the run of that name",
+        "The section finetune of the configuration says what and how, such as --set finetune.model=FOLDER.",
+    )
+    tune.add_argument("--name", required=True, metavar="NAME", help="of the run and of its adapter")
+    adapters = add(
+        "adapters",
+        _adapters,
+        "list the finetuned adapters, promote one for use, or merge one into its base",
+        "promote copies it to OUT/adapters/NAME if its figures pass finetune.gate.",
+    )
+    adapters.add_argument("action", choices=["list", "promote", "merge"])
+    adapters.add_argument("name", nargs="?", metavar="NAME", help="of the run")
+    adapters.add_argument("--to", metavar="FOLDER", help="of merge: a folder that is not there yet")
     failures = add("failures", _failures, "list the rows that failed, by step")
     failures.add_argument("--retry", action="store_true", help="do just the failed rows again")
     return parser
@@ -197,6 +231,7 @@ def _read_source(source: str, config: Config) -> Any:
 
 
 def _check(config: Config) -> None:
+    _job("ingest").check(config.ingest)
     _job("describe").check(config.experts)
     _job("extract").check(config.extract)
 
@@ -266,6 +301,7 @@ def _label(options: argparse.Namespace) -> int:
 
 def _ingest(options: argparse.Namespace) -> int:
     config = _config(options)
+    _job("ingest").check(config.ingest)
     manifest = _read_source(options.source, config)
     if manifest.num_rows == 0:
         return _nothing(options)
@@ -342,6 +378,56 @@ def _failures(options: argparse.Namespace) -> int:
         for row in rows:
             print(f"{row['step']}\t{row['error']}\t{row['video_id']}\t{row['error_message']}")
     print(f"emo failures: {len(rows)} rows failed; --retry does just these again", file=sys.stderr)
+    return DONE
+
+
+def _finetune(options: argparse.Namespace) -> int:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
+        raise InputError(f"--name {options.name!r}: expected letters, digits, '.', '_' and '-'")
+    outcome = _job("finetune").run(_config(options), options.out, options.name)
+    if options.json:
+        print(json.dumps({"outcome": "done", "exit_code": DONE, **vars(outcome)}))
+    figures = {key: f"{value:.4f}" for key, value in outcome.metrics.items() if isinstance(value, float)}
+    shown = ", ".join(f"{key} {figures[key]}" for key in ("f1", "held_out_loss", "loss") if key in figures)
+    what = "was done already" if outcome.already else f"done in {duration(outcome.seconds)}"
+    print(
+        f"emo finetune: {outcome.name} {what}: {outcome.steps} steps, best {shown}; "
+        f"adapter: {outcome.best}; page: {outcome.page}",
+        file=sys.stderr,
+    )
+    return DONE
+
+
+def _adapters(options: argparse.Namespace) -> int:
+    config = _config(options)
+    job = _job("adapters")
+    out = job.storage_of(config, options.out)
+    if options.action == "list":
+        states = job.states(out)
+        if options.json:
+            print(json.dumps({"adapters": states}))
+        else:
+            for state in states:
+                f1 = state["metrics"].get("f1")
+                figures = "-" if f1 is None else f"{f1:.4f}"
+                where = state["adapter"] or "not promoted"
+                print(f"{state['name']}\t{state['outcome']}\tf1 {figures}\t{where}")
+        print(f"emo adapters: {len(states)} runs in {out.url}", file=sys.stderr)
+        return DONE
+    if options.name is None:
+        raise InputError(f"emo adapters {options.action}: name the run")
+    if options.action == "promote":
+        where = job.promote(out, options.name, config.finetune.gate)
+        result, said = {"adapter": where}, f"{options.name} is promoted: {where}"
+    else:
+        if options.to is None:
+            raise InputError("emo adapters merge: say with --to where the merged model goes")
+        difference = job.merge(out, options.name, options.to)
+        result = {"model": options.to, "difference": difference}
+        said = f"{options.name} is merged: {options.to}; scores differ by {difference:.1e} of their spread"
+    if options.json:
+        print(json.dumps({"outcome": "done", "exit_code": DONE, **result}))
+    print(f"emo adapters: {said}", file=sys.stderr)
     return DONE
 
 
@@ -476,6 +562,41 @@ def _submit(options: argparse.Namespace) -> int:
         return DONE
     print(f"emo submit: job {name}", file=sys.stderr)
     return int(job.follow(client, name))
+
+
+def _caption(options: argparse.Namespace) -> int:
+    config = _config(options)
+    job = _job("caption")
+    gold = job.read_gold_file(options.gold, config.s3) if options.gold else None
+    job.check(config, gold)
+    storage = _existing(options, config)
+    if options.plan:
+        plan = job.plan(config, job.ingested(storage), gold)
+        if options.json:
+            print(json.dumps(job.plan_figures(plan)))
+        else:
+            print("\n".join(plan.lines()))
+        print(f"emo caption: {len(plan.variants)} captions to make; nothing was started", file=sys.stderr)
+        return DONE
+    with _session(options, config, options.gold) as session:
+        steps, summary = job.run(session, gold, options.redo, options.retry)
+        if options.export:
+            summary["exported"] = job.export_captions(storage, Storage(options.export, config.s3))
+    code = _exit_code(config, steps)
+    _say_failures(steps)
+    if options.json:
+        outcome = "done" if code == DONE else "too_many_failed"
+        figures = {"outcome": outcome, "exit_code": code, "steps": [vars(step) for step in steps]}
+        print(json.dumps(figures | summary))
+    for line in job.summary_lines(summary):
+        print(line, file=sys.stderr)
+    where = f"; exported to {options.export}" if options.export else ""
+    print(
+        f"emo caption: {summary['kept']} of {summary['captions']} captions kept, {summary['filtered']} "
+        f"filtered, {summary['failed']} failed, in {duration(sum(step.seconds for step in steps))}{where}",
+        file=sys.stderr,
+    )
+    return code
 
 
 def _repair(options: argparse.Namespace) -> int:

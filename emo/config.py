@@ -23,7 +23,9 @@ from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS, VIDEO_OF
 from emo.captions.windows import Window, parse_window
 from emo.errors import InputError
+from emo.finetuning.settings import Finetune
 from emo.judge.rule import Learned, Rule
+from emo.media.speech import SpeechSettings
 from emo.storage import S3Settings
 
 DEFAULT_PRESET = "signals"
@@ -38,6 +40,8 @@ class Ingest(_Section):
     """frames: how many per clip; longest_side: pixels; deadline_s and memory_mib bound the decoder per clip.
 
     workers: `auto` is one per CPU of the cluster; shard_rows: clips per committed file, at most.
+    transcribe: a Whisper that writes down what is said in clips without a transcript, one copy per worker;
+    transcribe_gpus: the share of a GPU that each copy takes.
     """
 
     frames: int = Field(8, ge=1, le=1024)
@@ -49,6 +53,8 @@ class Ingest(_Section):
     memory_mib: int = Field(3072, ge=256)
     workers: int | Literal["auto"] = "auto"
     shard_rows: int = Field(50, ge=1, le=1000)
+    transcribe: SpeechSettings | None = None
+    transcribe_gpus: float = Field(0.25, gt=0, le=1)
 
     @field_validator("workers")
     @classmethod
@@ -59,7 +65,7 @@ class Ingest(_Section):
 
 
 class Judge(_Section):
-    """trade_off: the knob between recall and precision, by name or as the share of support that a label needs.
+    """trade_off: the knob between recall and precision, by name or as the share of support a label needs.
 
     learned: a file that `emo judge --calibrate` or `--estimate` wrote.
     """
@@ -230,6 +236,7 @@ class Config(_Section):
     retention: Retention = Retention()
     prices: Prices = Prices()
     caption: Caption = Caption()
+    finetune: Finetune = Finetune()
     max_failed_share: float = Field(0.5, ge=0, le=1)
 
     @field_validator("experts", mode="before")

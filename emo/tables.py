@@ -53,7 +53,7 @@ CLIPS = Table(
             pa.field("frames", pa.list_(pa.binary())),  # JPEG
             pa.field("audio", pa.binary()),  # FLAC, 16 kHz mono; null: the clip has no sound
             pa.field("transcript", pa.string()),
-            pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded
+            pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded | speech
             pa.field("language", pa.string()),
             pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file

@@ -5,6 +5,7 @@ manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,10 +13,11 @@ import pyarrow as pa
 
 from emo import committed, planning
 from emo.config import Ingest
-from emo.errors import RowError, StorageError
+from emo.errors import InputError, RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
+from emo.media.speech import SOURCE, Transcriber
 from emo.media.transcript import guess_language, read_sidecar
 from emo.runs import Step
 from emo.sources import look_up
@@ -52,25 +54,44 @@ def run(session: Session, rows: pa.Table, skipped: int) -> Step:
         key=("video_id",),
         worker=lambda: IngestWorker(config.ingest, s3, run_id),
         failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
-        # One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits.
-        resources=Resources(cpus=1),
+        resources=resources(config.ingest),
         shard_rows=config.ingest.shard_rows,
         workers=None if config.ingest.workers == "auto" else config.ingest.workers,
     )
     return session.execute(plan, skipped)
 
 
+def check(settings: Ingest) -> None:
+    """Raise InputError with everything that ingest misses, before anything starts."""
+    if settings.transcribe is not None:
+        faults = Transcriber.missing(settings.transcribe)
+        if faults:
+            raise InputError("; ".join(f"ingest.transcribe: {fault}" for fault in faults))
+
+
+def resources(settings: Ingest) -> Resources:
+    """One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits."""
+    speech = settings.transcribe
+    return Resources(cpus=1, gpus=settings.transcribe_gpus if speech and speech.device == "cuda" else 0)
+
+
 class IngestWorker:
-    """Decodes the clips of a shard one after the other in its decoder process."""
+    """Decodes the clips of a shard one after the other in its decoder process, then writes down their words
+    where nobody else has and a Whisper is configured.
+    """
 
     def __init__(self, settings: Ingest, s3: S3Settings, run_id: str) -> None:
         names = DecodeSettings.__dataclass_fields__
         self._decoder = Decoder(DecodeSettings(**{name: getattr(settings, name) for name in names}))
+        self._transcriber = Transcriber(settings.transcribe) if settings.transcribe else None
         self._s3 = s3
         self._run_id = run_id
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        return clip_rows(rows, list(self._decode_all(rows.to_pylist())), self._run_id)
+        results = list(self._decode_all(rows.to_pylist()))
+        if self._transcriber is not None:
+            transcribe(self._transcriber, results)
+        return clip_rows(rows, results, self._run_id)
 
     def _decode_all(self, rows: list[dict[str, Any]]) -> Iterator["Ingested | RowError"]:
         for row in rows:
@@ -93,7 +114,7 @@ class IngestWorker:
             raise RowError("unreachable", str(error)) from None
         if language is None and transcript:
             language = guess_language(transcript)
-        return Ingested(clip, transcript, source, language)
+        return Ingested(clip, transcript, source, language, clip.notes)
 
     def _transcript(
         self, row: dict[str, Any], clip: DecodedClip
@@ -111,16 +132,29 @@ class IngestWorker:
         return None, None, row["language"]
 
 
+@dataclass
 class Ingested:
-    """A decoded clip with its transcript."""
+    """A decoded clip with its transcript; notes: what is not as it should be."""
 
-    def __init__(
-        self, clip: DecodedClip, transcript: str | None, source: str | None, language: str | None
-    ) -> None:
-        self.clip = clip
-        self.transcript = transcript
-        self.transcript_source = source
-        self.language = language
+    clip: DecodedClip
+    transcript: str | None
+    transcript_source: str | None
+    language: str | None
+    notes: tuple[str, ...] = ()
+
+
+def transcribe(transcriber: Transcriber, results: "list[Ingested | RowError]") -> None:
+    """Fill the missing transcripts of clips with sound; a sound that cannot be used leaves a note."""
+    waiting = [one for one in results if isinstance(one, Ingested) and not one.transcript and one.clip.audio]
+    sounds = [one.clip.audio or b"" for one in waiting]
+    for one, heard in zip(
+        waiting, transcriber.transcribe(sounds, [one.language for one in waiting]), strict=True
+    ):
+        if isinstance(heard, RowError):
+            one.notes += (f"speech: {heard.message}",)
+        elif heard.text:
+            one.transcript, one.transcript_source = heard.text, SOURCE
+            one.language = one.language or heard.language
 
 
 def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str) -> pa.Table:
@@ -136,7 +170,8 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
     columns = {
         **{name: rows.column(name) for name in ("video_id", "uri", "size", "modified")},
         **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},
-        **{name: of_clip(name) for name in ("frame_times", "frames", "notes")},
+        **{name: of_clip(name) for name in ("frame_times", "frames")},
+        "notes": [result.notes if result else None for result in done],
         # What the manifest says is known also of a clip that failed.
         "transcript": [r.transcript if r else said for r, said in zip(done, subtitles, strict=True)],
         "transcript_source": [

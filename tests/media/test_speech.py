@@ -239,3 +239,31 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
     with pytest.raises(InputError, match="expected WhisperForConditionalGeneration"):
         Transcriber(SpeechSettings(model=str(Path(tmp_path)), device="cpu"))
+
+
+def test_ingest_fills_the_transcript_that_a_clip_does_not_have(model, tmp_path, random):
+    import pyarrow as pa
+
+    from clips import RATE, make_clip
+    from emo.config import Ingest
+    from emo.sources import read_source
+    from emo.storage import S3Settings
+    from jobs.ingest import IngestWorker
+
+    spoken = np.sin(2 * np.pi * 400 * np.arange(2 * RATE) / RATE).astype(np.float32) * 0.4
+    spoken += random.normal(size=len(spoken)).astype(np.float32) * 0.01
+    for name in ("heard", "written"):
+        make_clip(tmp_path / f"{name}.mp4", seconds=2.0, size=(160, 120), sounds=[spoken])
+    make_clip(tmp_path / "silent.mp4", seconds=2.0, size=(160, 120), sounds=[])
+    (tmp_path / "written.txt").write_text("what the file says")
+    settings = Ingest(transcribe=SpeechSettings(model=str(model), device="cpu"))
+    rows: pa.Table = IngestWorker(settings, S3Settings(), "1")(read_source(str(tmp_path)))
+    found = {row["video_id"]: row for row in rows.to_pylist()}
+    said = {
+        name: (row["transcript"], row["transcript_source"], row["language"]) for name, row in found.items()
+    }
+    assert said == {
+        "heard": ("good morning", "speech", "en"),
+        "written": ("what the file says", "sidecar", found["written"]["language"]),
+        "silent": (None, None, None),
+    }
