@@ -5,7 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from emo.engines.models import content_of, revision_of
 from emo.errors import InputError
+
+# What `emo finetune` writes beside the weights.
+MANIFEST = "emo_adapter.json"
 
 
 def adapter_name(folder: Path, source: str, merged: bool) -> str:
@@ -16,6 +20,45 @@ def adapter_name(folder: Path, source: str, merged: bool) -> str:
     revision = json.loads((folder / "adapter_config.json").read_text()).get("revision")
     base = f", base revision {revision}" if revision else ""
     return f"{source}@{digest.hexdigest()[:16]} ({'merged' if merged else 'beside the base'}{base})"
+
+
+def template_hash(template: str) -> str:
+    """The hash of a chat template as a manifest names it."""
+    return hashlib.sha256(template.encode()).hexdigest()[:16]
+
+
+def check_manifest(
+    adapter: Path, base: Path, *, template: str | None = None, system: str | None = None
+) -> None:
+    """Raise InputError where the adapter's manifest says that it was made for something else.
+
+    base: the checkpoint's folder; template, system: what its prompts are made with; None for template leaves
+    both unchecked. An adapter without a manifest (made elsewhere) passes: `attach` checks its weights.
+    """
+    path = adapter / MANIFEST
+    if not path.exists():
+        return
+    try:
+        about = json.loads(path.read_text())
+        made_for = about["base"]
+        same = made_for["revision"] == revision_of(base) or made_for["content"] == content_of(base)
+        trained_template, trained_system = about["chat_template"], about["system"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a manifest of an adapter: {error!r}") from error
+    if not same:
+        raise InputError(
+            f"adapter {adapter}: made for {made_for['model']} at revision {made_for['revision']}, "
+            f"not for {base} at revision {revision_of(base)}"
+        )
+    if template is None:
+        return
+    if trained_template != template_hash(template):
+        raise InputError(f"adapter {adapter}: trained with another chat template than that of {base}")
+    if trained_system != system:
+        raise InputError(
+            f"adapter {adapter}: trained with the system prompt {trained_system!r}, "
+            f"the expert's `system` is {system!r}"
+        )
 
 
 def attach(model: Any, folder: Path, merge: bool) -> Any:

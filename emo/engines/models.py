@@ -133,14 +133,17 @@ def memory_gib(folder: Path) -> float:
 
 def revision_of(folder: Path) -> str:
     """The hub commit of a snapshot of the hub's cache, else a hash of names, sizes and configuration."""
-    if folder.parent.name == "snapshots":
-        return folder.name
+    return folder.name if folder.parent.name == "snapshots" else f"local-{content_of(folder)}"
+
+
+def content_of(folder: Path) -> str:
+    """A hash of the checkpoint's configuration and weights (names, sizes, first MiB), wherever it lies."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in weight_files(folder):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
-    return f"local-{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]
 
 
 def described(folder: Path) -> dict[str, Any]:

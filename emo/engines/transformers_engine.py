@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 import transformers
 
-from emo.engines.adapters import adapter_name, attach
+from emo.engines.adapters import adapter_name, attach, check_manifest
 from emo.engines.batching import Budget
 from emo.engines.generation import Completion, Generator, Stats, Task
 from emo.engines.models import architecture, read_config, resolve_model, revision_of
@@ -21,6 +21,8 @@ Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
 _CPU_TOKENS = 32_768
+# On a CPU a longer pass is no faster per token, and the first one waits longer for its inputs.
+_CPU_PREFILL_TOKENS = 2_048
 _CUDA_PREFILL_TOKENS = 16_384
 # Of the memory that is free once the weights are loaded; the rest is for the passes over prompts.
 _CACHE_SHARE = 0.6
@@ -59,10 +61,19 @@ class TransformersEngine(Generic[Item]):
         self.revision = revision_of(self.folder)
         name = "AutoModelForCausalLM" if classes is None else classes[architecture(self.folder, classes)]
         self.preprocessor = preprocessor(self.folder)
+        adapter = None if settings.adapter is None else resolve_model(settings.adapter)
+        if adapter is not None:
+            processor = getattr(self.preprocessor, "processor", self.preprocessor.tokenizer)
+            check_manifest(
+                adapter,
+                self.folder,
+                template=str(processor.chat_template),
+                system=getattr(settings, "system", None),
+            )
         self.model: Any = _load(settings, self.folder, getattr(transformers, name))
         self.adapter: str | None = None
-        if settings.adapter is not None:
-            adapter = resolve_model(settings.adapter)
+        if adapter is not None:
+            assert settings.adapter is not None
             self.model = attach(self.model, adapter, settings.merge_adapter)
             self.adapter = adapter_name(adapter, settings.adapter, settings.merge_adapter)
         self.preprocessor.model = self.model
@@ -130,7 +141,9 @@ class TransformersEngine(Generic[Item]):
     def _memory_budget(self, text: Any) -> Budget:
         settings = self.settings
         if settings.device == "cpu":
-            return Budget(settings.token_budget or _CPU_TOKENS, settings.prefill_tokens or _CPU_TOKENS)
+            return Budget(
+                settings.token_budget or _CPU_TOKENS, settings.prefill_tokens or _CPU_PREFILL_TOKENS
+            )
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         per_token = 2 * text.num_hidden_layers * heads * width * self.model.dtype.itemsize

@@ -1,0 +1,1 @@
+"""Finetuning: samples, masking, batches, the training step, checkpoints, adapters and how they are judged."""

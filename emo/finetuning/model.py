@@ -1,0 +1,127 @@
+"""The model that is trained: base, frozen parts, LoRA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emo import experts
+from emo.engines.models import architecture
+from emo.errors import InputError
+from emo.finetuning import parts
+from emo.finetuning.settings import Finetune
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """model: the base with LoRA around it, or the base itself where lora is null; targets: the layers with
+    LoRA, by name; trained, total: numbers of parameters.
+    """
+
+    model: Any
+    targets: tuple[str, ...]
+    trained: int
+    total: int
+
+
+def classes(family: str) -> dict[str, str]:
+    """The architectures that a family accepts and the class of transformers that loads each."""
+    return dict(experts.expert_class(family).classes)  # type: ignore[attr-defined]
+
+
+def check_family(family: str, folder: Path) -> str:
+    """The architecture of a checkpoint; raises InputError where it is not of the family."""
+    try:
+        return architecture(folder, classes(family))
+    except InputError as error:
+        raise InputError(f"finetune.model is not of the family {family!r}: {error}") from None
+
+
+def prepare(settings: Finetune, folder: Path) -> Prepared:
+    """Load the base and make it ready to be trained; raises InputError where that cannot be done.
+
+    With ZeRO-3 every worker first loads the whole base into the memory of its machine; it is partitioned
+    after that.
+    """
+    import torch
+    import transformers
+
+    cls = getattr(transformers, classes(settings.family)[check_family(settings.family, folder)])
+    dtype = getattr(torch, settings.dtype)
+    options: dict[str, Any] = {}
+    if settings.quantise:
+        options["quantization_config"] = _four_bits(dtype)
+    try:
+        base, info = cls.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=settings.attention,
+            use_safetensors=True,
+            trust_remote_code=settings.trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"{folder}: cannot be loaded: {error}") from error
+    absent = sorted(info["missing_keys"])
+    if absent:
+        raise InputError(
+            f"{folder}: {len(absent)} weights are not in the checkpoint: {', '.join(absent[:5])}"
+        )
+    if settings.gradient_checkpointing:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    base.config.use_cache = False
+    targets: list[str] = []
+    if settings.lora is None:
+        parts.freeze_parts(base, settings.freeze)
+        model = base
+    else:
+        model, targets = _with_lora(base, settings)
+    if settings.gradient_checkpointing:
+        # Frozen embeddings give hidden states without a gradient, through which no checkpoint passes one.
+        base.enable_input_require_grads()
+    counts = [(value.numel(), value.requires_grad) for value in model.parameters()]
+    trained = sum(number for number, wanted in counts if wanted)
+    return Prepared(model, tuple(targets), trained, sum(number for number, _ in counts))
+
+
+def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    lora = settings.lora
+    assert lora is not None
+    linears = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
+    targets = parts.lora_targets(linears, parts.trained_parts(settings.freeze))
+    torch.manual_seed(settings.seed)  # every worker draws the same first weights
+    model = get_peft_model(
+        base,
+        LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            use_rslora=lora.rank_stabilised,
+            target_modules=parts.target_pattern(targets),
+            bias="none",
+        ),
+    )
+    matched = sorted(model.base_model.targeted_module_names)
+    if matched != targets:
+        raise InputError(f"LoRA was put on {len(matched)} layers instead of {len(targets)}")
+    return model, targets
+
+
+def _four_bits(dtype: Any) -> Any:
+    try:
+        import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        raise InputError("finetune.quantise needs the package: pip install bitsandbytes") from None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

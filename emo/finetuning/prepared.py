@@ -1,0 +1,178 @@
+"""The data of a run as it lies on the disk: clips that can be read one by one, and the list of samples."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emo.captions.messages import Turn
+from emo.captions.windows import cut_audio, parse_window
+from emo.experts.protocol import Clip
+from emo.finetuning.samples import Sample
+from emo.storage import Storage
+
+FOLDER = "data"
+SAMPLES = f"{FOLDER}/samples.parquet"
+TRAIN, HELD_OUT = "train", "validation"
+_OPEN_FILES = 16
+
+_CLIP = pa.schema(
+    [
+        pa.field("video_id", pa.string()),
+        pa.field("frames", pa.list_(pa.binary())),
+        pa.field("frame_times", pa.list_(pa.float64())),
+        pa.field("audio", pa.binary()),
+        pa.field("duration_s", pa.float64()),
+    ]
+)
+_SAMPLE = pa.schema(
+    [
+        pa.field("sample_id", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("file", pa.string()),
+        pa.field("place", pa.int32()),
+        pa.field("frames", pa.list_(pa.int32())),
+        pa.field("window", pa.string()),
+        pa.field("audio", pa.bool_()),
+        pa.field("system", pa.string()),
+        pa.field("turns", pa.string()),
+        pa.field("labels", pa.list_(pa.string())),
+        pa.field("tokens", pa.int32()),
+        pa.field("trained", pa.int32()),
+        pa.field("error", pa.string()),
+        pa.field("error_message", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample in the list.
+
+    file, place: where its clip lies (file below the run's folder, row group), None without media; frames: the
+    places of the clip's frames that it shows, None for all; window: the part of the clip whose sound it
+    plays, None for all of it; audio: whether it plays any; labels: of its answer, None where nobody said;
+    tokens, trained: its length and how much of it counts, 0 where it was refused with `error`.
+    """
+
+    sample_id: str
+    split: str
+    turns: tuple[Turn, ...]
+    system: str | None = None
+    file: str | None = None
+    place: int | None = None
+    frames: tuple[int, ...] | None = None
+    window: str | None = None
+    audio: bool = True
+    labels: tuple[str, ...] | None = None
+    tokens: int = 0
+    trained: int = 0
+    error: str | None = None
+    error_message: str | None = None
+
+    @property
+    def sample(self) -> Sample:
+        """What is encoded."""
+        return Sample(self.sample_id, self.system, self.turns, self.file is not None)
+
+
+def write_clips(run: Storage, file: str, clips: Sequence[Clip]) -> None:
+    """Write clips, each in a row group of its own: training reads them one by one in any order."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, _CLIP, compression="none") as writer:
+        for clip in clips:
+            row = {name: getattr(clip, name) for name in _CLIP.names}
+            writer.write_table(pa.Table.from_pylist([row], schema=_CLIP))
+    run.write(file, sink.getvalue())
+
+
+def write_entries(run: Storage, entries: Sequence[Entry]) -> None:
+    """Write the list of samples; the last thing of the preparation, so that where it is all is."""
+    rows = []
+    for entry in entries:
+        row = {name: getattr(entry, name, None) for name in _SAMPLE.names}
+        row["turns"] = json.dumps([[turn.role, turn.content, turn.loss] for turn in entry.turns])
+        rows.append(row)
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SAMPLE), sink, compression="zstd")
+    run.write(SAMPLES, sink.getvalue())
+
+
+def read_entries(run: Storage) -> list[Entry]:
+    """The list of samples; raises FileNotFoundError where the preparation has not ended."""
+    entries = []
+    for row in pq.read_table(io.BytesIO(run.read(SAMPLES))).to_pylist():
+        row["turns"] = tuple(Turn(*turn) for turn in json.loads(row["turns"]))
+        for name in ("frames", "labels"):
+            row[name] = None if row[name] is None else tuple(row[name])
+        entries.append(Entry(**row))
+    return entries
+
+
+class ClipReader:
+    """Reads the clips of samples; keeps the footers of some files."""
+
+    def __init__(self, run: Storage) -> None:
+        self._run = run
+        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+
+    def clip(self, entry: Entry) -> Clip | None:
+        """The clip as the sample shows it; None for a sample without media."""
+        if entry.file is None or entry.place is None:
+            return None
+        row = self._file(entry.file).read_row_group(entry.place).to_pylist()[0]
+        whole = Clip(
+            row["video_id"],
+            tuple(row["frames"] or ()),
+            tuple(row["frame_times"] or ()),
+            row["audio"],
+            None,
+            None,
+            row["duration_s"] or 0.0,
+        )
+        return shown(whole, entry)
+
+    def _file(self, name: str) -> pq.ParquetFile:
+        if name in self._open:
+            self._open.move_to_end(name)
+        else:
+            self._open[name] = pq.ParquetFile(self._run.open(name), pre_buffer=False)
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        return self._open[name]
+
+
+def shown(clip: Clip, entry: Entry) -> Clip:
+    """The part of a clip that a sample shows and plays, with times that begin where its window does."""
+    window = parse_window(entry.window or "0-100")
+    start = clip.duration_s * window.start / 100
+    places = range(len(clip.frames)) if entry.frames is None else entry.frames
+    audio = clip.audio if entry.audio else None
+    return replace(
+        clip,
+        frames=tuple(clip.frames[place] for place in places),
+        frame_times=tuple(max(0.0, clip.frame_times[place] - start) for place in places),
+        audio=None if audio is None else cut_audio(audio, window),
+        duration_s=clip.duration_s * (window.end - window.start) / 100,
+    )
+
+
+def counts(entries: Sequence[Entry]) -> dict[str, Any]:
+    """How many samples of each split are used, and how many were refused with which code."""
+    usable = [entry for entry in entries if entry.error is None]
+    refused: dict[str, int] = {}
+    for entry in entries:
+        if entry.error is not None:
+            refused[entry.error] = refused.get(entry.error, 0) + 1
+    return {
+        "train": sum(entry.split == TRAIN for entry in usable),
+        "held_out": sum(entry.split == HELD_OUT for entry in usable),
+        "refused": refused,
+    }

@@ -1,0 +1,138 @@
+"""What a user may set for a finetuning run (the section `finetune` of the configuration)."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FAMILIES = ("internvl", "qwen-vl", "qwen-omni", "qwen-audio")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Lora(_Section):
+    """rank_stabilised: scale by alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)."""
+
+    rank: int = Field(16, ge=1, le=512)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    rank_stabilised: bool = False
+
+
+class Freeze(_Section):
+    """Parts that are not trained; `vision` is what sees and what hears, `projector` what lies between it and
+    the language part. A part that is not frozen is trained through LoRA, or whole where lora is null.
+    """
+
+    vision: bool = True
+    projector: bool = True
+    language: bool = False
+
+
+class Validation(_Section):
+    """samples: of the held-out ones so many get an answer at every checkpoint, 0: none; the loss is always
+    taken over `loss_samples` of them; gpus: of a device that the answers need (a share is possible).
+    """
+
+    samples: int = Field(64, ge=0)
+    loss_samples: int = Field(256, ge=1)
+    max_new_tokens: int = Field(256, ge=1)
+    gpus: float = Field(0.0, ge=0)
+    extract: str = "rules"
+
+
+class Gate(_Section):
+    """What an adapter must reach on held-out samples before it is promoted."""
+
+    min_f1: float = Field(0.0, ge=0, le=1)
+    max_parse_failures: float = Field(0.1, ge=0, le=1)
+    better_than_base: bool = True
+
+
+class Finetune(_Section):
+    """family: the kind of the expert that the adapter is for; model, revision: the base; data: `captions`
+    for the table of OUT, or a `messages` file in JSONL; held_out: a second such file.
+
+    max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut.
+    lora: null trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
+    zero: the stage of DeepSpeed's ZeRO. workers: processes, or [min, max] for as many as the cluster has.
+    batch: samples per step over all workers; batch_tokens: padded tokens of one forward pass of one worker.
+    save_every: steps between checkpoints; data_workers: processes per worker that read and tokenise ahead.
+    """
+
+    family: Literal["internvl", "qwen-vl", "qwen-omni", "qwen-audio"] = "internvl"
+    model: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    data: str = "captions"
+    held_out: str | None = None
+    system: str | None = None
+    max_frames: int = Field(8, ge=1)
+    max_tokens: int = Field(4096, ge=16)
+    lora: Lora | None = Lora()
+    freeze: Freeze = Freeze()
+    quantise: bool = False
+    device: Literal["cuda", "cpu"] = "cuda"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    gradient_checkpointing: bool = True
+    zero: Literal[0, 1, 2, 3] = 2
+    workers: int | tuple[int, int] = 1
+    epochs: int = Field(1, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    batch: int = Field(16, ge=1)
+    batch_tokens: int = Field(8192, ge=16)
+    learning_rate: float = Field(4e-5, gt=0)
+    warmup_share: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.05, ge=0)
+    clip: float = Field(1.0, gt=0)
+    seed: int = 0
+    save_every: int = Field(200, ge=1)
+    max_failures: int = Field(3, ge=0)
+    data_workers: int = Field(1, ge=1)
+    validation: Validation = Validation()
+    gate: Gate = Gate()
+    tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Finetune":
+        if self.freeze.vision and self.freeze.projector and self.freeze.language:
+            raise ValueError("freeze: vision, projector and language are all frozen, nothing is trained")
+        if self.quantise and self.device == "cpu":
+            raise ValueError("quantise: 4-bit weights need device cuda")
+        if self.quantise and self.lora is None:
+            raise ValueError("quantise: 4-bit weights cannot be trained themselves; set lora")
+        if self.quantise and self.zero == 3:
+            raise ValueError("quantise: 4-bit weights cannot be partitioned; use zero 0, 1 or 2")
+        fewest, most = self.worker_range
+        if fewest < 1 or most < fewest:
+            raise ValueError("workers: expected a whole number of at least 1, or [min, max]")
+        return self
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """Fewest and most workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    @property
+    def dtype(self) -> str:
+        """The precision by its name in torch."""
+        if self.precision == "auto":
+            return "bfloat16" if self.device == "cuda" else "float32"
+        return self.precision
+
+
+# Settings that a resumed run may change: they decide how the work is done and not what comes out.
+HARMLESS = frozenset(
+    {"workers", "batch_tokens", "save_every", "max_failures", "data_workers", "gate", "tensorboard"}
+)
+
+
+def differences(before: dict[str, object], now: dict[str, object]) -> list[str]:
+    """What differs between two runs' settings (`model_dump(mode="json")`), one text for each key."""
+    return [
+        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*before, *now} - HARMLESS)
+        if before.get(key) != now.get(key)
+    ]
