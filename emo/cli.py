@@ -156,14 +156,14 @@ def build_parser() -> argparse.ArgumentParser:
         "caption",
         _caption,
         "caption the clips of OUT for finetuning: draft, filter, split, and pass on as messages JSONL",
-        "The section caption of the configuration says who is asked what, such as --set caption.target=26000.",
+        "The section caption of the configuration says who is asked what (--set caption.target=26000).",
     )
     caption.add_argument(
         "--gold",
         metavar="FILE",
-        help="polarity per clip, for the filter contradiction: CH-SIMS' label.csv, or a CSV with video_id, label",
+        help="polarity per clip for the filter contradiction: label.csv of CH-SIMS, or video_id and label",
     )
-    caption.add_argument("--plan", action="store_true", help="show how many captions there would be, and stop")
+    caption.add_argument("--plan", action="store_true", help="show how many captions this makes, and stop")
     caption.add_argument(
         "--export", metavar="FOLDER", help="also write what is kept, with its media, for ms-swift (or s3://)"
     )

@@ -19,8 +19,9 @@ from emo.captions.texts import is_other_language, is_refusal, is_repetitive, men
 
 @dataclass(frozen=True)
 class Candidate:
-    """One caption before it is judged. id: unique; prompt: its name; media: whether any went along; cut_off:
-    whether the expert stopped for lack of tokens; labels: extracted from the text.
+    """One caption before it is judged. id: unique; prompt: its name; labels: extracted from the text; media:
+    whether any went along; cut_off: whether the expert stopped for lack of tokens; planned: whether the
+    configuration asks for its like.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Candidate:
     labels: tuple[str, ...] = ()
     media: bool = True
     cut_off: bool = False
+    planned: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def judge(candidates: Sequence[Candidate], evidence: Evidence, rules: Rules) -> 
         quality = crowd.agreement(caption.video_id, caption.expert, caption.labels, rules.crowd_least)
         gold = evidence.gold.get(caption.video_id) if evidence.gold is not None else None
         found = {
+            "not_planned": not caption.planned,
             "cut_off": caption.cut_off,
             "no_media": not caption.media,
             "too_short": len(words) < rules.shortest or caption.id in short,

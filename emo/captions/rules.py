@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 # Filter -> what it leaves out, in the order in which a summary tells of them.
 FILTERS = {
+    "not_planned": "of an expert, prompt or window that is configured no more",
     "cut_off": "the expert ran out of tokens before the end",
     "no_media": "the expert saw no frame and heard no sound: nothing to train with",
     "too_short": "the short tail of the lengths",

@@ -61,9 +61,29 @@ def is_refusal(text: str) -> bool:
     return parsing.refusal(plain) is not None or _DECLINED.search(plain.lower()) is not None
 
 
-# Texts of this many words are recognised for sure: all of the 166 descriptions above, the shortest of which
-# has 62. Of their single sentences a fifth is not.
-_SURE_LANGUAGE = 60
+# Words that nearly every English text holds and hardly any text of another language in Latin script.
+_ENGLISH = frozenset(
+    [
+        "the",
+        "of",
+        "and",
+        "with",
+        "that",
+        "this",
+        "are",
+        "by",
+        "to",
+        "its",
+        "their",
+        "which",
+        "from",
+        "his",
+        "her",
+    ]
+)
+_ENGLISH_SHARE = 0.05
+# A shorter text, such as a list of labels, may hold none of them.
+_SURE_LANGUAGE = 12
 _FOREIGN_LETTERS = 0.1
 _EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
@@ -87,7 +107,10 @@ def is_other_language(text: str, language: str) -> bool:
         return guess != language
     if language in ("zh", "ja", "ko"):
         return east_asian < 0.5
-    return language == "en" and len(words_of(text)) >= _SURE_LANGUAGE
+    words = words_of(text)
+    found = [word for word in words if word in _ENGLISH]
+    is_english = len(found) >= _ENGLISH_SHARE * len(words)
+    return (language == "en") != is_english and len(words) >= _SURE_LANGUAGE
 
 
 def _set(text: str) -> frozenset[str]:
@@ -98,7 +121,7 @@ _NO_THIRD_PERSON = _set("i you we it me us everyone")
 _BODY_AND_VOICE = _set(
     "persons child children kid kids teenager adult adults men women boys girls ladies gentlemen individual "
     "individuals subject protagonist actor actress narrator singer host interviewee his her hers their "
-    "theirs himself herself themselves face facial expression voice gaze eyes mouth smile smiles smiling"
+    "theirs himself herself themselves face facial voice gaze eyes mouth smiles smiling"
 )
 _DENIED = _set("no without nobody none neither nor any not")
 _DENIED_WITHIN = 3  # words before

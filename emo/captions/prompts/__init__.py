@@ -4,6 +4,7 @@ A line of a prompt that holds `{label}` shows the gold polarity to the expert; t
 question that a model trained on the caption is asked.
 """
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,8 @@ from emo.experts.prompts import prompt_sha
 from emo.experts.protocol import AUDIO, FRAMES
 
 LABEL = "{label}"
+# The tables add the polarity that was shown behind a colon.
+_NAME = re.compile(r"^[A-Za-z0-9._-]+$")
 # Prompts of this package about what only one sense can tell; an expert without that sense would invent it.
 _NEEDS = {"face": FRAMES, "body": FRAMES, "situation": FRAMES, "voice": AUDIO}
 
@@ -58,6 +61,8 @@ def load_caption_prompt(name: str) -> CaptionPrompt:
         path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(f"caption prompt {name!r}: no such file")
+        if not _NAME.match(path.stem):
+            raise InputError(f"caption prompt {name!r}: expected a file name of letters, digits, ., _ and -")
         prompt = CaptionPrompt(path.stem, path.read_text(encoding="utf-8").strip())
     elif name in names():
         text = (files(__name__) / f"{name}.txt").read_text(encoding="utf-8").strip()

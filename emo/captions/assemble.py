@@ -1,0 +1,131 @@
+"""Drafts and their labels → rows of the `captions` table, with splits and what the filters found."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from emo.captions.filters import Candidate, Evidence, Verdict, judge
+from emo.captions.messages import chat
+from emo.captions.rules import FILTERS, Rules
+from emo.captions.splits import SPLITS, split_of, video_of
+from emo.errors import RowError
+from emo.tables import CAPTION_SOURCE, CAPTIONS, FAILED, FILTERED, OK
+
+_SOURCE = [CAPTION_SOURCE.field(number).name for number in range(CAPTION_SOURCE.num_fields)]
+
+
+def caption_id(draft: Mapping[str, Any]) -> str:
+    """The id of a draft's caption."""
+    return ":".join(str(draft[name]) for name in ("video_id", "expert", "prompt", "window", "sample"))
+
+
+def assemble(
+    drafts: Sequence[Mapping[str, Any]],
+    labels: Mapping[str, Sequence[str] | RowError],
+    planned: Sequence[bool],
+    evidence: Evidence,
+    rules: Rules,
+    shares: Mapping[str, float],
+    pattern: str,
+) -> list[dict[str, Any]]:
+    """One row of the `captions` table per draft, without run_id, sorted by caption_id.
+
+    drafts: rows of the `drafts` table; labels: by caption id, of drafts that did not fail; planned: beside
+    drafts, whether the configuration still asks for its like; shares, pattern: as `split_of` and `video_of`
+    want them. A draft or an extraction that failed is a caption that failed, with the same error.
+    """
+    candidates: dict[str, Candidate] = {}
+    chats: dict[str, str | RowError] = {}
+    for draft, wanted in zip(drafts, planned, strict=True):
+        id_ = caption_id(draft)
+        chats[id_] = _chat(draft, labels.get(id_, ()))
+        if not isinstance(chats[id_], RowError):
+            candidates[id_] = _candidate(id_, draft, tuple(labels.get(id_, ())), wanted)  # type: ignore[arg-type]
+    verdicts = judge(list(candidates.values()), evidence, rules)
+    rows = []
+    for draft in drafts:
+        id_ = caption_id(draft)
+        messages, verdict = chats[id_], verdicts.get(id_, Verdict())
+        error = messages if isinstance(messages, RowError) else None
+        rows.append(
+            {
+                "caption_id": id_,
+                "video_id": draft["video_id"],
+                "split": split_of(video_of(draft["video_id"], pattern), shares),
+                "messages": None if error else messages,
+                "frames": None if error else list(draft["frames"]),
+                "audio": None if error else draft["audio"],
+                "labels": list(candidates[id_].labels) if id_ in candidates else None,
+                "source": {name: draft[name] for name in _SOURCE},
+                "quality": verdict.quality,
+                "filters": list(verdict.failed),
+                "status": FAILED if error else FILTERED if verdict.failed else OK,
+                "error": error.code if error else None,
+                "error_message": error.message if error else None,
+            }
+        )
+    return sorted(rows, key=lambda row: row["caption_id"])
+
+
+def _chat(draft: Mapping[str, Any], labels: Sequence[str] | RowError) -> str | RowError:
+    if draft["status"] == FAILED:
+        return RowError(draft["error"], draft["error_message"])
+    if isinstance(labels, RowError):
+        return labels
+    try:
+        return chat(draft["question"], draft["text"], len(draft["frames"]), draft["audio"])
+    except RowError as error:
+        return error
+
+
+def _candidate(id_: str, draft: Mapping[str, Any], labels: tuple[str, ...], planned: bool) -> Candidate:
+    return Candidate(
+        id=id_,
+        video_id=draft["video_id"],
+        expert=draft["expert"],
+        prompt=draft["prompt"],
+        text=draft["text"],
+        labels=labels,
+        media=bool(draft["frames"]) or draft["audio"],
+        cut_off=draft["finish_reason"] == "length",
+        planned=planned,
+    )
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], run_id: str) -> pa.Table:
+    """Rows of the `captions` table."""
+    return pa.Table.from_pylist([{**row, "run_id": run_id} for row in rows], schema=CAPTIONS.schema)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], rules: Rules) -> dict[str, Any]:
+    """Counts of a set of captions.
+
+    filters: of every filter that is on, how many failed it, and how many nothing but it; a caption may fail
+    several. splits: what is kept, and of how many videos' clips; gold_shown: what is kept, by whether the
+    gold was shown; experts: what is kept, by expert.
+    """
+    failed = Counter(name for row in rows for name in row["filters"])
+    alone = Counter(row["filters"][0] for row in rows if len(row["filters"]) == 1)
+    kept = [row for row in rows if row["status"] == OK]
+    return {
+        "captions": len(rows),
+        "kept": len(kept),
+        "filtered": sum(row["status"] == FILTERED for row in rows),
+        "failed": sum(row["status"] == FAILED for row in rows),
+        "filters": [
+            {"filter": name, "failed": failed[name], "alone": alone[name]}
+            for name in FILTERS
+            if name in rules.on
+        ],
+        "splits": {
+            split: {
+                "captions": sum(row["split"] == split for row in kept),
+                "clips": len({row["video_id"] for row in kept if row["split"] == split}),
+            }
+            for split in SPLITS
+        },
+        "experts": dict(sorted(Counter(row["source"]["expert"] for row in kept).items())),
+        "gold_shown": dict(sorted(Counter(row["source"]["gold_shown"] for row in kept).items())),
+    }

@@ -1,0 +1,93 @@
+"""Captions and their media as a folder that ms-swift reads: JSON Lines per split, images, sounds."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import committed
+from emo.captions.messages import Sample, turns_of, write_messages
+from emo.captions.splits import SPLITS
+from emo.captions.windows import cut_audio, parse_window
+from emo.errors import RowError
+from emo.storage import Storage
+from emo.tables import CLIPS
+
+CLIPS_AT_ONCE = 32
+# Writing waits for the disk or for S3.
+_THREADS = 16
+
+
+def export(
+    source: Storage, clips: pa.Table, captions: Sequence[Mapping[str, Any]], target: Storage
+) -> dict[str, int]:
+    """Write the captions (rows of the `captions` table, those to be trained on) below `target`.
+
+    `SPLIT.jsonl` in the order of the ids, `images/VIDEO_ID/PLACE.jpg`, `audios/VIDEO_ID/WINDOW.flac`; the
+    JSON Lines come last, so that they never name what is not there yet. Paths in them are absolute for a
+    local folder, as ms-swift wants them, and relative to it on S3, where it must be copied first. clips:
+    video_id and file of the clips table of `source`. Returns how many captions each split got; raises
+    RowError `clip_missing` or `bad_audio` where a caption's media are not in the clips table.
+    """
+    by_clip: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in captions:
+        by_clip[row["video_id"]].append(row)
+    wanted = clips.filter(pc.is_in(clips.column("video_id"), value_set=pa.array(list(by_clip), pa.string())))
+    if wanted.num_rows < len(by_clip):
+        gone = sorted(by_clip.keys() - set(wanted.column("video_id").to_pylist()))
+        raise RowError("clip_missing", f"{len(gone)} clips of captions are not in {source.url}: {gone[0]}")
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for clip in _whole(source, wanted):
+            list(pool.map(lambda file: target.write(*file), _files(clip, by_clip[clip["video_id"]])))
+    counts = {}
+    for split in SPLITS:
+        rows = sorted((row for row in captions if row["split"] == split), key=lambda row: row["caption_id"])
+        counts[split] = len(rows)
+        if rows:
+            target.write(f"{split}.jsonl", write_messages(_sample(row, target) for row in rows))
+        else:
+            # Of an earlier export, perhaps; what it names may not be there any more.
+            target.delete(f"{split}.jsonl")
+    return counts
+
+
+def _whole(source: Storage, clips: pa.Table) -> Iterator[dict[str, Any]]:
+    """The clips with frames and sound, a few at a time."""
+    for path in pc.unique(clips.column("file")).to_pylist():
+        of_file = clips.filter(pc.equal(clips.column("file"), path))
+        for part in committed.batched(of_file, CLIPS_AT_ONCE):
+            ids = part.column("video_id").to_pylist()
+            found = committed.read_rows(source, CLIPS, path, "video_id", ids, ["frames", "audio"])
+            yield from found.to_pylist()
+
+
+def _files(clip: Mapping[str, Any], captions: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """What the captions of a clip show and play: path and bytes, each file once."""
+    for place in sorted({place for row in captions for place in row["frames"]}):
+        yield _image(clip["video_id"], place), clip["frames"][place]
+    for window in sorted({row["source"]["window"] for row in captions if row["audio"]}):
+        yield _audio(clip["video_id"], window), cut_audio(clip["audio"], parse_window(window))
+
+
+def _image(video_id: str, place: int) -> str:
+    return f"images/{video_id}/{place}.jpg"
+
+
+def _audio(video_id: str, window: str) -> str:
+    return f"audios/{video_id}/{window}.flac"
+
+
+def _sample(row: Mapping[str, Any], target: Storage) -> Sample:
+    def named(path: str) -> str:
+        return path if target.on_s3 else target.full(path)
+
+    video_id = row["video_id"]
+    audios = [_audio(video_id, row["source"]["window"])] if row["audio"] else []
+    return Sample(
+        turns_of(row["messages"]),
+        images=tuple(named(_image(video_id, place)) for place in row["frames"]),
+        audios=tuple(named(path) for path in audios),
+    )
