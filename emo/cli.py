@@ -565,15 +565,18 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _caption(options: argparse.Namespace) -> int:
+    from emo.captions.gold import load_gold
+    from emo.captions.summary import summary_lines
+
     config = _config(options)
     job = _job("caption")
-    gold = job.read_gold_file(options.gold, config.s3) if options.gold else None
+    gold = load_gold(options.gold, config.s3) if options.gold else None
     job.check(config, gold)
     storage = _existing(options, config)
     if options.plan:
         plan = job.plan(config, job.ingested(storage), gold)
         if options.json:
-            print(json.dumps(job.plan_figures(plan)))
+            print(json.dumps(plan.figures()))
         else:
             print("\n".join(plan.lines()))
         print(f"emo caption: {len(plan.variants)} captions to make; nothing was started", file=sys.stderr)
@@ -588,7 +591,7 @@ def _caption(options: argparse.Namespace) -> int:
         outcome = "done" if code == DONE else "too_many_failed"
         figures = {"outcome": outcome, "exit_code": code, "steps": [vars(step) for step in steps]}
         print(json.dumps(figures | summary))
-    for line in job.summary_lines(summary):
+    for line in summary_lines(summary):
         print(line, file=sys.stderr)
     where = f"; exported to {options.export}" if options.export else ""
     print(

@@ -1,6 +1,5 @@
 """Drafts and their labels → rows of the `captions` table, with splits and what the filters found."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +7,8 @@ import pyarrow as pa
 
 from emo.captions.filters import Candidate, Evidence, Verdict, judge
 from emo.captions.messages import chat
-from emo.captions.rules import FILTERS, Rules
-from emo.captions.splits import SPLITS, split_of, video_of
+from emo.captions.rules import Rules
+from emo.captions.splits import split_of, video_of
 from emo.errors import RowError
 from emo.tables import CAPTION_SOURCE, CAPTIONS, FAILED, FILTERED, OK
 
@@ -97,35 +96,3 @@ def _candidate(id_: str, draft: Mapping[str, Any], labels: tuple[str, ...], plan
 def to_table(rows: Sequence[Mapping[str, Any]], run_id: str) -> pa.Table:
     """Rows of the `captions` table."""
     return pa.Table.from_pylist([{**row, "run_id": run_id} for row in rows], schema=CAPTIONS.schema)
-
-
-def summarise(rows: Sequence[Mapping[str, Any]], rules: Rules) -> dict[str, Any]:
-    """Counts of a set of captions.
-
-    filters: of every filter that is on, how many failed it, and how many nothing but it; a caption may fail
-    several. splits: what is kept, and of how many videos' clips; gold_shown: what is kept, by whether the
-    gold was shown; experts: what is kept, by expert.
-    """
-    failed = Counter(name for row in rows for name in row["filters"])
-    alone = Counter(row["filters"][0] for row in rows if len(row["filters"]) == 1)
-    kept = [row for row in rows if row["status"] == OK]
-    return {
-        "captions": len(rows),
-        "kept": len(kept),
-        "filtered": sum(row["status"] == FILTERED for row in rows),
-        "failed": sum(row["status"] == FAILED for row in rows),
-        "filters": [
-            {"filter": name, "failed": failed[name], "alone": alone[name]}
-            for name in FILTERS
-            if name in rules.on
-        ],
-        "splits": {
-            split: {
-                "captions": sum(row["split"] == split for row in kept),
-                "clips": len({row["video_id"] for row in kept if row["split"] == split}),
-            }
-            for split in SPLITS
-        },
-        "experts": dict(sorted(Counter(row["source"]["expert"] for row in kept).items())),
-        "gold_shown": dict(sorted(Counter(row["source"]["gold_shown"] for row in kept).items())),
-    }

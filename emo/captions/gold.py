@@ -5,10 +5,21 @@ import io
 import math
 
 from emo.errors import InputError
+from emo.storage import S3Settings, Storage
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 _WORDS = (NEGATIVE, NEUTRAL, POSITIVE)
+
+
+def load_gold(place: str, s3: S3Settings) -> dict[str, str]:
+    """The gold of a file, local or on S3, as read_gold reads it; raises InputError where it is not there."""
+    parent, _, name = place.rpartition("/")
+    try:
+        data = Storage(parent or ("/" if place.startswith("/") else "."), s3).read(name)
+    except FileNotFoundError:
+        raise InputError(f"gold {place!r} does not exist") from None
+    return read_gold(data, place)
 
 
 def read_gold(data: bytes, place: str) -> dict[str, str]:

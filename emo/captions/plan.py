@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from emo.captions.prompts import CaptionPrompt
 from emo.captions.windows import Window, frame_places
@@ -71,6 +72,18 @@ class Plan:
     target: int | None
     variants: tuple[Variant, ...]
     unknown: int
+
+    def figures(self) -> dict[str, Any]:
+        """The product as one JSON object."""
+        return {
+            "clips": self.clips,
+            "experts": {one.expert: [prompt.name for prompt in one.prompts] for one in self.captioners},
+            "windows": [window.name for window in self.windows],
+            "samples": self.samples,
+            "possible": self.product,
+            "target": self.target,
+            "captions": len(self.variants),
+        }
 
     def lines(self) -> list[str]:
         """The product, as a person reads it."""
