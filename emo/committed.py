@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ from emo.tables import Table
 ROW_GROUP_ROWS = 64
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
+# About 100 bytes each.
+REMEMBERED_ROWS = 5_000_000
 # Files that compaction made of many begin with this; those that workers commit begin with their run's id.
 MERGED = "merged-"
 # A reader that meets a compaction lists again; one table is never compacted twice within a read.
@@ -86,9 +89,25 @@ def read_newest(
     """The newest row of each key, with its key, `run_id` and the given columns, sorted by key.
 
     with_file adds a column `file`: where the row stands. Meant for light columns: everything is held in
-    memory.
+    memory. The table's own light columns are read once and remembered for as long as no file changes.
     """
-    return newest(read_all(storage, where, table, columns, with_file=with_file), table.key)
+    names = list(dict.fromkeys([*table.key, "run_id", *columns]))
+    if not set(names) <= {*table.key, "run_id", *table.light}:
+        return newest(read_all(storage, where, table, columns, with_file=with_file), table.key)
+    known = _remembered.setdefault(storage, {})
+    paths = files(storage, where)
+    if where not in known or known[where][0] != paths:
+        known.pop(where, None)
+        rows = newest(read_all(storage, where, table, table.light, with_file=True), table.key)
+        if rows.num_rows <= REMEMBERED_ROWS:
+            known[where] = (paths, rows)
+    else:
+        rows = known[where][1]
+    return rows.select([*names, "file"] if with_file else names)
+
+
+# Light columns by storage and folder, with the files that they are of: committed files never change.
+_remembered: WeakKeyDictionary[Storage, dict[str, tuple[list[str], pa.Table]]] = WeakKeyDictionary()
 
 
 def read_all(

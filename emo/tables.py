@@ -29,11 +29,15 @@ _VOTER = [
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its name (the folder under OUT), the columns of its key, and its schema."""
+    """One table: its name (the folder under OUT), the columns of its key, and its schema.
+
+    light: the columns that planning looks at again and again; they are read together and remembered.
+    """
 
     name: str
     key: tuple[str, ...]
     schema: pa.Schema
+    light: tuple[str, ...] = ("status", "error")
 
 
 CLIPS = Table(
@@ -60,6 +64,7 @@ CLIPS = Table(
             *_STATUS,
         ]
     ),
+    light=("status", "error", "size", "modified"),
 )
 
 DESCRIPTIONS = Table(
@@ -120,6 +125,7 @@ JUDGMENTS = Table(
             *_STATUS,
         ]
     ),
+    light=("status", "error", "judge"),
 )
 
 _VARIANT = [
