@@ -54,7 +54,7 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "currency": config.prices.currency,
         "compacted": asdict(compacted),
         "notes": notes,
-        "report": report.write(session, only_if_changed=True),
+        "report": report.write(session, only_if_changed=compacted.rows_dropped == 0),
     }
 
 
@@ -109,12 +109,14 @@ def _with(rows: pa.Table, everything: pa.Table, again: pa.Array) -> pa.Table:
 
 def _ingest(session: Session, manifest: pa.Table, again: _Retries) -> None:
     storage = session.storage
-    failed = _failed(storage, CLIPS)
+    todo = ingest.left_to_do(storage, manifest)
     # A clip that has left the source cannot be tried again.
-    failed = planning.in_both(failed, manifest, CLIPS.key)
+    failed = planning.in_both(_failed(storage, CLIPS), manifest, CLIPS.key)
+    # One whose file changed is done anyway, and its earlier failures say nothing of it.
+    failed = planning.not_in(failed, todo, CLIPS.key)
 
     def execute(ids: pa.Array) -> Step:
-        rows = _with(ingest.left_to_do(storage, manifest), manifest, ids)
+        rows = _with(todo, manifest, ids)
         return ingest.run(session, rows, manifest.num_rows - rows.num_rows)
 
     again.run("ingest", failed, execute, lambda: committed.read_newest(storage, CLIPS.name, CLIPS, []))
@@ -123,10 +125,12 @@ def _ingest(session: Session, manifest: pa.Table, again: _Retries) -> None:
 def _describe(session: Session, name: str, again: _Retries) -> None:
     storage = session.storage
     clips = describe.ingested(storage)
+    todo = describe.left_to_do(storage, clips, name)
     failed = planning.in_both(_failed(storage, DESCRIPTIONS, name), clips, CLIPS.key)
+    failed = planning.not_in(failed, todo, CLIPS.key)
 
     def execute(ids: pa.Array) -> Step:
-        rows = _with(describe.left_to_do(storage, clips, name), clips, ids)
+        rows = _with(todo, clips, ids)
         return describe.run(session, session.config.expert(name), rows, clips.num_rows - rows.num_rows)
 
     again.run(f"describe {name}", failed, execute, lambda: describe.described(storage, name))
@@ -141,13 +145,13 @@ def _extract(session: Session, names: list[str], again: _Retries) -> None:
         for name in names
     )
     # A vote that failed because its description did is the describing expert's failure.
+    todo = extract.left_to_do(storage, texts)
     own = planning.in_both(planning.failed_rows(votes), usable, VOTES.key)
+    own = planning.not_in(own, todo, VOTES.key)
 
     def execute(ids: pa.Array) -> Step:
-        todo = extract.left_to_do(storage, texts)
         mine = own.filter(pc.is_in(own.column("video_id"), value_set=ids))
-        more = planning.not_in(planning.in_both(usable, mine, VOTES.key), todo, VOTES.key)
-        rows = pa.concat_tables([todo, more])
+        rows = pa.concat_tables([todo, planning.in_both(usable, mine, VOTES.key)])
         return extract.run(session, rows, texts.num_rows - rows.num_rows)
 
     def done() -> pa.Table:
