@@ -125,7 +125,9 @@ def _tails(candidates: Iterable[Candidate], rules: Rules) -> tuple[set[str], set
     for of_prompt in lengths.values():
         if len(of_prompt) >= rules.tail_least and rules.tail > 0:
             values = np.array(list(of_prompt.values()))
-            low, high = np.quantile(values, [rules.tail, 1 - rules.tail])
+            # Of captions themselves, so that a tail never holds more than its share.
+            low = np.quantile(values, rules.tail, method="lower")
+            high = np.quantile(values, 1 - rules.tail, method="higher")
             short.update(id_ for id_, length in of_prompt.items() if length < low)
             long.update(id_ for id_, length in of_prompt.items() if length > high)
     return short, long

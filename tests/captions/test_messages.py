@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import REPOSITORY
 from emo.captions.messages import Sample, Turn, chat, read_messages, tagged, turns_of, write_messages
 from emo.captions.published import Published, read_published, to_sample
 from emo.errors import InputError, RowError
