@@ -86,11 +86,9 @@ def add(commands: Any, epilog: str) -> None:
 def run(options: argparse.Namespace) -> int:
     """Score, print, and say the headline in a last line; the exit code."""
     job: Any = import_module("jobs.evaluate")  # by name, so that `import emo` starts no job
-    given: Callable[[Any], Any] = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
-    request = job.Request(
-        **{entry.name: given(getattr(options, entry.name)) for entry in fields(job.Request)}
-    )
-    evaluation = job.run(request)
+    given = {entry.name: getattr(options, entry.name) for entry in fields(job.Request)}
+    repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    evaluation = job.run(job.Request(**given | repeated))
     print(json.dumps(evaluation.as_json(), ensure_ascii=False) if options.json else evaluation.as_text())
     print(f"emo evaluate: {evaluation.headline()}", file=sys.stderr)
     return 0

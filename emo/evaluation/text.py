@@ -10,7 +10,7 @@ from emo.evaluation.bootstrap import Comparison, Interval
 from emo.evaluation.clues import OverlapJudgement
 from emo.evaluation.ew import SetResult
 from emo.evaluation.mer2024 import GroupedResult
-from emo.evaluation.unibench import UniBenchResult
+from emo.evaluation.unibench import DataSetScore, UniBenchResult
 
 Result = SetResult | GroupedResult | UniBenchResult | OverlapJudgement | Interval | Comparison
 
@@ -70,9 +70,12 @@ def as_text(
             lines.append(f"{result.ungrouped} words were in no group and stand for themselves")
         return "\n".join(lines + _missing(result.missing_predictions))
     if isinstance(result, UniBenchResult):
-        rows = [[score.name, score.metric, score.score, score.clips] for score in result.data_sets]
+        rows = [
+            [score.name, score.metric, score.score, score.clips, score.missing_predictions, _others(score)]
+            for score in result.data_sets
+        ]
         lines = [f"{result.metric}; selection: {result.selection}"]
-        lines.append(table(["data set", "metric", "score", "clips"], rows))
+        lines.append(table(["data set", "metric", "score", "clips", "not predicted", "beside it"], rows))
         mean = "-" if result.mean is None else f"{100 * result.mean:.2f}"
         lines.append(f"mean: {mean}" + (f" (missing: {', '.join(result.missing)})" if result.missing else ""))
         return "\n".join([*lines, *result.notes])
@@ -84,6 +87,14 @@ def as_text(
         shown = "-" if value is None else f"{value:.2f}"
         lines.append(f"{name}: {shown}" + (f" ({unread} answers could not be read)" if unread else ""))
     return "\n".join(lines + _missing(result.missing_predictions))
+
+
+def _others(score: DataSetScore) -> str:
+    """Shares in percent; the number of labels per clip as it is."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if name == 'labels_per_clip' else 100 * value:.2f}"
+        for name, value in score.others.items()
+    )
 
 
 def _set_text(result: SetResult, interval: Interval | None) -> str:

@@ -1,8 +1,10 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from emo.errors import InputError
+from emo.evaluation import bootstrap
 from emo.evaluation.bootstrap import compare, f_interval
 from emo.evaluation.ew import ew, ew_overlaps
 from emo.evaluation.overlap import overlaps
@@ -53,3 +55,30 @@ def test_systems_scored_on_different_clips_are_not_compared():
     with pytest.raises(InputError, match="the same clips"):
         compare(one, other)
     assert dataclasses.replace(one, video_ids=("b",)).video_ids == other.video_ids
+
+
+def test_drawing_in_batches_gives_the_same_interval_and_the_same_test(monkeypatch):
+    random = np.random.default_rng(5)
+    first, second = (
+        bootstrap.per_clip_mean([str(n) for n in range(40)], random.random((2, 40))) for _ in range(2)
+    )
+
+    def numbers():
+        interval = bootstrap.interval([first], draws=200)
+        found = bootstrap.paired([first], [second], draws=200)
+        return interval.low, interval.high, found.difference.low, found.difference.high, found.p_value
+
+    whole = numbers()
+    monkeypatch.setattr(bootstrap, "_NUMBERS_AT_ONCE", 300)
+    assert numbers() == pytest.approx(whole)
+
+
+def test_the_mean_over_data_sets_counts_each_of_them_the_same():
+    small = bootstrap.per_clip_mean(["a", "b"], np.array([[1.0, 1.0]]))
+    large = bootstrap.per_clip_mean([str(n) for n in range(400)], np.zeros((1, 400)))
+    found = bootstrap.interval([small, large])
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    other = bootstrap.per_clip_mean(["a", "b"], np.array([[0.0, 0.0]]))
+    assert bootstrap.paired([other, large], [small, large]).difference.value == 0.5
+    with pytest.raises(InputError, match="same clips"):
+        bootstrap.paired([large], [small])

@@ -2,17 +2,22 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from emo.errors import InputError
 from emo.evaluation.unibench import (
     DATA_SETS,
     hit_rate,
     macro_hit_rate,
+    per_clip,
     read_gold,
     read_sentiment,
+    score_data_set,
     sentiment_of_labels,
     sentiment_scores,
     unibench,
+    weighted_f1,
 )
 from emo.evaluation.wheels import load_wheels
 
@@ -146,3 +151,38 @@ def test_without_a_text_model_sentiment_comes_from_the_valence_of_the_labels():
     values = sentiment_of_labels({"a": ["happy"], "b": ["sad", "angry"], "c": ["blorpish"], "d": []})
     assert values["a"] > 0 > values["b"]
     assert values["c"] == values["d"] == 0
+
+
+_SIGNS = st.lists(
+    st.tuples(st.sampled_from([-1.0, -0.5, 0.0, 2.0]), st.sampled_from([-1.0, 0.0, 1.0])), min_size=1
+)
+
+
+@given(_SIGNS, st.lists(st.integers(0, 3)))
+def test_a_weight_of_a_clip_counts_like_that_many_clips(pairs, repeats):
+    gold = {str(number): wanted for number, (wanted, _) in enumerate(pairs)}
+    predicted = {str(number): found for number, (_, found) in enumerate(pairs)}
+    clips = [name for name, value in gold.items() if value != 0]
+    weights = [*repeats, *[1] * len(clips)][: len(clips)]
+    names = [(name, copy) for name, weight in zip(clips, weights, strict=True) for copy in range(weight)]
+    assume(names)
+    many = [{f"{name}-{copy}": side[name] for name, copy in names} for side in (gold, predicted)]
+    signs = np.array([[side[name] > 0 for name in clips] for side in (gold, predicted)], dtype=float)
+    assert weighted_f1(signs, np.array(weights, dtype=float)) == pytest.approx(
+        sentiment_scores(*many)[0]["weighted_f1"]
+    )
+
+
+def test_the_number_that_is_drawn_anew_is_the_score_itself(tables):
+    gold = {"a": ["sad"], "b": ["happy", "angry"], "c": ["afraid"]}
+    predicted = {"a": ["sad", "bored"], "b": ["furious"], "c": []}
+    one = {"a": "sad", "b": "happy", "c": "angry"}
+    values, found = {"a": 1.0, "b": -1.0, "c": 2.0}, {"a": 1.0, "b": 1.0}
+    for name, sides in {
+        "ov-merd+": (gold, predicted),
+        "meld": (one, predicted),
+        "ch-sims": (values, found),
+    }.items():
+        assert per_clip(name, *sides, tables).value() == pytest.approx(
+            score_data_set(name, *sides, tables).score
+        )
