@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from emo.errors import StorageError
@@ -44,7 +45,7 @@ def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table
 
 def files(storage: Storage, where: str) -> list[str]:
     """The committed files of a table, sorted; other files are none of ours."""
-    return [entry.path for entry in storage.entries(where) if entry.path.endswith(".parquet")]
+    return [path for path in storage.names(where) if path.endswith(".parquet")]
 
 
 @contextmanager
@@ -129,14 +130,36 @@ def read_all(
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for _ in range(LISTINGS):
             paths = files(storage, where)
+            fast = None if storage.on_s3 else _scan_local(storage, paths, schema)
             try:
-                parts = list(pool.map(one, paths))
+                parts = [fast] if fast is not None else list(pool.map(one, paths))
             except FileNotFoundError:
                 continue
             # A listing takes time, page by page: it may have missed the new file and the old ones both.
             if _merged(files(storage, where)) == _merged(paths):
                 return pa.concat_tables([schema.empty_table(), *parts])
     raise StorageError(f"{storage.full(where)} changes faster than it can be read")
+
+
+def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa.Table | None:
+    """The columns of the schema of all files in one scan without Python between files, three times as fast.
+
+    None where anything is odd: reading file by file then says what and where.
+    """
+    stored = pa.schema([field for field in schema if field.name != "file"])
+    with_file = "file" in schema.names
+    try:
+        files = ds.dataset([storage.full(path) for path in paths], schema=stored, format="parquet")
+        rows = files.to_table([*stored.names, *(["__filename"] if with_file else [])])
+    except (pa.ArrowException, OSError):
+        return None
+    # A column that a file does not have comes as nulls.
+    if any(rows.column(field.name).null_count for field in stored if not field.nullable):
+        return None
+    if with_file:
+        names = pc.utf8_slice_codeunits(rows.column("__filename"), len(storage.url) + 1)
+        rows = rows.drop_columns("__filename").append_column("file", names)
+    return rows.cast(schema)
 
 
 def _merged(paths: Iterable[str]) -> list[str]:

@@ -8,10 +8,11 @@ import glob
 import io
 import json
 import os
+import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -112,12 +113,12 @@ def _from_folder(storage: Storage) -> pa.Table:
     listing = {storage.full(path): entry for path, entry in entries.items()}
     if "label.csv" in entries and any(path.startswith("Raw/") for path in entries):
         return _finish(_chsims_rows(storage), listing)
-    videos = [path for path in entries if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in entries if posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES]
     subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
     rows = []
     for path in videos:
         # MER names clips by their file name, wherever below the folder the file stands.
-        video_id = PurePosixPath(path).stem if subtitles else str(PurePosixPath(path).with_suffix(""))
+        video_id = posixpath.splitext(posixpath.basename(path) if subtitles else path)[0]
         rows.append(_Row(storage.full(path), video_id, path, *subtitles.get(video_id, (None, None))))
     return _finish(rows, listing)
 
@@ -225,7 +226,7 @@ def _resolve(uri: str, base: str) -> tuple[str, str]:
             else (os.path.normpath(f"{base}/{uri}"))
         )
     below = full.removeprefix(base + "/") if full.startswith(base + "/") else full.removeprefix(S3_PREFIX)
-    return full, str(PurePosixPath(below.lstrip("/")).with_suffix(""))
+    return full, posixpath.splitext(below.lstrip("/"))[0]
 
 
 def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
@@ -318,5 +319,5 @@ def _finish(rows: list[_Row], listing: dict[str, Entry]) -> pa.Table:
 def _sidecar(row: _Row, listing: dict[str, Entry]) -> str | None:
     if row.subtitle is not None:
         return None
-    stem = row.uri.removesuffix(PurePosixPath(row.uri).suffix)
+    stem = posixpath.splitext(row.uri)[0]
     return next((stem + suffix for suffix in SIDECAR_SUFFIXES if stem + suffix in listing), None)

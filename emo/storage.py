@@ -106,6 +106,15 @@ class Storage:
             (entry for entry in found if not entry.path.endswith(PART_SUFFIX)), key=lambda entry: entry.path
         )
 
+    def names(self, prefix: str = "") -> list[str]:
+        """The paths of all files below a folder, sorted; quicker than `entries` on a local disk."""
+        if self.on_s3:
+            return [entry.path for entry in self.entries(prefix)]
+        with self.errors(prefix):
+            cut = len(self._root.rstrip("/")) + 1
+            found = (item.path[cut:] for item in self._walk(prefix))
+            return sorted(path for path in found if not path.endswith(PART_SUFFIX))
+
     def _list_s3(self, prefix: str) -> list[Entry]:
         bucket, _, base = self._absolute(prefix).partition("/")
         start = f"{base}/" if base else ""
@@ -124,12 +133,18 @@ class Storage:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _list_local(self, prefix: str) -> Iterator[Entry]:
-        pending = [self._absolute(prefix)]
         cut = len(self._root.rstrip("/")) + 1
+        for item in self._walk(prefix):
+            # A file may be gone since its folder was read; then it is not there.
+            with suppress(FileNotFoundError):
+                stat = item.stat()
+                yield Entry(item.path[cut:], stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+    def _walk(self, prefix: str) -> Iterator[os.DirEntry[str]]:
+        pending = [self._absolute(prefix)]
         while pending:
-            folder = pending.pop()
             try:
-                entries = list(os.scandir(folder))
+                entries = list(os.scandir(pending.pop()))
             except FileNotFoundError:
                 continue
             for item in entries:
@@ -137,10 +152,7 @@ class Storage:
                 if item.is_dir(follow_symlinks=False):
                     pending.append(item.path)
                 elif item.is_file():
-                    # A file may be gone since its folder was read; then it is not there.
-                    with suppress(FileNotFoundError):
-                        stat = item.stat()
-                        yield Entry(item.path[cut:], stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                    yield item
 
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""

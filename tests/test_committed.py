@@ -113,3 +113,20 @@ def test_rows_of_a_file_come_in_the_order_asked_for(tmp_path_factory, wanted):
     assert found.column("labels").to_pylist() == [
         [f"happy-{name}"] for name in found.column("video_id").to_pylist()
     ]
+
+
+def test_many_local_files_are_scanned_at_once_with_the_same_rows(storage):
+    for run in ("1", "2"):
+        for number in range(5):
+            committed.commit(storage, WHERE, VOTES, f"{run}-{number}", votes(run, [(f"{number}", 0)]))
+    paths = committed.files(storage, WHERE)
+    schema = pa.schema(
+        [*(VOTES.schema.field(name) for name in (*VOTES.key, "run_id")), ("file", pa.string())]
+    )
+    scanned = committed._scan_local(storage, paths, schema)
+    one_by_one = pa.concat_tables(
+        committed.read_file(storage, VOTES, path, schema.names[:-1]).append_column("file", pa.array([path]))
+        for path in paths
+    )
+    order = [("run_id", "ascending"), ("video_id", "ascending")]
+    assert scanned.sort_by(order).equals(one_by_one.cast(schema).sort_by(order))

@@ -1,0 +1,103 @@
+"""How long `emo label` takes when everything has been done before.
+
+Makes a folder of so many (empty) files and an OUT in which each of them is ingested, described by three
+experts, voted on and judged, in shards as runs write them, and times the command as a whole process.
+
+    python benchmarks/nothing_left.py --clips 100000 --json results.json
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from emo import committed
+from emo.config import load_config
+from emo.runs import Run, Step
+from emo.sources import read_source
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+
+RUN = "20260101T000000Z"
+EMO = Path(sys.executable).with_name("emo")
+EXPERTS = ("voice", "face", "words")
+FRAME = b"\xff\xd8" + bytes(200)
+SHARD_ROWS = {"clips": 50, "descriptions": 100, "votes": 2000, "judgments": 20_000}
+
+
+def rows_of(table: Table, manifest: pa.Table, judge: str, expert: str = "") -> pa.Table:
+    """A row per clip of the manifest."""
+    count = manifest.num_rows
+    values: dict[str, Any] = {name: manifest.column(name) for name in ("video_id", "uri", "size", "modified")}
+    values |= {
+        "run_id": [RUN] * count,
+        "status": ["ok"] * count,
+        "expert": [expert] * count,
+        "sample": [0] * count,
+        "frames": [[FRAME] * 8] * count,
+        "frame_times": [[0.5] * 8] * count,
+        "text": ["The person seems happy."] * count,
+        "labels": [["happy"]] * count,
+        "scores": [[1.0]] * count,
+        "judge": [judge] * count,
+        "n_voters": [3] * count,
+        "parse_ok": [True] * count,
+    }
+    return pa.table(
+        {field.name: values.get(field.name, pa.nulls(count, field.type)) for field in table.schema},
+        schema=table.schema,
+    )
+
+
+def make_out(storage: Storage, manifest: pa.Table) -> None:
+    """Tables as a finished run leaves them."""
+    config = load_config()
+    judge = f"{config.judge.rule().judge} of {','.join(sorted(EXPERTS))}"
+    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
+        for expert in EXPERTS if "expert" in table.key else (None,):
+            rows = rows_of(table, manifest, judge, expert or "")
+            for number, shard in enumerate(committed.batched(rows, SHARD_ROWS[table.name])):
+                where = committed.folder(table, expert)
+                committed.commit(storage, where, table, f"{RUN}-{number:016x}", shard)
+    steps = [Step("ingest", rows=manifest.num_rows)]
+    Run(RUN, "label", "videos", config.model_dump(mode="json"), RUN, RUN, "done", steps=steps).save(storage)
+    storage.write("report/index.html", b"")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        videos, out = Path(folder, "videos"), Path(folder, "out")
+        videos.mkdir()
+        for number in range(options.clips):
+            (videos / f"clip{number:08d}.mp4").touch()
+        make_out(Storage(str(out)), read_source(str(videos)))
+        seconds = []
+        for _ in range(options.repeats):
+            began = time.monotonic()
+            done = subprocess.run([EMO, "label", videos, "--out", out], capture_output=True, text=True)
+            seconds.append(time.monotonic() - began)
+            assert f"{options.clips} skipped as already done" in done.stderr, done.stderr
+            assert "Ray is up" not in done.stderr, done.stderr
+    result = {"clips": options.clips, "seconds": statistics.median(seconds)}
+    print(f"{options.clips} clips done before: {result['seconds']:.1f} s")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
