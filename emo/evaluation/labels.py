@@ -25,12 +25,23 @@ Voter = tuple[str | None, int | None]
 
 @dataclass(frozen=True)
 class Kind:
-    """What is read: from which columns, the first of them that is there, and how a value is checked."""
+    """What is read: from which columns, the first of them that is there, and how a value is checked.
+
+    may_lack: whether null is a row without a value (a judgment of votes from elsewhere has no description),
+    or an error (null labels are neither an answer nor an empty one).
+    """
 
     columns: tuple[str, ...]
     is_right: Callable[[pa.DataType], bool]
     expected: str
     parse: Callable[[Any, str], Any]
+    may_lack: bool = False
+
+    def value(self, given: Any, status: str | None, where: str) -> Any:
+        """What a row says, None for one that failed or lacks it; raises InputError."""
+        if (status or tables.OK) != tables.OK or (given is None and self.may_lack):
+            return None
+        return self.parse(given, where)
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ class Read:
     """The rows of a file or a folder, of every clip and voter the newest run.
 
     voters: voter -> video_id -> value; column: where the values came from; superseded: rows of older runs
-    that were left out; failed: rows that failed, which are in no voter.
+    that were left out; failed: rows that failed or lack a value, which are in no voter.
     """
 
     where: str
@@ -60,7 +71,8 @@ class Read:
             wanted = " ".join(
                 [f"expert {expert!r}"] * (expert is not None) + [f"sample {sample}"] * (sample is not None)
             )
-            raise InputError(f"{self.where}: has nothing of {wanted}; it has {known}")
+            there = "names no voters" if set(self.voters) == {(None, None)} else f"has {known}"
+            raise InputError(f"{self.where}: has nothing of {wanted}; it {there}")
         return Read(self.where, chosen, self.column, self.superseded, self.failed)
 
     def one(self) -> dict[str, Any]:
@@ -155,7 +167,7 @@ def _is_labels(kind: pa.DataType) -> bool:
 
 
 LABELS = Kind(("labels", "openset"), _is_labels, "a list of strings", _as_labels)
-TEXTS = Kind(("description", "text", "reason", "reasons", "english"), _is_text, "a string", _as_text)
+TEXTS = Kind(("description", "text", "reason", "reasons", "english"), _is_text, "a string", _as_text, True)
 """Descriptions: of emo's tables, and of the files of EMER, OV-MERD and MER-Caption+."""
 
 _Rows = Iterator[dict[str, Any]]
@@ -224,13 +236,8 @@ def _parquet(storage: Storage, name: str, kind: Kind) -> tuple[str, _Rows]:
 def _table_rows(table: pa.Table, id_column: str, column: str, kind: Kind, where: str) -> _Rows:
     for row in table.to_pylist():
         video_id = str(row[id_column])
-        failed = row.get("status", tables.OK) != tables.OK
-        # Null without a failure is neither an answer nor an empty one: it is refused, not dropped.
-        yield {
-            **row,
-            "id": video_id,
-            "value": None if failed else kind.parse(row[column], f"{where}: {video_id}"),
-        }
+        value = kind.value(row[column], row.get("status"), f"{where}: {video_id}")
+        yield {**row, "id": video_id, "value": value}
 
 
 def _csv(path: Path, kind: Kind) -> tuple[str, _Rows]:
@@ -248,7 +255,7 @@ def _csv(path: Path, kind: Kind) -> tuple[str, _Rows]:
         {
             **_voter_of(row, f"{path}: line {number}"),
             "id": row[id_column],
-            "value": kind.parse(row[column], f"{path}: line {number}"),
+            "value": kind.value(row[column], row.get("status"), f"{path}: line {number}"),
         }
         for number, row in rows
     )
@@ -256,8 +263,8 @@ def _csv(path: Path, kind: Kind) -> tuple[str, _Rows]:
 
 def _voter_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """expert, sample and run_id, where the row has them."""
-    more = {name: row[name] for name in ("expert", "run_id") if name in row}
-    if row.get("sample") is not None:
+    more = {name: row[name] for name in ("expert", "run_id") if row.get(name) not in (None, "")}
+    if row.get("sample") not in (None, ""):
         try:
             more["sample"] = int(row["sample"])
         except (TypeError, ValueError):
@@ -279,8 +286,7 @@ def _jsonl(path: Path, kind: Kind) -> tuple[str, _Rows]:
         if not isinstance(row, dict):
             raise InputError(f"{where} is not a JSON object")
         id_column, column = _columns(row, kind, where)
-        failed = row.get("status", tables.OK) != tables.OK
-        value = None if failed else kind.parse(row[column], where)
+        value = kind.value(row[column], row.get("status"), where)
         rows.append({**_voter_of(row, where), "id": str(row[id_column]), "value": value})
     return column, iter(rows)
 

@@ -65,7 +65,7 @@ def _notes(found: Read) -> tuple[str, ...]:
     if found.superseded:
         notes.append(f"{found.where}: {found.superseded} rows of older runs were left out: the newest counts")
     if found.failed:
-        notes.append(f"{found.where}: {found.failed} rows failed and are no prediction")
+        notes.append(f"{found.where}: {found.failed} rows failed or lack a value and are no prediction")
     return tuple(notes)
 
 

@@ -179,7 +179,7 @@ def test_of_an_out_the_newest_judgments_count_and_with_an_expert_its_votes(files
     words = evaluate("--predicted", out, "--expert", "words", "--gold", gold)
     assert words["predicted"].startswith("words#0 of ")
     assert words["coverage"]["missing_predictions"] == 1
-    assert any("2 rows failed and are no prediction" in note for note in words["notes"])
+    assert any("2 rows failed or lack a value" in note for note in words["notes"])
     fused = evaluate("--predicted", out / "votes", "--gold", gold)
     assert list(fused["voters"]) == ["voice#0", "words#0"]
 
@@ -280,8 +280,8 @@ def test_a_text_model_behind_a_server_makes_the_groups_and_is_named(files):
 
 
 def test_descriptions_are_compared_by_a_text_model_and_unread_answers_are_counted(tmp_path, capsys):
-    gold = jsonl(tmp_path / "gold.jsonl", {name: f"{name} cries" for name in "abc"}, "reason")
-    texts = {"a": "she cries and frowns", "b": "he is glad", "c": "nothing"}
+    gold = jsonl(tmp_path / "gold.jsonl", {name: f"{name} cries" for name in "abcd"}, "reason")
+    texts = {"a": "she cries and frowns", "b": "he is glad", "c": "nothing", "d": None}
     predicted = jsonl(tmp_path / "predicted.jsonl", texts, "text")
     with text_model() as judge:
         arguments = ["--metric", "descriptions", "--predicted", predicted, "--gold", gold, "--judge", judge]
@@ -291,7 +291,7 @@ def test_descriptions_are_compared_by_a_text_model_and_unread_answers_are_counte
     assert "judge: grouper-1" in printed.err
     assert "clues: 3.50 (1 answers could not be read)" in printed.out
     assert (tmp_path / "plots" / "clues.svg").exists()
-    assert (found["clue"], found["unread_clue"]) == (3.5, 1)
+    assert (found["clue"], found["unread_clue"], found["missing_predictions"]) == (3.5, 1, 1)
     assert found["comparisons"]["clues"]["clips"] == 2
     assert found["comparisons"]["labels"]["p_value"] == 1.0
 
