@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from emo import vocabulary
-from emo.evaluation.ew import ew, set_score
+from emo.evaluation.ew import emo_clusters, ew
 from emo.evaluation.wheels import WheelTables, load_wheels
 from emo.extraction.rules import RULES_VERSION, extract
 
@@ -122,13 +122,7 @@ def scores(
 ) -> dict[str, object]:
     """F, precision and recall by both metrics, and the labels per clip."""
     by_wheel = ew(gold, predicted, wheels).score
-    by_cluster = set_score(
-        "clusters",
-        gold,
-        predicted,
-        {"clusters": vocabulary.cluster_of},
-        lambda label: vocabulary.base_form(label) is not None,
-    ).score
+    by_cluster = emo_clusters(gold, predicted).score
     return {
         "ew": {"f": by_wheel.f, "p": by_wheel.p, "r": by_wheel.r},
         "clusters": {"f": by_cluster.f, "p": by_cluster.p, "r": by_cluster.r},
