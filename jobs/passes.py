@@ -375,9 +375,10 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
 def offer_token() -> None:
     """Offer the user's token to clusters that ask for one; to be called before Ray is imported."""
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if named or (Path.home() / ".ray" / "auth_token").exists():
+    known = named or (Path.home() / ".ray" / "auth_token").exists()
+    if known and not os.environ.get("RAY_AUTH_MODE"):
         # A client offers its token only when it is told to.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 @contextmanager

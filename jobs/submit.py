@@ -72,6 +72,7 @@ def submit(
 ) -> tuple[Any, str]:
     """Send one command of emo: Ray's client and the id of the job; EmoError where no cluster answers."""
     offer_token()
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
@@ -83,7 +84,7 @@ def submit(
                 environment["pip"] = packages()
             entrypoint = shlex.join(["python", "-m", "emo", *command, *config])
             job = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         where = address or "RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265"
         raise EmoError(f"no job could be sent to {where}: {' '.join(str(error).split())}") from error
     return client, job
