@@ -21,7 +21,7 @@ ROW_GROUP_ROWS = 64
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
 # About 100 bytes each.
-REMEMBERED_ROWS = 5_000_000
+REMEMBERED_ROWS = 500_000
 # Files that compaction made of many begin with this; those that workers commit begin with their run's id.
 MERGED = "merged-"
 # A reader that meets a compaction lists again; one table is never compacted twice within a read.
