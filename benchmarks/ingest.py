@@ -70,7 +70,7 @@ def ingest(videos: Path, workers: int) -> tuple[float, float]:
         process = subprocess.Popen(
             [EMO, "ingest", str(videos), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        peak = _Peak(process.pid)
+        peak = Peak(process.pid)
         answer, _ = process.communicate()
         seconds = time.monotonic() - began
         assert process.returncode == 0, answer
@@ -78,7 +78,7 @@ def ingest(videos: Path, workers: int) -> tuple[float, float]:
         return seconds, peak.stop()
 
 
-class _Peak:
+class Peak:
     """Watches a process and its descendants; the peak of their memory."""
 
     def __init__(self, pid: int) -> None:
