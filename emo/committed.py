@@ -16,8 +16,6 @@ from emo.errors import StorageError
 from emo.storage import Storage
 from emo.tables import Table
 
-# Reading a row group means reading all of its rows: a few rows with frames weigh some megabytes.
-ROW_GROUP_ROWS = 64
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
 # About 100 bytes each.
@@ -39,7 +37,7 @@ def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table
     The same name is given to the same rows, so that a task that the engine repeats replaces its own file.
     """
     sink = io.BytesIO()
-    pq.write_table(rows.cast(table.schema), sink, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    pq.write_table(rows.cast(table.schema), sink, compression="zstd", row_group_size=table.row_group_rows)
     storage.write(f"{where}/{name}.parquet", sink.getvalue())
 
 
@@ -167,17 +165,29 @@ def _merged(paths: Iterable[str]) -> list[str]:
 
 
 def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Of the rows with one key, that of the newest run; sorted by key."""
+    """Of the rows with one key, that of the newest run; sorted by key.
+
+    Works on numbers that sort like the values: sorting the strings themselves takes twenty times as long.
+    """
     if rows.num_rows == 0:
         return rows
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in (*key, "run_id")])
-    rows = rows.take(order).combine_chunks()
-    last_of_key = np.zeros(rows.num_rows, dtype=bool)
-    last_of_key[-1] = True
+    place = np.zeros(rows.num_rows, dtype=np.int64)
     for name in key:
-        column = rows.column(name)
-        last_of_key[:-1] |= pc.not_equal(column.slice(1), column.slice(0, rows.num_rows - 1)).to_numpy()
-    return rows.filter(pa.array(last_of_key))
+        ranks, distinct = _ranks(rows.column(name))
+        place = place * distinct + ranks
+    order = np.lexsort((_ranks(rows.column("run_id"))[0], place))
+    placed = place[order]
+    last_of_key = np.append(placed[1:] != placed[:-1], True)
+    return rows.take(pa.array(order[last_of_key])).combine_chunks()
+
+
+def _ranks(column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
+    """For each value its rank among the distinct ones (int64), and how many these are."""
+    encoded = column.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[encoded.indices.to_numpy()], len(order)
 
 
 def read_rows(

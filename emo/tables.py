@@ -32,12 +32,15 @@ class Table:
     """One table: its name (the folder under OUT), the columns of its key, and its schema.
 
     light: the columns that planning looks at again and again; they are read together and remembered.
+    row_group_rows: rows of one Parquet row group, which is read and written as a whole: few where a row
+    weighs half a megabyte.
     """
 
     name: str
     key: tuple[str, ...]
     schema: pa.Schema
     light: tuple[str, ...] = ("status", "error")
+    row_group_rows: int = 65_536
 
 
 CLIPS = Table(
@@ -65,6 +68,7 @@ CLIPS = Table(
         ]
     ),
     light=("status", "error", "size", "modified"),
+    row_group_rows=64,
 )
 
 DESCRIPTIONS = Table(

@@ -23,7 +23,7 @@ from emo.judge.rule import Learned, Rule
 from emo.judge.votes import Voters, check_schema, read_voters
 from emo.runs import Step
 from emo.storage import S3Settings, Storage
-from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES
+from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES, Table
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -77,14 +77,24 @@ def inputs(storage: Storage, experts: list[str], rule: Rule) -> Inputs:
     return Inputs(rows, f"{rule.judge} of {','.join(sorted(experts))}")
 
 
-def _files(storage: Storage, table: pa.Table, experts: list[str]) -> pa.Table:
+def _files(storage: Storage, table: Table, experts: list[str]) -> pa.Table:
     """Per clip: the newest run and the files of its newest rows, over all experts."""
     parts = []
     for expert in experts:
         rows = committed.read_newest(storage, committed.folder(table, expert), table, [], with_file=True)
-        # The samples of a clip stand in one file.
-        parts.append(rows.group_by(["video_id", "run_id", "file"]).aggregate([]))
+        # The samples of a clip are written together: the first stands for all.
+        parts.append(
+            rows.filter(first_of_runs(rows.column("video_id"))).select(["video_id", "run_id", "file"])
+        )
     return pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "list")])
+
+
+def first_of_runs(column: pa.ChunkedArray) -> pa.Array:
+    """Whether each value of a sorted column is the first of its kind."""
+    values = column.combine_chunks()
+    if len(values) == 0:
+        return pa.array([], pa.bool_())
+    return pa.concat_arrays([pa.array([True]), pc.not_equal(values[1:], values[:-1])])
 
 
 def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
