@@ -93,11 +93,22 @@ class Report(_Section):
     gallery: int = Field(60, ge=0, le=1000)
 
 
+class GrowsTo(_Section):
+    """What all workers of an autoscaling cluster together may hold."""
+
+    cpus: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0)
+
+
 class Ray(_Section):
-    """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: of a local one."""
+    """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: of a local one.
+
+    grows_to: for a cluster that starts small and grows when it is asked to; None: what is there is all.
+    """
 
     address: str | None = None
     num_cpus: int | None = Field(None, ge=1)
+    grows_to: GrowsTo | None = None
 
 
 class Nightly(_Section):

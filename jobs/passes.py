@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import committed, planning
+from emo.config import GrowsTo
 from emo.errors import EmoError, RowError
 from emo.experts.protocol import Resources
 from emo.logs import log_failures
@@ -79,27 +80,36 @@ def status_columns(run_id: str, errors: list[RowError | None]) -> dict[str, list
     }
 
 
-def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
+def run_pass(
+    plan: Pass,
+    step: Step,
+    storage: Storage,
+    run_id: str,
+    stop: Callable[[], None],
+    grows_to: GrowsTo | None = None,
+) -> None:
     """Run one pass to its end, counting in `step`; raises EmoError where it cannot go on.
 
-    stop: called between results; raises to end the pass early. What was committed stays.
+    stop: called between results; raises to end the pass early. What was committed stays. grows_to: what an
+    autoscaling cluster can become; workers that do not fit yet start as its nodes come.
     """
     progress = Progress(plan.step, plan.rows.num_rows)
-    plan, workers = _sized(plan)
+    plan, workers = _sized(plan, grows_to)
     step.workers = workers
     step.cpus = workers * plan.resources.cpus
     step.gpus = workers * plan.resources.gpus
     size = planning.shard_size(plan.rows.num_rows, workers, plan.shard_rows)
     try:
-        _run_shards(
-            plan, list(committed.batched(plan.rows, size)), workers, storage, run_id, progress, step, stop
-        )
+        shards = list(committed.batched(plan.rows, size))
+        most = planning.pool_size(plan.rows.num_rows, plan.workers or len(shards), plan.shard_rows)
+        _run_shards(plan, shards, workers, most, storage, run_id, progress, step, stop)
         missing = _missing(plan, storage, run_id, step)
         if missing.num_rows:
             progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
             DriverMetrics(plan.step).retried(missing.num_rows)
             singles = list(committed.batched(missing, 1))
-            _run_shards(plan, singles, min(workers, len(singles)), storage, run_id, progress, step, stop)
+            few = min(workers, len(singles))
+            _run_shards(plan, singles, few, few, storage, run_id, progress, step, stop)
             missing = _missing(plan, storage, run_id, step)
         if missing.num_rows:
             error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
@@ -109,11 +119,15 @@ def run_pass(plan: Pass, step: Step, storage: Storage, run_id: str, stop: Callab
         step.seconds = progress.finish()
 
 
-def _sized(plan: Pass) -> tuple[Pass, int]:
+def _sized(plan: Pass, grows_to: GrowsTo | None) -> tuple[Pass, int]:
     """The pass as this cluster can run it, and its number of workers."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if grows_to is not None:
+        # Asked for more workers than fit today, Ray asks its autoscaler for nodes. Their shapes only the
+        # autoscaler knows, so they count as one.
+        nodes = [{"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus)}]
     # CPUs are counted for preparing inputs beside the model: with fewer it is slower, not impossible.
     cpus = min(plan.resources.cpus, max((node.get("CPU", 0.0) for node in nodes), default=0.0))
     resources = replace(plan.resources, cpus=cpus)
@@ -132,13 +146,17 @@ def _run_shards(
     plan: Pass,
     shards: list[pa.Table],
     workers: int,
+    most: int,
     storage: Storage,
     run_id: str,
     progress: Progress,
     step: Step,
     stop: Callable[[], None],
 ) -> None:
-    """read → map (and commit) → counts, one block per shard."""
+    """read → map (and commit) → counts, one block per shard.
+
+    workers: that are there; most: so many there may be where nodes join meanwhile.
+    """
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -156,7 +174,7 @@ def _run_shards(
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ActorPoolStrategy(size=workers),
+        compute=ActorPoolStrategy(min_size=workers, max_size=max(workers, most)),
         num_cpus=plan.resources.cpus,
         num_gpus=plan.resources.gpus,
     )

@@ -101,7 +101,7 @@ class Session:
         # Before the pass, because a run that is killed must still show what settings it worked with.
         self.run.save(self.storage)
         try:
-            run_pass(plan, step, self.storage, self.run_id, self.check)
+            run_pass(plan, step, self.storage, self.run_id, self.check, self.config.ray.grows_to)
         except BoundReached as bound:
             step.left = step.rows - step.ok - step.failed
             print(f"{step.name}: {bound}; {step.left} rows are left", file=sys.stderr)
