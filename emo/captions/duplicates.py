@@ -9,8 +9,11 @@ other sets share one of these (prefix filtering: Chaudhuri, Ganti and Kaushik 20
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import TypeVar
 
 _RUN = 3
+
+Run = TypeVar("Run")
 
 
 def runs(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
@@ -20,7 +23,7 @@ def runs(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1))
 
 
-def similarity(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
+def similarity(one: frozenset[Run], other: frozenset[Run]) -> float:
     """The Jaccard similarity of two sets that are not both empty."""
     shared = len(one & other)
     return shared / (len(one) + len(other) - shared)
@@ -31,9 +34,11 @@ def near_duplicates(texts: Sequence[Sequence[str]], threshold: float) -> list[in
 
     What stays has no pair of this Jaccard similarity (of runs of three words) or more.
     """
-    sets = [runs(words) for words in texts]
+    # A number per run: tuples of text are hashed anew at every look-up, which takes most of the time.
+    numbers: dict[tuple[str, ...], int] = {}
+    sets = [frozenset(numbers.setdefault(run, len(numbers)) for run in runs(words)) for words in texts]
     frequency = Counter(run for each in sets for run in each)
-    kept_with: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    kept_with: dict[int, list[int]] = defaultdict(list)
     dropped = []
     for place, each in enumerate(sets):
         ordered = sorted(each, key=lambda run: (frequency[run], run))

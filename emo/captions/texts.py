@@ -85,6 +85,7 @@ _ENGLISH_SHARE = 0.05
 # A shorter text, such as a list of labels, may hold none of them.
 _SURE_LANGUAGE = 12
 _FOREIGN_LETTERS = 0.1
+_LATIN = re.compile(r"[A-Za-z]")
 _EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
 
@@ -93,14 +94,14 @@ def is_other_language(text: str, language: str) -> bool:
 
     A short text whose language cannot be told counts as the wanted one if its script fits.
     """
-    letters = [character for character in text if character.isalpha()]
+    letters = sum(map(str.isalpha, text))
     if not letters:
         return False
-    east_asian = sum(bool(_EAST_ASIAN.match(letter)) for letter in letters) / len(letters)
+    east_asian = len(_EAST_ASIAN.findall(text)) / letters
     if language not in ("zh", "ja", "ko"):
         if east_asian > _FOREIGN_LETTERS:
             return True
-        if language == "en" and sum(letter.isascii() for letter in letters) < 0.9 * len(letters):
+        if language == "en" and len(_LATIN.findall(text)) < 0.9 * letters:
             return True
     guess = guess_language(text)
     if guess is not None:
