@@ -20,12 +20,22 @@ from emo.experts.protocol import Clip
 # Expression -> (caption, curve of the mouth, tilt of the brows, openness of eyes and mouth).
 EXPRESSIONS = {
     "happy": ("The person feels happy.", 1.0, 0.0, 0.5, 0.0),
-    "sad": ("The person feels sad.", -1.0, -0.8, 0.3, 0.0),
-    "angry": ("The person feels angry.", -0.5, 1.0, 0.6, 0.0),
+    "angry": ("The person feels angry.", -0.6, 1.0, 0.6, 0.0),
     "surprised": ("The person feels surprised.", 0.0, -0.4, 1.0, 1.0),
+    "sad": ("The person feels sad.", -1.0, -0.8, 0.3, 0.0),
+    "calm": ("The person feels calm.", 0.3, 0.0, 0.0, 0.0),
+    "afraid": ("The person feels afraid.", -0.3, -1.2, 1.2, 0.0),
 }
+HALF = ("happy", "angry", "surprised")
 # Cue of the voice: pitch in Hz, syllables per second.
-VOICES = {"happy": (320, 5.0), "sad": (130, 2.0), "angry": (200, 7.0), "surprised": (420, 3.0)}
+VOICES = {
+    "happy": (320, 5.0),
+    "sad": (130, 2.0),
+    "angry": (200, 7.0),
+    "surprised": (420, 3.0),
+    "calm": (160, 1.0),
+    "afraid": (360, 8.0),
+}
 QUESTION = "What does the person feel?"
 
 

@@ -94,6 +94,7 @@ def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
     assert lora is not None
     linears = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
     targets = parts.lora_targets(linears, parts.trained_parts(settings.freeze))
+    pattern = parts.target_pattern(targets)
     torch.manual_seed(settings.seed)  # every worker draws the same first weights
     model = get_peft_model(
         base,
@@ -102,7 +103,10 @@ def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             use_rslora=lora.rank_stabilised,
-            target_modules=parts.target_pattern(targets),
+            target_modules=pattern,
+            # For mixtures of experts PEFT turns the pattern into the last parts of its names, which stand
+            # in the towers too.
+            exclude_modules=f"(?!(?:{pattern})$).*",
             bias="none",
         ),
     )

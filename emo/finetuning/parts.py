@@ -53,20 +53,23 @@ def lora_targets(linears: Iterable[str], parts: Sequence[Part]) -> list[str]:
     return sorted(name for names in found.values() for name in names)
 
 
-def target_pattern(targets: Sequence[str]) -> str:
-    """One regular expression that fits exactly these modules (PEFT matches it against the whole name).
+# Numbers that run over blocks of one kind; that of `mlp.0` tells a linear layer from what follows it.
+_RUNNING = re.compile(r"(?<=layers\.|blocks\.|.layer\.|r_list\.)\d+(?=\.)")
 
-    Layers of one kind are written once, with \\d+ for every number that runs.
+
+def target_pattern(targets: Sequence[str]) -> str:
+    """One regular expression for these modules (PEFT matches it against the whole name).
+
+    Blocks of one kind are written once, with \\d+ for their number.
     """
-    shapes = sorted({re.sub(r"(?<=\.)\d+(?=\.|$)", r"\\d+", re.escape(name)) for name in targets})
-    return "|".join(shapes)
+    return "|".join(sorted({re.escape(_RUNNING.sub("\0", name)).replace("\0", r"\d+") for name in targets}))
 
 
 def summary(targets: Sequence[str]) -> list[str]:
     """What a person reads: each kind of layer with how many there are."""
     counts: dict[str, int] = {}
     for name in targets:
-        shape = re.sub(r"(?<=\.)\d+(?=\.|$)", "N", name)
+        shape = _RUNNING.sub("N", name)
         counts[shape] = counts.get(shape, 0) + 1
     return [f"{shape} ({count})" for shape, count in sorted(counts.items())]
 
