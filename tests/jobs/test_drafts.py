@@ -1,0 +1,110 @@
+"""What is left to draft: the plan minus what is committed, by clip, prompt and sample."""
+
+import pyarrow as pa
+import pytest
+
+from emo import committed
+from emo.captions.plan import Captioner, PlannedClip, make_plan
+from emo.captions.prompts import CaptionPrompt
+from emo.captions.windows import Window
+from emo.config import load_config
+from emo.storage import Storage
+from emo.tables import DRAFTS
+from jobs.caption import plan
+from jobs.drafts import asks, left_to_do
+
+PROMPT = CaptionPrompt("person", "Describe the person.")
+CLIPS = pa.table(
+    {"video_id": ["a", "b"], "run_id": ["1", "1"], "file": ["clips/1.parquet", "clips/0.parquet"]}
+)
+
+
+def variants(prompt=PROMPT, samples=2):
+    clips = [PlannedClip("a", 4), PlannedClip("b", 4)]
+    return make_plan(clips, [Captioner("voice", (prompt,), None)], [Window()], samples, None).variants
+
+
+def commit(storage, run_id, wanted, **changes):
+    lines = [
+        dict(zip(DRAFTS.key, variant.key, strict=True))
+        | {"question": "?", "gold_shown": "label_free", "prompt_sha": variant.prompt.sha}
+        | {"status": "ok", "run_id": run_id, **changes}
+        for variant in wanted
+    ]
+    table = pa.Table.from_pylist(lines, schema=DRAFTS.schema)
+    committed.commit(storage, committed.folder(DRAFTS, "voice"), DRAFTS, f"{run_id}-x", table)
+
+
+def keys(left):
+    return sorted((variant.video_id, variant.sample) for variant in left)
+
+
+ALL = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(str(tmp_path))
+
+
+def test_what_is_committed_is_done(storage):
+    assert keys(left_to_do(storage, CLIPS, variants())) == ALL
+    commit(storage, "2", [one for one in variants() if one.video_id == "a"])
+    assert keys(left_to_do(storage, CLIPS, variants())) == [("b", 0), ("b", 1)]
+
+
+def test_more_samples_than_there_are_leave_the_new_ones(storage):
+    commit(storage, "2", variants(samples=1))
+    assert keys(left_to_do(storage, CLIPS, variants())) == [("a", 1), ("b", 1)]
+
+
+def test_a_clip_that_was_ingested_again_is_drafted_again(storage):
+    commit(storage, "2", variants())
+    again = CLIPS.set_column(1, "run_id", pa.array(["3", "1"]))
+    assert keys(left_to_do(storage, again, variants())) == [("a", 0), ("a", 1)]
+
+
+def test_a_prompt_of_another_text_is_another_prompt(storage):
+    commit(storage, "2", variants())
+    assert keys(left_to_do(storage, CLIPS, variants(CaptionPrompt("person", "Describe her.")))) == ALL
+
+
+def test_what_failed_is_left_only_for_a_retry(storage):
+    commit(storage, "2", variants(), status="failed", error="timeout")
+    assert left_to_do(storage, CLIPS, variants()) == []
+    assert keys(left_to_do(storage, CLIPS, variants(), retry=True)) == ALL
+
+
+def test_an_expert_is_asked_once_for_all_samples_of_a_question_and_reads_each_file_once():
+    config = load_config(overrides=["experts=[{kind: voice}]"])
+    half = [one for one in variants() if (one.video_id, one.sample) != ("b", 1)]
+    found = asks(config, CLIPS, half)
+    assert [(ask.samples, rows.column("video_id").to_pylist()) for ask, rows in found] == [
+        (1, ["b"]),
+        (2, ["a"]),
+    ]
+    [(ask, rows)] = asks(config, CLIPS, variants())
+    assert rows.column("file").to_pylist() == ["clips/0.parquet", "clips/1.parquet"]
+    assert (ask.settings["name"], ask.settings["samples"], ask.prompt_name) == ("voice", 2, "person")
+
+
+def test_an_expert_is_asked_only_what_it_can_perceive():
+    experts = "experts=[{kind: internvl, model: m}, {kind: qwen-audio, model: m}, {kind: face}]"
+    config = load_config(overrides=[experts, "caption.windows=[0-100]"])
+    clips = pa.table({"video_id": ["a"], "frames": [8]})
+    found = {
+        one.expert: [prompt.name for prompt in one.prompts] for one in plan(config, clips, None).captioners
+    }
+    assert found == {
+        "internvl": ["person", "face", "body", "situation"],
+        "qwen-audio": ["person", "voice"],
+        "face": ["person"],
+    }
+
+
+def test_an_expert_that_answers_the_likeliest_is_asked_once():
+    overrides = ["experts=[{kind: internvl, model: m, temperature: 0}]", "caption.samples=3"]
+    clips = pa.table({"video_id": ["a"], "frames": [8]})
+    assert plan(load_config(overrides=overrides), clips, None).product == 4 * 3
+    overrides[0] = "experts=[{kind: internvl, model: m}]"
+    assert plan(load_config(overrides=overrides), clips, None).product == 4 * 3 * 3
