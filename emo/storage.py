@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from emo.errors import EmoError, InputError, StorageError
+from emo.logs import log
 
 S3_PREFIX = "s3://"
 # Marks files that are being written; a listing never shows them.
@@ -220,7 +221,9 @@ class Storage:
                 answer = self._s3fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition)
                 return str(answer["ETag"])
         except (_PreconditionError, FileNotFoundError):
-            return None
+            # A write whose answer was lost is sent again, and the second one meets the first.
+            found = self.read_versioned(path)
+            return found[1] if found is not None and found[0] == data else None
 
     @contextmanager
     def download(self, path: str) -> Iterator[str]:
@@ -314,15 +317,36 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
+def _tell_of_retry(
+    operation: Any = None,
+    attempts: int = 0,
+    response: Any = None,
+    caught_exception: BaseException | None = None,
+    **_: Any,
+) -> None:
+    """Log a request to S3 that failed for a passing reason, before the client tries it again."""
+    status = response[0].status_code if response is not None else None
+    if caught_exception is not None or (status is not None and (status >= 500 or status == 429)):
+        what = type(caught_exception).__name__ if caught_exception is not None else str(status)
+        log("s3_retry", operation=getattr(operation, "name", None), attempt=attempts, answer=what)
+
+
 @functools.cache
 def s3_filesystem(settings: S3Settings) -> Any:
     """The s3fs file system of these settings; retries with back-off are the client's own (adaptive mode)."""
     import s3fs
 
+    class _Retelling(s3fs.S3FileSystem):
+        async def set_session(self, *arguments: Any, **options: Any) -> Any:
+            client = await super().set_session(*arguments, **options)
+            # The client retries by itself and in silence; whoever looks into a slow night wants to see it.
+            client.meta.events.register("needs-retry.s3", _tell_of_retry, unique_id="emo")
+            return client
+
     def secret(value: SecretStr | None) -> str | None:
         return value.get_secret_value() if value else None
 
-    return s3fs.S3FileSystem(
+    return _Retelling(
         anon=settings.anonymous,
         endpoint_url=settings.endpoint_url,
         key=secret(settings.key),

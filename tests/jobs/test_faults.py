@@ -1,0 +1,421 @@
+"""Whatever happens around a run, the tables end up as those of a run that nothing happened to.
+
+The random moments come from seeds: EMO_TEST_SEEDS of them (two, so that the tests stay quick; ten were run
+before a release, as `EMO_TEST_SEEDS=10 pytest tests/jobs/test_faults.py`).
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import pyarrow as pa
+import pytest
+
+import flaky_s3
+from clips import make_clip
+from conftest import free_port
+from emo import committed
+from emo.config import GrowsTo
+from emo.experts.protocol import Resources
+from emo.lease import Lease
+from emo.runs import Step
+from emo.storage import S3Settings, Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from jobs.extract import vote_rows
+from jobs.passes import BoundReached, Pass, cluster, run_pass
+from labelling import EMO, WORDS_ONLY, emo, label_words, rows
+
+SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "2")))
+CLIP_COUNT = 12
+STEPS = ("ingest", "describe words", "extract", "judge")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    first = make_clip(folder / "clip00.mp4", seconds=1.0, size=(160, 120))
+    for number in range(1, CLIP_COUNT - 1):
+        shutil.copy(first, folder / f"clip{number:02d}.mp4")
+    (folder / "broken.mp4").write_bytes(b"no video at all")
+    for number, path in enumerate(sorted(folder.glob("*.mp4"))):
+        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(videos, tmp_path_factory, ray_cluster):
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    done = label_words(videos, out, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    return tables(Storage(str(out)))
+
+
+def tables(storage, without=("run_id",)):
+    """All that a run found out, row for row, but for when it did."""
+    found = {}
+    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
+        columns = [name for name in table.schema.names if name not in without]
+        newest = committed.read_newest(storage, table.name, table, columns).select(columns)
+        everything = committed.read_all(storage, table.name, table, [])
+        assert everything.num_rows == newest.num_rows, f"{table.name}: a row is there twice"
+        found[table.name] = newest.to_pylist()
+    return found
+
+
+@contextmanager
+def running(videos, out, *more):
+    """`emo label` with a Ray cluster of its own, in a process group of its own."""
+    command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=1", *more]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    said = []
+    listener = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
+    listener.start()
+    try:
+        yield process, said
+    finally:
+        for one in _family(process.pid):
+            one.kill()
+        process.wait()
+        listener.join(10)
+
+
+def _family(pid):
+    try:
+        process = psutil.Process(pid)
+        return [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _title(process):
+    try:
+        return process.name() + " " + " ".join(process.cmdline()[:1])
+    except psutil.Error:
+        return ""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, undisturbed, tmp_path, seed):
+    chance = random.Random(seed)
+    out = tmp_path / "out"
+    killed = dict.fromkeys(STEPS, 0)
+    with running(videos, out) as (process, said):
+        deadline = time.monotonic() + 200
+        while process.poll() is None:
+            assert time.monotonic() < deadline, said
+            lines = [line for line in list(said) if line.partition(":")[0] in STEPS]
+            step = lines[-1].partition(":")[0] if lines else None
+            workers = [one for one in _family(process.pid) if "MapWorker" in _title(one)]
+            if step and not killed[step] and workers:
+                time.sleep(chance.uniform(0, 1.0))
+                for one in chance.sample(workers, 1):
+                    try:
+                        one.kill()
+                        killed[step] += 1
+                    except psutil.NoSuchProcess:
+                        continue
+            time.sleep(0.05)
+        assert process.returncode == 0, said
+    assert sum(killed.values()) >= 2, killed
+    assert tables(Storage(str(out))) == undisturbed
+
+
+class Slow:
+    """A worker that takes its time and tells which node it is on."""
+
+    def __init__(self, seconds=0.3):
+        self._seconds = seconds
+
+    def __call__(self, shard):
+        import ray
+
+        time.sleep(self._seconds)
+        node = ray.get_runtime_context().get_node_id()
+        return vote_rows(shard, [[node]] * shard.num_rows, "test", "1")
+
+
+def make_pass(count, **changes):
+    ids = [f"clip{number:03d}" for number in range(count)]
+    votes = pa.table({"video_id": ids, "expert": ["e"] * count, "sample": pa.array([0] * count, pa.int32())})
+    options = {
+        "step": "test",
+        "table": VOTES,
+        "where": VOTES.name,
+        "rows": votes,
+        "key": VOTES.key,
+        "worker": Slow,
+        "failed": lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, "1"),
+        "resources": Resources(cpus=1),
+        "shard_rows": 1,
+        **changes,
+    }
+    return Pass(**options)
+
+
+class Nodes:
+    """Ray nodes on this machine, each a process group of its own."""
+
+    def __init__(self):
+        self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        self._folder = Path(f"/tmp/emo-test-nodes-{self._port}")
+        self._running = []
+
+    def start(self, cpus, head=False):
+        where = ["--head", f"--port={self._port}", "--include-dashboard=false"]
+        options = where if head else [f"--address={self.address}"]
+        options += [
+            f"--num-cpus={cpus}",
+            f"--temp-dir={self._folder}" if head else "--node-ip-address=127.0.0.1",
+        ]
+        options += ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("ray"), "start", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._running.append(process)
+        deadline = time.monotonic() + 90
+        sockets = len(self._running)
+        while len(list(self._folder.glob("session_*/sockets/raylet*"))) < sockets and head:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return process
+
+    @staticmethod
+    def kill(process):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self):
+        for process in reversed(self._running):
+            if process.poll() is None:
+                self.kill(process)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture
+def nodes():
+    made = Nodes()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def _whole_classes():
+    """The workers cannot import a test module: its classes travel whole."""
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def alive():
+    import ray
+
+    return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def run(plan, out, stop=lambda: None, grows_to=None):
+    step = Step(plan.step, rows=plan.rows.num_rows)
+    run_pass(plan, step, Storage(str(out)), "1", stop, grows_to)
+    return step
+
+
+def where_rows_were_made(out):
+    labels = [row["labels"][0] for row in rows(out, VOTES, "labels")]
+    return {label: labels.count(label) for label in labels}
+
+
+def test_a_run_goes_on_when_a_node_leaves_for_good(nodes, tmp_path):
+    nodes.start(1, head=True)
+    leaving = nodes.start(1)
+    with cluster(nodes.address, None):
+        until(lambda: alive() == 2)
+
+        def leave():
+            until(lambda: len(list(tmp_path.glob("out/votes/*/*.parquet"))) >= 4)
+            nodes.kill(leaving)
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        step = run(make_pass(24), tmp_path / "out")
+        thread.join()
+    assert (step.ok, step.failed) == (24, 0)
+    assert len(where_rows_were_made(tmp_path / "out")) == 2
+    assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 24
+
+
+def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tmp_path):
+    # Nothing but a head without CPUs at first, as where all pools scale from zero.
+    nodes.start(0, head=True)
+    with cluster(nodes.address, None):
+        assert alive() == 0
+
+        def join():
+            nodes.start(1)
+            until(lambda: len(list(tmp_path.glob("out/votes/*/*.parquet"))) >= 3)
+            nodes.start(1)
+
+        thread = threading.Thread(target=join)
+        thread.start()
+        plan = make_pass(40, worker=lambda: Slow(0.5))
+        step = run(plan, tmp_path / "out", grows_to=GrowsTo(cpus=2))
+        thread.join()
+    assert (step.ok, step.failed) == (40, 0)
+    assert len(where_rows_were_made(tmp_path / "out")) == 2
+
+
+def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(ray_cluster, tmp_path):
+    def stop():
+        raise BoundReached("enough")
+
+    with cluster(ray_cluster["RAY_ADDRESS"], None):
+        plan = make_pass(40)
+        step = Step(plan.step, rows=40)
+        with pytest.raises(BoundReached, match="enough"):
+            run_pass(plan, step, Storage(str(tmp_path)), "1", stop)
+    written = len(rows(tmp_path, VOTES))
+    # What is on disk is what was counted, and few enough: one or two shards per worker.
+    assert step.ok == written
+    assert 1 <= written <= 6
+
+
+@pytest.fixture
+def flaky(s3_endpoint, request):
+    """The address of an S3 server on a bad day, and what it did so far."""
+    port = free_port()
+    seed = getattr(request, "param", 0)
+    backend = s3_endpoint.rpartition(":")[2]
+    process = subprocess.Popen([sys.executable, flaky_s3.__file__, str(port), backend, str(seed)])
+
+    def log():
+        with urlopen(f"http://127.0.0.1:{port}/__log", timeout=10) as answer:
+            import json
+
+            return json.load(answer)
+
+    def up():
+        try:
+            return log() is not None
+        except OSError:
+            return False
+
+    until(up)
+    yield f"http://127.0.0.1:{port}", log
+    process.kill()
+    process.wait()
+
+
+def upload(videos, url, s3):
+    storage = Storage(url, s3)
+    for path in videos.iterdir():
+        storage.write(f"videos/{path.name}", path.read_bytes())
+    return storage
+
+
+@pytest.mark.parametrize("flaky", SEEDS[:1] if len(SEEDS) < 10 else SEEDS, indirect=True)
+def test_on_a_bad_day_of_s3_no_row_is_lost_and_none_is_there_twice(
+    videos, undisturbed, bucket, flaky, ray_cluster
+):
+    url, s3 = bucket
+    upload(videos, url, s3)
+    endpoint, log = flaky
+    settings = ["--set", f"s3.endpoint_url={endpoint}", "--set", "s3.max_attempts=8"]
+    done = label_words(f"{url}/videos", f"{url}/out", *settings, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    injected = log()
+    assert injected.keys() >= {"SlowDown", "InternalError", "cut", "answer lost"}, injected
+    places = ("run_id", "uri", "modified")
+    expected = {
+        name: [{key: value for key, value in row.items() if key not in places} for row in found]
+        for name, found in undisturbed.items()
+    }
+    assert tables(Storage(f"{url}/out", s3), without=places) == expected
+    # Whoever wonders why it was slow finds the retries in the log.
+    assert re.search(r'"event": "s3_retry", "operation": "\w+", "attempt": \d', done.stderr)
+    assert Storage(f"{url}/out", s3).read_versioned("lease.json") is None
+
+
+def test_a_lease_whose_answers_are_lost_is_still_held(bucket, monkeypatch):
+    url, s3 = bucket
+    storage = Storage(url, s3)
+    filesystem = storage._s3fs
+    real = filesystem.call_s3
+
+    def lossy(method, *arguments, **options):
+        if method == "put_object" and "Body" in options:
+            real(method, *arguments, **options)
+        return real(method, *arguments, **options)
+
+    # The server stores it, the answer is lost, the client sends it again: the second is refused.
+    monkeypatch.setattr(filesystem, "call_s3", lossy)
+    with Lease(storage, "label") as lease:
+        assert not lease.lost
+        assert storage.read_versioned("lease.json") is not None
+    assert storage.read_versioned("lease.json") is None
+
+
+def test_no_space_left_for_a_download_is_a_failure_that_may_pass(videos, bucket, ray_cluster, tmp_path):
+    url, s3 = bucket
+    upload(videos, url, s3)
+    storage = Storage(f"{url}/videos", S3Settings(endpoint_url=s3.endpoint_url, region="us-east-1"))
+    from emo.errors import StorageError
+
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(StorageError, match="no space left on the device"), storage.errors("clip00.mp4"):
+        with full.open("wb", buffering=0) as target:
+            target.write(b"x")
+
+
+def test_foreign_files_are_named_and_refused_and_set_aside_when_asked(videos, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    assert label_words(videos, out, env=ray_cluster).returncode == 0
+    expected = tables(Storage(str(out)))
+    good = next((out / "clips").glob("*.parquet"))
+    cut = good.with_name("cut.parquet")
+    cut.write_bytes(good.read_bytes()[:-100])
+    foreign = out / "votes/expert=words/foreign.parquet"
+    pa.parquet.write_table(pa.table({"a": [1]}), foreign)
+    before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+
+    refused = label_words(videos, out, env=ray_cluster)
+    assert refused.returncode == 1
+    assert "cut.parquet is not a readable Parquet file" in refused.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == before
+
+    repaired = emo("repair", "--out", out)
+    assert repaired.returncode == 0, repaired.stderr
+    assert repaired.stderr.splitlines()[-1] == "emo repair: 2 files were set aside"
+    assert (out / "set-aside/clips/cut.parquet").read_bytes() == before[cut]
+    assert (out / "set-aside/votes/expert=words/foreign.parquet").read_bytes() == before[foreign]
+    again = label_words(videos, out, env=ray_cluster)
+    assert again.returncode == 0, again.stderr
+    assert tables(Storage(str(out))) == expected
