@@ -214,25 +214,6 @@ def test_what_is_configured_no_more_is_left_out_and_what_is_new_is_added(copy, s
     assert found["film_a/angry:face:person:25-75:0"]["frames"] == [1, 2]
 
 
-def test_drafts_that_were_not_committed_are_all_that_is_done_again(copy, source, ray_cluster):
-    expected = whole(copy)
-    lost = next(Path(copy, "drafts", "expert=face").glob("*.parquet"))
-    lost.unlink()
-    left = raw_rows(copy, DRAFTS).num_rows
-    done = emo("caption", "--out", copy, *OPTIONS, "--gold", source / "gold.csv", env=ray_cluster)
-    assert done.returncode == 0, done.stderr
-    steps = {step["name"]: step["rows"] for step in last_run(copy)["steps"]}
-    assert steps["caption face person"] == 45 - left > 0
-    assert raw_rows(copy, DRAFTS).num_rows == 45
-    assert without_run(whole(copy)) == without_run(expected)
-
-
-def without_run(found):
-    return {
-        id_: {name: value for name, value in row.items() if name != "run_id"} for id_, row in found.items()
-    }
-
-
 def test_a_run_that_is_killed_goes_on_where_it_was(captioned, ingested, tmp_path, ray_cluster):
     out = tmp_path / "out"
     shutil.copytree(ingested, out)
