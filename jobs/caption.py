@@ -32,7 +32,9 @@ from jobs.session import Session
 
 COMMIT_ROWS = 5000
 # Settings of an expert that this job chooses, or that do not change what it writes.
-_NOT_COMPARED = {"prompt", "samples", "workers"}
+_NOT_COMPARED = frozenset(
+    ["prompt", "samples", "workers", "device", "gpus", "token_budget", "prefill_tokens", "attention"]
+)
 RUNS_LOOKED_AT = 50
 
 
