@@ -127,16 +127,14 @@ def _merge(
     paths = [part.path for part in group if part.live]
     if not paths:
         return 0
-    wanted = live.filter(pc.is_in(live.column("file"), value_set=pa.array(paths, pa.string())))
-    pieces = []
-    for path in paths:
-        keys = wanted.filter(pc.equal(wanted.column("file"), path)).select([*table.key, "run_id"])
-        pieces.append(_only(committed.read_file(storage, table, path), keys, table.key))
-    merged = committed.newest(pa.concat_tables(pieces), table.key)
-    if merged.num_rows != wanted.num_rows:
+    keys = live.filter(pc.is_in(live.column("file"), value_set=pa.array(paths, pa.string())))
+    pieces = [committed.read_file(storage, table, path) for path in paths]
+    # All files of a group at once: file by file would be quadratic where they are many.
+    merged = committed.newest(_only(pa.concat_tables(pieces), keys, table.key), table.key)
+    if merged.num_rows != keys.num_rows:
         # Nothing is deleted of which a row would be missing afterwards.
         raise StorageError(
-            f"{storage.full(where)}: {merged.num_rows} of {wanted.num_rows} rows found; nothing was merged"
+            f"{storage.full(where)}: {merged.num_rows} of {keys.num_rows} rows found; nothing was merged"
         )
     digest = hashlib.sha256("\0".join(part.path for part in group).encode()).hexdigest()[:16]
     committed.commit(storage, where, table, f"{committed.MERGED}{run_id}-{digest}", merged)
@@ -144,8 +142,9 @@ def _merge(
 
 
 def _only(rows: pa.Table, keys: pa.Table, key: Sequence[str]) -> pa.Table:
-    """The rows of one file whose key and run are among `keys`."""
+    """The rows whose key and run are among `keys`."""
     names = [*key, "run_id"]
+    keys = keys.select(names)
     numbered = rows.select(names).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
     kept = numbered.join(keys, keys=names, join_type="left semi")
     return rows.take(kept.column("row").combine_chunks().sort())

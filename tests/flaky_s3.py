@@ -1,4 +1,4 @@
-"""A real HTTP proxy in front of an S3 server that makes it as bad as a bad day: slow, full of errors, cut off.
+"""A real HTTP proxy in front of an S3 server that makes it bad: slow, full of errors, cut off.
 
     python flaky_s3.py PORT BACKEND_PORT SEED
 
