@@ -18,7 +18,7 @@ from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError, LeaseHeldError
 from emo.estimates import as_rows, total
 from emo.progress import duration
-from emo.runs import Step
+from emo.runs import Step, load_runs
 from emo.storage import Storage
 
 DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED, OUT_IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -88,7 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
         )
 
     def with_redo(command: Any) -> None:
-        command.add_argument("--redo", action="store_true", help="do everything again, not only what is left")
+        command.add_argument(
+            "--redo",
+            action="store_true",
+            help="make all rows anew (those of SOURCE where one is given); an interrupted redo goes on",
+        )
 
     label = add("label", _label, "label the videos of a source: ingest, describe, extract, judge, report")
     with_source(label)
@@ -182,7 +186,7 @@ def build_parser() -> argparse.ArgumentParser:
         "list the finetuned adapters, promote one for use, or merge one into its base",
         "promote copies it to OUT/adapters/NAME if its figures pass finetune.gate.",
     )
-    adapters.add_argument("action", choices=["list", "promote", "merge"])
+    adapters.add_argument("action", choices=["list", "promote", "merge"], help="what to do")
     adapters.add_argument("name", nargs="?", metavar="NAME", help="of the run")
     adapters.add_argument("--to", metavar="FOLDER", help="of merge: a folder that is not there yet")
     failures = add("failures", _failures, "list the rows that failed, by step")
@@ -218,6 +222,18 @@ def _config(options: argparse.Namespace) -> Config:
     return load_config(preset=options.preset, file=options.config, overrides=options.set)
 
 
+def _config_of_out(options: argparse.Namespace) -> Config:
+    """For commands that go on with what is in OUT: without a preset or file, as the newest run was told."""
+    if options.preset or options.config:
+        config = _config(options)
+        _existing(options.out, config)
+        return config
+    storage = _existing(
+        options.out, load_config(overrides=[one for one in options.set if one.startswith("s3")])
+    )
+    return load_config(tree=load_runs(storage, last=1)[0]["config"], overrides=options.set)
+
+
 def _session(options: argparse.Namespace, config: Config, source: str | None = None) -> Any:
     return _job("session").session(
         config, options.out, options.command, source, redo=getattr(options, "redo", False)
@@ -239,7 +255,7 @@ def _check(config: Config) -> None:
 def _nothing(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"outcome": "done", "steps": [], "labelled": 0, "failed": 0, "report": None}))
-    print(f"emo {options.command}: nothing to do, {options.source} holds no videos", file=sys.stderr)
+    print(f"emo {options.command}: nothing to do, no video was found at {options.source}", file=sys.stderr)
     return DONE
 
 
@@ -311,7 +327,7 @@ def _ingest(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config = _config_of_out(options)
     _job("describe").check([config.expert(options.expert)])
     with _session(options, config) as session:
         steps = [_job("label").describe_all(session, options.expert, options.redo)]
@@ -319,7 +335,7 @@ def _describe(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config = _config_of_out(options)
     _job("extract").check(config.extract)
     with _session(options, config) as session:
         steps = [_job("label").extract_all(session, _names(config), options.redo)]
@@ -327,7 +343,7 @@ def _extract(options: argparse.Namespace) -> int:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config = _config(options) if options.votes else _config_of_out(options)
     if bool(options.save) != (options.calibrate is not None or options.estimate):
         raise InputError("--save FILE goes with --calibrate GOLD or --estimate, and they with it")
     if options.save:
@@ -342,7 +358,7 @@ def _judge(options: argparse.Namespace) -> int:
         if voters.duplicates:
             print(f"{voters.duplicates} older votes of the same key were left out", file=sys.stderr)
         with _session(options, config) as session:
-            steps = [_job("judge").run_votes(session, voters.table, config.judge.rule())]
+            steps = [_job("judge").run_votes(session, voters, config.judge.rule())]
     else:
         with _session(options, config) as session:
             steps = [_job("label").judge_all(session, _names(config), options.redo)]
@@ -354,7 +370,7 @@ def _names(config: Config) -> list[str]:
 
 
 def _report(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config = _config_of_out(options)
     with _session(options, config) as session:
         report = _job("report").write(session)
     if options.json:
@@ -364,14 +380,14 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _failures(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config = _config_of_out(options)
     if options.retry:
         _check(config)
         with _session(options, config) as session:
             steps = _job("label").retry(session)
             report = _job("report").write(session, only_if_changed=True)
         return _finish(options, config, steps, report)
-    rows = _job("status").failures(_existing(options, config), _names(config))
+    rows = _job("status").failures(_existing(options.out, config), _names(config))
     if options.json:
         print(json.dumps({"failures": rows}))
     else:
@@ -432,8 +448,8 @@ def _adapters(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    config = _config(options)
-    storage = _existing(options, config)
+    config = _config_of_out(options)
+    storage = _existing(options.out, config)
     if options.watch:
         _watch(storage)
     state = _job("status").state(storage)
@@ -572,7 +588,7 @@ def _caption(options: argparse.Namespace) -> int:
     job = _job("caption")
     gold = load_gold(options.gold, config.s3) if options.gold else None
     job.check(config, gold)
-    storage = _existing(options, config)
+    storage = _existing(options.out, config)
     if options.plan:
         plan = job.plan(config, job.ingested(storage), gold)
         if options.json:
@@ -604,7 +620,7 @@ def _caption(options: argparse.Namespace) -> int:
 
 def _repair(options: argparse.Namespace) -> int:
     config = _config(options)
-    _existing(options, config)
+    _existing(options.out, config)
     with _session(options, config) as session:
         moved = _job("status").set_aside(session.storage)
     for path, reason in moved:
@@ -615,8 +631,8 @@ def _repair(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _existing(options: argparse.Namespace, config: Config) -> Storage:
-    storage = Storage(options.out, config.s3)
+def _existing(out: str, config: Config) -> Storage:
+    storage = Storage(out, config.s3)
     if not storage.entries("runs"):
         raise InputError(f"{storage.url} holds no run of emo; was it another --out?")
     return storage

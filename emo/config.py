@@ -302,15 +302,24 @@ def _kinds() -> str:
 
 
 def load_config(
-    *, preset: str | None = None, file: str | None = None, overrides: Sequence[str] = ()
+    *,
+    preset: str | None = None,
+    file: str | None = None,
+    tree: dict[str, Any] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
     """The configuration of a preset or a file, with `key=value` overrides; raises InputError naming the key.
 
-    A file starts from nothing but the defaults of this module, so that what it says is all there is.
+    tree: the values of an earlier run instead; credentials are not kept in run files, and come from the
+    environment then. A file starts from nothing but the defaults of this module, so that what it says is all
+    there is.
     """
     if preset is not None and file is not None:
         raise InputError("--preset and --config exclude each other: a preset is a configuration file")
-    if file is not None:
+    if tree is not None:
+        kept = {key: value for key, value in tree["s3"].items() if key not in ("key", "secret", "token")}
+        tree = {**tree, "s3": kept}
+    elif file is not None:
         try:
             text = Path(file).read_text(encoding="utf-8")
         except FileNotFoundError:

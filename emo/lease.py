@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -52,7 +52,10 @@ def _machine() -> str:
 def _is_dead(holder: Holder, silent_s: float) -> bool:
     if holder.host == socket.gethostname() and holder.machine == _machine():
         try:
-            return abs(psutil.Process(holder.pid).create_time() - holder.started) > 1.0
+            process = psutil.Process(holder.pid)
+            # A killed process whose parent does not ask after it stays in the list as a zombie.
+            gone = process.status() == psutil.STATUS_ZOMBIE
+            return gone or abs(process.create_time() - holder.started) > 1.0
         except psutil.NoSuchProcess:
             return True
     return silent_s > EXPIRES_S
@@ -110,9 +113,19 @@ class Lease:
                     f"{self._storage.url} is in use by {holder.describe()}; "
                     f"wait for it, or for {EXPIRES_S:.0f} s after it died"
                 )
-        self._version = self._storage.replace_if(PATH, found[1] if found else None, self._bytes())
+        self._version = self._replace(found[1] if found else None)
         if self._version is None:
             raise LeaseHeldError(f"{self._storage.url} was taken by another run a moment ago")
+
+    def _replace(self, version: str | None) -> str | None:
+        written = self._storage.replace_if(PATH, version, self._bytes())
+        if written is not None:
+            return written
+        # A write whose answer was lost is repeated by the client and then refused, by our own success.
+        found = self._storage.read_versioned(PATH)
+        holder = _parse(found[0]) if found else None
+        ours = holder is not None and replace(holder, renewed=0) == replace(self._holder, renewed=0)
+        return found[1] if found and ours else None
 
     def _bytes(self) -> bytes:
         return json.dumps({**asdict(self._holder), "renewed": self._now()}).encode()
@@ -120,7 +133,7 @@ class Lease:
     def _keep(self) -> None:
         while not self._stop.wait(RENEW_S):
             try:
-                version = self._storage.replace_if(PATH, self._version, self._bytes())
+                version = self._replace(self._version)
             except StorageError:
                 # One answer that fails is no reason to end a run of hours; the next renewal tries again.
                 continue
@@ -136,3 +149,10 @@ def _parse(data: bytes) -> Holder | None:
     except (ValueError, TypeError):
         # Not a lease of ours that could be asked for its holder: nobody can be behind it.
         return None
+
+
+def holder(storage: Storage) -> Holder | None:
+    """Who holds the lease of an OUT; None where nobody does, or somebody who is dead."""
+    found = storage.read_versioned(PATH)
+    held = _parse(found[0]) if found else None
+    return None if held is None or _is_dead(held, time.time() - held.renewed) else held

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.tables import FAILED
+from emo.tables import FAILED, OK
 
 
 def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
@@ -70,6 +70,32 @@ def workers_that_fit(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, 
     return sum(
         min((int(node.get(name, 0) / amount) for name, amount in asked.items()), default=1) for node in nodes
     )
+
+
+def older(rows: pa.Table, done: pa.Table, since: str, key: tuple[str, ...]) -> pa.Table:
+    """The rows that no run from `since` on has made."""
+    return not_in(rows, done.filter(pc.greater_equal(done.column("run_id"), since)), key)
+
+
+def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
+    """The descriptions that count: made since their clip was ingested (which went well), by the newest run of
+    their expert on it. An older run may have given more samples.
+    """
+    at = place(descriptions, clips, ("video_id",))
+    ingested = clips.column("run_id").take(at)
+    usable = pc.equal(clips.column("status").take(at), OK)
+    rows = descriptions.filter(
+        pc.fill_null(pc.and_(usable, pc.greater_equal(descriptions.column("run_id"), ingested)), False)
+    )
+    newest = rows.group_by(["video_id", "expert"]).aggregate([("run_id", "max")])
+    last = newest.column("run_id_max").take(place(rows, newest, ("video_id", "expert")))
+    return rows.filter(pc.equal(rows.column("run_id"), last))
+
+
+def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
+    """Rows of the manifest whose id is committed for a file at another place."""
+    before = committed.column("uri").take(place(manifest, committed, ("video_id",)))
+    return manifest.filter(pc.fill_null(pc.not_equal(before, manifest.column("uri")), False))
 
 
 def pool_size(rows: int, most: int, shard_rows: int) -> int:

@@ -28,6 +28,7 @@ class Progress:
         self._start = now()
         # The first line of a log comes at once, so that a person sees which step is on.
         self._shown_at = float("-inf")
+        self._shown = 0
         self.ok = 0
         self.failed = 0
         self._show()
@@ -45,8 +46,9 @@ class Progress:
 
     def finish(self) -> float:
         """Show the end state; the seconds that the step took."""
-        self._shown_at = float("-inf")
-        self._show()
+        if self._terminal or self._shown < self._total or self._total == 0:
+            self._shown_at = float("-inf")
+            self._show()
         if self._terminal:
             self._stream.write("\n")
             self._stream.flush()
@@ -57,6 +59,7 @@ class Progress:
         if self._now() - self._shown_at < every:
             return
         self._shown_at = self._now()
+        self._shown = self.ok + self.failed
         text = self._text(self._now() - self._start)
         self._stream.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         self._stream.flush()

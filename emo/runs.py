@@ -1,6 +1,7 @@
 """A run: its id, what it was asked, what it did; one JSON file each under OUT/runs."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,7 +38,11 @@ class Step:
 
 @dataclass
 class Run:
-    """One run. `outcome`: running, done, failed (it stopped with `error`); a killed run stays `running`."""
+    """One run. `outcome`: running, done, failed (it stopped with `error`); a killed run stays `running`.
+
+    made_with: step -> the settings that the rows of OUT were made with; redo_since: step -> the first run of
+    a redo that is not finished. Each run hands both on to the next.
+    """
 
     run_id: str
     command: str
@@ -48,6 +53,8 @@ class Run:
     outcome: str = "running"
     error: str | None = None
     steps: list[Step] = field(default_factory=list)
+    made_with: dict[str, Any] = field(default_factory=dict)
+    redo_since: dict[str, str] = field(default_factory=dict)
     emo_version: str = __version__
 
     def ended(self, outcome: str) -> dict[str, Any]:
@@ -90,39 +97,59 @@ def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]
     return runs
 
 
-def check_settings(runs: list[dict[str, Any]], config: dict[str, Any]) -> None:
+def settings_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings that decide what comes out of each step, by the step's name, nested keys as `a.b`."""
+    steps = {"ingest": config["ingest"], "extract": config["extract"]}
+    steps |= {f"describe {expert['name']}": expert for expert in config["experts"]}
+    return {name: dict(_flat(settings)) for name, settings in steps.items()}
+
+
+def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if key in _HARMLESS:
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield before + key, value
+
+
+# Settings that decide where and how fast the work is done, and not what comes out.
+_HARMLESS = frozenset(
+    (
+        *("workers", "shard_rows", "deadline_s", "memory_mib", "transcribe_gpus", "batch"),
+        *("device", "gpus", "token_budget", "prefill_tokens", "attention"),
+        *("url", "concurrency", "timeout_s", "attempts", "backoff_s", "api_key_env"),
+    )
+)
+
+
+def check_settings(
+    made_with: dict[str, Any], redo_since: dict[str, str], now: dict[str, dict[str, Any]]
+) -> None:
     """Raise InputError where rows of OUT were made with settings other than those of this run.
 
-    Rows of two settings in one table could not be told apart; which is wanted, only the user knows.
+    Rows of two settings in one table could not be told apart; which is wanted, only the user knows. A setting
+    that an earlier version did not have does not count.
     """
-    for name, now in [("ingest", config["ingest"])] + [
-        (f"describe {expert['name']}", expert) for expert in config["experts"]
-    ]:
-        before = _last_settings(runs, name)
-        if before is None:
-            continue
+    for step, settings in now.items():
+        before = made_with.get(step, {})
         changed = [
-            f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
-            for key in sorted({*before, *now} - _HARMLESS)
-            if before.get(key) != now.get(key)
+            f"{key} was {before[key]!r} and is {settings[key]!r}"
+            for key in sorted(before.keys() & settings.keys())
+            if before[key] != settings[key]
         ]
+        again = _redo_command(step)
         if changed:
             raise InputError(
-                f"{name}: OUT holds rows made with other settings ({', '.join(changed)}); use those, another "
-                "OUT, or another name for the expert, or do everything again with --redo"
+                f"{step}: OUT holds rows made with other settings ({', '.join(changed)}); use those, another "
+                f"OUT, or another name for the expert, or make these rows anew with: {again}"
             )
+        if step in redo_since:
+            raise InputError(f"{step}: a redo is not finished; it goes on with: {again}")
 
 
-# Settings that decide how the work is done and not what comes out.
-_HARMLESS = {"workers", "shard_rows", "deadline_s", "memory_mib"}
-
-
-def _last_settings(runs: list[dict[str, Any]], step: str) -> dict[str, Any] | None:
-    for run in reversed(runs):
-        if any(done["name"] == step and done["rows"] for done in run["steps"]):
-            if step == "ingest":
-                return dict(run["config"]["ingest"])
-            for expert in run["config"]["experts"]:
-                if step == f"describe {expert['name']}":
-                    return dict(expert)
-    return None
+def _redo_command(step: str) -> str:
+    if step.startswith("describe "):
+        return f"emo describe --expert {step.removeprefix('describe ')} --redo"
+    return f"emo {step} --redo"

@@ -11,7 +11,6 @@ import os
 import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,24 +78,25 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     """
     s3 = s3 or S3Settings()
     if source.endswith(MANIFEST_SUFFIXES):
-        rows = _from_manifest(source, s3)
-    elif is_s3(source):
-        rows = _from_folder(Storage(source, s3))
-    elif any(character in source for character in "*?["):
-        rows = _from_glob(source)
-    elif Path(source).is_dir():
-        rows = _from_folder(Storage(source))
-    elif Path(source).is_file():
-        rows = _finish(
-            [_Row(str(Path(source).absolute()), Path(source).stem, source)],
-            _local_listing(Path(source).parent),
-        )
-    else:
-        raise InputError(
-            f"source {source!r} does not exist; expected a folder, a glob, an s3:// prefix or a manifest "
-            f"({', '.join(MANIFEST_SUFFIXES)})"
-        )
-    return rows
+        return _from_manifest(source, s3)
+    if is_s3(source):
+        if any(character in source for character in "*?"):
+            raise InputError(f"{source!r}: a glob works on local files only; give a prefix or a manifest")
+        folder, _, name = source.rpartition("/")
+        if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES:
+            return _finish([_Row(source, posixpath.splitext(name)[0], source)], _listing(folder, s3))
+        return _from_folder(Storage(source, s3))
+    if Path(source).is_dir():
+        return _from_folder(Storage(source))
+    if Path(source).is_file():
+        path = Path(source).absolute()
+        return _finish([_Row(str(path), path.stem, source)], _listing(str(path.parent), s3))
+    if any(character in source for character in "*?["):
+        return _from_glob(source)
+    raise InputError(
+        f"source {source!r} does not exist; expected a folder, a glob, an s3:// prefix or a manifest "
+        f"({', '.join(MANIFEST_SUFFIXES)})"
+    )
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
@@ -165,17 +165,14 @@ def _from_glob(pattern: str) -> pa.Table:
             folders.add(path.parent)
     listing: dict[str, Entry] = {}
     for folder in folders:
-        listing |= _local_listing(folder)
+        listing |= _listing(str(folder), S3Settings())
     return _finish(rows, listing)
 
 
-def _local_listing(folder: Path) -> dict[str, Entry]:
-    listing = {}
-    for item in os.scandir(folder.absolute()):
-        if item.is_file():
-            stat = item.stat()
-            listing[item.path] = Entry(item.path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
-    return listing
+def _listing(folder: str, s3: S3Settings) -> dict[str, Entry]:
+    """The files right in one folder, by their full path; empty where it is not there."""
+    storage = Storage(folder or "/", s3)
+    return {storage.full(entry.path): entry for entry in storage.entries(recursive=False)}
 
 
 def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
@@ -210,6 +207,10 @@ def _text(value: Any, where: str, column: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise InputError(f"{where}: {column} is {value!r}, expected text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: {column} is {value!r}, which is not text in Unicode") from None
     return value
 
 
@@ -217,8 +218,10 @@ def _resolve(uri: str, base: str) -> tuple[str, str]:
     """The full uri, and the id it gives: its path below the manifest's folder, or its whole path."""
     if "://" in uri and not is_s3(uri):
         raise InputError(f"uri {uri!r} is neither a path nor an s3:// address")
-    if is_s3(uri) or uri.startswith("/"):
+    if is_s3(uri):
         full = uri
+    elif uri.startswith("/"):
+        full = os.path.normpath(uri)
     else:
         full = (
             S3_PREFIX + os.path.normpath(f"{base.removeprefix(S3_PREFIX)}/{uri}")
@@ -233,11 +236,7 @@ def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
     """The files of every folder that a manifest names: one listing per folder, not one question per clip."""
     listing: dict[str, Entry] = {}
     for folder in sorted({row.uri.rpartition("/")[0] for row in rows}):
-        if is_s3(folder):
-            storage = Storage(folder, s3)
-            listing |= {storage.full(entry.path): entry for entry in storage.entries()}
-        elif Path(folder).is_dir():
-            listing |= _local_listing(Path(folder))
+        listing |= _listing(folder, s3)
     return listing
 
 
@@ -245,8 +244,10 @@ def _csv_records(data: bytes, place: str) -> list[dict[str, str]]:
     try:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
         return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{place} is not a CSV file in UTF-8: {error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place} is not in UTF-8: {error}") from None
+    except csv.Error as error:
+        raise InputError(f"{place} is not a CSV file: {error}") from None
 
 
 def _csv_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
@@ -259,7 +260,12 @@ def _csv_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
 
 def _jsonl_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
     records = []
-    for number, line in enumerate(data.decode("utf-8").splitlines(), start=1):
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place} is not in UTF-8: {error}") from None
+    # Not splitlines: it also splits at characters that may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 record = json.loads(line)

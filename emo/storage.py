@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from emo.errors import EmoError, InputError, StorageError
+from emo.errors import EmoError, InputError, PlaceError, StorageError
 from emo.logs import log
 
 S3_PREFIX = "s3://"
@@ -99,10 +99,13 @@ class Storage:
                 if not os.access(self._root, os.W_OK):
                     raise PermissionError(errno.EACCES, "not writable", self._root)
 
-    def entries(self, prefix: str = "") -> list[Entry]:
-        """All files below a folder, sorted by path; empty where the folder is not there."""
+    def entries(self, prefix: str = "", *, recursive: bool = True) -> list[Entry]:
+        """All files below a folder (or right in it), sorted by path; empty where the folder is not there."""
         with self.errors(prefix):
-            found = self._list_s3(prefix) if self.on_s3 else list(self._list_local(prefix))
+            if self.on_s3:
+                found = self._list_s3(prefix, recursive)
+            else:
+                found = list(self._list_local(prefix, recursive))
         return sorted(
             (entry for entry in found if not entry.path.endswith(PART_SUFFIX)), key=lambda entry: entry.path
         )
@@ -113,15 +116,15 @@ class Storage:
             return [entry.path for entry in self.entries(prefix)]
         with self.errors(prefix):
             cut = len(self._root.rstrip("/")) + 1
-            found = (item.path[cut:] for item in self._walk(prefix))
+            found = (_readable(item.path[cut:]) for item in self._walk(prefix))
             return sorted(path for path in found if not path.endswith(PART_SUFFIX))
 
-    def _list_s3(self, prefix: str) -> list[Entry]:
+    def _list_s3(self, prefix: str, recursive: bool) -> list[Entry]:
         bucket, _, base = self._absolute(prefix).partition("/")
         start = f"{base}/" if base else ""
         cut = len(self._root.partition("/")[2])
         entries: list[Entry] = []
-        token: dict[str, str] = {}
+        token: dict[str, str] = {} if recursive else {"Delimiter": "/"}
         while True:
             # Not s3fs.find: it goes through a cache of folders and hides access errors as "not found".
             page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start, **token)
@@ -131,17 +134,19 @@ class Storage:
                     entries.append(Entry(path, item["Size"], item["LastModified"].astimezone(UTC)))
             if not page.get("IsTruncated"):
                 return entries
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            token["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _list_local(self, prefix: str) -> Iterator[Entry]:
+    def _list_local(self, prefix: str, recursive: bool) -> Iterator[Entry]:
         cut = len(self._root.rstrip("/")) + 1
-        for item in self._walk(prefix):
+        for item in self._walk(prefix, recursive):
             # A file may be gone since its folder was read; then it is not there.
             with suppress(FileNotFoundError):
                 stat = item.stat()
-                yield Entry(item.path[cut:], stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                yield Entry(
+                    _readable(item.path[cut:]), stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
+                )
 
-    def _walk(self, prefix: str) -> Iterator[os.DirEntry[str]]:
+    def _walk(self, prefix: str, recursive: bool = True) -> Iterator[os.DirEntry[str]]:
         pending = [self._absolute(prefix)]
         while pending:
             try:
@@ -151,7 +156,8 @@ class Storage:
             for item in entries:
                 # A folder behind a link is followed by nobody: it may lead out of the root or in a circle.
                 if item.is_dir(follow_symlinks=False):
-                    pending.append(item.path)
+                    if recursive:
+                        pending.append(item.path)
                 elif item.is_file():
                     yield item
 
@@ -174,7 +180,8 @@ class Storage:
         """Write one file atomically, over an older one if there is one."""
         with self.errors(path):
             if self.on_s3:
-                self._s3fs.pipe_file(self._absolute(path), data)
+                # One PUT up to the limit of S3 (5 GB): parts of a write that was killed would stay and cost.
+                self._s3fs.pipe_file(self._absolute(path), data, chunksize=2**32)
             else:
                 _write_local(Path(self._absolute(path)), data)
 
@@ -247,10 +254,15 @@ class Storage:
             yield
         except (FileNotFoundError, EmoError) as error:
             if self.on_s3 and "bucket does not exist" in str(error):
-                raise StorageError(f"{self.url}: the bucket does not exist") from error
+                raise PlaceError(f"{self.url}: the bucket does not exist") from error
             raise
         except Exception as error:
             raise _explain(self.full(path), error) from error
+
+
+def _readable(name: str) -> str:
+    """A file name that is not UTF-8, with its odd bytes written out; no table could hold it otherwise."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class _PreconditionError(EmoError):
@@ -267,20 +279,22 @@ def _explain(place: str, error: Exception) -> EmoError:
             code = str(cause.response.get("Error", {}).get("Code", ""))
             if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
                 return _PreconditionError(place)
-            if code in {"NoSuchBucket"}:
-                return StorageError(f"{place}: the bucket does not exist")
-            if code in {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
+            if code == "NoSuchBucket":
+                return PlaceError(f"{place}: the bucket does not exist")
+            if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}:
+                return PlaceError(f"{place}: access is refused ({code})")
+            if code in {"AccessDenied", "403", "Forbidden"}:
                 return StorageError(f"{place}: access is refused ({code})")
             return StorageError(f"{place}: S3 answered {code}")
         if isinstance(cause, NoCredentialsError):
-            return StorageError(f"{place}: no AWS credentials found (environment, files or configuration)")
+            return PlaceError(f"{place}: no AWS credentials found (environment, files or configuration)")
         if isinstance(cause, BotoCoreError):
             return StorageError(f"{place}: S3 does not answer ({type(cause).__name__})")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, PermissionError):
         return StorageError(f"{place}: access is refused")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return StorageError(f"{place}: no space left on the device")
+        return PlaceError(f"{place}: no space left on the device")
     if isinstance(error, OSError):
         return StorageError(f"{place}: {error.strerror or error or type(error).__name__}")
     return StorageError(f"{place}: {type(error).__name__}: {error}")

@@ -67,7 +67,7 @@ CLIPS = Table(
             *_STATUS,
         ]
     ),
-    light=("status", "error", "size", "modified"),
+    light=("status", "error", "uri", "size", "modified"),
     row_group_rows=64,
 )
 

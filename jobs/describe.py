@@ -15,7 +15,7 @@ from emo.errors import EmoError, InputError, RowError
 from emo.experts.protocol import Card, Clip, Description
 from emo.runs import Step
 from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, OK
+from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -31,9 +31,13 @@ def ingested(storage: Storage) -> pa.Table:
 
 
 def described(storage: Storage, expert: str) -> pa.Table:
-    """The newest descriptions of one expert, keys and status only, one row per clip (its first sample)."""
+    """The newest descriptions of one expert, one row per clip; failed where any of its samples did."""
     rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS, expert), DESCRIPTIONS, ["status"])
-    return rows.filter(pc.equal(rows.column("sample"), 0))
+    failed = planning.failed_rows(rows)
+    one_each = rows.filter(pc.equal(rows.column("sample"), 0))
+    bad = pc.is_valid(planning.place(one_each, failed, CLIPS.key))
+    status = pc.if_else(bad, FAILED, one_each.column("status"))
+    return one_each.set_column(one_each.column_names.index("status"), "status", status)
 
 
 def left_to_do(storage: Storage, clips: pa.Table, expert: str, retry: bool = False) -> pa.Table:

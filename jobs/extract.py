@@ -23,12 +23,20 @@ SHARD_ROWS = 2000
 
 
 def described(storage: Storage, names: list[str]) -> pa.Table:
-    """The newest descriptions of these experts, failed ones included, with the file that holds them."""
+    """The descriptions that count, by these experts, failed ones included, with the file that holds them."""
+    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status"])
+    parts = []
+    for expert in names:
+        where = committed.folder(DESCRIPTIONS, expert)
+        rows = committed.read_newest(storage, where, DESCRIPTIONS, ["status"], with_file=True)
+        parts.append(planning.current(rows, clips))
+    return pa.concat_tables(parts)
+
+
+def voted(storage: Storage, names: list[str]) -> pa.Table:
+    """The newest votes by these experts."""
     parts = [
-        committed.read_newest(
-            storage, committed.folder(DESCRIPTIONS, expert), DESCRIPTIONS, ["status"], with_file=True
-        )
-        for expert in names
+        committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, ["status"]) for expert in names
     ]
     return pa.concat_tables(parts)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from emo import committed, planning
 from emo.config import Ingest
-from emo.errors import InputError, RowError, StorageError
+from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
@@ -27,10 +27,27 @@ from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
 
+def done(storage: Storage) -> pa.Table:
+    """The newest row of every clip that was ingested, or tried."""
+    columns = ["uri", "size", "modified"]
+    return committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns)
+
+
 def left_to_do(storage: Storage, manifest: pa.Table) -> pa.Table:
-    """The rows of the manifest that are new or changed."""
-    done = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["size", "modified"])
-    return planning.clips_to_ingest(manifest, done)
+    """The rows of the manifest that are new or changed.
+
+    Raises InputError where an id is that of a file elsewhere: two sources must not take each other's labels.
+    """
+    before = done(storage)
+    elsewhere = planning.moved(manifest, before)
+    if elsewhere.num_rows:
+        row = elsewhere.slice(0, 1).to_pylist()[0]
+        raise InputError(
+            f"{storage.url} holds {elsewhere.num_rows} of these ids for files at another place, the first is "
+            f"{row['video_id']!r}, now {row['uri']}; use another OUT, other ids in a manifest, or, if the "
+            "files were moved there, --redo"
+        )
+    return planning.clips_to_ingest(manifest, before)
 
 
 def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
@@ -109,6 +126,8 @@ class IngestWorker:
             transcript, source, language = self._transcript(row, clip)
         except FileNotFoundError:
             raise RowError("unreadable", f"{row['uri']} is not there") from None
+        except PlaceError:
+            raise
         except StorageError as error:
             # Not the clip's own fault: a night tries it again.
             raise RowError("unreachable", str(error)) from None

@@ -23,12 +23,15 @@ from emo.judge.rule import Learned, Rule
 from emo.judge.votes import Voters, check_schema, read_voters
 from emo.runs import Step
 from emo.storage import S3Settings, Storage
-from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES, Table
+from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
 # One range of ids: the votes and texts of so many clips fit a worker easily.
 SHARD_ROWS = 20_000
+# Errors of clips that nobody could judge, because an earlier step failed.
+CLIP_FAILED = "clip_failed"
+NO_VOTER = "no_voter"
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def inputs(storage: Storage, experts: list[str], rule: Rule) -> Inputs:
             "video_id": clips.column("video_id"),
             "run_id": newest_run,
             "clip_run": clips.column("run_id"),
-            "votes": voted.column("file_list"),
-            "texts": _of(texts, clips).column("file_list"),
+            "votes": voted.column("file_distinct"),
+            "texts": _of(texts, clips).column("file_distinct"),
             "clip_error": pc.if_else(failed, clips.column("error"), pa.scalar(None, pa.string())),
         },
         schema=_ROWS,
@@ -78,23 +81,23 @@ def inputs(storage: Storage, experts: list[str], rule: Rule) -> Inputs:
 
 
 def _files(storage: Storage, table: Table, experts: list[str]) -> pa.Table:
-    """Per clip: the newest run and the files of its newest rows, over all experts."""
+    """Per clip: the newest run and the files of its newest rows, over all experts and samples."""
     parts = []
     for expert in experts:
         rows = committed.read_newest(storage, committed.folder(table, expert), table, [], with_file=True)
-        # The samples of a clip are written together: the first stands for all.
-        parts.append(
-            rows.filter(first_of_runs(rows.column("video_id"))).select(["video_id", "run_id", "file"])
-        )
-    return pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "list")])
+        parts.append(without_repeats(rows.select(["video_id", "run_id", "file"])))
+    return pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "distinct")])
 
 
-def first_of_runs(column: pa.ChunkedArray) -> pa.Array:
-    """Whether each value of a sorted column is the first of its kind."""
-    values = column.combine_chunks()
-    if len(values) == 0:
-        return pa.array([], pa.bool_())
-    return pa.concat_arrays([pa.array([True]), pc.not_equal(values[1:], values[:-1])])
+def without_repeats(rows: pa.Table) -> pa.Table:
+    """The rows that differ from the one before them in any column."""
+    if rows.num_rows == 0:
+        return rows
+    differs = pa.array([False] * (rows.num_rows - 1))
+    for column in rows.columns:
+        values = column.combine_chunks()
+        differs = pc.or_(differs, pc.not_equal(values[1:], values[:-1]))
+    return rows.filter(pa.concat_arrays([pa.array([True]), differs]))
 
 
 def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
@@ -103,9 +106,16 @@ def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
     return grouped.take(at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at)
 
 
-def left_to_do(storage: Storage, found: Inputs) -> pa.Table:
-    """The clips whose judgment is missing, older than a vote, or made by another rule or other experts."""
-    done = committed.read_newest(storage, committed.folder(JUDGMENTS), JUDGMENTS, ["judge"])
+def left_to_do(storage: Storage, found: Inputs, retry: bool = False) -> pa.Table:
+    """The clips whose judgment is missing, older than a vote, or made by another rule or other experts.
+
+    retry: those that the judge itself failed on too.
+    """
+    columns = ["judge", "status", "error"]
+    done = committed.read_newest(storage, committed.folder(JUDGMENTS), JUDGMENTS, columns)
+    if retry:
+        handed_on = pc.is_in(done.column("error"), value_set=pa.array([CLIP_FAILED, NO_VOTER]))
+        done = done.filter(pc.or_(pc.equal(done.column("status"), OK), handed_on))
     same_rule = done.filter(pc.equal(done.column("judge"), found.judge))
     return planning.stale(found.rows, same_rule, JUDGMENTS.key)
 
@@ -120,7 +130,7 @@ def run(session: Session, rows: pa.Table, skipped: int, rule: Rule, judge: str) 
         rows=rows,
         key=JUDGMENTS.key,
         worker=lambda: JudgeWorker(storage, rule, judge, run_id),
-        failed=lambda lost, error: failed_rows(lost, [error] * lost.num_rows, judge, run_id),
+        failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
         resources=Resources(cpus=1),
         shard_rows=SHARD_ROWS,
     )
@@ -137,31 +147,38 @@ class JudgeWorker:
         self._run_id = run_id
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        # A clip that failed in ingest may have votes of an older version of its file.
-        usable = rows.filter(pc.is_null(rows.column("clip_error")))
-        votes = self._read(VOTES, usable, "votes", ["labels", "status"])
-        texts = self._read(DESCRIPTIONS, usable, "texts", ["text", "status"])
+        texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
+        texts = planning.current(texts, _as_clips(rows))
+        votes = self._read(VOTES, rows, "votes", ["labels", "status"])
+        # A vote counts if it was read off the description that counts.
+        votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
+        votes = planning.in_both(votes, texts, VOTES.key)
         judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
         rest = planning.not_in(rows, judged, JUDGMENTS.key)
         errors = [
-            RowError("clip_failed", f"ingest: {error}")
+            RowError(CLIP_FAILED, f"ingest: {error}")
             if error
-            else RowError("no_voter", "no expert could describe this clip")
+            else RowError(NO_VOTER, "no expert could describe this clip")
             for error in rest.column("clip_error").to_pylist()
         ]
-        return pa.concat_tables([judged, failed_rows(rest, errors, self._judge, self._run_id)])
+        return pa.concat_tables([judged, unjudged_rows(rest, errors, self._judge, self._run_id)])
 
-    def _read(self, table: pa.Table, rows: pa.Table, column: str, columns: list[str]) -> pa.Table:
+    def _read(self, table: Table, rows: pa.Table, column: str, columns: list[str]) -> pa.Table:
         names = [*table.key, *columns, "run_id"]
         schema = pa.schema([table.schema.field(name) for name in names])
         # An id may have files of several runs; the newest row of each key counts.
         files = sorted({path for paths in rows.column(column).to_pylist() for path in paths or ()})
         parts = [committed.read_file(self._storage, table, path, names) for path in files]
-        found = committed.newest(pa.concat_tables([schema.empty_table(), *parts]), table.key)
-        at = pc.index_in(found.column("video_id"), value_set=rows.column("video_id").combine_chunks())
-        # What was said of an older version of the file says nothing of this one.
-        current = pc.greater_equal(found.column("run_id"), rows.column("clip_run").take(at))
-        return found.filter(pc.fill_null(current, False))
+        found = planning.in_both(pa.concat_tables([schema.empty_table(), *parts]), rows, ("video_id",))
+        return committed.newest(found, table.key)
+
+
+def _as_clips(rows: pa.Table) -> pa.Table:
+    """The clips of a shard as `planning.current` wants them."""
+    status = pc.if_else(pc.is_null(rows.column("clip_error")), OK, FAILED)
+    return pa.table(
+        {"video_id": rows.column("video_id"), "run_id": rows.column("clip_run"), "status": status}
+    )
 
 
 def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str, run_id: str) -> pa.Table:
@@ -202,8 +219,8 @@ def votes_from(path: str, s3: S3Settings) -> Voters:
     return read_voters(pa.concat_tables(parts, promote_options="default"), path)
 
 
-def run_votes(session: Session, voters: pa.Table, rule: Rule) -> Step:
-    """Judge the given voters (of `votes_from`), all of them."""
+def run_votes(session: Session, voters: Voters, rule: Rule) -> Step:
+    """Judge all given voters (of `votes_from`); a clip whose voters all failed is a failed row."""
     judge, run_id = f"{rule.judge} of given votes", session.run_id
     plan = Pass(
         step="judge",
@@ -211,8 +228,8 @@ def run_votes(session: Session, voters: pa.Table, rule: Rule) -> Step:
         where=committed.folder(JUDGMENTS),
         rows=by_clip(voters),
         key=JUDGMENTS.key,
-        worker=lambda: lambda rows: judged_rows(flat(rows), None, rule, judge, run_id),
-        failed=lambda lost, error: failed_rows(lost, [error] * lost.num_rows, judge, run_id),
+        worker=lambda: lambda rows: given_rows(rows, rule, judge, run_id),
+        failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
         resources=Resources(cpus=1),
         shard_rows=SHARD_ROWS,
     )
@@ -222,20 +239,28 @@ def run_votes(session: Session, voters: pa.Table, rule: Rule) -> Step:
 _VOTER = ["expert", "sample", "labels"]
 
 
-def by_clip(voters: pa.Table) -> pa.Table:
+def given_rows(rows: pa.Table, rule: Rule, judge: str, run_id: str) -> pa.Table:
+    """Rows of the `judgments` table for rows of `by_clip`."""
+    judged = judged_rows(flat(rows), None, rule, judge, run_id)
+    rest = planning.not_in(rows, judged, JUDGMENTS.key)
+    error = RowError(NO_VOTER, "every voter of this clip failed")
+    return pa.concat_tables([judged, unjudged_rows(rest, [error] * rest.num_rows, judge, run_id)])
+
+
+def by_clip(voters: Voters) -> pa.Table:
     """One row per clip with the list of its votes, so that no shard parts the votes of a clip."""
-    voters = voters.sort_by([(name, "ascending") for name in VOTES.key]).combine_chunks()
-    ids = voters.column("video_id").combine_chunks()
-    counts = pc.value_counts(ids)
-    # The rows are sorted, so a clip's votes are one run; value_counts keeps the order of first sight.
-    offsets = np.concatenate([[0], np.cumsum(counts.field("counts").to_numpy())]).astype(np.int32)
-    arrays = [voters.column(name).combine_chunks() for name in _VOTER]
-    return pa.table(
-        {
-            "video_id": counts.field("values"),
-            "voters": pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(arrays, _VOTER)),
-        }
-    )
+    table = voters.table.sort_by([(name, "ascending") for name in VOTES.key]).combine_chunks()
+    clips = pc.array_sort_indices(voters.clips)
+    clips = voters.clips.take(clips)
+    counts = pc.value_counts(table.column("video_id").combine_chunks())
+    # Both are sorted, so the votes of a clip are one run, and a clip without any is a run of none.
+    places = pc.index_in(counts.field("values"), value_set=clips).to_numpy()
+    lengths = np.zeros(len(clips), dtype=np.int64)
+    lengths[places] = counts.field("counts").to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    arrays = [table.column(name).combine_chunks() for name in _VOTER]
+    votes = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(arrays, _VOTER))
+    return pa.table({"video_id": clips, "voters": votes})
 
 
 def flat(rows: pa.Table) -> pa.Table:
@@ -257,7 +282,7 @@ def learn(voters: pa.Table, gold: str | None) -> Learned:
     return calibrate(voters, read_labels(gold), gold)
 
 
-def failed_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:
+def unjudged_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:
     """Rows of the `judgments` table for clips without a judgment."""
     columns = {
         "video_id": rows.column("video_id"),

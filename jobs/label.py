@@ -9,14 +9,17 @@ import sys
 
 import pyarrow as pa
 
+from emo import planning
 from emo.runs import Step
+from emo.tables import CLIPS, VOTES
 from jobs import describe, extract, ingest, judge
 from jobs.session import Session
 
 
 def run(session: Session, manifest: pa.Table, redo: bool = False) -> list[Step]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
-    return [ingest_all(session, manifest, redo), *after_ingest(session, redo)]
+    only = manifest.select(["video_id"]) if redo else None
+    return [ingest_all(session, manifest, redo), *after_ingest(session, redo, only=only)]
 
 
 def retry(session: Session) -> list[Step]:
@@ -25,39 +28,73 @@ def retry(session: Session) -> list[Step]:
     return [ingest.run(session, rows, skipped=0), *after_ingest(session, retry=True)]
 
 
-def after_ingest(session: Session, redo: bool = False, retry: bool = False) -> list[Step]:
+def after_ingest(
+    session: Session, redo: bool = False, retry: bool = False, only: pa.Table | None = None
+) -> list[Step]:
     """All steps that follow ingest, for whatever is left to do in each."""
     names = [expert["name"] for expert in session.config.experts]
-    described = [describe_all(session, name, redo, retry) for name in names]
-    return [*described, extract_all(session, names, redo, retry), judge_all(session, names, redo)]
+    described = [describe_all(session, name, redo, retry, only) for name in names]
+    extracted = extract_all(session, names, redo, retry, only)
+    return [*described, extracted, judge_all(session, names, redo, retry, only)]
 
 
 def ingest_all(session: Session, manifest: pa.Table, redo: bool = False) -> Step:
-    """Ingest every clip of the manifest that is new or changed."""
-    rows = manifest if redo else ingest.left_to_do(session.storage, manifest)
+    """Ingest every clip of the manifest that is new or changed; redo: all of them."""
+    done = ingest.done(session.storage)
+    if redo:
+        rows = planning.older(manifest, done, session.redo_since("ingest"), CLIPS.key)
+    else:
+        rows = ingest.left_to_do(session.storage, manifest)
     return ingest.run(session, rows, manifest.num_rows - rows.num_rows)
 
 
-def describe_all(session: Session, name: str, redo: bool = False, retry: bool = False) -> Step:
-    """Let one expert describe every clip that it has not described yet."""
-    clips = describe.ingested(session.storage)
-    rows = clips if redo else describe.left_to_do(session.storage, clips, name, retry)
+def describe_all(
+    session: Session, name: str, redo: bool = False, retry: bool = False, only: pa.Table | None = None
+) -> Step:
+    """Let one expert describe every clip that it has not described yet; redo: all (or those of `only`)."""
+    clips = _these(describe.ingested(session.storage), only)
+    if redo:
+        since = session.redo_since(f"describe {name}")
+        rows = planning.older(clips, describe.described(session.storage, name), since, CLIPS.key)
+    else:
+        rows = describe.left_to_do(session.storage, clips, name, retry)
     return describe.run(session, session.config.expert(name), rows, clips.num_rows - rows.num_rows)
 
 
-def extract_all(session: Session, names: list[str], redo: bool = False, retry: bool = False) -> Step:
-    """Extract the labels of every description that has no vote yet."""
-    texts = extract.described(session.storage, names)
-    rows = texts if redo else extract.left_to_do(session.storage, texts, retry)
+def extract_all(
+    session: Session,
+    names: list[str],
+    redo: bool = False,
+    retry: bool = False,
+    only: pa.Table | None = None,
+) -> Step:
+    """Extract the labels of every description that has no vote yet; redo: all (or those of `only`)."""
+    texts = _these(extract.described(session.storage, names), only)
+    if redo:
+        votes = extract.voted(session.storage, names)
+        rows = planning.older(texts, votes, session.redo_since("extract"), VOTES.key)
+    else:
+        rows = extract.left_to_do(session.storage, texts, retry)
     return extract.run(session, rows, texts.num_rows - rows.num_rows)
 
 
-def judge_all(session: Session, names: list[str], redo: bool = False) -> Step:
-    """Judge every clip whose judgment is missing, old, or made by another rule."""
+def judge_all(
+    session: Session,
+    names: list[str],
+    redo: bool = False,
+    retry: bool = False,
+    only: pa.Table | None = None,
+) -> Step:
+    """Judge every clip whose judgment is missing, old, or made by another rule; redo: all."""
     rule = session.config.judge.rule()
     found = judge.inputs(session.storage, names, rule)
-    rows = found.rows if redo else judge.left_to_do(session.storage, found)
-    return judge.run(session, rows, found.rows.num_rows - rows.num_rows, rule, found.judge)
+    everything = _these(found.rows, only)
+    rows = everything if redo else judge.left_to_do(session.storage, found, retry)
+    return judge.run(session, rows, everything.num_rows - rows.num_rows, rule, found.judge)
+
+
+def _these(rows: pa.Table, only: pa.Table | None) -> pa.Table:
+    return rows if only is None else planning.in_both(rows, only, CLIPS.key)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ RUNS_SHOWN = 20
 def write(session: Session, only_if_changed: bool = False) -> str:
     """Build the report of an OUT and write it; where it is.
 
-    only_if_changed: an older report stays where this run did nothing.
+    only_if_changed: a report that is newer than all tables stays.
     """
     storage = session.storage
-    worked = any(step.rows for step in session.run.steps)
-    if only_if_changed and not worked and storage.entries(PATH.rpartition("/")[0]):
+    if only_if_changed and not any(step.rows for step in session.run.steps) and _is_newest(storage):
         return storage.full(PATH)
     summary = summarise(
         clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
@@ -47,6 +46,14 @@ def write(session: Session, only_if_changed: bool = False) -> str:
     page = render(summary, items, runs, storage.url)
     storage.write(PATH, page.encode())
     return storage.full(PATH)
+
+
+def _is_newest(storage: Storage) -> bool:
+    """Whether no row was committed since the report: a run may have been killed before its own."""
+    written = [entry.modified for entry in storage.entries(PATH.rpartition("/")[0])]
+    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
+    committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
+    return bool(written) and max(written) >= max(committed_at, default=max(written))
 
 
 def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:

@@ -12,12 +12,9 @@ from typing import Any
 from emo.config import Config
 from emo.errors import EmoError
 from emo.lease import Lease
-from emo.runs import Run, Step, check_settings, load_runs, new_run_id
+from emo.runs import Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
 from jobs.passes import BoundReached, Pass, cluster, run_pass
-
-# Settings are compared with those of so many earlier runs.
-RUNS_LOOKED_AT = 50
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,20 @@ class Session:
         seconds = sum(step.gpus * step.seconds for step in done)
         return (seconds + running.gpus * (time.monotonic() - self._step_began)) / 3600
 
+    def redo_since(self, step: str) -> str:
+        """The run from which on rows count as made anew: of this redo, or of the one that it continues."""
+        settings = settings_of(self.run.config).get(step)
+        if self.run.made_with.get(step) != settings:
+            self.run.redo_since.pop(step, None)
+        return self.run.redo_since.setdefault(step, self.run_id)
+
     def execute(self, plan: Pass, skipped: int) -> Step:
         """Run one pass and enter it into the run file, before it starts and when it ends."""
         step = Step(plan.step, rows=plan.rows.num_rows, skipped=skipped)
         self.run.steps.append(step)
         self._step_began = time.monotonic()
         if plan.rows.num_rows == 0:
+            self.run.redo_since.pop(step.name, None)
             return step
         try:
             self.check()
@@ -98,14 +103,24 @@ class Session:
             step.left = step.rows
             return step
         self._connect()
+        before = self.run.made_with.get(step.name)
+        settings = settings_of(self.run.config).get(step.name)
+        if settings is not None:
+            self.run.made_with[step.name] = settings
         # Before the pass, because a run that is killed must still show what settings it worked with.
         self.run.save(self.storage)
         try:
             run_pass(plan, step, self.storage, self.run_id, self.check, self.config.ray.grows_to)
+            self.run.redo_since.pop(step.name, None)
         except BoundReached as bound:
             step.left = step.rows - step.ok - step.failed
             print(f"{step.name}: {bound}; {step.left} rows are left", file=sys.stderr)
         finally:
+            if step.ok + step.failed == 0:
+                # It made no row: these settings bind nobody.
+                self.run.made_with.pop(step.name, None)
+                if before is not None:
+                    self.run.made_with[step.name] = before
             _save(self.run, self.storage)
         return step
 
@@ -126,9 +141,12 @@ def session(
         run_id = new_run_id(storage, datetime.now(UTC))
         # Credentials of the configuration are SecretStr: they print as asterisks.
         shown = config.model_dump(mode="json")
-        if not redo:
-            check_settings(load_runs(storage, last=RUNS_LOOKED_AT), shown)
         run = Run(run_id, command, source, shown, datetime.now(UTC).isoformat())
+        for previous in load_runs(storage, last=1):
+            run.made_with = previous.get("made_with", {})
+            run.redo_since = previous.get("redo_since", {})
+        if not redo:
+            check_settings(run.made_with, run.redo_since, settings_of(shown))
         current = Session(config, storage, run, lease, stack)
         # A scheduler ends a job with SIGTERM: the lease is given back and the run file says what happened.
         before = signal.signal(signal.SIGTERM, _terminate)

@@ -17,11 +17,13 @@ class Voters:
     """One row per voter, in no particular order.
 
     table: video_id, expert, sample, labels, all of them without nulls; a voter without labels is silent.
+    clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
     that failed on their clip, which are no voters.
     """
 
     table: pa.Table
+    clips: pa.Array
     duplicates: int
     failed: int
 
@@ -80,7 +82,8 @@ def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
             "labels": answered["labels"].cast(pa.list_(pa.string())),
         }
     ).combine_chunks()
-    return Voters(table, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
+    clips = pc.unique(kept["video_id"].cast(pa.string()))
+    return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 
 
 def codes(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
