@@ -135,3 +135,54 @@ def write_messages(
     target = folder / name
     target.write_text("\n".join(lines) + "\n")
     return target
+
+
+def make_base(folder: Path, identities: Sequence[int] = (), expressions: Sequence[str] = HALF) -> Path:
+    """A tiny InternVL, trained in a bare loop on some expressions; on none where there are no identities."""
+    import torch
+    from transformers import InternVLForConditionalGeneration
+
+    import checkpoints
+    from emo.captions.messages import Turn
+    from emo.finetuning import batching, collate, masking, samples
+    from emo.finetuning.loss import loss_sum, on_device
+    from emo.finetuning.schedule import learning_rate
+
+    checkpoints.make_internvl(folder, hidden_size=128, intermediate_size=384)
+    config = InternVLForConditionalGeneration.config_class.from_pretrained(folder)
+    config.vision_config.hidden_size, config.vision_config.intermediate_size = 96, 192
+    torch.manual_seed(0)
+    model = InternVLForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim > 1:
+                wide = 0.5 if "embed" in name or "lm_head" in name else value[0].numel() ** -0.5
+                value.copy_(torch.randn(value.shape) * wide)
+    encoder = masking.Encoder("internvl", folder, max_frames=1, max_tokens=500)
+    rows = [
+        encoder.encode(
+            samples.from_turns(
+                "s", [Turn("user", QUESTION), Turn("assistant", EXPRESSIONS[expression][0])], None, True
+            ),
+            clip(number, expression),
+        )
+        for number in identities
+        for expression in expressions
+    ]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    steps = batching.steps_in(len(rows), 32, 5, None) if rows else 0
+    for plan in batching.steps(len(rows), 32, 5, 0, None, batching.Cursor()) if rows else ():
+        batch = collate.collate(
+            [rows[i] for i in plan.samples], encoder.preprocessor, encoder.pad_token, None
+        )
+        inputs, labels = on_device(batch, encoder.preprocessor, torch.device("cpu"), torch.float32)
+        loss = loss_sum(model, model.get_output_embeddings(), inputs, labels) / batch.trained
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(plan.after.step, steps, 1e-3, 0.1)
+        optimizer.step()
+    model.generation_config.eos_token_id = encoder.end_token
+    model.save_pretrained(folder)
+    return folder
