@@ -22,8 +22,8 @@ READ_THREADS = 16
 REMEMBERED_ROWS = 500_000
 # Files that compaction made of many begin with this; those that workers commit begin with their run's id.
 MERGED = "merged-"
-# A reader that meets a compaction lists again; one table is never compacted twice within a read.
-LISTINGS = 5
+# A reader that meets a compaction lists again, and reads only what is new to it: that ends soon.
+LISTINGS = 100
 
 
 def folder(table: Table, expert: str | None = None) -> str:
@@ -121,21 +121,27 @@ def read_all(
     if with_file:
         schema = schema.append(pa.field("file", pa.string()))
 
-    def one(path: str) -> pa.Table:
-        rows = read_file(storage, table, path, names)
+    def one(path: str) -> pa.Table | None:
+        try:
+            rows = read_file(storage, table, path, names)
+        except FileNotFoundError:
+            return None
         return rows.append_column("file", pa.repeat(path, rows.num_rows)) if with_file else rows
 
+    read: set[str] = set()
+    parts: list[pa.Table] = []
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for _ in range(LISTINGS):
-            paths = files(storage, where)
-            fast = None if storage.on_s3 else _scan_local(storage, paths, schema)
-            try:
-                parts = [fast] if fast is not None else list(pool.map(one, paths))
-            except FileNotFoundError:
-                continue
-            # A listing takes time, page by page: it may have missed the new file and the old ones both.
-            if _merged(files(storage, where)) == _merged(paths):
+            unread = [path for path in files(storage, where) if path not in read]
+            # Also a first listing is not enough: taken page by page, it may have missed a new file and the
+            # old ones both. What was read of a file that is gone by now stands in a merged one too.
+            if not unread or (read and not any(_is_merged(path) for path in unread)):
                 return pa.concat_tables([schema.empty_table(), *parts])
+            fast = None if storage.on_s3 else _scan_local(storage, unread, schema)
+            found = [fast] if fast is not None else list(pool.map(one, unread))
+            parts += [rows for rows in found if rows is not None]
+            # A file that is gone is not listed again.
+            read.update(unread)
     raise StorageError(f"{storage.full(where)} changes faster than it can be read")
 
 
@@ -160,8 +166,8 @@ def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa
     return rows.cast(schema)
 
 
-def _merged(paths: Iterable[str]) -> list[str]:
-    return [path for path in paths if path.rpartition("/")[2].startswith(MERGED)]
+def _is_merged(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(MERGED)
 
 
 def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
