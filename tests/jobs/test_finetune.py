@@ -1,7 +1,10 @@
 """`emo finetune` as a user runs it: real processes, Ray Train, DeepSpeed, a tiny InternVL, drawn faces."""
 
+import contextlib
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -75,11 +78,17 @@ def training_workers() -> list[psutil.Process]:
     return found
 
 
-def wait_for_checkpoint(run: Path, process: subprocess.Popen, step: int) -> None:
-    deadline = time.monotonic() + 150
-    while not list(run.glob(f"train/checkpoint-{step:07d}-*/state.json")):
+def wait_for_checkpoint(run: Path, process: subprocess.Popen, step: int) -> list[float]:
+    """The losses up to a step, once Ray Train has taken its checkpoint as one to go on from."""
+    deadline = time.monotonic() + 200
+    while True:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "no checkpoint came"
+        with contextlib.suppress(OSError, ValueError):
+            taken = (run / "train" / "checkpoint_manager_snapshot.json").read_text()
+            for state in run.glob(f"train/checkpoint-{step:07d}-*/state.json"):
+                if state.parent.name in taken:
+                    return [row["loss"] for row in json.loads(state.read_text())["history"]]
         time.sleep(0.05)
 
 
@@ -124,17 +133,15 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
     assert len(victims) == 2
     victims[1].send_signal(signal.SIGKILL)
     # Ray starts both again, they go on from step 3 and reach the next checkpoint.
-    wait_for_checkpoint(run, process, 6)
+    before = wait_for_checkpoint(run, process, 6)
     process.kill()
     process.communicate()
-    kept = max(run.glob("train/checkpoint-*/state.json"))
-    before = [row["loss"] for row in json.loads(kept.read_text())["history"]]
     name = ("--out", folder / "out", "--name", "wounded")
     again = emo("finetune", *name, *settings(folder, workers=1), env=ray_cluster)
     assert again.returncode == 0, again.stderr
     curve = losses(folder / "out", "wounded")
     assert curve == pytest.approx(undisturbed[1], abs=1e-3)
-    assert curve[: len(before)] == before, "steps that a checkpoint holds are not made again"
+    assert curve[:6] == before, "steps that a checkpoint holds are not made again"
 
 
 def test_the_name_of_a_run_that_is_done_stands_for_that_run(folder, undisturbed, ray_cluster):
@@ -174,6 +181,29 @@ def test_data_without_a_sample_to_train_on_are_refused_with_the_reason(folder):
     assert done.returncode == 2
     assert "no sample that can be trained on (1 in all)" in done.stderr
     assert "line 1: 2 <image> in the text and 1 images" in done.stderr
+
+
+def test_a_loss_that_is_no_number_stops_the_run_names_its_samples_and_keeps_the_last_checkpoint(
+    folder, undisturbed, ray_cluster
+):
+    wild = settings(folder, learning_rate="1e25", clip="1e9", warmup_share=0, save_every=1)
+    done = emo("finetune", "--out", folder / "out", "--name", "wild", *wild, env=ray_cluster)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"not a number at step \d+; its samples: [0-9a-f]+-\d+, ", last) or (
+        "the weights are not numbers after step" in last
+    )
+    assert "the last good checkpoint stays" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_not_tried_again_and_other_faults_are():
+    from jobs.finetune import _hopeless
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/somewhere")
+    assert "no space left on the device (/somewhere)" in _hopeless(full)
+    assert "no space left" in _hopeless(OSError("[Errno 28] Error writing bytes: No space left on device"))
+    assert _hopeless(OSError(errno.EIO, "Input/output error")) is None
 
 
 def write_clip(path: Path, person: int, expression: str) -> None:
