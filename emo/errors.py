@@ -17,6 +17,10 @@ class StorageError(EmoError):
     """The place of a source or of OUT cannot be read or written."""
 
 
+class PlaceError(StorageError):
+    """The whole place is gone, full or refused: nothing else there can succeed, so the run stops."""
+
+
 class LeaseHeldError(InputError):
     """Another run works on the same OUT."""
 

@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 
+from conftest import free_port
 from emo.errors import InputError, StorageError
 from emo.storage import S3Settings, Storage
 

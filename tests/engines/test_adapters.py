@@ -1,13 +1,13 @@
 import json
 
-import checkpoints
 import pytest
-import synthetic_clips
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+import checkpoints
+import synthetic_clips
 from emo import experts
 from emo.engines.settings import ModelSettings
 from emo.engines.text import Chat, TextPreprocessor

@@ -1,4 +1,3 @@
-import checkpoints
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,6 +5,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_flash_attn_2_available
 
+import checkpoints
 from emo.engines.generation import Completion
 from emo.engines.settings import ModelSettings
 from emo.engines.text import Chat, TextPreprocessor

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import boto3
-import checkpoints
 import pytest
 from moto.server import ThreadedMotoServer
 
+import checkpoints
 from emo.engines.models import (
     architecture,
     described,

@@ -5,8 +5,8 @@ from contextlib import closing
 from email.utils import formatdate
 
 import pytest
-from chat_server import chat_server, requests_to
 
+from chat_server import chat_server, requests_to
 from emo.engines.openai_client import ChatRequest, OpenAIClient, ServerSettings
 from emo.errors import EmoError, InputError, RowError
 

@@ -3,7 +3,6 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-import affectgpt_checkpoint
 import av
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import affectgpt_checkpoint
 from emo.errors import InputError, RowError
 from emo.experts import affectgpt_model as parts
 from emo.experts.affectgpt import AffectGPTExpert, AffectGPTSettings, Prompts

@@ -1,11 +1,11 @@
-import checkpoints
 import numpy as np
 import pytest
-import synthetic_clips
 import torch
 import transformers
 from transformers import AutoProcessor
 
+import checkpoints
+import synthetic_clips
 from emo import experts
 from emo.errors import InputError, RowError
 from emo.experts.media import audio_wave, evenly, frame_spacing, frames_tensor

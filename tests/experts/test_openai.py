@@ -8,13 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
-import checkpoints
 import numpy as np
 import pytest
 import soundfile
-from chat_server import chat_server, requests_to
 from PIL import Image
 
+import checkpoints
+from chat_server import chat_server, requests_to
 from emo import experts
 from emo.errors import RowError
 from emo.experts.openai import OpenAIExpert, OpenAISettings

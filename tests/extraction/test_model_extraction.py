@@ -1,13 +1,13 @@
 import json
 from contextlib import closing
 
-import checkpoints
 import pytest
 import torch
-from chat_server import chat_server, requests_to
 from hypothesis import given
 from hypothesis import strategies as st
 
+import checkpoints
+from chat_server import chat_server, requests_to
 from emo import extraction
 from emo.errors import InputError, RowError
 from emo.extraction.merge import Merger, merge_prompt

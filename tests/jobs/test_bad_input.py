@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clips import ffmpeg, make_clip
-from labelling import EMO, by_id, emo, label_words, rows
 
+from clips import ffmpeg, make_clip
 from emo.storage import S3Settings, Storage, s3_filesystem
 from emo.tables import CLIPS, JUDGMENTS
+from labelling import EMO, by_id, emo, label_words, rows
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import os
 import shutil
 
 import pytest
+
 from clips import make_clip
 from conftest import REPOSITORY
-from labelling import by_id, emo, label_words, last_run, raw_rows, rows
-
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from labelling import by_id, emo, label_words, last_run, raw_rows, rows
 
 SAMPLES = REPOSITORY / "samples"
 

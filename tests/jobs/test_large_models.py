@@ -2,13 +2,13 @@
 
 import json
 
+import pytest
+
 import affectgpt_checkpoint
 import checkpoints
-import pytest
 from clips import make_clip
-from labelling import emo, last_run, rows
-
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from labelling import emo, last_run, rows
 
 
 @pytest.fixture(scope="module")

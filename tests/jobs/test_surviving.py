@@ -13,9 +13,8 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
-from clips import make_clip
-from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
 
+from clips import make_clip
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.runs import Step
@@ -23,6 +22,7 @@ from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from jobs.extract import vote_rows
 from jobs.passes import ATTEMPTS, Pass, cluster, run_pass
+from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
 
 
 class Labels:

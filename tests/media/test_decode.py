@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from clips import CORNERS, RATE, beep, corners_in, ffmpeg, make_clip, number_in, shown, tone, turned
 
+from clips import CORNERS, RATE, beep, corners_in, ffmpeg, make_clip, number_in, shown, tone, turned
 from emo.errors import RowError
 from emo.media.decode import decode_file
 from emo.media.decoded import ERRORS, DecodedClip, DecodeSettings

@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
-from report_tables import clip, description, judgment, report_tables, vote
 
 from emo.errors import InputError
 from emo.report import choose_gallery, gallery_items, summarise
 from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Support
+from report_tables import clip, description, judgment, report_tables, vote
 
 
 def chosen(tables: dict[str, pa.Table], count: int) -> list[str]:

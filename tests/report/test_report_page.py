@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from report_tables import clip, description, judgment, report_tables, vote
 
 from emo.report import choose_gallery, gallery_items, render, summarise
+from report_tables import clip, description, judgment, report_tables, vote
 
 PAYLOAD = "</script></style>'\"><script>alert(1)</script><img src=x onerror=alert(1)><!--{{ 7*7 }}&lt;"
 

@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_tables import clip, description, judgment, report_tables, vote
 
 from emo.errors import InputError
 from emo.report import agreement, pieces
 from emo.report.summary import Count, Summary, summarise
 from emo.vocabulary import cluster_of
+from report_tables import clip, description, judgment, report_tables, vote
 
 
 def summary_of(tables: dict[str, pa.Table]) -> Summary:
