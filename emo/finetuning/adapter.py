@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from emo.engines.adapters import MANIFEST, attach, template_hash
+from emo.engines.adapters import MANIFEST, attach, check_manifest, template_hash
 from emo.engines.models import content_of, revision_of
 from emo.errors import EmoError, InputError
 from emo.finetuning.model import check_family, classes
@@ -184,10 +186,15 @@ def merge(adapter: Path, base: Path, target: Path, dtype: str = "float32") -> fl
     medium of the family. The difference is a share of the scores' spread. Raises InputError where the adapter
     does not fit or `target` exists, EmoError (and leaves no folder) where the difference is too large.
     """
+    # DeepSpeed, which PEFT imports, writes its warnings to standard output; that is for results.
+    with redirect_stdout(sys.stderr):
+        return _merge(adapter, base, target, dtype)
+
+
+def _merge(adapter: Path, base: Path, target: Path, dtype: str) -> float:
     import torch
     import transformers
 
-    from emo.engines.adapters import check_manifest
     from emo.finetuning.collate import collate
     from emo.finetuning.loss import on_device
     from emo.finetuning.masking import Encoder

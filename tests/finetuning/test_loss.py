@@ -1,8 +1,8 @@
-import checkpoints
 import pytest
-import synthetic_clips
 import torch
 
+import checkpoints
+import synthetic_clips
 from emo.captions.messages import Turn
 from emo.finetuning import masking, model
 from emo.finetuning.collate import collate
