@@ -20,6 +20,8 @@ from emo.tables import Table
 READ_THREADS = 16
 # About 100 bytes each.
 REMEMBERED_ROWS = 500_000
+# A scan holds the footers of all its files until it ends: of 20,000 files they weigh more than a gigabyte.
+SCAN_FILES = 500
 # Files that compaction made of many begin with this; those that workers commit begin with their run's id.
 MERGED = "merged-"
 # A reader that meets a compaction lists again, and reads only what is new to it: that ends soon.
@@ -152,17 +154,21 @@ def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa
     """
     stored = pa.schema([field for field in schema if field.name != "file"])
     with_file = "file" in schema.names
+    names = [*stored.names, *(["__filename"] if with_file else [])]
+    parts = []
     try:
-        files = ds.dataset([storage.full(path) for path in paths], schema=stored, format="parquet")
-        rows = files.to_table([*stored.names, *(["__filename"] if with_file else [])])
+        for start in range(0, len(paths), SCAN_FILES):
+            full = [storage.full(path) for path in paths[start : start + SCAN_FILES]]
+            parts.append(ds.dataset(full, schema=stored, format="parquet").to_table(names))
     except (pa.ArrowException, OSError):
         return None
+    rows = pa.concat_tables(parts)
     # A column that a file does not have comes as nulls.
     if any(rows.column(field.name).null_count for field in stored if not field.nullable):
         return None
     if with_file:
-        names = pc.utf8_slice_codeunits(rows.column("__filename"), len(storage.url) + 1)
-        rows = rows.drop_columns("__filename").append_column("file", names)
+        places = pc.utf8_slice_codeunits(rows.column("__filename"), len(storage.url) + 1)
+        rows = rows.drop_columns("__filename").append_column("file", places)
     return rows.cast(schema)
 
 

@@ -93,7 +93,7 @@ def without_repeats(rows: pa.Table) -> pa.Table:
     """The rows that differ from the one before them in any column."""
     if rows.num_rows == 0:
         return rows
-    differs = pa.array([False] * (rows.num_rows - 1))
+    differs = pa.array([False] * (rows.num_rows - 1), pa.bool_())
     for column in rows.columns:
         values = column.combine_chunks()
         differs = pc.or_(differs, pc.not_equal(values[1:], values[:-1]))
