@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from emo import lease
@@ -116,3 +117,22 @@ def _wait(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_killed_process_that_nobody_asks_after_holds_nothing(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    os.kill(holder.pid, signal.SIGKILL)
+    _wait(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
+    storage = Storage(str(tmp_path))
+    assert lease.holder(storage) is None
+    with Lease(storage, "label"):
+        assert lease.holder(storage).pid == os.getpid()
+    holder.wait()
+
+
+def test_a_write_whose_answer_was_lost_is_no_loss_of_the_lease(storage):
+    with Lease(storage, "label") as held:
+        # The same holder's own write, by a request that the client sent twice.
+        storage.write(lease.PATH, held._bytes())
+        assert held._replace(held._version) is not None

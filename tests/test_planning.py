@@ -89,3 +89,28 @@ def test_a_worker_never_spans_two_nodes():
     assert planning.workers_that_fit(nodes, {"CPU": 2, "GPU": 1}) == 1 + 2
     assert planning.workers_that_fit(nodes, {"CPU": 0.5, "GPU": 4}) == 0
     assert planning.workers_that_fit([], {"CPU": 1}) == 0
+
+
+@given(
+    st.dictionaries(ids, st.sampled_from(["/v", "/w"])), st.dictionaries(ids, st.sampled_from(["/v", "/w"]))
+)
+def test_moved_is_what_has_an_id_of_a_file_elsewhere(now, before):
+    def placed(files):
+        return pa.table(
+            {
+                "video_id": pa.array(list(files), pa.string()),
+                "uri": pa.array([f"{folder}/{name}" for name, folder in files.items()], pa.string()),
+            }
+        )
+
+    found = planning.moved(placed(now), placed(before)).column("video_id").to_pylist()
+    assert set(found) == {name for name in now if name in before and now[name] != before[name]}
+
+
+@given(keyed, keyed, runs)
+def test_older_is_what_no_run_since_then_has_made(rows, done, since):
+    key = ("video_id", "sample")
+    left = planning.older(_keyed(rows), _keyed(done), since, key)
+    expected = {name for name in rows if done.get(name, "0") < since}
+    found = set(zip(left.column("video_id").to_pylist(), left.column("sample").to_pylist(), strict=True))
+    assert found == expected

@@ -177,3 +177,41 @@ def test_looking_up_again_sees_the_files_as_they_are_now(tmp_path):
     again = look_up(rows)
     assert _column(again, "size") == [18]
     assert _column(again, "sidecar") == [str(tmp_path / "a.srt")]
+
+
+def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path):
+    _touch(tmp_path, "My [clips] 100%?/a.mp4")
+    assert _column(read_source(str(tmp_path / "My [clips] 100%?")), "video_id") == ["a"]
+
+
+def test_a_name_that_is_not_utf8_keeps_its_row(tmp_path):
+    os.close(os.open(os.fsencode(tmp_path) + b"/\xff\xe9.mp4", os.O_CREAT | os.O_WRONLY))
+    _touch(tmp_path, "good.mp4")
+    assert _column(read_source(str(tmp_path)), "video_id") == ["\\xff\\xe9", "good"]
+
+
+def test_one_object_of_s3_is_a_source_and_a_glob_there_is_refused(bucket):
+    url, settings = bucket
+    Storage(f"{url}/v", settings).write("a.mp4", b"123")
+    rows = read_source(f"{url}/v/a.mp4", settings)
+    assert (_column(rows, "video_id"), _column(rows, "size")) == (["a"], [3])
+    with pytest.raises(InputError, match="a glob works on local files only"):
+        read_source(f"{url}/v/*.mp4", settings)
+
+
+def test_a_line_separator_inside_a_json_string_is_text(tmp_path):
+    _touch(tmp_path, "a.mp4")
+    (tmp_path / "list.jsonl").write_text(
+        '{"uri": "a.mp4", "subtitle": "one\u2028two\u0085"}\n', encoding="utf-8"
+    )
+    assert _column(read_source(str(tmp_path / "list.jsonl")), "subtitle") == ["one\u2028two\u0085"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [(b'{"uri": "\xff.mp4"}', "not in UTF-8"), (b'{"uri": "\\udcff.mp4"}', "not text in Unicode")],
+)
+def test_text_that_is_none_is_refused(tmp_path, data, expected):
+    (tmp_path / "list.jsonl").write_bytes(data)
+    with pytest.raises(InputError, match=expected):
+        read_source(str(tmp_path / "list.jsonl"))

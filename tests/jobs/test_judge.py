@@ -1,0 +1,137 @@
+"""The reduce reads the votes that count, whatever files and runs they stand in."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emo import committed
+from emo.errors import RowError
+from emo.experts.protocol import Description
+from emo.judge.rule import Rule
+from emo.sources import MANIFEST
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, VOTES
+from jobs import extract, judge
+from jobs.describe import rows_of
+from jobs.extract import vote_rows
+from jobs.ingest import Ingested, clip_rows
+
+EXPERTS = ["a", "b"]
+
+
+def commit_clips(storage, run, clips, errors=()):
+    from emo.media.decoded import DecodedClip
+
+    clip = DecodedClip(1.0, 8, 8, 25.0, (0.5,), (b"jpeg",), None, None, None, "pyav")
+    rows = pa.table(
+        {
+            field.name: clips if field.name in ("video_id", "uri") else pa.nulls(len(clips), field.type)
+            for field in MANIFEST
+        },
+        schema=MANIFEST,
+    )
+    results = [
+        RowError("empty", "") if name in errors else Ingested(clip, None, None, None) for name in clips
+    ]
+    committed.commit(storage, committed.folder(CLIPS), CLIPS, f"{run}-clips", clip_rows(rows, results, run))
+
+
+def commit_texts(storage, run, expert, clips, samples):
+    descriptions = [[Description(f"{run} {sample}") for sample in range(samples)] for _ in clips]
+    rows = rows_of(clips, descriptions, {"name": expert, "samples": samples}, None, run)
+    where = committed.folder(DESCRIPTIONS, expert)
+    committed.commit(storage, where, DESCRIPTIONS, f"{run}-{'-'.join(clips)}", rows)
+
+
+def commit_votes(storage, run, expert, clips, samples, shard, label):
+    """Votes of all samples, cut into files of so many rows, as extract cuts them."""
+    keys = [(clip, expert, sample) for clip in clips for sample in range(samples)]
+    for start in range(0, len(keys), shard):
+        part = keys[start : start + shard]
+        names = ("video_id", "expert", "sample")
+        table = pa.table(dict(zip(names, map(list, zip(*part, strict=True)), strict=True)))
+        rows = vote_rows(table, [[label]] * len(part), "rules", run)
+        committed.commit(storage, committed.folder(VOTES, expert), VOTES, f"{run}-{start}", rows)
+
+
+def judged(storage, shard=100):
+    found = judge.inputs(storage, EXPERTS, Rule())
+    worker = judge.JudgeWorker(storage, Rule(), found.judge, "9")
+    parts = [worker(rows) for rows in committed.batched(found.rows, shard)]
+    return {row["video_id"]: row for row in pa.concat_tables(parts).to_pylist()}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 7), st.integers(1, 5))
+def test_every_sample_is_a_voter_however_files_and_shards_are_cut(tmp_path_factory, n, samples, shard, cut):
+    storage = Storage(str(tmp_path_factory.mktemp("out")))
+    clips = [f"clip{number}" for number in range(n)]
+    commit_clips(storage, "1", clips)
+    for expert in EXPERTS:
+        commit_texts(storage, "1", expert, clips, samples)
+        commit_votes(storage, "1", expert, clips, samples, shard, "happy")
+    assert {name: row["n_voters"] for name, row in judged(storage, cut).items()} == dict.fromkeys(
+        clips, 2 * samples
+    )
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(str(tmp_path))
+
+
+def test_votes_on_an_older_version_of_the_file_do_not_count(storage):
+    commit_clips(storage, "1", ["x"])
+    commit_texts(storage, "1", "a", ["x"], 1)
+    commit_clips(storage, "2", ["x"])
+    # Not even when they are younger than the clip: the text was not.
+    commit_votes(storage, "3", "a", ["x"], 1, 10, "happy")
+    row = judged(storage)["x"]
+    assert (row["status"], row["error"], row["labels"]) == ("failed", "no_voter", None)
+    # And such a text is not extracted again.
+    assert extract.described(storage, EXPERTS).num_rows == 0
+
+
+def test_samples_that_a_newer_run_did_not_give_do_not_count(storage):
+    commit_clips(storage, "1", ["x"])
+    commit_texts(storage, "1", "a", ["x"], 3)
+    commit_votes(storage, "1", "a", ["x"], 3, 10, "sad")
+    commit_texts(storage, "2", "a", ["x"], 1)
+    commit_votes(storage, "2", "a", ["x"], 1, 10, "happy")
+    row = judged(storage)["x"]
+    assert (row["labels"], row["n_voters"]) == (["happy"], 1)
+
+
+def test_a_vote_that_is_older_than_its_text_does_not_count(storage):
+    commit_clips(storage, "1", ["x"])
+    commit_votes(storage, "1", "a", ["x"], 1, 10, "sad")
+    commit_texts(storage, "2", "a", ["x"], 1)
+    assert judged(storage)["x"]["error"] == "no_voter"
+
+
+def test_a_clip_that_failed_keeps_no_old_labels(storage):
+    commit_clips(storage, "1", ["x", "y"])
+    for expert in EXPERTS:
+        commit_texts(storage, "1", expert, ["x", "y"], 1)
+        commit_votes(storage, "1", expert, ["x", "y"], 1, 10, "happy")
+    commit_clips(storage, "2", ["x"], errors=("x",))
+    found = judged(storage)
+    assert (found["x"]["error"], found["x"]["labels"]) == ("clip_failed", None)
+    assert found["y"]["labels"] == ["happy"]
+
+
+def test_given_votes_judge_every_clip_and_name_those_whose_voters_all_failed(tmp_path):
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {"video_id": ["b", "a", "a"], "expert": ["e", "e", "f"], "sample": pa.array([0, 0, 0], pa.int32())}
+    )
+    rows = vote_rows(table, [RowError("unparsable", ""), ["happy"], ["happy", "proud"]], "rules", "1")
+    pq.write_table(rows, tmp_path / "votes.parquet")
+    voters = judge.votes_from(str(tmp_path / "votes.parquet"), Storage(str(tmp_path)).s3)
+    found = judge.given_rows(judge.by_clip(voters), Rule(), "j", "9").to_pylist()
+    assert [(row["video_id"], row["status"], row["n_voters"]) for row in found] == [
+        ("a", "ok", 2),
+        ("b", "failed", 0),
+    ]
