@@ -1,0 +1,144 @@
+"""From captions and files to prepared samples, without a cluster: the functions that Ray Data runs."""
+
+import json
+import pickle
+
+import pyarrow as pa
+import pytest
+import soundfile
+import torch
+
+import checkpoints
+import drawn_faces
+import synthetic_clips
+from emo import committed
+from emo.captions.messages import chat
+from emo.errors import InputError
+from emo.finetuning import prepared
+from emo.finetuning.settings import Finetune
+from emo.storage import Storage
+from emo.tables import CAPTIONS, CLIPS
+from jobs import finetune_data
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return checkpoints.make_internvl(tmp_path_factory.mktemp("base"))
+
+
+def prepare(out, run, settings, base, listed):
+    """What the preparation does, in this process."""
+    preparer = finetune_data._Preparer(run, out, settings, base)
+    rows = committed.read_newest(out, committed.folder(CLIPS), CLIPS, [], with_file=True).to_pylist()
+    files = {row["video_id"]: row["file"] for row in rows}
+    usable = [one for one in listed if one.entry.error is None]
+    entries = [one.entry for one in listed if one.entry.error is not None]
+    for number, shard in enumerate(finetune_data._shards(usable)):
+        wanted = {one.clip: files.get(one.clip) for one in shard if one.clip}
+        row = {"file": f"data/clips-{number}.parquet", "shard": pickle.dumps((shard, wanted))}
+        entries += pickle.loads(preparer(row)["entries"])
+    prepared.write_entries(run, entries)
+    return {entry.sample_id: entry for entry in prepared.read_entries(run)}
+
+
+def caption(name, video, **changes):
+    row = {field.name: None for field in CAPTIONS.schema}
+    source = {
+        "window": "0-100",
+        **{key: None for key in CAPTIONS.schema.field("source").type.names if key != "window"},
+    }
+    return {
+        **row, "caption_id": name, "video_id": video, "split": "train", "frames": [0, 1], "audio": False,
+        "messages": chat("What is felt?", "She frowns.", images=2), "labels": ["sad"], "source": source,
+        "filters": [], "status": "ok", "run_id": "20260101T000000Z", **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def out(tmp_path):
+    storage = Storage(str(tmp_path / "out"))
+    clips = []
+    for number in (1, 2):
+        clip = synthetic_clips.clip(number, frames=4)
+        row = {field.name: getattr(clip, field.name, None) for field in CLIPS.schema}
+        clips.append({**row, "uri": "u", "status": "ok", "run_id": "20260101T000000Z"})
+    committed.commit(storage, "clips", CLIPS, "a", pa.Table.from_pylist(clips, schema=CLIPS.schema))
+    source = {**caption("x", "x")["source"], "window": "50-100"}
+    captions = [
+        caption("one", "clip-1"),
+        caption("two", "clip-1", frames=[2, 3], source=source),
+        caption("held", "clip-2", split="validation"),
+        caption("test", "clip-2", split="test"),
+        caption("gone", "clip-9"),
+        caption("filtered", "clip-1", status="failed", error="filtered"),
+        caption("broken", "clip-1", messages="[]"),
+    ]
+    rows = pa.Table.from_pylist(captions, schema=CAPTIONS.schema)
+    committed.commit(storage, "captions", CAPTIONS, "a", rows)
+    return storage
+
+
+def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_path):
+    settings = Finetune(model=str(base), device="cpu", max_frames=4)
+    listed, fingerprint = finetune_data.list_samples(out, settings)
+    assert sorted(one.entry.sample_id for one in listed) == ["broken", "gone", "held", "one", "two"]
+    run = Storage(str(tmp_path / "run"))
+    entries = prepare(out, run, settings, base, listed)
+    assert entries["broken"].error == "untrained"
+    assert entries["gone"].error == "clip_missing"
+    assert prepared.counts(list(entries.values())) == {
+        "train": 2, "held_out": 1, "refused": {"untrained": 1, "clip_missing": 1},
+    }  # fmt: skip
+    clip = synthetic_clips.clip(1, frames=4)
+    reader = prepared.ClipReader(run)
+    assert reader.clip(entries["one"]).frames == clip.frames[:2]
+    second = reader.clip(entries["two"])
+    assert second.frames == clip.frames[2:]
+    assert second.frame_times == (0.0, 0.5)
+    assert second.duration_s == 1.0
+    collator = finetune_data.Collator(run, settings, base, [entries["one"], entries["two"]])
+    batch = collator.batch([0, 1])
+    assert batch.names == ("one", "two")
+    assert batch.tokens == entries["one"].tokens + entries["two"].tokens
+    assert batch.trained == entries["one"].trained + entries["two"].trained
+    other = finetune_data.list_samples(out, Finetune(model=str(base), device="cpu", system="Be exact."))[1]
+    assert other != fingerprint
+
+
+def test_a_sound_is_cut_to_its_window_and_images_are_the_frames_of_a_clip(tmp_path):
+    base = checkpoints.make_qwen2_audio(tmp_path / "base")
+    person = drawn_faces.identity(3)
+    (tmp_path / "a.flac").write_bytes(drawn_faces.voice(person, "sad", 3))
+    wave, _ = soundfile.read(tmp_path / "a.flac")
+    soundfile.write(tmp_path / "fast.wav", wave, 44_100)
+    lines = [
+        ("a.flac", [{"role": "user", "content": "<audio>?"}, {"role": "assistant", "content": "Sad."}]),
+        ("fast.wav", [{"role": "user", "content": "<audio>?"}, {"role": "assistant", "content": "Sad."}]),
+        ("none.wav", [{"role": "user", "content": "<audio>?"}, {"role": "assistant", "content": "Sad."}]),
+    ]
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(json.dumps({"messages": m, "audios": [a]}) for a, m in lines))
+    settings = Finetune(family="qwen-audio", model=str(base), data=str(file), device="cpu")
+    out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
+    listed, _ = finetune_data.list_samples(out, settings)
+    entries = prepare(out, run, settings, base, listed)
+    by_line = {int(name.rsplit("-", 1)[1]): entry for name, entry in entries.items()}
+    assert by_line[1].trained > 0
+    assert by_line[2].tokens < by_line[1].tokens, "the faster file is shorter at 16 kHz"
+    assert by_line[3].error == "media"
+    assert "none.wav cannot be read" in by_line[3].error_message
+
+
+def test_data_without_any_usable_sample_are_refused_with_an_example(tmp_path):
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"messages": [{"role": "user", "content": "<image>?"}]}\n')
+    settings = Finetune(model="m", data=str(file), device="cpu")
+    with pytest.raises(InputError, match=r"no sample that can be trained on \(1 in all\).*line 1"):
+        finetune_data.list_samples(Storage(str(tmp_path / "out")), settings)
+
+
+def test_an_out_without_captions_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"captions holds no sample"):
+        finetune_data.list_samples(Storage(str(tmp_path / "out")), Finetune(model="m", device="cpu"))
