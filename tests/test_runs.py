@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from emo.errors import InputError
-from emo.runs import Run, Step, check_settings, load_runs, new_run_id
+from emo.runs import Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -33,27 +33,44 @@ def test_runs_are_read_back_oldest_first(tmp_path):
     assert load_runs(storage)[0]["steps"][0]["failed"] == 1
 
 
-CONFIG = {"ingest": {"frames": 8, "workers": "auto"}, "experts": [{"name": "a", "prompt": "x"}]}
+CONFIG = {
+    "ingest": {"frames": 8, "workers": "auto"},
+    "experts": [{"name": "a", "prompt": "x", "server": {"model": "m", "url": "http://one"}}],
+    "extract": {"kind": "rules"},
+}
 
 
-def _runs(config, step):
-    return [{"steps": [{"name": step, "rows": 1}], "config": config}]
+def _expert(**changes):
+    return {**CONFIG, "experts": [{**CONFIG["experts"][0], **changes}]}
+
+
+def _check(before, now, redo_since=None):
+    check_settings(settings_of(before), redo_since or {}, settings_of(now))
 
 
 def test_the_same_settings_go_on_and_so_do_those_that_change_no_result():
-    check_settings([], CONFIG)
-    check_settings(_runs(CONFIG, "ingest"), {**CONFIG, "ingest": {"frames": 8, "workers": 2}})
+    check_settings({}, {}, settings_of(CONFIG))
+    _check(CONFIG, {**CONFIG, "ingest": {"frames": 8, "workers": 2}})
+    _check(CONFIG, _expert(server={"model": "m", "url": "http://another"}))
+    # A setting that is new in this version.
+    _check(CONFIG, _expert(seed=0))
 
 
-def test_other_settings_are_refused_by_name():
-    changed = {**CONFIG, "ingest": {"frames": 16, "workers": "auto"}}
-    with pytest.raises(InputError, match=r"ingest: .*frames was 8 and is 16.*--redo"):
-        check_settings(_runs(CONFIG, "ingest"), changed)
-    changed = {**CONFIG, "experts": [{"name": "a", "prompt": "y"}]}
-    with pytest.raises(InputError, match=r"describe a: .*prompt was 'x' and is 'y'"):
-        check_settings(_runs(CONFIG, "describe a"), changed)
+def test_other_settings_are_refused_by_name_with_the_command_that_makes_the_rows_anew():
+    with pytest.raises(InputError, match=r"ingest: .*frames was 8 and is 16.*emo ingest --redo"):
+        _check(CONFIG, {**CONFIG, "ingest": {"frames": 16, "workers": "auto"}})
+    with pytest.raises(InputError, match=r"describe a: .*prompt was 'x' and is 'y'.*--expert a --redo"):
+        _check(CONFIG, _expert(prompt="y"))
+    with pytest.raises(InputError, match=r"describe a: .*server\.model was 'm' and is 'n'"):
+        _check(CONFIG, _expert(server={"model": "n", "url": "http://one"}))
+    with pytest.raises(InputError, match=r"extract: .*kind was 'rules' and is 'model'"):
+        _check(CONFIG, {**CONFIG, "extract": {"kind": "model"}})
 
 
 def test_what_never_ran_may_change():
-    changed = {"ingest": {"frames": 16}, "experts": [{"name": "b", "prompt": "y"}]}
-    check_settings(_runs(CONFIG, "describe a"), changed)
+    check_settings({"describe a": settings_of(CONFIG)["describe a"]}, {}, settings_of(_expert(name="b")))
+
+
+def test_a_redo_that_is_not_finished_must_go_on():
+    with pytest.raises(InputError, match=r"describe a: a redo is not finished; it goes on with: .*--redo"):
+        _check(CONFIG, CONFIG, {"describe a": "20260501T120000Z"})

@@ -151,7 +151,12 @@ def test_a_detached_job_can_be_stopped_and_gives_its_lease_back(job_cluster, tmp
     job = done.stdout.strip()
     deadline = time.monotonic() + 90
     while not (out / "lease.json").exists():
-        assert time.monotonic() < deadline, subprocess.run([Path(sys.executable).with_name("ray"), "job", "logs", job], env={**os.environ, **job_cluster, "RAY_AUTH_MODE": "token"}, capture_output=True, text=True)
+        assert time.monotonic() < deadline, subprocess.run(
+            [Path(sys.executable).with_name("ray"), "job", "logs", job],
+            env={**os.environ, **job_cluster, "RAY_AUTH_MODE": "token"},
+            capture_output=True,
+            text=True,
+        )
         time.sleep(0.1)
     ray = Path(sys.executable).with_name("ray")
     environment = {**os.environ, **job_cluster, "RAY_AUTH_MODE": "token"}
