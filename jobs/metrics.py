@@ -1,17 +1,20 @@
-"""What a running job tells Prometheus, through Ray's own metric API (prefix `ray_` in the exported names)."""
+"""What a running job tells Prometheus, through Ray's own metric API (prefix `ray_` in the exported names).
 
-import pyarrow as pa
-import pyarrow.compute as pc
+The driver counts, from what workers report of each shard: it lives as long as the job, while a worker may end
+before its own metrics were collected.
+"""
+
+from typing import Any
 
 # Seconds per clip: from a fusion (microseconds) to a long video through a large model.
 _BOUNDARIES = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 
 
-class WorkerMetrics:
-    """Counted inside a worker: clips by step and status, seconds per clip, tokens."""
+class PassMetrics:
+    """The metrics of one pass: clips by status, seconds per clip, tokens, rows waiting, rows tried again."""
 
     def __init__(self, step: str) -> None:
-        from ray.util.metrics import Counter, Histogram
+        from ray.util.metrics import Counter, Gauge, Histogram
 
         self._step = {"step": step}
         self._clips = Counter("emo_clips", "Rows finished", tag_keys=("step", "status"))
@@ -19,31 +22,22 @@ class WorkerMetrics:
             "emo_seconds_per_clip", "Mean seconds per row of a shard", _BOUNDARIES, tag_keys=("step",)
         )
         self._tokens = Counter("emo_tokens", "Tokens in and out of models", tag_keys=("step", "direction"))
-
-    def shard(self, result: pa.Table, rows: int, failed: int, seconds: float) -> None:
-        """Count one committed shard."""
-        for status, count in (("ok", rows - failed), ("failed", failed)):
-            if count:
-                self._clips.inc(count, {**self._step, "status": status})
-        if rows:
-            self._seconds.observe(seconds / rows, self._step)
-        for direction, column in (("prompt", "prompt_tokens"), ("output", "output_tokens")):
-            tokens = pc.sum(result.column(column)).as_py() if column in result.column_names else None
-            if tokens:
-                self._tokens.inc(tokens, {**self._step, "direction": direction})
-
-
-class DriverMetrics:
-    """Counted by the driver: rows that wait, rows that were lost with a worker and tried again."""
-
-    def __init__(self, step: str) -> None:
-        from ray.util.metrics import Counter, Gauge
-
-        self._step = {"step": step}
         self._waiting = Gauge("emo_waiting", "Rows of the running step that are not done", tag_keys=("step",))
         self._retries = Counter(
             "emo_retries", "Rows tried again because their worker died", tag_keys=("step",)
         )
+
+    def shard(self, counts: dict[str, Any]) -> None:
+        """Count one committed shard: ok, failed, seconds, prompt_tokens, output_tokens."""
+        for status in ("ok", "failed"):
+            if counts[status]:
+                self._clips.inc(counts[status], {**self._step, "status": status})
+        rows = counts["ok"] + counts["failed"]
+        if rows:
+            self._seconds.observe(counts["seconds"] / rows, self._step)
+        for direction in ("prompt", "output"):
+            if counts[f"{direction}_tokens"]:
+                self._tokens.inc(counts[f"{direction}_tokens"], {**self._step, "direction": direction})
 
     def waiting(self, rows: int) -> None:
         """Set how many rows of the step are not done."""

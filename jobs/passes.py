@@ -30,7 +30,7 @@ from emo.progress import Progress
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import FAILED, OK, Table
-from jobs.metrics import DriverMetrics, WorkerMetrics
+from jobs.metrics import PassMetrics
 
 # A shard is started at most this often, and then again each of its rows: the engine itself would restart a
 # worker and repeat its task for ever (batch pools default to unlimited restarts).
@@ -106,7 +106,7 @@ def run_pass(
         missing = _missing(plan, storage, run_id, step)
         if missing.num_rows:
             progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
-            DriverMetrics(plan.step).retried(missing.num_rows)
+            PassMetrics(plan.step).retried(missing.num_rows)
             singles = list(committed.batched(missing, 1))
             few = min(workers, len(singles))
             _run_shards(plan, singles, few, few, storage, run_id, progress, step, stop)
@@ -178,7 +178,7 @@ def _run_shards(
         num_cpus=plan.resources.cpus,
         num_gpus=plan.resources.gpus,
     )
-    metrics = DriverMetrics(plan.step)
+    metrics = PassMetrics(plan.step)
     ending: BoundReached | None = None
     try:
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -188,6 +188,7 @@ def _run_shards(
                 codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
                 _count(step, progress, counts["ok"], counts["failed"], codes)
                 step.empty += counts["empty"]
+                metrics.shard(counts)
             metrics.waiting(plan.rows.num_rows - step.ok - step.failed)
             if ending is None:
                 try:
@@ -255,7 +256,6 @@ class _Committing:
         self._run_id = run_id
         self._attempts = attempts
         self._step = step
-        self._metrics = WorkerMetrics(step)
         self._broken: str | None = None
         try:
             self._worker = make()
@@ -284,14 +284,15 @@ class _Committing:
         all_keys = result.group_by(list(self._key)).aggregate([])
         failed = result.filter(pc.equal(result.column("status"), FAILED))
         failed_keys = failed.group_by(list(self._key)).aggregate([("error", "min")])
-        seconds = time.monotonic() - began
-        self._metrics.shard(result, all_keys.num_rows, failed_keys.num_rows, seconds)
         log_failures(failed, self._step, self._run_id)
         return _counts(
             ok=all_keys.num_rows - failed_keys.num_rows,
             failed=failed_keys.num_rows,
             codes=dict(Counter(failed_keys.column("error_min").to_pylist())),
             empty=_without_labels(result),
+            seconds=time.monotonic() - began,
+            prompt_tokens=_tokens(result, "prompt_tokens"),
+            output_tokens=_tokens(result, "output_tokens"),
         )
 
 
@@ -307,8 +308,19 @@ def _without_labels(result: pa.Table) -> int:
     return int(pc.sum(pc.equal(pc.list_value_length(ok.column("labels")), 0)).as_py() or 0)
 
 
+def _tokens(result: pa.Table, column: str) -> int:
+    return int(pc.sum(result.column(column)).as_py() or 0) if column in result.column_names else 0
+
+
 def _counts(
-    ok: int = 0, failed: int = 0, codes: dict[str, int] | None = None, empty: int = 0, stop: str = ""
+    ok: int = 0,
+    failed: int = 0,
+    codes: dict[str, int] | None = None,
+    empty: int = 0,
+    stop: str = "",
+    seconds: float = 0.0,
+    prompt_tokens: int = 0,
+    output_tokens: int = 0,
 ) -> pa.Table:
     codes = codes or {}
     return pa.table(
@@ -316,6 +328,9 @@ def _counts(
             "ok": [ok],
             "failed": [failed],
             "empty": [empty],
+            "seconds": [seconds],
+            "prompt_tokens": [prompt_tokens],
+            "output_tokens": [output_tokens],
             "codes": pa.array([list(codes)], pa.list_(pa.string())),
             "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
             "stop": [stop],
