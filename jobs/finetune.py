@@ -25,7 +25,7 @@ from emo.finetuning.model import check_family
 from emo.finetuning.page import page
 from emo.finetuning.settings import Finetune, differences
 from emo.lease import Lease
-from emo.storage import Storage
+from emo.storage import S3_PREFIX, Storage
 from jobs import finetune_data
 from jobs.passes import cluster
 
@@ -292,14 +292,25 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
 
 
 def _train_storage(place: Storage) -> tuple[str, Any]:
+    """Where Ray Train keeps its checkpoints; on S3 through Arrow's client, which pickles."""
     if not place.on_s3:
         return place.url, None
-    import pyarrow.fs
+    from pyarrow.fs import S3FileSystem
 
-    from emo.storage import S3_PREFIX, s3_filesystem
-
-    handler = pyarrow.fs.FSSpecHandler(s3_filesystem(place.s3))
-    return place.url.removeprefix(S3_PREFIX), pyarrow.fs.PyFileSystem(handler)
+    values = _s3_values(place)
+    options: dict[str, Any] = {"anonymous": True} if values["anonymous"] else {}
+    if values["key"] and values["secret"]:
+        options = {
+            "access_key": values["key"],
+            "secret_key": values["secret"],
+            "session_token": values["token"],
+        }
+    if values["region"]:
+        options["region"] = values["region"]
+    if values["endpoint_url"]:
+        scheme, _, address = values["endpoint_url"].partition("://")
+        options |= {"scheme": scheme, "endpoint_override": address}
+    return place.url.removeprefix(S3_PREFIX), S3FileSystem(**options)
 
 
 def _one_line(error: BaseException) -> str:

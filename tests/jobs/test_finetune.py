@@ -69,12 +69,14 @@ def undisturbed(folder, ray_cluster):
     return done, losses(out, "calm")
 
 
-def training_workers() -> list[psutil.Process]:
-    """The processes of Ray Train that hold a model."""
+def training_workers(ray_cluster: dict[str, str]) -> list[psutil.Process]:
+    """The processes of Ray Train that hold a model, in this cluster."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
-            found.append(process)
+        with contextlib.suppress(psutil.Error):
+            above = " ".join(process.parent().cmdline()) if process.info["cmdline"] else ""
+            if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
+                found += [process] if ray_cluster["RAY_ADDRESS"] in above else []
     return found
 
 
@@ -129,7 +131,7 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
     run = folder / "out" / "finetune" / "wounded"
     process = start(folder, "wounded", ray_cluster, workers=2)
     wait_for_checkpoint(run, process, 3)
-    victims = training_workers()
+    victims = training_workers(ray_cluster)
     assert len(victims) == 2
     victims[1].send_signal(signal.SIGKILL)
     # Ray starts both again, they go on from step 3 and reach the next checkpoint.
