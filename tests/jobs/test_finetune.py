@@ -72,11 +72,13 @@ def undisturbed(folder, ray_cluster):
 def training_workers(ray_cluster: dict[str, str]) -> list[psutil.Process]:
     """The processes of Ray Train that hold a model, in this cluster."""
     found = []
+    port = ray_cluster["RAY_ADDRESS"].rpartition(":")[2]
     for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(psutil.Error):
-            above = " ".join(process.parent().cmdline()) if process.info["cmdline"] else ""
-            if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
-                found += [process] if ray_cluster["RAY_ADDRESS"] in above else []
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
+            raylet = process.parent()
+            # Other tests' clusters may train on this machine at the same time.
+            if raylet is not None and f":{port}" in " ".join(raylet.cmdline()):
+                found.append(process)
     return found
 
 

@@ -107,7 +107,7 @@ def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_
     assert other != fingerprint
 
 
-def test_a_sound_is_cut_to_its_window_and_images_are_the_frames_of_a_clip(tmp_path):
+def test_sounds_of_any_rate_become_samples_and_a_missing_file_is_refused_by_name(tmp_path):
     base = checkpoints.make_qwen2_audio(tmp_path / "base")
     person = drawn_faces.identity(3)
     (tmp_path / "a.flac").write_bytes(drawn_faces.voice(person, "sad", 3))
