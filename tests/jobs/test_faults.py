@@ -1,7 +1,7 @@
 """Whatever happens around a run, the tables end up as those of a run that nothing happened to.
 
-The random moments come from seeds: EMO_TEST_SEEDS of them, two by default so that the tests stay quick. Before
-a release run more: `EMO_TEST_SEEDS=10 pytest tests/jobs/test_faults.py`.
+The random moments come from seeds: EMO_TEST_SEEDS of them, two by default so that the tests stay quick.
+Before a release run more: `EMO_TEST_SEEDS=10 pytest tests/jobs/test_faults.py`.
 """
 
 import json
