@@ -26,7 +26,7 @@ from emo.config import load_config
 from emo.judge.fusion import judge_votes
 from emo.runs import Run
 from emo.storage import Storage
-from emo.tables import CLIPS, VOTES
+from emo.tables import CLIPS, DESCRIPTIONS, VOTES
 
 EXPERTS = tuple(f"expert{number}" for number in range(5))
 SAMPLES = 3
@@ -75,6 +75,17 @@ def votes(ids: pa.Array, expert: str, random: np.random.Generator) -> pa.Table:
     )
 
 
+def texts(voters: pa.Table) -> pa.Table:
+    """The descriptions that the votes were read off."""
+    count = voters.num_rows
+    values = {name: voters.column(name) for name in ("video_id", "expert", "sample", "status", "run_id")}
+    values["text"] = pa.repeat("The person seems happy and a little proud.", count)
+    return pa.table(
+        {field.name: values.get(field.name, pa.nulls(count, field.type)) for field in DESCRIPTIONS.schema},
+        schema=DESCRIPTIONS.schema,
+    )
+
+
 def make_out(storage: Storage, count: int, keep: bool) -> pa.Table | None:
     """Write clips and votes; all votes as one table where they are kept."""
     random = np.random.default_rng(0)
@@ -84,28 +95,32 @@ def make_out(storage: Storage, count: int, keep: bool) -> pa.Table | None:
         committed.commit(storage, committed.folder(CLIPS), CLIPS, f"{RUN}-{number:08d}", clips(ids))
         for expert in EXPERTS:
             rows = votes(ids, expert, random)
-            committed.commit(storage, committed.folder(VOTES, expert), VOTES, f"{RUN}-{number:08d}", rows)
+            name = f"{RUN}-{number:08d}"
+            committed.commit(storage, committed.folder(VOTES, expert), VOTES, name, rows)
+            where = committed.folder(DESCRIPTIONS, expert)
+            committed.commit(storage, where, DESCRIPTIONS, name, texts(rows))
             if keep:
                 kept.append(rows)
     Run(RUN, "label", None, load_config().model_dump(mode="json"), RUN, RUN, "done").save(storage)
     return pa.concat_tables(kept).combine_chunks() if keep else None
 
 
-def measure(count: int, plain_up_to: int) -> dict[str, float]:
+def measure(count: int, plain_up_to: int, cores: int) -> dict[str, float]:
     """One size."""
     with tempfile.TemporaryDirectory() as out:
         table = make_out(Storage(out), count, keep=count <= plain_up_to)
         result: dict[str, float] = {"clips": count}
         if table is not None:
             began = time.monotonic()
-            judged = judge_votes(table, load_config().judge.rule())
+            judged = judge_votes(table, load_config().judge.rule(), texts(table))
             result["plain_s"] = time.monotonic() - began
             assert judged.num_rows == count
             del table, judged
         experts = ",".join(f"{{kind: words, name: {name}}}" for name in EXPERTS)
         began = time.monotonic()
         process = subprocess.Popen(
-            [EMO, "judge", "--out", out, "--json", "--set", f"experts=[{experts}]"],
+            [EMO, "judge", "--out", out, "--json", "--set", f"experts=[{experts}]"]
+            + ["--set", f"ray.num_cpus={cores}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -129,7 +144,7 @@ def main() -> None:
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.cores]))
     results = []
     for count in options.clips:
-        results.append(measure(count, options.plain_up_to))
+        results.append(measure(count, options.plain_up_to, options.cores))
         print("  ".join(f"{name} {value:,.1f}" for name, value in results[-1].items()), flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -113,6 +113,7 @@ def _title(process):
         return ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, undisturbed, tmp_path, seed):
     chance = random.Random(seed)
@@ -254,6 +255,7 @@ def where_rows_were_made(out):
     return {label: labels.count(label) for label in labels}
 
 
+@pytest.mark.long
 def test_a_run_goes_on_when_a_node_leaves_for_good(nodes, tmp_path):
     nodes.start(1, head=True)
     leaving = nodes.start(1)
@@ -273,6 +275,7 @@ def test_a_run_goes_on_when_a_node_leaves_for_good(nodes, tmp_path):
     assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 24
 
 
+@pytest.mark.long
 def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tmp_path):
     # Nothing but a head without CPUs at first, as where all pools scale from zero.
     nodes.start(0, head=True)
@@ -339,6 +342,7 @@ def upload(videos, url, s3):
     return storage
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flaky", SEEDS[:1] if len(SEEDS) < 10 else SEEDS, indirect=True)
 def test_on_a_bad_day_of_s3_no_row_is_lost_and_none_is_there_twice(
     videos, undisturbed, bucket, flaky, ray_cluster

@@ -127,6 +127,7 @@ def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(fol
     assert "adapter: " in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_no_loss(
     folder, undisturbed, ray_cluster
 ):
@@ -187,6 +188,7 @@ def test_data_without_a_sample_to_train_on_are_refused_with_the_reason(folder):
     assert "line 1: 2 <image> in the text and 1 images" in done.stderr
 
 
+@pytest.mark.long
 def test_a_loss_that_is_no_number_stops_the_run_names_its_samples_and_keeps_the_last_checkpoint(
     folder, undisturbed, ray_cluster
 ):

@@ -127,6 +127,13 @@ def test_another_rule_repeats_only_the_judge(labelled, ray_cluster):
     assert [step["name"] for step in last_run(out)["steps"]] == ["judge"]
 
 
+def test_an_expert_that_is_not_there_is_named_with_those_that_are(labelled):
+    out, _ = labelled
+    done = emo("describe", "--out", out, "--expert", "nobody")
+    assert done.returncode == 2
+    assert "no expert is named 'nobody' in this configuration; it has: voice, face, words" in done.stderr
+
+
 def test_status_and_failures_tell_what_is_there(labelled):
     out, _ = labelled
     status = emo("status", "--out", out)

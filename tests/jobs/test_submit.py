@@ -103,6 +103,7 @@ def test_without_the_token_no_job_is_taken(job_cluster, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_asks_and_a_job_that_is_left_goes_on(job_cluster, tmp_path):
     out = tmp_path / "out"
     command = [EMO, "submit", "label", MANIFEST, "--out", out, *WORDS_ONLY]
@@ -144,6 +145,7 @@ def _expect(terminal, text):
     return seen
 
 
+@pytest.mark.long
 def test_a_detached_job_can_be_stopped_and_gives_its_lease_back(job_cluster, tmp_path):
     out = tmp_path / "out"
     done = emo("submit", "--detach", "label", MANIFEST, "--out", out, *WORDS_ONLY, env=job_cluster)
