@@ -117,10 +117,10 @@ def measure(count: int, plain_up_to: int, cores: int) -> dict[str, float]:
             assert judged.num_rows == count
             del table, judged
         experts = ",".join(f"{{kind: words, name: {name}}}" for name in EXPERTS)
+        changes = ["--set", f"experts=[{experts}]", "--set", f"ray.num_cpus={cores}"]
         began = time.monotonic()
         process = subprocess.Popen(
-            [EMO, "judge", "--out", out, "--json", "--set", f"experts=[{experts}]"]
-            + ["--set", f"ray.num_cpus={cores}"],
+            [EMO, "judge", "--out", out, "--json", *changes],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
