@@ -180,6 +180,7 @@ def _run_shards(
     )
     metrics = PassMetrics(plan.step)
     ending: BoundReached | None = None
+    counted = 0
     try:
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for counts in batch.to_pylist():
@@ -188,6 +189,7 @@ def _run_shards(
                 codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
                 _count(step, progress, counts["ok"], counts["failed"], codes)
                 step.empty += counts["empty"]
+                counted += counts["ok"] + counts["failed"] > 0
                 metrics.shard(counts)
             metrics.waiting(plan.rows.num_rows - step.ok - step.failed)
             if ending is None:
@@ -195,8 +197,8 @@ def _run_shards(
                     stop()
                 except BoundReached as bound:
                     ending = bound
-            # Once no shard is under way the rest of the results hold no rows: to wait would only read on.
-            if ending is not None and ray.get(attempts.end.remote()) == 0:
+            # Once every shard that was started has been counted, the other results hold no rows.
+            if ending is not None and ray.get(attempts.end.remote()) == (0, counted):
                 break
         if ending is not None:
             raise ending
@@ -218,6 +220,7 @@ class _Attempts:
     def __init__(self) -> None:
         self._started: Counter[str] = Counter()
         self._under_way: set[str] = set()
+        self._finished: set[str] = set()
         self._ended = False
 
     def start(self, shard: str) -> bool:
@@ -230,11 +233,12 @@ class _Attempts:
 
     def finish(self, shard: str) -> None:
         self._under_way.discard(shard)
+        self._finished.add(shard)
 
-    def end(self) -> int:
-        """From now on no shard is started; how many are under way."""
+    def end(self) -> tuple[int, int]:
+        """From now on no shard is started; how many are under way, and how many have been finished."""
         self._ended = True
-        return len(self._under_way)
+        return len(self._under_way), len(self._finished)
 
 
 class _Committing:
