@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -181,8 +182,9 @@ def _run_shards(
     metrics = PassMetrics(plan.step)
     ending: BoundReached | None = None
     counted = 0
+    results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     try:
-        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for batch in results:
             for counts in batch.to_pylist():
                 if counts["stop"]:
                     raise EmoError(counts["stop"])
@@ -205,6 +207,19 @@ def _run_shards(
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         raise EmoError(f"{plan.step}: {_one_line(cause)}") from error
+    finally:
+        results.close()
+        _wait_for_readers()
+
+
+def _wait_for_readers() -> None:
+    """Wait for the threads in which Ray Data reads results: closing its iterator does not.
+
+    One that still asks Ray for a block when the connection has been closed ends the whole process.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "iter_threaded" or thread.name.startswith("StreamingExecutor"):
+            thread.join(timeout=60)
 
 
 def _count(step: Step, progress: Progress, ok: int, failed: int, codes: dict[str, int]) -> None:
