@@ -394,6 +394,8 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     where = address or os.environ.get("RAY_ADDRESS")
     if where:
         offer_token()
+    # What a lab labels is nobody else's business, and each collector is a process more to start.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with _chatter_to_file() as log:
         import ray
         import ray.data
