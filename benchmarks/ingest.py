@@ -3,8 +3,9 @@
 Makes clips of 5 s, 1280x720, H.264 with AAC (a few contents, copied), then on the given cores, in turn and
 as often as asked: decodes them all in a pool of plain processes, and ingests them with `emo ingest`. Reports
 medians and their ratios: of the step, from the start of its workers to the last commit, and of the whole
-command, which first starts a Ray cluster and in the end stops it. With --memory it also ingests four times as many clips and compares the peak of the
-proportional resident memory (PSS: a shared page counts once) of all processes together.
+command, which first starts a Ray cluster and in the end stops it. With --memory it also ingests four times
+as many clips and compares the peak of the proportional resident memory (PSS: a shared page counts once) of
+all processes together.
 
     python benchmarks/ingest.py --clips 300 --repeats 3 --memory --json results.json
 """
