@@ -12,10 +12,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+import uuid
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -161,9 +162,13 @@ def _run_shards(
     import ray
     from ray.data import ActorPoolStrategy
 
-    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
-    # A table per shard gives a block, a task and a commit per shard; any reader would merge small files.
-    shards_out = ray.data.from_arrow(shards)
+    # One for all passes of a connection, because a process takes seconds to start.
+    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts)
+    attempts = lasting.options(name="emo attempts", get_if_exists=True).remote()
+    this_pass = uuid.uuid4().hex
+    # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
+    # start a process to measure the blocks.
+    shards_out = ray.data.from_blocks(shards)
     if plan.read is not None:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever.
         shards_out = shards_out.map_batches(
@@ -171,7 +176,16 @@ def _run_shards(
         )
     done = shards_out.map_batches(
         _Committing,
-        fn_constructor_args=(plan.worker, plan.step, plan.table, plan.key, storage, run_id, attempts),
+        fn_constructor_args=(
+            plan.worker,
+            plan.step,
+            plan.table,
+            plan.key,
+            storage,
+            run_id,
+            attempts,
+            this_pass,
+        ),
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
@@ -200,7 +214,7 @@ def _run_shards(
                 except BoundReached as bound:
                     ending = bound
             # Once every shard that was started has been counted, the other results hold no rows.
-            if ending is not None and ray.get(attempts.end.remote()) == (0, counted):
+            if ending is not None and ray.get(attempts.end.remote(this_pass)) == (0, counted):
                 break
         if ending is not None:
             raise ending
@@ -210,6 +224,7 @@ def _run_shards(
     finally:
         results.close()
         _wait_for_readers()
+        attempts.close.remote(this_pass)
 
 
 def _wait_for_readers() -> None:
@@ -230,30 +245,41 @@ def _count(step: Step, progress: Progress, ok: int, failed: int, codes: dict[str
 
 
 class _Attempts:
-    """Counts how often a shard was started, outside of the workers that may die of it."""
+    """Counts how often a shard of a pass was started, outside of the workers that may die of it."""
 
     def __init__(self) -> None:
-        self._started: Counter[str] = Counter()
-        self._under_way: set[str] = set()
-        self._finished: set[str] = set()
-        self._ended = False
+        self._passes: defaultdict[str, _Shards] = defaultdict(_Shards)
 
-    def start(self, shard: str) -> bool:
+    def start(self, of_pass: str, shard: str) -> bool:
         """Whether to do the shard: not once it was started too often, nor after the end."""
-        self._started[shard] += 1
-        go = not self._ended and self._started[shard] <= ATTEMPTS
+        shards = self._passes[of_pass]
+        shards.started[shard] += 1
+        go = not shards.ended and shards.started[shard] <= ATTEMPTS
         # A shard whose worker died comes here again, so one that ends nowhere else ends here.
-        (self._under_way.add if go else self._under_way.discard)(shard)
+        (shards.under_way.add if go else shards.under_way.discard)(shard)
         return go
 
-    def finish(self, shard: str) -> None:
-        self._under_way.discard(shard)
-        self._finished.add(shard)
+    def finish(self, of_pass: str, shard: str) -> None:
+        self._passes[of_pass].under_way.discard(shard)
+        self._passes[of_pass].finished.add(shard)
 
-    def end(self) -> tuple[int, int]:
+    def end(self, of_pass: str) -> tuple[int, int]:
         """From now on no shard is started; how many are under way, and how many have been finished."""
-        self._ended = True
-        return len(self._under_way), len(self._finished)
+        shards = self._passes[of_pass]
+        shards.ended = True
+        return len(shards.under_way), len(shards.finished)
+
+    def close(self, of_pass: str) -> None:
+        """Keep nothing of a pass but that it is over, for workers that are still there."""
+        self._passes[of_pass] = _Shards(ended=True)
+
+
+@dataclass
+class _Shards:
+    started: Counter[str] = field(default_factory=Counter)
+    under_way: set[str] = field(default_factory=set)
+    finished: set[str] = field(default_factory=set)
+    ended: bool = False
 
 
 class _Committing:
@@ -268,12 +294,14 @@ class _Committing:
         storage: Storage,
         run_id: str,
         attempts: Any,
+        this_pass: str,
     ) -> None:
         self._table = table
         self._key = key
         self._storage = storage
         self._run_id = run_id
         self._attempts = attempts
+        self._pass = this_pass
         self._step = step
         self._broken: str | None = None
         try:
@@ -289,7 +317,7 @@ class _Committing:
         if self._broken is not None:
             return _counts(stop=self._broken)
         shard = _shard_name(self._run_id, rows, self._key)
-        if not ray.get(self._attempts.start.remote(shard)):
+        if not ray.get(self._attempts.start.remote(self._pass, shard)):
             return _counts()
         began = time.monotonic()
         try:
@@ -298,7 +326,7 @@ class _Committing:
         except EmoError as error:
             return _counts(stop=_one_line(error))
         finally:
-            ray.get(self._attempts.finish.remote(shard))
+            ray.get(self._attempts.finish.remote(self._pass, shard))
         # By key: an expert that answers five times per clip has done one clip, not five.
         all_keys = result.group_by(list(self._key)).aggregate([])
         failed = result.filter(pc.equal(result.column("status"), FAILED))
