@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ PATH = "lease.json"
 # answer of S3 does not cost a living run its lease.
 EXPIRES_S = 90.0
 RENEW_S = 25.0
+# Between two looks at the lease of a holder that may be dead.
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Holder:
     host: str
     machine: str
     pid: int
-    started: float  # seconds since the epoch, when the process started
+    started: float  # when the process started, by a clock that nobody sets
     renewed: float  # seconds since the epoch, by the holder's clock
 
     def describe(self) -> str:
@@ -49,16 +52,29 @@ def _machine() -> str:
     return "/".join(parts)
 
 
-def _is_dead(holder: Holder, silent_s: float) -> bool:
-    if holder.host == socket.gethostname() and holder.machine == _machine():
-        try:
-            process = psutil.Process(holder.pid)
-            # A killed process whose parent does not ask after it stays in the list as a zombie.
-            gone = process.status() == psutil.STATUS_ZOMBIE
-            return gone or abs(process.create_time() - holder.started) > 1.0
-        except psutil.NoSuchProcess:
-            return True
-    return silent_s > EXPIRES_S
+def _started(pid: int) -> float:
+    """When a process started: ticks since the machine did, where the system tells them.
+
+    Not the time of day, which changes for a running process when the clock is set.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        # The name of the program, which may hold anything, ends with the last bracket.
+        return float(stat.read_text(errors="replace").rpartition(")")[2].split()[19])
+    return psutil.Process(pid).create_time()
+
+
+def _runs_here(holder: Holder) -> bool | None:
+    """Whether the holder's process runs; None where it is not one of this machine."""
+    if holder.host != socket.gethostname() or holder.machine != _machine():
+        return None
+    try:
+        # A killed process whose parent does not ask after it stays in the list as a zombie.
+        if psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE:
+            return False
+        return _started(holder.pid) == holder.started
+    except (psutil.NoSuchProcess, OSError):
+        return False
 
 
 class Lease:
@@ -66,8 +82,9 @@ class Lease:
 
     `lost` turns true where another run took it after all (this process stood still for too long).
 
-    A holder on this machine is dead when its process is gone, one elsewhere when its last renewal is more
-    than EXPIRES_S ago (the clocks of the machines have to agree to within a minute, as S3 itself asks for).
+    A holder on this machine is dead when its process is gone. One elsewhere is dead when its lease does not
+    change for EXPIRES_S while this process watches it: clocks may differ or jump. The times of day only
+    decide whether to watch at all: a renewal of less than EXPIRES_S ago is taken for a sign of life.
     """
 
     def __init__(
@@ -80,9 +97,8 @@ class Lease:
         self._storage = storage
         self._now = now
         self.lost = False
-        process = psutil.Process()
         self._holder = Holder(
-            command, socket.gethostname(), _machine(), os.getpid(), process.create_time(), now()
+            command, socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()), now()
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -106,16 +122,38 @@ class Lease:
 
     def _acquire(self) -> None:
         found = self._storage.read_versioned(PATH)
-        if found is not None:
-            holder = _parse(found[0])
-            if holder is not None and not _is_dead(holder, self._now() - holder.renewed):
-                raise LeaseHeldError(
-                    f"{self._storage.url} is in use by {holder.describe()}; "
-                    f"wait for it, or for {EXPIRES_S:.0f} s after it died"
-                )
-        self._version = self._replace(found[1] if found else None)
+        version = found[1] if found else None
+        holder = _parse(found[0]) if found else None
+        if holder is not None and version is not None:
+            version = self._outlive(holder, version)
+        self._version = self._replace(version)
         if self._version is None:
             raise LeaseHeldError(f"{self._storage.url} was taken by another run a moment ago")
+
+    def _outlive(self, holder: Holder, version: str) -> str | None:
+        """The version of a dead holder's lease, None where it was given back; LeaseHeldError if it lives."""
+        held = LeaseHeldError(
+            f"{self._storage.url} is in use by {holder.describe()}; "
+            f"wait for it, or for {EXPIRES_S:.0f} s after it died"
+        )
+        here = _runs_here(holder)
+        if here or (here is None and 0 <= self._now() - holder.renewed <= EXPIRES_S):
+            raise held
+        if here is None:
+            print(
+                f"{self._storage.url}: {holder.describe()} may be dead; waiting up to {EXPIRES_S:.0f} s for "
+                "a sign of life",
+                file=sys.stderr,
+            )
+            began = time.monotonic()
+            while time.monotonic() - began < EXPIRES_S:
+                time.sleep(LOOK_S)
+                found = self._storage.read_versioned(PATH)
+                if found is None:
+                    return None
+                if found[1] != version:
+                    raise held
+        return version
 
     def _replace(self, version: str | None) -> str | None:
         written = self._storage.replace_if(PATH, version, self._bytes())
@@ -149,10 +187,3 @@ def _parse(data: bytes) -> Holder | None:
     except (ValueError, TypeError):
         # Not a lease of ours that could be asked for its holder: nobody can be behind it.
         return None
-
-
-def holder(storage: Storage) -> Holder | None:
-    """Who holds the lease of an OUT; None where nobody does, or somebody who is dead."""
-    found = storage.read_versioned(PATH)
-    held = _parse(found[0]) if found else None
-    return None if held is None or _is_dead(held, time.time() - held.renewed) else held

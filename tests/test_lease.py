@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -77,13 +78,73 @@ def _write_holder(storage, **changes):
     storage.write(lease.PATH, json.dumps({**holder, **changes}).encode())
 
 
-def test_a_holder_on_another_machine_keeps_it_until_it_expires(storage):
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(lease, "EXPIRES_S", 1.0)
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    monkeypatch.setattr(lease, "LOOK_S", 0.05)
+
+
+# Seconds by which this machine's clock is ahead of the holder's.
+CLOCKS = pytest.mark.parametrize("ahead", [0, 3600, -3600], ids=["agree", "ahead", "behind"])
+
+
+@CLOCKS
+def test_a_living_holder_elsewhere_keeps_its_lease_whatever_the_clocks_say(
+    storage, quick, monkeypatch, ahead
+):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(lease, "_machine", lambda: "another machine")
+        holder = Lease(storage, "label")
+    with (
+        holder,
+        pytest.raises(LeaseHeldError, match="in use by emo label"),
+        Lease(storage, "nightly", now=lambda: time.time() + ahead),
+    ):
+        pass
+    assert not holder.lost
+
+
+@CLOCKS
+def test_a_dead_holder_elsewhere_loses_its_lease_whatever_the_clocks_say(storage, quick, ahead, capsys):
+    _write_holder(storage, renewed=time.time() - 1 - ahead)
+    began = time.monotonic()
+    with Lease(storage, "nightly"):
+        assert time.monotonic() - began >= lease.EXPIRES_S
+    assert "process 1 may be dead; waiting up to 1 s for a sign of life" in capsys.readouterr().err
+
+
+def test_a_holder_elsewhere_that_was_heard_of_a_moment_ago_is_not_waited_for(storage):
     _write_holder(storage)
+    began = time.monotonic()
     with pytest.raises(LeaseHeldError, match="elsewhere"), Lease(storage, "label"):
         pass
-    _write_holder(storage, renewed=time.time() - lease.EXPIRES_S - 1)
-    with Lease(storage, "label"):
-        pass
+    assert time.monotonic() - began < 5
+
+
+def test_a_lease_that_is_given_back_while_it_is_watched_is_taken_at_once(storage, monkeypatch):
+    _write_holder(storage, renewed=0)
+    monkeypatch.setattr(lease, "LOOK_S", 0.05)
+    gives_back = threading.Timer(0.3, lambda: storage.delete(lease.PATH))
+    gives_back.start()
+    with Lease(storage, "label") as taken:
+        assert not taken.lost
+    gives_back.join()
+
+
+def test_a_clock_that_is_set_while_a_process_holds_the_lease_does_not_make_it_dead(tmp_path, monkeypatch):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 7200)
+        # The system reckons the start of a process from the time of day too.
+        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() + 7200)
+        with pytest.raises(LeaseHeldError, match=f"process {holder.pid}"), Lease(Storage(str(tmp_path)), "x"):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_a_process_number_that_was_given_anew_is_not_the_holder(storage):
@@ -125,9 +186,8 @@ def test_a_killed_process_that_nobody_asks_after_holds_nothing(tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
     _wait(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
     storage = Storage(str(tmp_path))
-    assert lease.holder(storage) is None
     with Lease(storage, "label"):
-        assert lease.holder(storage).pid == os.getpid()
+        assert json.loads(storage.read(lease.PATH))["pid"] == os.getpid()
     holder.wait()
 
 
