@@ -161,6 +161,16 @@ class Storage:
                 elif item.is_file():
                     yield item
 
+    def entry(self, path: str) -> Entry:
+        """One file as it is now; raises FileNotFoundError. S3 tells whole seconds here, unlike when listing."""
+        with self.errors(path):
+            if self.on_s3:
+                bucket, _, key = self._absolute(path).partition("/")
+                answer = self._s3fs.call_s3("head_object", Bucket=bucket, Key=key)
+                return Entry(path, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
+            stat = Path(self._absolute(path)).stat()
+            return Entry(path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""
         with self.errors(path):

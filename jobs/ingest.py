@@ -6,6 +6,7 @@ manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,6 +26,9 @@ from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
+
+# A file that is replaced while it is read is read so often at most: one that is being written stays busy.
+READS = 2
 
 
 def done(storage: Storage) -> pa.Table:
@@ -121,8 +125,7 @@ class IngestWorker:
         folder, _, name = row["uri"].rpartition("/")
         storage = Storage(folder or "/", self._s3)
         try:
-            with storage.download(name) as path:
-                clip = self._decoder.decode(path)
+            clip, version = self._one_version(row, storage, name)
             transcript, source, language = self._transcript(row, clip)
         except FileNotFoundError:
             raise RowError("unreadable", f"{row['uri']} is not there") from None
@@ -133,7 +136,31 @@ class IngestWorker:
             raise RowError("unreachable", str(error)) from None
         if language is None and transcript:
             language = guess_language(transcript)
-        return Ingested(clip, transcript, source, language, clip.notes)
+        return Ingested(clip, version, transcript, source, language, clip.notes)
+
+    def _one_version(
+        self, row: dict[str, Any], storage: Storage, name: str
+    ) -> tuple[DecodedClip, tuple[int, datetime]]:
+        """The clip and which version of its file it is: that before and after the read are the same.
+
+        What stood in the listing counts as before. Where the file was replaced since, it is read once more.
+        """
+        version = (row["size"], row["modified"])
+        for _ in range(READS):
+            outcome: DecodedClip | RowError
+            try:
+                with storage.download(name) as path:
+                    outcome = self._decoder.decode(path)
+            except RowError as error:
+                # The half of one version and the half of another look like a broken file.
+                outcome = error
+            now = storage.entry(name)
+            before, version = version, (now.size, now.modified)
+            if _same(before, version, storage.on_s3):
+                if isinstance(outcome, RowError):
+                    raise outcome
+                return outcome, before
+        raise RowError("replaced", f"{row['uri']} was written while it was read, {READS} times")
 
     def _transcript(
         self, row: dict[str, Any], clip: DecodedClip
@@ -151,11 +178,22 @@ class IngestWorker:
         return None, None, row["language"]
 
 
+def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:
+    """Whether size and modification time are equal."""
+    if on_s3 and one[1] and other[1]:
+        # Asked for one object, S3 tells whole seconds; some servers list them with fractions.
+        one, other = (one[0], one[1].replace(microsecond=0)), (other[0], other[1].replace(microsecond=0))
+    return one == other
+
+
 @dataclass
 class Ingested:
-    """A decoded clip with its transcript; notes: what is not as it should be."""
+    """A decoded clip with its transcript; version: size and modification time of the file that it is from;
+    notes: what is not as it should be.
+    """
 
     clip: DecodedClip
+    version: tuple[int, datetime]
     transcript: str | None
     transcript_source: str | None
     language: str | None
@@ -180,6 +218,7 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
     """Rows of the `clips` table for rows of a manifest and what became of each."""
     errors = [result if isinstance(result, RowError) else None for result in results]
     done = [None if isinstance(result, RowError) else result for result in results]
+    sizes, times = (rows.column(name).to_pylist() for name in ("size", "modified"))
     subtitles = rows.column("subtitle").to_pylist()
     languages = rows.column("language").to_pylist()
 
@@ -187,7 +226,9 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
         return [getattr(result.clip, name) if result else None for result in done]
 
     columns = {
-        **{name: rows.column(name) for name in ("video_id", "uri", "size", "modified")},
+        **{name: rows.column(name) for name in ("video_id", "uri")},
+        "size": [r.version[0] if r else listed for r, listed in zip(done, sizes, strict=True)],
+        "modified": [r.version[1] if r else listed for r, listed in zip(done, times, strict=True)],
         **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},
         **{name: of_clip(name) for name in ("frame_times", "frames")},
         "notes": [result.notes if result else None for result in done],

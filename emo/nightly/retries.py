@@ -16,6 +16,7 @@ PASSING = frozenset(
         "timeout",
         "timed_out",
         "out_of_memory",
+        "replaced",  # a file that was written while it was read
         "unreachable",  # a bucket or a model server that did not answer
         "rate_limited",
         "server_error",

@@ -32,7 +32,8 @@ def commit_clips(storage, run, clips, errors=()):
         schema=MANIFEST,
     )
     results = [
-        RowError("empty", "") if name in errors else Ingested(clip, None, None, None) for name in clips
+        RowError("empty", "") if name in errors else Ingested(clip, (None, None), None, None, None)
+        for name in clips
     ]
     committed.commit(storage, committed.folder(CLIPS), CLIPS, f"{run}-clips", clip_rows(rows, results, run))
 
