@@ -162,7 +162,7 @@ class Storage:
                     yield item
 
     def entry(self, path: str) -> Entry:
-        """One file as it is now; raises FileNotFoundError. S3 tells whole seconds here, unlike when listing."""
+        """One file as it is now; raises FileNotFoundError. On S3 the time is of whole seconds."""
         with self.errors(path):
             if self.on_s3:
                 bucket, _, key = self._absolute(path).partition("/")
