@@ -81,15 +81,15 @@ def bucket(s3_endpoint: str, request: pytest.FixtureRequest) -> tuple[str, S3Set
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A running Ray cluster of two CPUs; the environment variable that leads to it.
+    """A running Ray cluster of two CPUs and a GPU that is only claimed; the variable that leads to it.
 
     Joining it saves each test the start of its own. Tests that kill everything start their own instead.
     """
     port = free_port()
     # Its own short folder: Ray's socket names must not exceed 107 characters.
     folder = Path(f"/tmp/emo-test-ray-{port}")
-    options = ["--num-cpus=2", f"--port={port}", f"--temp-dir={folder}", "--object-store-memory=400000000"]
-    options += ["--include-dashboard=false", "--disable-usage-stats"]
+    options = ["--num-cpus=2", "--num-gpus=1", f"--port={port}", f"--temp-dir={folder}"]
+    options += ["--object-store-memory=400000000", "--include-dashboard=false", "--disable-usage-stats"]
     head = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *options],
         stdout=subprocess.DEVNULL,

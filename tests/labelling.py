@@ -43,9 +43,9 @@ def rows(out: str | Path | Storage, table: Table, *columns: str) -> list[dict[st
     return committed.read_newest(storage, committed.folder(table), table, columns).to_pylist()
 
 
-def raw_rows(out: str | Path, table: Table) -> pa.Table:
+def raw_rows(out: str | Path | Storage, table: Table) -> pa.Table:
     """Every committed row of a table, older ones included."""
-    storage = Storage(str(out))
+    storage = out if isinstance(out, Storage) else Storage(str(out))
     parts = [committed.read_file(storage, table, path) for path in committed.files(storage, table.name)]
     return pa.concat_tables([table.schema.empty_table(), *parts])
 

@@ -1,13 +1,17 @@
 """What must stay secret stays secret, and what comes from outside stays outside."""
 
+import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -16,27 +20,48 @@ from conftest import REPOSITORY
 from emo.config import load_config
 from emo.errors import InputError
 from emo.storage import S3Settings, Storage, s3_filesystem
-from labelling import EMO, emo
+from labelling import EMO
 
 # Nobody's credentials; looked for everywhere.
 KEY, SECRET, TOKEN = "PLANTEDKEY0123456789", "planted/secret+that/nobody/has", "planted-token-of-nobody"
 HOOK = "planted-path-of-a-webhook"
 
 
-def test_planted_credentials_appear_nowhere(bucket, ray_cluster, tmp_path):
-    url, s3 = bucket
+# Ids that look like a path, a page, a file name that reads backwards, an option.
+NAMES = ["../../etc/passwd", "<script>alert(1)</script>", "a\u202eb", "-rf"]
+
+
+@dataclass
+class Night:
+    """A night that worked and one that failed: what they said, all that they wrote to the bucket, and the
+    titles of all processes meanwhile.
+    """
+
+    done: subprocess.CompletedProcess
+    failed: subprocess.CompletedProcess
+    bucket: dict[str, bytes]
+    titles: set[str]
+
+
+@pytest.fixture(scope="module")
+def night(s3_endpoint, ray_cluster, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("night")
+    reach = S3Settings(endpoint_url=s3_endpoint, region="us-east-1")
+    s3_filesystem(reach).call_s3("create_bucket", Bucket="secrets")
+    storage = Storage("s3://secrets", reach)
     clip = make_clip(tmp_path / "clip.mp4", seconds=1.0, size=(160, 120))
-    storage = Storage(url, s3)
     storage.write("videos/a.mp4", clip.read_bytes())
-    storage.write("videos/a.txt", b"I am happy")
     storage.write("videos/bad.mp4", b"no video")
+    lines = [{"uri": "videos/a.mp4", "video_id": name, "subtitle": "I am happy"} for name in NAMES]
+    lines.append({"uri": "videos/bad.mp4"})
+    storage.write("manifest.jsonl", "\n".join(map(json.dumps, lines)).encode())
     settings = {
         "experts": [{"kind": "words"}],
         "ingest": {"workers": 1},
-        "s3": {"endpoint_url": s3.endpoint_url, "region": "us-east-1", "key": KEY, "secret": SECRET},
+        "s3": {"endpoint_url": s3_endpoint, "region": "us-east-1", "key": KEY, "secret": SECRET},
         "nightly": {
-            "source": f"{url}/videos",
-            "out": f"{url}/out",
+            "source": "s3://secrets/manifest.jsonl",
+            "out": "s3://secrets/out",
             "webhook": f"http://127.0.0.1:1/{HOOK}",
         },
     }
@@ -66,12 +91,17 @@ def test_planted_credentials_appear_nowhere(bucket, ray_cluster, tmp_path):
     failed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     ended.set()
     watcher.join()
+    written = {entry.path: storage.read(entry.path) for entry in storage.entries()}
+    return Night(done, failed, written, titles)
+
+
+def test_planted_credentials_appear_nowhere(night, ray_cluster):
+    done, failed = night.done, night.failed
     assert done.returncode == 0, done.stderr
     assert failed.returncode not in (0, 3)
-
     places = {"terminal": done.stdout + done.stderr, "failed terminal": failed.stdout + failed.stderr}
-    places |= {f"title {number}": title for number, title in enumerate(titles)}
-    written = {entry.path: storage.read(f"out/{entry.path}") for entry in Storage(f"{url}/out", s3).entries()}
+    places |= {f"title {number}": title for number, title in enumerate(night.titles)}
+    written = {path.removeprefix("out/"): data for path, data in night.bucket.items() if "out/" in path}
     assert {"runs", "clips", "votes", "nights", "report"} <= {path.split("/")[0] for path in written}
     places |= {path: data.decode("latin-1") for path, data in written.items()}
     port = ray_cluster["RAY_ADDRESS"].rpartition(":")[2]
@@ -89,6 +119,22 @@ def test_planted_credentials_appear_nowhere(bucket, ray_cluster, tmp_path):
     # The run file says that there were some.
     run = json.loads(next(data for path, data in written.items() if path.startswith("runs/")))
     assert run["config"]["s3"]["secret"] == "**********"
+
+
+def test_an_id_that_looks_like_a_path_or_a_page_does_no_harm(night):
+    assert night.done.returncode == 0, night.done.stderr
+    page = night.bucket["out/report/index.html"].decode()
+    assert "<script>alert(1)" not in page
+    votes = [data for path, data in night.bucket.items() if path.startswith("out/votes/")]
+    ids = {name for data in votes for name in pq.read_table(io.BytesIO(data))["video_id"].to_pylist()}
+    assert ids == set(NAMES)
+    # No id became a part of a name: all files are called by runs, steps and hashes.
+    plain = re.compile(
+        r"(out/(clips|descriptions/expert=words|votes/expert=words|judgments|runs|nights|report)/)?[\w.-]+"
+    )
+    videos = {"videos/a.mp4", "videos/bad.mp4"}
+    assert [path for path in night.bucket.keys() - videos if not plain.fullmatch(path)] == []
+    assert not [path for path in night.bucket if any(name in path for name in ("passwd", "alert", "rf"))]
 
 
 @pytest.mark.parametrize("key", ["s3.key", "s3.secret", "s3.token", "nightly.webhook"])
@@ -113,20 +159,6 @@ def test_no_path_leaves_out(tmp_path, path):
         with pytest.raises(InputError, match="leaves"):
             attempt(path)
     assert not (tmp_path / "outside").exists()
-
-
-def test_an_id_that_looks_like_a_path_or_a_page_does_no_harm(tmp_path, ray_cluster):
-    clip = make_clip(tmp_path / "clip.mp4", seconds=1.0, size=(160, 120))
-    names = ["../../etc/passwd", "<script>alert(1)</script>", "a\u202eb", "-rf"]
-    lines = [json.dumps({"uri": str(clip), "video_id": name, "subtitle": "I am happy"}) for name in names]
-    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
-    out = tmp_path / "deep/er/out"
-    options = ["--set", "experts=[{kind: words}]", "--set", "ingest.workers=1"]
-    done = emo("label", tmp_path / "manifest.jsonl", "--out", out, *options, env=ray_cluster)
-    assert done.returncode == 0, done.stderr
-    assert "<script>alert(1)" not in (out / "report/index.html").read_text()
-    inside = {path.name for path in tmp_path.iterdir()}
-    assert inside == {"clip.mp4", "clip.mp4.0.wav", "manifest.jsonl", "deep"}
 
 
 def test_nothing_in_the_code_reads_pickles_or_runs_what_it_reads():
