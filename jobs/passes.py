@@ -186,7 +186,8 @@ def _run_shards(
             attempts,
             this_pass,
         ),
-        batch_size=None,
+        # The rows of a shard: for workers with a GPU the engine insists on a number.
+        batch_size=max(shard.num_rows for shard in shards),
         batch_format="pyarrow",
         zero_copy_batch=True,
         compute=ActorPoolStrategy(min_size=workers, max_size=max(workers, most)),
@@ -219,8 +220,7 @@ def _run_shards(
         if ending is not None:
             raise ending
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        raise EmoError(f"{plan.step}: {_one_line(cause)}") from error
+        raise EmoError(f"{plan.step}: {_root(error)}") from error
     finally:
         results.close()
         _wait_for_readers()
@@ -341,6 +341,14 @@ class _Committing:
             prompt_tokens=_tokens(result, "prompt_tokens"),
             output_tokens=_tokens(result, "output_tokens"),
         )
+
+
+def _root(error: Exception) -> str:
+    """What happened in a worker, in one line, rather than what the engine says of it."""
+    # The engine wraps the error, and of what it wrapped only the printed stack arrives here.
+    printed, _, rest = str(error).partition("\n\nThe above exception was the direct cause of")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    return lines[-1] if rest and lines else _one_line(getattr(error, "cause", None) or error)
 
 
 def _one_line(error: Exception) -> str:
