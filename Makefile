@@ -27,7 +27,7 @@ check: $(INSTALLED)
 
 # Two processes, a file at a time: many tests wait for Ray to start or for a server.
 test: check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 samples: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
