@@ -5,6 +5,7 @@ object store and a shard is visible or not, as a whole. What a pass did not comm
 tried again one row at a time; what is then still missing is committed as failed.
 """
 
+import functools
 import hashlib
 import logging
 import os
@@ -162,9 +163,7 @@ def _run_shards(
     import ray
     from ray.data import ActorPoolStrategy
 
-    # One for all passes of a connection, because a process takes seconds to start.
-    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts)
-    attempts = lasting.options(name="emo attempts", get_if_exists=True).remote()
+    attempts = _attempts_of_connection()
     this_pass = uuid.uuid4().hex
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
@@ -225,6 +224,18 @@ def _run_shards(
         results.close()
         _wait_for_readers()
         attempts.close.remote(this_pass)
+
+
+@functools.cache
+def _attempts_of_connection() -> Any:
+    """One for all passes of a connection, because a process takes seconds to start.
+
+    Held until the connection ends: between two passes nobody else would, and Ray then ends it.
+    """
+    import ray
+
+    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts)
+    return lasting.options(name="emo attempts", get_if_exists=True).remote()
 
 
 def _wait_for_readers() -> None:
@@ -459,6 +470,7 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
             context.execution_no_progress_timeout_s = -1
             yield log
         finally:
+            _attempts_of_connection.cache_clear()
             ray.shutdown()
 
 

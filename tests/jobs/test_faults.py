@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -25,8 +26,8 @@ import pytest
 import flaky_s3
 from clips import make_clip
 from conftest import free_port
-from emo import committed
-from emo.config import GrowsTo
+from emo import committed, estimates, planning
+from emo.config import GrowsTo, load_config
 from emo.errors import StorageError
 from emo.experts.protocol import Resources
 from emo.lease import Lease
@@ -35,6 +36,7 @@ from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from jobs.extract import vote_rows
 from jobs.passes import BoundReached, Pass, cluster, run_pass
+from jobs.session import Bounds, session
 from labelling import EMO, WORDS_ONLY, emo, label_words, rows
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "2")))
@@ -125,10 +127,13 @@ def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, u
             assert time.monotonic() < deadline, said
             lines = [line for line in list(said) if line.partition(":")[0] in STEPS]
             step = lines[-1].partition(":")[0] if lines else None
-            workers = [one for one in _family(process.pid) if "MapWorker" in _title(one)]
+            family = [(one, _title(one)) for one in _family(process.pid)]
+            workers = [one for one, title in family if "MapWorker" in title]
+            # Now and then the process that counts the attempts too.
+            counters = [one for one, title in family if "_Attempts" in title and chance.random() < 0.25]
             if step and not killed[step] and workers:
                 time.sleep(chance.uniform(0, 1.0))
-                for one in chance.sample(workers, 1):
+                for one in [*chance.sample(workers, 1), *counters]:
                     try:
                         one.kill()
                         killed[step] += 1
@@ -256,7 +261,9 @@ def where_rows_were_made(out):
 
 
 @pytest.mark.long
-def test_a_run_goes_on_when_a_node_leaves_for_good(nodes, tmp_path):
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_run_goes_on_when_a_node_leaves_for_good(nodes, tmp_path, seed):
+    chance = random.Random(seed)
     nodes.start(1, head=True)
     leaving = nodes.start(1)
     with cluster(nodes.address, None):
@@ -264,6 +271,7 @@ def test_a_run_goes_on_when_a_node_leaves_for_good(nodes, tmp_path):
 
         def leave():
             until(lambda: len(list(tmp_path.glob("out/votes/*/*.parquet"))) >= 4)
+            time.sleep(chance.uniform(0, 2))
             nodes.kill(leaving)
 
         thread = threading.Thread(target=leave)
@@ -309,6 +317,32 @@ def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(ray_cluste
     # What is on disk is what was counted, and few enough: one or two shards per worker.
     assert step.ok == written
     assert 1 <= written <= 6
+
+
+def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(ray_cluster, tmp_path):
+    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+    out = str(tmp_path / "out")
+    # The GPU of the tests' cluster is only claimed, and claiming it is what costs.
+    plan = make_pass(20, worker=lambda: Slow(0.2), resources=Resources(cpus=1, gpus=1))
+    with session(config, out, "nightly", None) as night:
+        night.limit(Bounds(gpu_hours=0.5 / 3600))
+        first, second = night.execute(plan, 0), night.execute(plan, 0)
+        assert night.bound == "the bound of 0.000138889 GPU-hours was reached"
+    written = committed.read_newest(Storage(out), "votes", VOTES, [])
+    # One worker, and it finished what it had begun.
+    assert first.ok == written.num_rows == 20 - first.left
+    assert 1 <= first.ok <= 12
+    assert (second.ok, second.left) == (0, 20)
+    spent = estimates.spent([vars(first), vars(second)], config.prices)["gpu_hours"]
+    assert 0.5 / 3600 <= spent == pytest.approx(first.seconds / 3600)
+
+    with session(config, out, "nightly", None) as night:
+        left = planning.not_in(plan.rows, written, VOTES.key)
+        rest = night.execute(replace(plan, rows=left), first.ok)
+        assert night.bound is None
+    assert (rest.ok, rest.left) == (first.left, 0)
+    assert committed.read_all(Storage(out), "votes", VOTES, []).num_rows == 20
+    assert committed.read_newest(Storage(out), "votes", VOTES, []).num_rows == 20
 
 
 @pytest.fixture
@@ -396,6 +430,102 @@ def test_no_space_left_is_said_as_such_and_not_taken_for_a_missing_file(tmp_path
         full.open("wb", buffering=0) as target,
     ):
         target.write(b"x")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 300 KB; a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder]
+    done = subprocess.run(mount, capture_output=True, text=True) if shutil.which("mount") else None
+    if done is None or done.returncode:
+        pytest.skip("no file system can be mounted here (it takes root)")
+    try:
+        yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.long
+def test_out_on_a_full_disk_is_a_clear_error_and_more_space_is_all_that_it_takes(
+    videos, undisturbed, small_disk, ray_cluster
+):
+    folder, enlarge = small_disk
+    full = label_words(videos, folder / "out", "--set", "ingest.shard_rows=1", env=ray_cluster)
+    assert full.returncode == 1, full.stderr
+    assert re.search(r"^emo: \S+: no space left on the device$", full.stderr, re.MULTILINE), full.stderr
+    # What is there is whole and right.
+    ingested = {row["video_id"] for row in undisturbed["clips"]}
+    assert {row["video_id"] for row in rows(folder / "out", CLIPS, "frames")} < ingested
+    enlarge()
+    done = label_words(videos, folder / "out", "--set", "ingest.shard_rows=1", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert tables(Storage(str(folder / "out"))) == undisturbed
+
+
+@pytest.mark.long
+def test_blocks_that_exceed_the_object_store_spill_and_no_row_is_lost(nodes, tmp_path):
+    """Blocks of 30 MB, read quicker than they are used, through an object store of 100 MB."""
+    nodes.start(2, head=True)
+
+    def read(shard):
+        return shard.append_column(
+            "large", pa.array([os.urandom(30_000_000)] * shard.num_rows, pa.large_binary())
+        )
+
+    with cluster(nodes.address, None):
+        step = run(make_pass(30, read=read, worker=lambda: Checking()), tmp_path / "out")
+    assert (step.ok, step.failed) == (30, 0)
+    assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 30
+    assert where_rows_were_made(tmp_path / "out") == {"30000000": 30}
+
+
+class Checking:
+    """A worker that tells how large its column is."""
+
+    def __call__(self, shard):
+        time.sleep(0.2)
+        size = str(len(shard.column("large")[0].as_buffer()))
+        return vote_rows(shard, [[size]] * shard.num_rows, "test", "1")
+
+
+class Hungry:
+    """A worker that takes memory, for the row that says so, until the machine uses more than a limit."""
+
+    def __init__(self, limit):
+        self._limit = limit
+
+    def __call__(self, shard):
+        eaten = []
+        if "clip003" in shard.column("video_id").to_pylist():
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                memory = psutil.virtual_memory()
+                if memory.total - memory.available < self._limit and len(eaten) < 100:
+                    eaten.append(b"x" * 50_000_000)
+                time.sleep(0.02)
+        return vote_rows(shard, [["fed"]] * shard.num_rows, "test", "1")
+
+
+@pytest.mark.long
+def test_a_worker_near_the_memory_limit_is_killed_and_only_its_row_fails(tmp_path, monkeypatch):
+    memory = psutil.virtual_memory()
+    if memory.available < 7e9:
+        pytest.skip("too little memory is free to come near a limit safely")
+    # This node's own limit: 2 GB more than what is in use now.
+    limit = memory.total - memory.available + 2e9
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{limit / memory.total:.4f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    made = Nodes()
+    try:
+        made.start(1, head=True)
+        with cluster(made.address, None):
+            step = run(make_pass(8, worker=lambda: Hungry(limit + 5e8)), tmp_path / "out")
+    finally:
+        made.stop()
+    assert (step.ok, step.failed, step.error_codes) == (7, 1, {"worker_died": 1})
+    assert {row["video_id"] for row in rows(tmp_path / "out", VOTES)} == {f"clip{n:03d}" for n in range(8)}
 
 
 def test_foreign_files_are_named_and_refused_and_set_aside_when_asked(videos, tmp_path, ray_cluster):
