@@ -101,15 +101,8 @@ def test_a_row_that_always_kills_its_worker_is_one_failed_row(joined, tmp_path):
     found = {row["video_id"]: row["error"] for row in rows(tmp_path / "out", VOTES, "error")}
     assert found == {**dict.fromkeys(ids[:12]), "kills": "worker_died"}
     assert raw_rows(tmp_path / "out", VOTES).num_rows == 13
-    # Twice in its shard, twice alone, and never again.
+    # Twice in its shard, which others shared with it, twice alone, and never again.
     assert log.read_text().split().count("kills") == 2 * ATTEMPTS
-
-
-def test_rows_beside_one_that_kills_are_not_lost(joined, tmp_path):
-    ids = ["a", "b", "kills", "c", "d"]
-    step = run(make_pass(ids, shard_rows=20, workers=1), tmp_path / "out")
-    assert (step.ok, step.failed) == (4, 1)
-    assert len(rows(tmp_path / "out", VOTES)) == 5
 
 
 def test_an_error_of_the_place_stops_the_pass_with_its_own_words(joined, tmp_path):
@@ -135,9 +128,9 @@ def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
 
 
 def test_large_columns_are_read_ahead_also_when_workers_hold_every_cpu(joined, tmp_path):
-    ids = [f"clip{number:02d}" for number in range(40)]
+    ids = [f"clip{number:02d}" for number in range(20)]
     plan = make_pass(ids, read=lambda shard: shard, resources=Resources(cpus=2))
-    assert run(plan, tmp_path / "out").ok == 40
+    assert run(plan, tmp_path / "out").ok == 20
 
 
 @pytest.fixture(scope="module")
