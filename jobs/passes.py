@@ -161,7 +161,7 @@ def _run_shards(
     workers: that are there; most: so many there may be where nodes join meanwhile.
     """
     import ray
-    from ray.data import ActorPoolStrategy
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     attempts = _attempts_of_connection()
     this_pass = uuid.uuid4().hex
@@ -169,9 +169,15 @@ def _run_shards(
     # start a process to measure the blocks.
     shards_out = ray.data.from_blocks(shards)
     if plan.read is not None:
-        # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever.
+        # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
+        # nothing else bounds how many processes read at once.
         shards_out = shards_out.map_batches(
-            plan.read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=0
+            plan.read,
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=0,
+            compute=TaskPoolStrategy(size=2 * workers),
         )
     done = shards_out.map_batches(
         _Committing,

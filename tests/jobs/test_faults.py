@@ -475,8 +475,11 @@ def test_blocks_that_exceed_the_object_store_spill_and_no_row_is_lost(nodes, tmp
             "large", pa.array([os.urandom(30_000_000)] * shard.num_rows, pa.large_binary())
         )
 
+    from ray._private.internal_api import memory_summary
+
     with cluster(nodes.address, None):
-        step = run(make_pass(30, read=read, worker=lambda: Checking()), tmp_path / "out")
+        step = run(make_pass(30, read=read, worker=Checking), tmp_path / "out")
+        assert re.search(r"Spilled [1-9]", memory_summary(address=nodes.address, stats_only=True))
     assert (step.ok, step.failed) == (30, 0)
     assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 30
     assert where_rows_were_made(tmp_path / "out") == {"30000000": 30}
