@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import psutil
@@ -127,10 +128,23 @@ def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
         run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out")
 
 
-def test_large_columns_are_read_ahead_also_when_workers_hold_every_cpu(joined, tmp_path):
+def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(joined, tmp_path):
     ids = [f"clip{number:02d}" for number in range(20)]
-    plan = make_pass(ids, read=lambda shard: shard, resources=Resources(cpus=2))
+    log = tmp_path / "log"
+
+    def read(shard):
+        for change in ("+1", "-1"):
+            with log.open("a") as file:
+                file.write(f"{change}\n")
+            time.sleep(0.1)
+        return shard
+
+    plan = make_pass(ids, read=read, resources=Resources(cpus=2), shard_rows=2)
     assert run(plan, tmp_path / "out").ok == 20
+    # One worker, and two that read for it at once.
+    readers = list(accumulate(map(int, log.read_text().split())))
+    assert len(readers) == 20
+    assert max(readers) <= 2
 
 
 @pytest.fixture(scope="module")
