@@ -1,6 +1,7 @@
 """What a person sees while a step runs: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TextIO
@@ -11,7 +12,10 @@ BAR_WIDTH = 24
 
 
 class Progress:
-    """Counts one step's clips: done, failed, rate, time left. Writes to standard error."""
+    """Counts one step's clips: done, failed, rate, time left. Writes to standard error.
+
+    Threads may share it.
+    """
 
     def __init__(
         self,
@@ -29,20 +33,32 @@ class Progress:
         # The first line of a log comes at once, so that a person sees which step is on.
         self._shown_at = float("-inf")
         self._shown = 0
+        self._doing = ""
+        self._lock = threading.RLock()
         self.ok = 0
         self.failed = 0
         self._show()
 
     def add(self, ok: int, failed: int) -> None:
         """Count finished rows."""
-        self.ok += ok
-        self.failed += failed
-        self._show()
+        with self._lock:
+            self.ok += ok
+            self.failed += failed
+            self._doing = ""
+            self._show()
+
+    def doing(self, text: str) -> None:
+        """What is going on beside the counts; shown until rows are counted."""
+        with self._lock:
+            self._doing = text
+            self._show()
 
     def note(self, text: str) -> None:
         """Say something that is not a count, on a line of its own."""
-        self._stream.write(f"\r\x1b[K{self._step}: {text}\n" if self._terminal else f"{self._step}: {text}\n")
-        self._stream.flush()
+        with self._lock:
+            start = "\r\x1b[K" if self._terminal else ""
+            self._stream.write(f"{start}{self._step}: {text}\n")
+            self._stream.flush()
 
     def finish(self) -> float:
         """Show the end state; the seconds that the step took."""
@@ -79,6 +95,8 @@ class Progress:
                 parts.append(f"{duration((self._total - done) / rate)} left")
             else:
                 parts.append(f"took {duration(seconds)}")
+        if self._doing:
+            parts.append(self._doing)
         return f"{self._step}: {bar}{', '.join(parts)}"
 
 

@@ -34,6 +34,7 @@ from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import FAILED, OK, Table
 from jobs.metrics import PassMetrics
+from jobs.waiting import told
 
 # A shard is started at most this often, and then again each of its rows: the engine itself would restart a
 # worker and repeat its task for ever (batch pools default to unlimited restarts).
@@ -203,25 +204,30 @@ def _run_shards(
     ending: BoundReached | None = None
     counted = 0
     results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    # A step with a model is named after its expert.
+    what = plan.step.partition(" ")[2] or "what it needs"
+    telling = told(progress, what, plan.resources, lambda: attempts.workers.remote(this_pass))
     try:
-        for batch in results:
-            for counts in batch.to_pylist():
-                if counts["stop"]:
-                    raise EmoError(counts["stop"])
-                codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
-                _count(step, progress, counts["ok"], counts["failed"], codes)
-                step.empty += counts["empty"]
-                counted += counts["ok"] + counts["failed"] > 0
-                metrics.shard(counts)
-            metrics.waiting(plan.rows.num_rows - step.ok - step.failed)
-            if ending is None:
-                try:
-                    stop()
-                except BoundReached as bound:
-                    ending = bound
-            # Once every shard that was started has been counted, the other results hold no rows.
-            if ending is not None and ray.get(attempts.end.remote(this_pass)) == (0, counted):
-                break
+        with telling as first_result:
+            for batch in results:
+                first_result.set()
+                for counts in batch.to_pylist():
+                    if counts["stop"]:
+                        raise EmoError(counts["stop"])
+                    codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
+                    _count(step, progress, counts["ok"], counts["failed"], codes)
+                    step.empty += counts["empty"]
+                    counted += counts["ok"] + counts["failed"] > 0
+                    metrics.shard(counts)
+                metrics.waiting(plan.rows.num_rows - step.ok - step.failed)
+                if ending is None:
+                    try:
+                        stop()
+                    except BoundReached as bound:
+                        ending = bound
+                # Once every shard that was started has been counted, the other results hold no rows.
+                if ending is not None and ray.get(attempts.end.remote(this_pass)) == (0, counted):
+                    break
         if ending is not None:
             raise ending
     except ray.exceptions.RayError as error:
@@ -276,6 +282,16 @@ class _Attempts:
         (shards.under_way.add if go else shards.under_way.discard)(shard)
         return go
 
+    def arrive(self, of_pass: str) -> None:
+        self._passes[of_pass].workers += 1
+
+    def load(self, of_pass: str) -> None:
+        self._passes[of_pass].loaded += 1
+
+    def workers(self, of_pass: str) -> tuple[int, int]:
+        """How many workers have started, and how many of them are ready for rows."""
+        return self._passes[of_pass].workers, self._passes[of_pass].loaded
+
     def finish(self, of_pass: str, shard: str) -> None:
         self._passes[of_pass].under_way.discard(shard)
         self._passes[of_pass].finished.add(shard)
@@ -297,6 +313,8 @@ class _Shards:
     under_way: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
     ended: bool = False
+    workers: int = 0
+    loaded: int = 0
 
 
 class _Committing:
@@ -321,8 +339,10 @@ class _Committing:
         self._pass = this_pass
         self._step = step
         self._broken: str | None = None
+        attempts.arrive.remote(this_pass)
         try:
             self._worker = make()
+            attempts.load.remote(this_pass)
         except Exception as error:
             # An error here would make the engine try again and then print its own stack; the first shard
             # reports it instead.

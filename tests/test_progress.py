@@ -56,6 +56,21 @@ def test_slow_work_is_told_as_seconds_each():
     assert "10.0 s each, 20 s left" in log.getvalue()
 
 
+def test_what_goes_on_before_the_first_count_is_shown_until_then():
+    clock, log = Clock(), io.StringIO()
+    progress = Progress("describe internvl", 4, log, clock)
+    for _ in range(2):
+        clock.now += LINE_EVERY_S
+        progress.doing(f"loading internvl for {duration(clock.now)}")
+    clock.now += LINE_EVERY_S
+    progress.add(1, 0)
+    assert log.getvalue().splitlines()[1:] == [
+        "describe internvl: 0/4, 0 failed, loading internvl for 5 s",
+        "describe internvl: 0/4, 0 failed, loading internvl for 10 s",
+        "describe internvl: 1/4, 0 failed, 15.0 s each, 45 s left",
+    ]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(7.6, "8 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])
 def test_durations_are_said_as_people_say_them(seconds, text):
     assert duration(seconds) == text

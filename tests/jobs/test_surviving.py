@@ -3,12 +3,14 @@
 The random moments come from seeds: EMO_TEST_SEEDS of them, one by default so that the tests stay quick.
 """
 
+import io
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from itertools import accumulate
@@ -19,11 +21,13 @@ import pyarrow as pa
 import pytest
 
 from clips import make_clip
+from emo import progress
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from jobs import waiting
 from jobs.extract import vote_rows
 from jobs.passes import ATTEMPTS, Pass, cluster, run_pass
 from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
@@ -126,6 +130,41 @@ def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
         EmoError, match=r"needs 1 CPUs and 2 GPUs on one node; the cluster has 2 CPUs and 1 GPUs"
     ):
         run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out")
+
+
+class SlowToLoad(Labels):
+    def __init__(self, run_id, log=None):
+        time.sleep(2)
+        super().__init__(run_id, log)
+
+
+def test_a_full_cluster_and_a_model_that_loads_are_waited_for_aloud(joined, tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(waiting, "NO_WORKER_S", 1.0)
+    monkeypatch.setattr(waiting, "LOOK_S", 0.2)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.5)
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    # Somebody else's work on the same cluster.
+    other = ray.remote(num_cpus=2)(Labels).remote("1")
+    ray.get(other.__ray_ready__.remote())
+
+    def leave_once_it_is_said():
+        while "no worker has started" not in screen.getvalue():
+            time.sleep(0.1)
+        ray.kill(other)
+
+    threading.Thread(target=leave_once_it_is_said, daemon=True).start()
+    assert run(make_pass(["a", "b"], make=SlowToLoad, step="describe internvl"), tmp_path / "out").ok == 2
+    said = screen.getvalue().splitlines()
+    [waited] = [line for line in said if "no worker has started" in line]
+    assert "each needs 1 CPUs and 0 GPUs on one node" in waited
+    assert "free in the cluster are 0 of 2 CPUs, 1 of 1 GPUs" in waited
+    loading = [line for line in said if "loading internvl for " in line]
+    assert len(loading) >= 2
+    assert said.index(waited) < said.index(loading[0])
+    assert said[-1].startswith("describe internvl: 2/2, 0 failed")
 
 
 def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(joined, tmp_path):
