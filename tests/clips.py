@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -73,6 +75,33 @@ def make_clip(
         list(map(str, command)), input=frames, capture_output=True, env={**os.environ, "SVT_LOG": "1"}
     )
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr.decode()}"
+    return path
+
+
+def make_slow_clip(path: Path, seconds: int = 900) -> Path:
+    """Write a small clip that takes minutes to decode: hours on one screen, as a recorder leaves them.
+
+    Only its first picture stands alone, so that whoever wants a later one decodes all of 4K before it.
+    """
+    rate, (width, height) = 10, (3840, 2160)
+    encoder = av.CodecContext.create("mpeg4", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, rate), Fraction(rate)
+    still = av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 90, np.uint8), "yuv420p")
+    packets = []
+    for still.pts in range(2):
+        packets += encoder.encode(still)
+    first, same = (bytes(packet) for packet in [*packets, *encoder.encode(None)][:2])
+    with av.open(str(path), "w") as file:
+        track = file.add_stream("mpeg4", rate=rate)
+        track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+        track.codec_context.extradata = encoder.extradata
+        for number in range(seconds * rate):
+            packet = av.Packet(same if number else first)
+            packet.stream, packet.time_base = track, Fraction(1, rate)
+            packet.pts = packet.dts = number
+            packet.duration, packet.is_keyframe = 1, number == 0
+            file.mux(packet)
     return path
 
 

@@ -3,12 +3,17 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from clips import ffmpeg, make_clip
+from clips import ffmpeg, make_clip, make_slow_clip
 from emo.storage import S3Settings, Storage, s3_filesystem
 from emo.tables import CLIPS, JUDGMENTS
 from labelling import EMO, by_id, emo, label_words, last_run, rows
@@ -94,6 +99,60 @@ def test_every_bad_file_is_a_failed_row_with_its_code_and_the_rest_goes_on(tmp_p
     # Six of seven is more than the half that is accepted by default.
     assert done.returncode == 3
     assert "more than max_failed_share=0.5" in done.stderr
+
+
+def _decoder_of(video):
+    """The process that has a video open."""
+    while True:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if any("emo.media.sandbox" in word for word in process.cmdline()) and any(
+                    opened.path == str(video) for opened in process.open_files()
+                ):
+                    return process
+        time.sleep(0.1)
+
+
+def test_a_decoder_that_crashes_hangs_or_eats_memory_costs_one_row_each(tmp_path, ray_cluster):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    make_clip(videos / "good.mp4", seconds=1.0, size=(160, 120))
+    (videos / "good.txt").write_text("I am happy")
+    make_slow_clip(videos / "slow.mp4")
+    (videos / "crashes.mp4").hardlink_to(videos / "slow.mp4")
+    # One picture of 144 million pixels.
+    ffmpeg(
+        "-f", "lavfi", "-i", "color=size=12000x12000:rate=1:duration=1", "-c:v", "mjpeg", videos / "huge.mp4"
+    )
+    # No file is known that crashes these libraries: the signal that a crash raises comes from here.
+    segfault = threading.Thread(
+        target=lambda: _decoder_of(videos / "crashes.mp4").send_signal(signal.SIGSEGV), daemon=True
+    )
+    segfault.start()
+    bounds = (
+        "--set",
+        "ingest.deadline_s=8",
+        "--set",
+        "ingest.memory_mib=256",
+        "--set",
+        "max_failed_share=0.9",
+    )
+    done = label_words(videos, tmp_path / "out", *bounds, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    found = {
+        row["video_id"]: (row["error"], row["error_message"])
+        for row in rows(tmp_path / "out", CLIPS, "error", "error_message")
+    }
+    assert found == {
+        "good": (None, None),
+        "crashes": ("decoder_crashed", "the decoder process died (SIGSEGV)"),
+        "slow": ("timeout", "decoding took longer than 8 s"),
+        "huge": ("out_of_memory", "decoding needed more than 256 MiB"),
+    }
+    assert "ingest: 3 of 4 failed (1 decoder_crashed, 1 out_of_memory, 1 timeout)" in done.stderr
+    judged = rows(tmp_path / "out", JUDGMENTS, "labels", "status")
+    assert {row["video_id"]: row["labels"] for row in judged if row["status"] == "ok"} == {"good": ["happy"]}
+    assert len(judged) == 4
 
 
 def test_when_every_clip_fails_the_exit_code_is_3(tmp_path, ray_cluster):
