@@ -56,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
             for name, value in response.getheaders()
             if name.lower() not in {"content-length", "transfer-encoding", "connection", "server", "date"}
         ]
-        if self.command == "PUT" and response.status == 200 and lost < ANSWER_LOST:
+        stored = self.command == "PUT" and response.status == 200
+        # One at the least, for a run has few of them.
+        if stored and (lost < ANSWER_LOST or self._is_third_put()):
             # It is stored, and nobody hears of it.
             self._count("answer lost")
             self.close_connection = True
@@ -72,6 +74,11 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(response.status, keep, data, length=length)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on
+
+    def _is_third_put(self):
+        with self.server.lock:
+            self.server.puts += 1
+            return self.server.puts == 3
 
     def _count(self, what):
         with self.server.lock:
@@ -93,7 +100,7 @@ def main():
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     server.backend, server.random = backend, random.Random(seed)
-    server.lock, server.done = threading.Lock(), Counter()
+    server.lock, server.done, server.puts = threading.Lock(), Counter(), 0
     server.serve_forever()
 
 
