@@ -34,6 +34,8 @@ RUN, BASE_ANSWERS = "run.json", "answers/base.json"
 RESULT = "adapter"
 # Samples of the probe that tells whether a checkpoint was restored.
 PROBE_SAMPLES = 4
+# Lines about samples that cannot be trained on, for each reason.
+REFUSALS_SHOWN = 20
 _LOOK_EVERY_S = 0.5
 
 
@@ -151,9 +153,8 @@ def _train_and_judge(
         entries = finetune_data.prepare(place, out, settings, base, listed, workers)
     about = finetune_data.about_data(entries, fingerprint)
     live = Live(name, _steps(settings, about["train"]))
-    for code, count in sorted(about["refused"].items()):
-        example = next(entry.error_message for entry in entries if entry.error == code)
-        live.note(f"finetune {name}: {count} samples refused as {code}, such as {example}")
+    for line in refusals(entries):
+        live.note(f"finetune {name}: {line}")
     if not about["train"]:
         raise InputError(f"no sample can be trained on, all {len(entries)} were refused: {about['refused']}")
     live.note(f"finetune {name}: {about['train']} samples to train on, {about['held_out']} held out")
@@ -182,6 +183,20 @@ def _train_and_judge(
         except ray.exceptions.RayTaskError as error:
             raise EmoError(f"the base could not be asked: {_one_line(error)}") from error
     return _finish(task, settings, place, result)
+
+
+def refusals(entries: Sequence[prepared.Entry]) -> list[str]:
+    """What a person reads of the samples that cannot be trained on: how many, and the first of each kind."""
+    by_code: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.error is not None:
+            by_code.setdefault(entry.error, []).append(str(entry.error_message))
+    lines = []
+    for code, messages in sorted(by_code.items()):
+        more = f"; the first {REFUSALS_SHOWN}, the others are in {prepared.SAMPLES}"
+        lines.append(f"{len(messages)} samples refused as {code}{more * (len(messages) > REFUSALS_SHOWN)}:")
+        lines += [f"  {message}" for message in messages[:REFUSALS_SHOWN]]
+    return lines
 
 
 def _steps(settings: Finetune, count: int) -> int:

@@ -1,4 +1,4 @@
-"""captions + clips, or `messages` files → the prepared data of a finetuning run, and batches of it.
+"""captions + clips, or files of samples → the prepared data of a finetuning run, and batches of it.
 
 list the samples  →  read their clips, encode each once (Ray Data)  →  data/*.parquet and data/samples.parquet
 steps from the cursor on  →  read, encode, collate ahead of the training (Ray Data)  →  batches of one worker
@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import pickle
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ import pyarrow.compute as pc
 
 from emo import committed
 from emo.captions import messages
-from emo.captions.messages import Turn
+from emo.captions.messages import Sample, Turn
+from emo.captions.prompts import load_caption_prompt
+from emo.captions.published import read_published, to_sample
 from emo.errors import EmoError, InputError, RowError, StorageError
 from emo.experts.protocol import Clip
 from emo.finetuning import batching, prepared, samples
@@ -30,9 +33,12 @@ from emo.finetuning.settings import Finetune
 from emo.media.audio import flac
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
+from emo.sources import VIDEO_SUFFIXES
 from emo.storage import S3Settings, Storage
 from emo.tables import CAPTIONS, CLIPS, OK
 
+# Files of captions that others published; any other file holds messages.
+PUBLISHED_SUFFIXES = (".csv", ".json")
 # Clips of one prepared file, about 10 MB.
 SHARD_CLIPS = 32
 # Batches that wait, encoded, for their worker.
@@ -49,6 +55,7 @@ class Listed:
     images: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
     audios: tuple[str, ...] = ()
+    where: str | None = None
 
 
 def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
@@ -101,25 +108,63 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
 
 
 def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> list[Listed]:
-    folder, _, name = path.rpartition("/")
+    parent, _, name = path.rpartition("/")
+    folder = Storage(parent or ("/" if path.startswith("/") else "."), s3)
     try:
-        data = Storage(folder or ".", s3).read(name)
+        data = folder.read(name)
     except FileNotFoundError:
         raise InputError(f"finetune.data: {path} does not exist") from None
+    if name.endswith(PUBLISHED_SUFFIXES):
+        found = _published(data, path, settings, s3)
+    else:
+        read = messages.read_messages(data, path, folder.url)
+        found = [(sample, None) for sample in read]
     digest = hashlib.sha256(data).hexdigest()[:12]
     listed = []
-    for number, found in enumerate(messages.read_messages(data, path, folder), start=1):
-        entry = Entry(f"{digest}-{number}", split, ())
-        if isinstance(found, RowError):
-            listed.append(Listed(replace(entry, error=found.code, error_message=found.message)))
+    for number, (sample, labels) in enumerate(found, start=1):
+        entry = Entry(f"{digest}-{number:06d}", split, (), labels=labels)
+        if isinstance(sample, RowError):
+            listed.append(Listed(replace(entry, error=sample.code, error_message=sample.message)))
             continue
-        media = {kind: getattr(found, kind) for kind in ("images", "videos", "audios")}
+        media = {kind: getattr(sample, kind) for kind in messages.TAGS}
         try:
-            entry = _with_turns(entry, found.turns, settings, has_media=any(media.values()))
+            entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
         except RowError as error:
-            entry = replace(entry, error=error.code, error_message=f"{found.where}: {error.message}")
-        listed.append(Listed(entry, **media))
+            entry = replace(entry, error=error.code, error_message=f"{sample.where}: {error.message}")
+        listed.append(Listed(entry, **media, where=sample.where))
     return listed
+
+
+def _published(
+    data: bytes, path: str, settings: Finetune, s3: S3Settings
+) -> list[tuple[Sample | RowError, tuple[str, ...] | None]]:
+    """Captions that others published, each with its video and, where the file holds them, its labels."""
+    if settings.videos is None:
+        raise InputError(
+            f"{path} names its clips by the stems of their videos; set finetune.videos to the folder of these"
+        )
+    question = load_caption_prompt(settings.prompt).question
+    folder = Storage(settings.videos, s3)
+    by_stem: dict[str, list[str]] = {}
+    for entry in folder.entries():
+        stem, suffix = posixpath.splitext(posixpath.basename(entry.path))
+        if suffix.lower() in VIDEO_SUFFIXES:
+            by_stem.setdefault(stem, []).append(folder.full(entry.path))
+    if not by_stem:
+        raise InputError(f"finetune.videos: {settings.videos} holds no video")
+    found: list[tuple[Sample | RowError, tuple[str, ...] | None]] = []
+    for caption in read_published(data, path):
+        if isinstance(caption, RowError):
+            found.append((caption, None))
+            continue
+        videos = by_stem.get(caption.video_id, [])
+        if len(videos) == 1:
+            found.append((to_sample(caption, question, videos=tuple(videos)), caption.labels or None))
+            continue
+        expected = f"expected one video {caption.video_id!r} below {settings.videos}"
+        there = f"{len(videos)} are there: {', '.join(videos)}" if videos else "none is there"
+        found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None))
+    return found
 
 
 def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:
@@ -204,7 +249,7 @@ class _Preparer:
                 made = self._encoder.encode(entry.sample, clip)
                 entry = replace(entry, tokens=len(made), trained=made.trained)
             except RowError as error:
-                message = f"{entry.sample_id}: {error.message}"
+                message = f"{one.where or entry.sample_id}: {error.message}"
                 entry = replace(entry, error=error.code, error_message=message)
             entries.append(entry)
         if clips:

@@ -52,7 +52,9 @@ class Gate(_Section):
 
 class Finetune(_Section):
     """family: the kind of the expert that the adapter is for; model, revision: the base; data: `captions`
-    for the table of OUT, or a `messages` file in JSONL; held_out: a second such file.
+    for the table of OUT, a `messages` file in JSONL, or captions that others published (CSV or JSON:
+    MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`, as answers to the caption prompt
+    `prompt`; held_out: a second such file.
 
     max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut.
     lora: null trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
@@ -67,6 +69,8 @@ class Finetune(_Section):
     trust_remote_code: bool = False
     data: str = "captions"
     held_out: str | None = None
+    videos: str | None = None
+    prompt: str = "person"
     system: str | None = None
     max_frames: int = Field(8, ge=1)
     max_tokens: int = Field(4096, ge=16)

@@ -138,7 +138,9 @@ def test_label_sets_become_the_sentence_that_affectgpt_is_trained_on():
 def test_an_empty_label_set_is_a_bad_row_and_not_neutral():
     empty, nothing, nameless = read_published(b"name,openset\na,[]\nb,\n,[sad]\n", "plus.csv")
     assert (empty.code, nothing.code, nameless.code) == ("empty", "empty", "no_name")
-    assert empty.message == "plus.csv line 2: the label set is empty"
+    assert empty.message == (
+        "plus.csv line 2: the label set is empty; expected labels in openset, such as [happy]"
+    )
 
 
 def test_emer_rows_keep_their_line_also_after_line_breaks_in_a_description():
@@ -147,8 +149,68 @@ def test_emer_rows_keep_their_line_also_after_line_breaks_in_a_description():
     )
     first, error, last = read_published(text.encode("utf-8-sig"), "gt-eng.csv")
     assert (first.text, first.labels, first.subtitle) == ("One.\nTwo.", ("angry",), "Hi")
-    assert (error.code, error.message) == ("empty", "gt-eng.csv line 4: the description is empty")
+    assert (error.code, error.message) == (
+        "empty",
+        "gt-eng.csv line 4: the description is empty; expected a text in reasons",
+    )
     assert (last.text, last.labels, last.where) == ("Three.", (), "gt-eng.csv line 5")
+
+
+def test_the_same_captions_may_be_json_as_a_list_or_by_name():
+    angry = {"emotions": ["angry", "let down"], "subtitles": "Hi", "reasons": "She frowns."}
+    expected = ("A", "She frowns.", ("angry", "let down"), "Hi")
+    [of_list] = read_published(json.dumps([{"names": "A", **angry}]).encode(), "gt.json")
+    [by_name] = read_published(json.dumps({"A": angry}).encode(), "gt.json")
+    for found in (of_list, by_name):
+        assert (found.video_id, found.text, found.labels, found.subtitle) == expected
+    [plus] = read_published('[{"name": "B", "openset": "[\'sad\']"}]'.encode("utf-8-sig"), "plus.json")
+    assert plus.text == "The character's emotional state is sad."
+
+
+def test_bad_json_rows_are_told_by_the_line_on_which_they_begin():
+    lines = [
+        "[",
+        '{"name": "A", "reason": "One."},',
+        '{"name": "B",',
+        ' "reason": 7},',
+        '"C",',
+        '{"name": "D", "reason": "Two."}',
+        "]",
+    ]
+    first, number, text, last = read_published("\n".join(lines).encode(), "r.json")
+    assert (first.video_id, last.video_id, last.where) == ("A", "D", "r.json line 6")
+    assert number.message == "r.json line 3: reason is 7, expected a text or a list of texts"
+    assert text.message == 'r.json line 5: "C", expected an object'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[{"name": "A"}', r"x\.json is not JSON: line 1: expected , or \]"),
+        ('[{"name": "A"}] more', "line 1: something follows the end"),
+        ("names", r"line 1: expected \[ or \{"),
+        ("", "line 1: expected"),
+        ('[{"name": "A"},\n{"b" 1}]', "line 2: "),
+        ("[]", "has the columns none"),
+        ('{"names": "A", "reasons": "B"}', "has the columns none"),
+    ],
+)
+def test_json_that_cannot_be_read_names_its_line(text, says):
+    with pytest.raises(InputError, match=says):
+        read_published(text.encode(), "x.json")
+
+
+def test_a_row_whose_cells_are_shifted_is_refused_and_not_cut():
+    shifted, short, good = read_published(b"name,openset\na,[happy, sad]\nb\nc,[calm]\n", "plus.csv")
+    assert (shifted.code, short.code, good.labels) == ("bad_row", "bad_row", ("calm",))
+    assert "plus.csv line 2: 3 cells, expected 2 (name, openset)" in shifted.message
+    assert "plus.csv line 3: 1 cells, expected 2" in short.message
+
+
+def test_a_label_set_that_is_a_sentence_is_refused_with_what_was_expected():
+    [error] = read_published(b'name,openset\na,"The man, he is sad"\n', "plus.csv")
+    assert error.code == "unparsable"
+    assert error.message.endswith("expected labels in openset, such as [happy, calm]")
 
 
 def test_a_file_of_another_kind_is_refused_with_what_it_has():

@@ -188,6 +188,16 @@ def test_data_without_a_sample_to_train_on_are_refused_with_the_reason(folder):
     assert "line 1: 2 <image> in the text and 1 images" in done.stderr
 
 
+def test_published_captions_without_a_usable_row_are_refused_with_their_line(folder):
+    (folder / "videos").mkdir()
+    write_clip(folder / "videos" / "a.mp4", 1, "happy")
+    (folder / "plus.csv").write_text("name,openset\na,[happy, calm]\n")
+    wanted = settings(folder, data=folder / "plus.csv", videos=folder / "videos")
+    done = emo("finetune", "--out", folder / "other", "--name", "plus", *wanted)
+    assert done.returncode == 2
+    assert "plus.csv line 2: 3 cells, expected 2 (name, openset)" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.long
 def test_a_loss_that_is_no_number_stops_the_run_names_its_samples_and_keeps_the_last_checkpoint(
     folder, undisturbed, ray_cluster

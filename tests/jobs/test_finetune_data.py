@@ -1,7 +1,9 @@
 """From captions and files to prepared samples, without a cluster: the functions that Ray Data runs."""
 
+import io
 import json
 import pickle
+import shutil
 
 import pyarrow as pa
 import pytest
@@ -11,14 +13,17 @@ import torch
 import checkpoints
 import drawn_faces
 import synthetic_clips
+from clips import make_clip
 from emo import committed
 from emo.captions.messages import chat
+from emo.captions.prompts import load_caption_prompt
 from emo.errors import InputError
 from emo.finetuning import prepared
 from emo.finetuning.settings import Finetune
 from emo.storage import Storage
 from emo.tables import CAPTIONS, CLIPS
 from jobs import finetune_data
+from jobs.finetune import refusals
 
 torch.set_num_threads(1)
 
@@ -142,3 +147,58 @@ def test_data_without_any_usable_sample_are_refused_with_an_example(tmp_path):
 def test_an_out_without_captions_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"captions holds no sample"):
         finetune_data.list_samples(Storage(str(tmp_path / "out")), Finetune(model="m", device="cpu"))
+
+
+def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows_keep_their_line(
+    base, tmp_path
+):
+    (tmp_path / "videos" / "part1").mkdir(parents=True)
+    first = make_clip(tmp_path / "videos" / "part1" / "one.mp4", seconds=1.0, size=(112, 112))
+    shutil.copy(first, tmp_path / "videos" / "two.MP4")
+    shutil.copy(first, tmp_path / "videos" / "twice.mp4")
+    shutil.copy(first, tmp_path / "videos" / "part1" / "twice.mkv")
+    (tmp_path / "videos" / "torn.mp4").write_bytes(first.read_bytes()[:2000])
+    plus = tmp_path / "plus.csv"
+    names = ("one", "gone", "twice", "torn")
+    plus.write_text("name,openset\n" + "".join(f'{n},"[happy, calm]"\n' for n in names) + "two,[]\n")
+    emer = tmp_path / "gt.json"
+    emer.write_text(json.dumps({"two": {"emotions": ["sad"], "subtitles": "", "reasons": "She frowns."}}))
+    settings = Finetune(
+        model=str(base), data=str(plus), held_out=str(emer), videos=str(tmp_path / "videos"),
+        prompt="face", max_frames=2, device="cpu",
+    )  # fmt: skip
+    out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
+    listed, _ = finetune_data.list_samples(out, settings)
+    entries = list(prepare(out, run, settings, base, listed).values())
+    train, held_out = finetune_data.training_entries(entries), finetune_data.held_out_entries(entries)
+    assert [entry.turns[1].content for entry in train] == ["The character's emotional state is happy, calm."]
+    assert train[0].turns[0].content == load_caption_prompt("face").question
+    assert (train[0].labels, held_out[0].labels) == (("happy", "calm"), ("sad",))
+    assert held_out[0].turns[1].content == "She frowns."
+    clip = prepared.ClipReader(run).clip(train[0])
+    assert len(clip.frames) == 2
+    assert soundfile.info(io.BytesIO(clip.audio)).samplerate == 16_000
+    said = "\n".join(refusals(entries))
+    assert f"{plus} line 3: expected one video 'gone' below {tmp_path / 'videos'}, none is there" in said
+    assert f"{plus} line 4: expected one video 'twice' below {tmp_path / 'videos'}, 2 are there" in said
+    assert f"{plus} line 5: " in said, "a video that cannot be decoded is refused by the line that names it"
+    assert f"{plus} line 6: the label set is empty; expected labels in openset" in said
+
+
+def test_published_captions_need_a_folder_with_videos(base, tmp_path):
+    (tmp_path / "plus.csv").write_text("name,openset\none,[happy]\n")
+    out = Storage(str(tmp_path / "out"))
+    settings = Finetune(model=str(base), data=str(tmp_path / "plus.csv"), device="cpu")
+    with pytest.raises(InputError, match=r"set finetune\.videos to the folder"):
+        finetune_data.list_samples(out, settings)
+    with pytest.raises(InputError, match="nowhere holds no video"):
+        finetune_data.list_samples(out, settings.model_copy(update={"videos": str(tmp_path / "nowhere")}))
+
+
+def test_of_many_refused_rows_the_first_are_shown_and_the_rest_are_counted():
+    entries = [
+        prepared.Entry(str(n), "train", (), error="media", error_message=f"line {n}") for n in range(25)
+    ]
+    lines = refusals([*entries, prepared.Entry("good", "train", ())])
+    assert lines[0] == "25 samples refused as media; the first 20, the others are in data/samples.parquet:"
+    assert lines[1:] == [f"  line {n}" for n in range(20)]
