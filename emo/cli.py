@@ -6,6 +6,7 @@ The one module of the library that reaches for the jobs, and only once a command
 import argparse
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +18,14 @@ from emo.commands import evaluate
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError, LeaseHeldError
 from emo.estimates import as_rows, total
-from emo.progress import duration
+from emo.progress import LINE_EVERY_S, duration
 from emo.runs import Step, load_runs
 from emo.storage import Storage
+from emo.watch import Watch
 
 DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED, OUT_IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-# Seconds between two looks of `emo status --watch`.
+# Seconds between two looks of `emo status --watch` on a terminal.
 WATCH_EVERY_S = 2.0
 
 _EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
@@ -450,8 +452,9 @@ def _adapters(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     storage = _existing(options.out, config)
-    if options.watch:
-        _watch(storage)
+    if options.watch and not _watch(storage):
+        print("emo status: no longer watching; the run goes on", file=sys.stderr)
+        return DONE
     state = _job("status").state(storage)
     if options.json:
         print(json.dumps(state))
@@ -462,19 +465,36 @@ def _status(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _watch(storage: Storage) -> None:
-    """Draw the newest run every few seconds, over what was drawn before, until it ends."""
-    counted: dict[str, int] = {}
+def _watch(storage: Storage) -> bool:
+    """Show the newest run until it ends; false where the person ended it before, with Ctrl-C.
+
+    On a terminal the view is drawn over the last one, elsewhere a line comes every few seconds.
+    """
+    watch = Watch(storage)
+    terminal = sys.stderr.isatty()
     drawn = 0
-    while True:
-        run = _job("status").live(storage, counted)
-        lines = _job("status").live_lines(run) if run else ["no run yet"]
-        up = f"\x1b[{drawn}A\x1b[J" if drawn and sys.stderr.isatty() else ""
-        print(up + "\n".join(lines), file=sys.stderr, flush=True)
-        drawn = len(lines)
-        if run is not None and (run["outcome"] != "running" or not run["held"]):
-            return
-        time.sleep(WATCH_EVERY_S)
+    try:
+        while True:
+            view = watch.look()
+            if view is None:
+                print("no run yet", file=sys.stderr)
+                return True
+            if terminal:
+                # A line that the terminal breaks would count as two.
+                width = shutil.get_terminal_size().columns - 1
+                lines = [line[:width] for line in view.lines()]
+                up = f"\x1b[{drawn}A\x1b[J" if drawn else ""
+                print(up + "\n".join(lines), file=sys.stderr, flush=True)
+                drawn = len(lines)
+            elif view.active:
+                print(view.line(), file=sys.stderr, flush=True)
+            else:
+                print("\n".join(view.lines()), file=sys.stderr, flush=True)
+            if not view.active:
+                return True
+            time.sleep(WATCH_EVERY_S if terminal else LINE_EVERY_S)
+    except KeyboardInterrupt:
+        return False
 
 
 def _plan(options: argparse.Namespace) -> int:

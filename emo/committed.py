@@ -78,12 +78,6 @@ def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] 
         return file.read(columns=wanted).select(wanted)
 
 
-def count_rows(storage: Storage, path: str) -> int:
-    """The rows of one committed file, by its footer alone."""
-    with _parquet(storage, path) as file:
-        return int(file.metadata.num_rows)
-
-
 def read_newest(
     storage: Storage, where: str, table: Table, columns: Iterable[str], *, with_file: bool = False
 ) -> pa.Table:

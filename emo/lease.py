@@ -77,6 +77,33 @@ def _runs_here(holder: Holder) -> bool | None:
         return False
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lease as it stands in OUT, and the name of that version of its file."""
+
+    holder: Holder
+    version: str
+
+    def lives(self, now: float | None = None) -> bool | None:
+        """Whether the holder lives; None where only watching its lease can tell.
+
+        A process of this machine is looked up. Of one elsewhere a renewal of less than EXPIRES_S ago, by the
+        time of day `now`, is taken for a sign of life.
+        """
+        here = _runs_here(self.holder)
+        if here is not None:
+            return here
+        age = (time.time() if now is None else now) - self.holder.renewed
+        return True if 0 <= age <= EXPIRES_S else None
+
+
+def read_lease(storage: Storage) -> Held | None:
+    """The lease of an OUT; None where nobody holds it."""
+    found = storage.read_versioned(PATH)
+    holder = _parse(found[0]) if found else None
+    return Held(holder, found[1]) if found and holder else None
+
+
 class Lease:
     """Held while the `with` block runs; raises LeaseHeldError at once where a living run holds it.
 
@@ -125,24 +152,23 @@ class Lease:
         version = found[1] if found else None
         holder = _parse(found[0]) if found else None
         if holder is not None and version is not None:
-            version = self._outlive(holder, version)
+            version = self._outlive(Held(holder, version))
         self._version = self._replace(version)
         if self._version is None:
             raise LeaseHeldError(f"{self._storage.url} was taken by another run a moment ago")
 
-    def _outlive(self, holder: Holder, version: str) -> str | None:
+    def _outlive(self, lease: Held) -> str | None:
         """The version of a dead holder's lease, None where it was given back; LeaseHeldError if it lives."""
+        who = lease.holder.describe()
         held = LeaseHeldError(
-            f"{self._storage.url} is in use by {holder.describe()}; "
-            f"wait for it, or for {EXPIRES_S:.0f} s after it died"
+            f"{self._storage.url} is in use by {who}; wait for it, or for {EXPIRES_S:.0f} s after it died"
         )
-        here = _runs_here(holder)
-        if here or (here is None and 0 <= self._now() - holder.renewed <= EXPIRES_S):
+        lives = lease.lives(self._now())
+        if lives:
             raise held
-        if here is None:
+        if lives is None:
             print(
-                f"{self._storage.url}: {holder.describe()} may be dead; waiting up to {EXPIRES_S:.0f} s for "
-                "a sign of life",
+                f"{self._storage.url}: {who} may be dead; waiting up to {EXPIRES_S:.0f} s for a sign of life",
                 file=sys.stderr,
             )
             began = time.monotonic()
@@ -151,9 +177,9 @@ class Lease:
                 found = self._storage.read_versioned(PATH)
                 if found is None:
                     return None
-                if found[1] != version:
+                if found[1] != lease.version:
                     raise held
-        return version
+        return lease.version
 
     def _replace(self, version: str | None) -> str | None:
         written = self._storage.replace_if(PATH, version, self._bytes())

@@ -87,17 +87,24 @@ class Progress:
         if self._terminal:
             filled = round(share * BAR_WIDTH)
             bar = f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] "
-        parts = [f"{done}/{self._total}", f"{self.failed} failed"]
-        if done and seconds > 0:
-            rate = done / seconds
-            parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
-            if done < self._total:
-                parts.append(f"{duration((self._total - done) / rate)} left")
-            else:
-                parts.append(f"took {duration(seconds)}")
-        if self._doing:
-            parts.append(self._doing)
-        return f"{self._step}: {bar}{', '.join(parts)}"
+        doing = f", {self._doing}" if self._doing else ""
+        return f"{self._step}: {bar}{counts(done, self.failed, self._total, seconds)}{doing}"
+
+
+def counts(done: int, failed: int, total: int, seconds: float, going_on: bool = True) -> str:
+    """How far a step is after so many seconds: done (failed ones included), failed, rate and time left.
+
+    going_on: false for a step that ended before all was done.
+    """
+    parts = [f"{done}/{total}", f"{failed} failed"]
+    if done and seconds > 0:
+        rate = done / seconds
+        parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
+        if done < total and going_on:
+            parts.append(f"{duration((total - done) / rate)} left")
+        else:
+            parts.append(f"took {duration(seconds)}")
+    return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,9 @@ from emo.runs import Run, Step, check_settings, load_runs, new_run_id, settings_
 from emo.storage import Storage
 from jobs.passes import BoundReached, Pass, cluster, run_pass
 
+# A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
+SAVE_EVERY_S = 5.0
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -46,6 +49,7 @@ class Session:
         self._bounds = Bounds()
         self._began = time.monotonic()
         self._step_began = self._began
+        self._saved = self._began
         self.bound: str | None = None
 
     @property
@@ -68,6 +72,15 @@ class Session:
         self.bound = self.bound or self._bounds.reached(time.monotonic() - self._began, self._gpu_hours())
         if self.bound is not None:
             raise BoundReached(self.bound)
+
+    def _between(self) -> None:
+        """Between the results of a pass."""
+        now = time.monotonic()
+        if now - self._saved >= SAVE_EVERY_S:
+            self._saved = now
+            self.run.steps[-1].seconds = now - self._step_began
+            _save(self.run, self.storage)
+        self.check()
 
     def limit(self, bounds: "Bounds") -> None:
         """From now on steps end at these bounds; `bound` then says which one it was."""
@@ -110,7 +123,7 @@ class Session:
         # Before the pass, because a run that is killed must still show what settings it worked with.
         self.run.save(self.storage)
         try:
-            run_pass(plan, step, self.storage, self.run_id, self.check, self.config.ray.grows_to)
+            run_pass(plan, step, self.storage, self.run_id, self._between, self.config.ray.grows_to)
             self.run.redo_since.pop(step.name, None)
         except BoundReached as bound:
             step.left = step.rows - step.ok - step.failed

@@ -10,7 +10,6 @@ from emo.config import Config, Prices
 from emo.errors import StorageError
 from emo.estimates import Estimate
 from emo.experts.protocol import Resources
-from emo.lease import PATH as LEASE
 from emo.runs import load_runs
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, TABLES, VOTES, Table
@@ -55,42 +54,6 @@ def _spent(run: dict[str, Any], prices: Prices) -> str:
     ]
     money = [f"{spent['cost']:.2f} {prices.currency}"] if spent["cost"] else []
     return f"  [{', '.join([*hours, *money])}]" if hours else ""
-
-
-def live(storage: Storage, counted: dict[str, int]) -> dict[str, Any] | None:
-    """How far the newest run is; None where there is none. `counted` holds what is known of its files."""
-    runs = load_runs(storage, last=1)
-    if not runs:
-        return None
-    run = runs[0]
-    steps = []
-    for step in run["steps"]:
-        where = _where(step["name"])
-        for path in committed.files(storage, where):
-            if path.rpartition("/")[2].startswith(run["run_id"]) and path not in counted:
-                counted[path] = committed.count_rows(storage, path)
-        done = sum(rows for path, rows in counted.items() if path.startswith(where))
-        steps.append({**step, "committed": done})
-    return {**run, "steps": steps, "held": storage.read_versioned(LEASE) is not None}
-
-
-def _where(step: str) -> str:
-    kind, _, expert = step.partition(" ")
-    tables = {"ingest": CLIPS, "describe": DESCRIPTIONS, "extract": VOTES, "judge": JUDGMENTS}
-    return committed.folder(tables[kind], expert or None) if kind in tables else kind
-
-
-def live_lines(run: dict[str, Any]) -> list[str]:
-    """A live view of a run, line by line."""
-    lines = [f"run {run['run_id']} ({run['command']}): {run['outcome']}"]
-    for step in run["steps"]:
-        if step["rows"]:
-            done = step["ok"] + step["failed"] or step["committed"]
-            failed = f", {step['failed']} failed" if step["failed"] else ""
-            lines.append(f"  {step['name']:<24}{done:>10} of {step['rows']}{failed}")
-        else:
-            lines.append(f"  {step['name']:<24}nothing to do")
-    return lines
 
 
 def failures(storage: Storage, experts: list[str]) -> list[dict[str, str]]:

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pytest
 
 import flaky_s3
+import jobs.session
 from clips import make_clip
 from conftest import free_port
 from emo import committed, estimates, planning
@@ -344,6 +345,27 @@ def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(r
     assert (rest.ok, rest.left) == (first.left, 0)
     assert committed.read_all(Storage(out), "votes", VOTES, []).num_rows == 20
     assert committed.read_newest(Storage(out), "votes", VOTES, []).num_rows == 20
+
+
+def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.session, "SAVE_EVERY_S", 0.5)
+    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+    out = str(tmp_path / "out")
+    with session(config, out, "label", None) as watched:
+        command = [EMO, "status", "--watch", "--out", out]
+        watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        watched.execute(make_pass(40, worker=lambda: Slow(0.4)), 0)
+    shown, said = watcher.communicate(timeout=60)
+    assert watcher.returncode == 0
+    # Not on a terminal: whole lines, nothing drawn over.
+    assert "\x1b" not in said
+    head = rf"run {watched.run_id} \(label\): running; held by emo label on \S+, process {os.getpid()}"
+    assert re.search(rf"^{head}; test: \d+/40, 0 failed, .*(/s|s each), \d+ s left$", said, re.MULTILINE), (
+        said
+    )
+    assert f"run {watched.run_id} (label): done; no run is active" in said
+    assert re.search(r"^  test +40/40, 0 failed, .*took \d+ s$", said, re.MULTILINE), said
+    assert "votes                     40 rows           0 failed" in shown
 
 
 @pytest.fixture
