@@ -349,7 +349,8 @@ def _judge(options: argparse.Namespace) -> int:
     if bool(options.save) != (options.calibrate is not None or options.estimate):
         raise InputError("--save FILE goes with --calibrate GOLD or --estimate, and they with it")
     if options.save:
-        voters = _job("judge").votes_from(options.votes or f"{options.out}/votes", config.s3)
+        votes = options.votes or Storage(options.out).full("votes")
+        voters = _job("judge").votes_from(votes, config.s3)
         learned = _job("judge").learn(voters.table, options.calibrate)
         learned.save(options.save)
         print(f"learned on {learned.clips} clips ({learned.source}): {options.save}", file=sys.stderr)

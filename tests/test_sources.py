@@ -27,6 +27,7 @@ def _column(table, name):
 def test_a_folder_is_read_through_and_ids_are_paths_without_extension(tmp_path):
     _touch(tmp_path, "b.mp4", "a/x.MKV", "a/deep/y.webm", "notes.doc", "b.jpg")
     rows = read_source(str(tmp_path))
+    assert read_source(f"{tmp_path}/") == rows
     assert rows.schema == MANIFEST
     assert _column(rows, "video_id") == ["a/deep/y", "a/x", "b"]
     assert _column(rows, "size") == [13, 7, 5]
@@ -53,6 +54,7 @@ def test_an_s3_prefix_is_like_a_folder(bucket):
     for name in ("a.mp4", "a.vtt", "sub/b.mov", "readme.md"):
         storage.write(name, b"12345")
     rows = read_source(f"{url}/videos", settings)
+    assert read_source(f"{url}/videos/", settings) == rows
     assert _column(rows, "video_id") == ["a", "sub/b"]
     assert _column(rows, "uri") == [f"{url}/videos/a.mp4", f"{url}/videos/sub/b.mov"]
     assert _column(rows, "sidecar") == [f"{url}/videos/a.vtt", None]

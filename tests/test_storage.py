@@ -44,6 +44,15 @@ def test_a_prefix_is_a_folder_and_not_the_start_of_a_name(storage):
     assert [e.path for e in storage.entries("clips")] == ["clips/x"]
 
 
+def test_a_slash_at_the_end_of_a_root_changes_nothing(storage):
+    storage.write("clips/x", b"1")
+    for end in ("/", "//"):
+        same = Storage(storage.url + end, storage.s3)
+        assert same.full("clips/x") == storage.full("clips/x")
+        assert same.names() == ["clips/x"]
+        assert same.read("clips/x") == b"1"
+
+
 def test_a_missing_file_is_file_not_found(storage):
     with pytest.raises(FileNotFoundError):
         storage.read("nowhere")

@@ -354,18 +354,18 @@ def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, 
     with session(config, out, "label", None) as watched:
         command = [EMO, "status", "--watch", "--out", out]
         watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        watched.execute(make_pass(40, worker=lambda: Slow(0.4)), 0)
+        watched.execute(make_pass(30, worker=lambda: Slow(0.4)), 0)
     shown, said = watcher.communicate(timeout=60)
     assert watcher.returncode == 0
     # Not on a terminal: whole lines, nothing drawn over.
     assert "\x1b" not in said
     head = rf"run {watched.run_id} \(label\): running; held by emo label on \S+, process {os.getpid()}"
-    assert re.search(rf"^{head}; test: \d+/40, 0 failed, .*(/s|s each), \d+ s left$", said, re.MULTILINE), (
+    assert re.search(rf"^{head}; test: \d+/30, 0 failed, .*(/s|s each), \d+ s left$", said, re.MULTILINE), (
         said
     )
     assert f"run {watched.run_id} (label): done; no run is active" in said
-    assert re.search(r"^  test +40/40, 0 failed, .*took \d+ s$", said, re.MULTILINE), said
-    assert "votes                     40 rows           0 failed" in shown
+    assert re.search(r"^  test +30/30, 0 failed, .*took \d+ s$", said, re.MULTILINE), said
+    assert "votes                     30 rows           0 failed" in shown
 
 
 @pytest.fixture

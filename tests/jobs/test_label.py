@@ -170,7 +170,8 @@ def test_only_what_is_new_or_changed_is_done(videos, tmp_path, ray_cluster):
     os.utime(videos / "b.mp4", (1_000_000_000, 1_000_000_000))
     (videos / "b.txt").write_text("I am angry")
     (videos / "a.mp4").unlink()
-    done = label_words(videos, out, env=ray_cluster)
+    # A slash at the end of a folder's name changes nothing.
+    done = label_words(f"{videos}/", f"{out}/", env=ray_cluster)
     assert "2 labelled, 0 failed, 2 skipped as already done" in done.stderr
     run = last_run(out)
     assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(2, 2)] * 4
@@ -254,7 +255,7 @@ def test_steps_run_one_by_one_give_what_label_gives(videos, tmp_path, ray_cluste
     assert (out / "report" / "index.html").exists()
 
 
-def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster):
+def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster, tmp_path):
     url, settings = bucket
     source = Storage(f"{url}/videos", settings)
     for path in videos.rglob("*.*"):
@@ -269,5 +270,10 @@ def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster):
         "sub/c": ["afraid"],
     }
     assert b"sub/c" in out.read("report/index.html")
-    again = label_words(f"{url}/videos", f"{url}/out", *s3, env=ray_cluster)
+    # A slash at the end of a prefix changes nothing.
+    again = label_words(f"{url}/videos/", f"{url}/out/", *s3, env=ray_cluster)
     assert "3 skipped as already done" in again.stderr
+    learning = ("--estimate", "--save", tmp_path / "learned.json")
+    # It read the votes, and they are too few.
+    refused = emo("judge", "--out", f"{url}/out/", *learning, *s3, env=ray_cluster)
+    assert "weights cannot be estimated from 1 expert(s)" in refused.stderr
