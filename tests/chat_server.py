@@ -1,6 +1,7 @@
 """A small OpenAI-compatible server as a process of its own, which misbehaves when it is told to.
 
     python chat_server.py PORT        with CHAT_SERVER_KEY set, it wants that key
+                                      with CHAT_SERVER_LONGEST set, it refuses a text of more characters
 
 It answers with what it saw. A user text that is a JSON object steers it: `tries` lists what happens to the
 first requests with that text (`status`, `retry_after`, `body`, `cut`, `sleep`), `answer` is the message or
@@ -72,6 +73,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: dict) -> None:
         text, seen = _look(body["messages"])
+        longest = int(os.environ.get("CHAT_SERVER_LONGEST", "0"))
+        if longest and len(text) > longest:
+            message = f"This model's maximum context length is {longest}, the messages have {len(text)}"
+            self._send(400, {"error": {"message": message}})
+            return
         script = json.loads(text) if text.startswith("{") else {}
         with _LOCK:
             number = _TRIES[text] = _TRIES.get(text, 0) + 1
@@ -133,14 +139,16 @@ def _look(messages: list[dict]) -> tuple[str, str]:
 
 
 @contextmanager
-def chat_server(key: str | None = None) -> Iterator[str]:
+def chat_server(key: str | None = None, longest: int | None = None) -> Iterator[str]:
     """A running server; gives its URL up to and with /v1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "CHAT_SERVER_KEY"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_SERVER_")}
     if key:
         environment["CHAT_SERVER_KEY"] = key
+    if longest:
+        environment["CHAT_SERVER_LONGEST"] = str(longest)
     process = subprocess.Popen([sys.executable, str(Path(__file__).resolve()), str(port)], env=environment)
     url = f"http://127.0.0.1:{port}/v1"
     try:

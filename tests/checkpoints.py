@@ -109,6 +109,29 @@ def save(
     return folder
 
 
+def add_adapter(model: Any, folder: Path, targets: str | list[str] | None = None, **changes: Any) -> Path:
+    """Save a LoRA adapter whose weights change the answers, as PEFT writes it; the model is wrapped.
+
+    targets: the modules, None for those of a family's language model, which in memory have the names that
+    they have while it is trained.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if targets is None:
+        layers = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        if "moe" not in type(model).__name__.lower():
+            layers += ["gate_proj", "up_proj", "down_proj"]
+        targets = rf".*language_model.*\.({'|'.join(layers)})"
+    torch.manual_seed(0)
+    tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=targets, **changes))
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    tuned.save_pretrained(folder)
+    return folder
+
+
 def make_text(
     folder: Path, *, end_bias: float = 0.0, generation: dict[str, Any] | None = None, **sizes: Any
 ) -> Path:

@@ -1,4 +1,4 @@
-"""The line-ups of large models through the command line, on tiny checkpoints with random weights."""
+"""The paper's line-up of large models through the command line, on tiny checkpoints with random weights."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import affectgpt_checkpoint
 import checkpoints
 from clips import make_clip
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import emo, last_run, rows
 
 
@@ -18,8 +18,6 @@ def models(tmp_path_factory):
     files = affectgpt_checkpoint.make(folder / "affectgpt")
     return {
         "internvl": checkpoints.make_internvl(folder / "internvl"),
-        "omni": checkpoints.make_qwen2_5_omni(folder / "omni"),
-        "audio": checkpoints.make_qwen2_audio(folder / "audio"),
         "text": checkpoints.make_text(folder / "text"),
         "affectgpt": files,
     }
@@ -89,34 +87,6 @@ def test_the_papers_line_up_runs_from_end_to_end(models, videos, tmp_path, ray_c
     assert set(judged) == {"full", "silent", "broken"}
     assert judged["broken"]["error"] == "clip_failed"
     assert "neutral" not in json.dumps([row["labels"] for row in judged.values()])
-
-
-def test_samples_of_one_model_are_voters(models, videos, tmp_path, ray_cluster):
-    out = tmp_path / "out"
-    expert = f"{{kind: qwen-omni, model: {models['omni']}, samples: 3, device: cpu, max_new_tokens: 12}}"
-    changes = settings(experts=f"[{expert}]", extract="{kind: rules}", max_failed_share=1)
-    done = emo("label", videos, "--out", out, *changes, env=ray_cluster)
-    assert done.returncode in (0, 3), done.stderr
-    found = answered(out)
-    assert len(found) == 2 * 3
-    assert len({found["full", "qwen-omni", sample]["text"] for sample in range(3)}) > 1
-    assert len(rows(out, VOTES)) == 2 * 3
-
-
-def test_an_expert_whose_only_modality_is_missing_fails_that_row(models, videos, tmp_path, ray_cluster):
-    out = tmp_path / "out"
-    tiny = "device: cpu, max_new_tokens: 8"
-    changes = settings(
-        experts=f"[{{kind: qwen-audio, model: {models['audio']}, {tiny}}}]",
-        extract="{kind: rules}",
-        max_failed_share=1,
-    )
-    done = emo("label", videos, "--out", out, *changes, env=ray_cluster)
-    assert done.returncode in (0, 3), done.stderr
-    found = answered(out)
-    assert found["silent", "qwen-audio", 0]["error"] == "modality_missing"
-    assert found["full", "qwen-audio", 0]["status"] == "ok"
-    assert {row["status"] for row in rows(out, CLIPS, "status")} == {"ok", "failed"}
 
 
 def test_what_is_missing_is_said_before_anything_starts(models, videos, tmp_path):
