@@ -25,6 +25,8 @@ from emo.logs import log
 S3_PREFIX = "s3://"
 # Marks files that are being written; a listing never shows them.
 PART_SUFFIX = ".part"
+# Of files that only serialise writers: who waits for one has it open, so it is never removed.
+LOCK_SUFFIX = f".lock{PART_SUFFIX}"
 
 
 class S3Settings(BaseModel):
@@ -204,6 +206,20 @@ class Storage:
             else:
                 Path(self._absolute(path)).unlink(missing_ok=True)
 
+    def sweep(self, prefix: str, older_than_s: float, *, recursive: bool = True) -> int:
+        """Remove what writers that were killed left in a local folder; how many files that were.
+
+        A writer holds a lock on its file for as long as it lives, so a file without one has none. It must
+        also be older than that many seconds by the clock of its own disk: for disks that tell other machines
+        nothing of a lock, and for the moment between a file and its lock.
+        """
+        if self.on_s3:
+            return 0
+        with self.errors(prefix), tempfile.TemporaryFile(dir=self._root) as fresh:
+            oldest = os.fstat(fresh.fileno()).st_mtime - older_than_s
+            dead = [item.path for item in self._walk(prefix, recursive) if _is_part(item)]
+            return sum(_remove_dead(Path(path), oldest) for path in dead)
+
     def read_versioned(self, path: str) -> tuple[bytes, str] | None:
         """The bytes of one file and the name of that version for `replace_if`; None where it is not there."""
         try:
@@ -315,15 +331,37 @@ def _write_local(target: Path, data: bytes) -> None:
     handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PART_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
+            # A sign of life for `sweep`, until the file has its name; without locks its age must do.
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files for their owner alone; a result is as readable as any other new file.
-        Path(part).chmod(0o666 & ~_umask())
-        Path(part).replace(target)
+            # mkstemp makes files for their owner alone; a result is as readable as any other new file.
+            Path(part).chmod(0o666 & ~_umask())
+            Path(part).replace(target)
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
+
+
+def _is_part(item: os.DirEntry[str]) -> bool:
+    ours = item.name.startswith(".") and item.name.endswith(PART_SUFFIX)
+    return ours and not item.name.endswith(LOCK_SUFFIX) and not item.is_symlink()
+
+
+def _remove_dead(part: Path, oldest: float) -> bool:
+    """Remove a file unless its writer may live; whether it was removed."""
+    try:
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_mtime >= oldest:
+                return False
+            part.unlink()
+            return True
+    except OSError:
+        # Locked, gone by now, not ours to open, or on a disk without locks: it may be in use.
+        return False
 
 
 @functools.cache
@@ -336,7 +374,7 @@ def _umask() -> int:
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock{PART_SUFFIX}").open("a") as file:
+    with target.with_name(f".{target.name}{LOCK_SUFFIX}").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

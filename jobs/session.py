@@ -11,9 +11,10 @@ from typing import Any
 
 from emo.config import Config
 from emo.errors import EmoError
-from emo.lease import Lease
-from emo.runs import Run, Step, check_settings, load_runs, new_run_id, settings_of
+from emo.lease import EXPIRES_S, Lease
+from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
+from emo.tables import RETRIES, TABLES
 from jobs.passes import BoundReached, Pass, cluster, run_pass
 
 # A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
@@ -150,6 +151,9 @@ def session(
     storage.check()
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(storage, command))
+        for folder in (*TABLES, RETRIES.name, FOLDER, "report"):
+            storage.sweep(folder, EXPIRES_S)
+        storage.sweep("", EXPIRES_S, recursive=False)
         # Under the lease, so that no other run of this OUT can get the same id.
         run_id = new_run_id(storage, datetime.now(UTC))
         # Credentials of the configuration are SecretStr: they print as asterisks.

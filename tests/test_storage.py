@@ -129,6 +129,49 @@ def test_a_half_written_file_is_never_seen(tmp_path):
         assert [e.path for e in storage.entries()] in ([], ["file"])
 
 
+def test_what_killed_writers_left_is_swept_and_a_living_writer_is_let_be(tmp_path):
+    """Both writers stand still in the middle of a file, for as long as nobody writes; one is then killed."""
+    program = (
+        "import os, sys, time; from emo.storage import Storage\n"
+        "def stand_still(handle):\n"
+        "    print('writing', flush=True); sys.stdin.readline()\n"
+        "os.fsync = stand_still\n"
+        "Storage(sys.argv[1]).write(f'clips/{sys.argv[2]}', b'whole')\n"
+    )
+    storage = Storage(str(tmp_path))
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for name in ("living", "killed")
+    ]
+    for writer in writers:
+        assert writer.stdout.readline() == b"writing\n"
+    storage.replace_if("clips/leased", None, b"x")
+    parts = list((tmp_path / "clips").glob(".*.part"))
+    assert len(parts) == 3
+    for part in parts:
+        os.utime(part, (1e9, 1e9))
+    assert storage.sweep("clips", 90) == 0
+    writers[1].kill()
+    writers[1].wait()
+    # A young one may be between its birth and its lock.
+    killed = next(part for part in parts if ".killed." in part.name)
+    os.utime(killed)
+    assert storage.sweep("clips", 90) == 0
+    os.utime(killed, (1e9, 1e9))
+    assert storage.sweep("", 90, recursive=False) == 0
+    assert storage.sweep("", 90) == 1
+    assert not killed.exists()
+    writers[0].communicate(b"\n", timeout=30)
+    assert writers[0].returncode == 0
+    assert storage.read("clips/living") == b"whole"
+    # The lock file of `replace_if` stays.
+    assert [path.name for path in (tmp_path / "clips").glob(".*")] == [".leased.lock.part"]
+
+
 def test_a_missing_bucket_gives_one_line(s3_endpoint):
     storage = Storage("s3://no-such-bucket/x", S3Settings(endpoint_url=s3_endpoint))
     for call in (storage.check, storage.entries, lambda: storage.read("a"), lambda: storage.write("a", b"")):
