@@ -547,6 +547,25 @@ def test_a_worker_without_memory_stops_the_pass_by_name_and_with_memory_it_goes_
     assert committed.read_all(storage, "votes", VOTES, []).num_rows == 8
 
 
+def test_a_run_removes_what_killed_writers_left(tmp_path):
+    names = ("clips/.a.x1.part", "votes/expert=words/.b.x2.part", ".lease.x3.part")
+    dead = [tmp_path / name for name in names]
+    for path in dead:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half a fi")
+        os.utime(path, (1e9, 1e9))
+    young, foreign = tmp_path / "clips/.c.x4.part", tmp_path / "videos/.d.x5.part"
+    foreign.parent.mkdir()
+    for path in (young, foreign):
+        path.write_bytes(b"")
+    os.utime(foreign, (1e9, 1e9))
+    with session(load_config(), str(tmp_path), "label", None):
+        assert not any(path.exists() for path in dead)
+        # Of folders that are not emo's it touches nothing.
+        assert young.exists()
+        assert foreign.exists()
+
+
 def test_foreign_files_are_named_and_refused_and_set_aside_when_asked(videos, tmp_path, ray_cluster):
     out = tmp_path / "out"
     assert label_words(videos, out, env=ray_cluster).returncode == 0
