@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from emo import committed
@@ -35,6 +39,42 @@ def label_words(
 ) -> subprocess.CompletedProcess[str]:
     """`emo label` with one quick expert."""
     return emo("label", source, "--out", out, *WORDS_ONLY, *more, env=env)
+
+
+def emo_losing_a_worker(
+    written: Path, *arguments: str | Path, env: Mapping[str, str]
+) -> tuple[subprocess.CompletedProcess[str], int]:
+    """Run one command of one pass on the tests' cluster, and kill its worker when the first shard is there.
+
+    written: the folder of its shards; gives also how many of them there were when it was killed.
+    """
+    before = {worker.pid for worker in _workers()}
+    with ThreadPoolExecutor(1) as background:
+        run = background.submit(emo, *arguments, env=env)
+        deadline = time.monotonic() + 120
+        new: list[psutil.Process] = []
+        while not (new and list(written.glob("*.parquet"))):
+            assert not run.done(), run.result().stderr
+            assert time.monotonic() < deadline
+            new = new or [worker for worker in _workers() if worker.pid not in before]
+            time.sleep(0.005)
+        # First it is stopped, so that what is counted is what it left.
+        new[0].send_signal(signal.SIGSTOP)
+        shards = len(list(written.glob("*.parquet")))
+        new[0].kill()
+        return run.result(), shards
+
+
+def _workers() -> list[psutil.Process]:
+    """The workers of passes on the tests' cluster, which is a child of this process."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "MapWorker" in " ".join(process.cmdline()[:1]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 def rows(out: str | Path | Storage, table: Table, *columns: str) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -241,29 +242,34 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
         Transcriber(SpeechSettings(model=str(Path(tmp_path)), device="cpu"))
 
 
-def test_ingest_fills_the_transcript_that_a_clip_does_not_have(model, tmp_path, random):
-    import pyarrow as pa
-
+def test_ingest_fills_missing_transcripts_also_when_its_worker_is_killed(
+    model, tmp_path, random, ray_cluster
+):
     from clips import RATE, make_clip
-    from emo.config import Ingest
-    from emo.sources import read_source
-    from emo.storage import S3Settings
-    from jobs.ingest import IngestWorker
+    from emo.tables import CLIPS
+    from labelling import emo_losing_a_worker, raw_rows
 
     spoken = np.sin(2 * np.pi * 400 * np.arange(2 * RATE) / RATE).astype(np.float32) * 0.4
     spoken += random.normal(size=len(spoken)).astype(np.float32) * 0.01
-    for name in ("heard", "written"):
-        make_clip(tmp_path / f"{name}.mp4", seconds=2.0, size=(160, 120), sounds=[spoken])
-    make_clip(tmp_path / "silent.mp4", seconds=2.0, size=(160, 120), sounds=[])
-    (tmp_path / "written.txt").write_text("what the file says")
-    settings = Ingest(transcribe=SpeechSettings(model=str(model), device="cpu"))
-    rows: pa.Table = IngestWorker(settings, S3Settings(), "1")(read_source(str(tmp_path)))
-    found = {row["video_id"]: row for row in rows.to_pylist()}
-    said = {
-        name: (row["transcript"], row["transcript_source"], row["language"]) for name, row in found.items()
-    }
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    heard = make_clip(videos / "heard0.mp4", seconds=2.0, size=(160, 120), sounds=[spoken])
+    for name in ("heard1", "heard2", "written"):
+        shutil.copy(heard, videos / f"{name}.mp4")
+    make_clip(videos / "silent.mp4", seconds=2.0, size=(160, 120), sounds=[])
+    (videos / "written.txt").write_text("what the file says")
+    whisper = f"ingest.transcribe={{model: {model}, device: cpu}}"
+    one_by_one = ("--set", "ingest.workers=1", "--set", "ingest.shard_rows=1")
+    command = ("ingest", videos, "--out", tmp_path / "out", "--set", whisper, *one_by_one)
+    done, shards = emo_losing_a_worker(tmp_path / "out" / "clips", *command, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert shards < 5, "it was not killed half-way"
+    found = raw_rows(tmp_path / "out", CLIPS).to_pylist()
+    said = {row["video_id"]: (row["transcript"], row["transcript_source"]) for row in found}
+    assert len(found) == len(said)
     assert said == {
-        "heard": ("good morning", "speech", "en"),
-        "written": ("what the file says", "sidecar", found["written"]["language"]),
-        "silent": (None, None, None),
+        **dict.fromkeys(("heard0", "heard1", "heard2"), ("good morning", "speech")),
+        "written": ("what the file says", "sidecar"),
+        "silent": (None, None),
     }
+    assert {row["language"] for row in found if row["transcript_source"] == "speech"} == {"en"}
