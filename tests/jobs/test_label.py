@@ -159,7 +159,7 @@ def videos(tmp_path):
     return folder
 
 
-def test_only_what_is_new_or_changed_is_done(videos, tmp_path, ray_cluster):
+def test_only_what_is_new_or_changed_is_done_and_what_broke_loses_its_labels(videos, tmp_path, ray_cluster):
     out = tmp_path / "out"
     assert label_words(videos, out, env=ray_cluster).returncode == 0
     first = by_id(rows(out, JUDGMENTS, "labels"), "labels")
@@ -183,17 +183,13 @@ def test_only_what_is_new_or_changed_is_done(videos, tmp_path, ray_cluster):
         "sub/c": ["afraid"],
     }
 
-
-def test_a_clip_that_broke_loses_its_old_labels(videos, tmp_path, ray_cluster):
-    out = tmp_path / "out"
-    label_words(videos, out, env=ray_cluster)
-    (videos / "a.mp4").write_bytes(b"")
+    (videos / "b.mp4").write_bytes(b"")
     done = label_words(videos, out, env=ray_cluster)
     assert "ingest: 1 of 1 failed (1 empty)" in done.stderr
     assert done.returncode == 3
     judged = {row["video_id"]: row for row in rows(out, JUDGMENTS, "labels", "error")}
-    assert (judged["a"]["labels"], judged["a"]["error"]) == (None, "clip_failed")
-    assert judged["b"]["labels"] == ["sad"]
+    assert (judged["b"]["labels"], judged["b"]["error"]) == (None, "clip_failed")
+    assert judged["d"]["labels"] == ["proud"]
 
 
 def test_retry_does_just_the_failed_rows_again(videos, tmp_path, ray_cluster):
@@ -217,9 +213,10 @@ def test_retry_does_just_the_failed_rows_again(videos, tmp_path, ray_cluster):
     assert emo("failures", "--out", out).stdout == ""
 
 
-def test_plan_shows_the_work_without_doing_it(videos, tmp_path, ray_cluster):
+def test_plan_shows_the_work_and_the_steps_one_by_one_do_it(videos, tmp_path, ray_cluster):
     out = tmp_path / "out"
-    planned = emo("plan", videos, "--out", out, "--json", "--set", "experts=[{kind: words}]")
+    only = ("--set", "experts=[{kind: words}]")
+    planned = emo("plan", videos, "--out", out, "--json", *only)
     assert planned.returncode == 0
     plan = json.loads(planned.stdout)
     assert plan["bytes"] == sum(path.stat().st_size for path in videos.rglob("*.mp4"))
@@ -230,14 +227,6 @@ def test_plan_shows_the_work_without_doing_it(videos, tmp_path, ray_cluster):
         "judge": 3,
     }
     assert not out.exists()
-    label_words(videos, out, env=ray_cluster)
-    plan = json.loads(emo("plan", videos, "--out", out, "--json", "--set", "experts=[{kind: words}]").stdout)
-    assert [(step["rows"], step["done"]) for step in plan["steps"]] == [(0, 3)] * 4
-
-
-def test_steps_run_one_by_one_give_what_label_gives(videos, tmp_path, ray_cluster):
-    out = tmp_path / "out"
-    only = ("--set", "experts=[{kind: words}]")
     for command in (
         ("ingest", videos),
         ("describe", "--expert", "words"),
@@ -253,6 +242,8 @@ def test_steps_run_one_by_one_give_what_label_gives(videos, tmp_path, ray_cluste
         "sub/c": ["afraid"],
     }
     assert (out / "report" / "index.html").exists()
+    plan = json.loads(emo("plan", videos, "--out", out, "--json", *only).stdout)
+    assert [(step["rows"], step["done"]) for step in plan["steps"]] == [(0, 3)] * 4
 
 
 def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster, tmp_path):
