@@ -86,7 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
             "source",
             metavar="SOURCE",
             help="a folder, a glob, an s3:// prefix, or a manifest (.csv, .jsonl, .parquet with uri and "
-            "optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known",
+            "optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known. Links are "
+            "followed, each folder is read once; a link that leads nowhere is a failed row",
         )
 
     def with_redo(command: Any) -> None:
@@ -332,7 +333,7 @@ def _describe(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     _job("describe").check([config.expert(options.expert)])
     with _session(options, config) as session:
-        steps = [_job("label").describe_all(session, options.expert, options.redo)]
+        steps = _job("label").describe_all(session, [options.expert], options.redo)
     return _finish(options, config, steps, None)
 
 

@@ -4,6 +4,7 @@ Each becomes the same thing: a manifest table with one row per clip.
 """
 
 import csv
+import fnmatch
 import glob
 import io
 import json
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo.errors import InputError
+from emo.folders import Found, read_through
 from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_s3
 from emo.tables import CLIPS
 
@@ -73,8 +75,9 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     """The manifest of a source, sorted by video_id, in the schema MANIFEST.
 
     A file that a manifest names and that is not there keeps its row, with null `size` and `modified`:
-    ingest writes it as failed. Raises InputError where the source does not exist, a manifest is not one, or
-    two rows share an id.
+    ingest writes it as failed; so does a link in a folder that leads nowhere. Raises InputError where the
+    source does not exist, a manifest is not one, or two rows share an id, and StorageError where a folder
+    cannot be read.
     """
     s3 = s3 or S3Settings()
     if source.endswith(MANIFEST_SUFFIXES):
@@ -109,11 +112,14 @@ def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
 
 
 def _from_folder(storage: Storage) -> pa.Table:
-    entries = {entry.path: entry for entry in storage.entries()}
+    found = Found(storage.entries()) if storage.on_s3 else read_through(storage.url)
+    entries = {entry.path: entry for entry in found.entries}
     listing = {storage.full(path): entry for path, entry in entries.items()}
     if "label.csv" in entries and any(path.startswith("Raw/") for path in entries):
         return _finish(_chsims_rows(storage), listing)
-    videos = [path for path in entries if posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES]
+    # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
+    named = sorted((*entries, *found.unusable))
+    videos = [path for path in named if posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES]
     subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
     rows = []
     for path in videos:
@@ -155,18 +161,35 @@ def _mer_subtitles(storage: Storage) -> dict[str, tuple[str | None, str | None]]
 def _from_glob(pattern: str) -> pa.Table:
     # The part before the first wildcard is the root that ids are relative to.
     literal = pattern[: min(pattern.find(character) for character in "*?[" if character in pattern)]
-    root = (Path(literal) if literal.endswith("/") else Path(literal).parent).absolute()
-    rows = []
-    folders = set()
-    for name in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
-        path = Path(name).absolute()
-        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
-            rows.append(_Row(str(path), path.relative_to(root).with_suffix("").as_posix(), name))
-            folders.add(path.parent)
+    above = literal[: literal.rfind("/") + 1]
+    root = Path(above).absolute()
+    below = tuple(pattern.removeprefix(above).split("/"))
+    if "**" in below:
+        # Not glob's own: it follows links in circles.
+        found = read_through(str(root))
+        names = (*(entry.path for entry in found.entries), *found.unusable)
+        paths = [root / name for name in names if _matches(tuple(name.split("/")), below)]
+    else:
+        paths = [Path(name).absolute() for name in glob.iglob(pattern)]  # noqa: PTH207 - takes no absolute one
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
     listing: dict[str, Entry] = {}
-    for folder in folders:
+    for folder in {path.parent for path in videos}:
         listing |= _listing(str(folder), S3Settings())
+    rows = [_Row(str(path), path.relative_to(root).with_suffix("").as_posix(), str(path)) for path in videos]
     return _finish(rows, listing)
+
+
+def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    """Whether a path matches a glob, both in parts: `**` is any folders, none that is hidden."""
+    if not patterns or not names:
+        return not patterns and not names
+    first, rest = patterns[0], patterns[1:]
+    hidden = names[0].startswith(".")
+    if first != "**":
+        seen = first.startswith(".") or not hidden
+        return seen and fnmatch.fnmatchcase(names[0], first) and _matches(names[1:], rest)
+    # It is no folder, or one more; as the last part also the file.
+    return _matches(names, rest) or (not hidden and (_matches(names[1:], patterns) or names[1:] == rest))
 
 
 def _listing(folder: str, s3: S3Settings) -> dict[str, Entry]:

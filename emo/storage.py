@@ -118,7 +118,7 @@ class Storage:
             return [entry.path for entry in self.entries(prefix)]
         with self.errors(prefix):
             cut = len(self._root.rstrip("/")) + 1
-            found = (_readable(item.path[cut:]) for item in self._walk(prefix))
+            found = (readable(item.path[cut:]) for item in self._walk(prefix))
             return sorted(path for path in found if not path.endswith(PART_SUFFIX))
 
     def _list_s3(self, prefix: str, recursive: bool) -> list[Entry]:
@@ -143,24 +143,17 @@ class Storage:
         for item in self._walk(prefix, recursive):
             # A file may be gone since its folder was read; then it is not there.
             with suppress(FileNotFoundError):
-                stat = item.stat()
-                yield Entry(
-                    _readable(item.path[cut:]), stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
-                )
+                yield local_entry(item, cut)
 
     def _walk(self, prefix: str, recursive: bool = True) -> Iterator[os.DirEntry[str]]:
         pending = [self._absolute(prefix)]
         while pending:
-            try:
-                entries = list(os.scandir(pending.pop()))
-            except FileNotFoundError:
-                continue
-            for item in entries:
-                # A folder behind a link is followed by nobody: it may lead out of the root or in a circle.
+            for item in list_folder(pending.pop()):
+                # A folder behind a link is not followed: it may lead out of the root or in a circle.
                 if item.is_dir(follow_symlinks=False):
                     if recursive:
                         pending.append(item.path)
-                elif item.is_file():
+                elif is_regular(item):
                     yield item
 
     def entry(self, path: str) -> Entry:
@@ -286,7 +279,32 @@ class Storage:
             raise _explain(self.full(path), error) from error
 
 
-def _readable(name: str) -> str:
+def list_folder(folder: str) -> list[os.DirEntry[str]]:
+    """What is right in a local folder, nothing where it is not there; StorageError if it cannot be read."""
+    try:
+        return list(os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"{folder}: this folder cannot be read: {error.strerror}") from error
+
+
+def is_regular(item: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to one."""
+    try:
+        return item.is_file()
+    except OSError:
+        # A link that leads to itself, or into a folder that is closed.
+        return False
+
+
+def local_entry(item: os.DirEntry[str], cut: int) -> Entry:
+    """One local file, its path without the first `cut` characters; raises FileNotFoundError."""
+    stat = item.stat()
+    return Entry(readable(item.path[cut:]), stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def readable(name: str) -> str:
     """A file name that is not UTF-8, with its odd bytes written out; no table could hold it otherwise."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 

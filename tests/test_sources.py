@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emo.errors import InputError
+from emo.errors import InputError, StorageError
 from emo.sources import MANIFEST, look_up, read_source
 from emo.storage import Storage
 
@@ -190,6 +192,70 @@ def test_a_name_that_is_not_utf8_keeps_its_row(tmp_path):
     os.close(os.open(os.fsencode(tmp_path) + b"/\xff\xe9.mp4", os.O_CREAT | os.O_WRONLY))
     _touch(tmp_path, "good.mp4")
     assert _column(read_source(str(tmp_path)), "video_id") == ["\\xff\\xe9", "good"]
+
+
+def test_links_are_followed_and_each_folder_is_read_once(tmp_path, capsys):
+    _touch(tmp_path, "videos/a.mp4", "videos/b/c.mp4", "elsewhere/deep/d.mp4", "elsewhere/deep/d.srt")
+    videos = tmp_path / "videos"
+    for link, target in [
+        ("to_file.mp4", "../elsewhere/deep/d.mp4"),
+        ("out", "../elsewhere"),
+        ("out_again", "../elsewhere/deep"),
+        ("0_within", "b"),
+        ("b/circle", ".."),
+        ("b/up", "../.."),
+        ("../elsewhere/back", "../videos"),
+    ]:
+        (videos / link).symlink_to(target)
+    rows = read_source(str(videos))
+    assert _column(rows, "video_id") == ["a", "b/c", "out/deep/d", "to_file"]
+    assert _column(rows, "size") == [12, 14, 20, 20]
+    assert _column(rows, "sidecar")[2] == str(videos / "out/deep/d.srt")
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"{videos}/b/up: links to a folder above the source and is not followed"]
+    # A glob finds what it matches, once each too.
+    globbed = _column(read_source(f"{videos}/**/*.mp4"), "video_id")
+    assert globbed == ["a", "b/c", "out/deep/d", "to_file"]
+
+
+def test_what_is_no_file_but_named_like_a_video_keeps_its_row(tmp_path):
+    _touch(tmp_path, "good.mp4")
+    (tmp_path / "dangling.mp4").symlink_to("nowhere.mp4")
+    (tmp_path / "itself.mp4").symlink_to("itself.mp4")
+    (tmp_path / "dangling.txt").symlink_to("nowhere.txt")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    expected = {"dangling": None, "good": 8, "itself": None, "pipe": None}
+    for source in (str(tmp_path), f"{tmp_path}/*.mp4"):
+        rows = read_source(source)
+        assert dict(zip(_column(rows, "video_id"), _column(rows, "size"), strict=True)) == expected
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path):
+    if os.geteuid() != 0:
+        closed = _closed(tmp_path)
+        with pytest.raises(StorageError, match=f"{closed}: this folder cannot be read: Permission denied"):
+            read_source(str(tmp_path))
+        return
+    # Root may read everything, so somebody else looks.
+    with tempfile.TemporaryDirectory() as open_folder:
+        root = Path(open_folder)
+        root.chmod(0o755)
+        closed = _closed(root)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(
+                StorageError, match=f"{closed}: this folder cannot be read: Permission denied"
+            ):
+                read_source(str(root))
+        finally:
+            os.seteuid(0)
+
+
+def _closed(root):
+    _touch(root, "a.mp4", "closed/b.mp4")
+    (root / "closed").chmod(0)
+    return root / "closed"
 
 
 def test_one_object_of_s3_is_a_source_and_a_glob_there_is_refused(bucket):
