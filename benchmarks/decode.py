@@ -1,13 +1,12 @@
 """Decoding on one core: what one clip costs in this process, in the sandbox, and by which decoder.
 
-    python benchmarks/decode.py [--clips 40] [--json]
+    python benchmarks/decode.py [--clips 40] [--json PATH]
 
 The clip: 5 s of 1280×720 at 25 fps, H.264 with AAC, made by ffmpeg; 8 frames of longest side 448, FLAC.
 The runs take turns, so that a change of the machine's pace meets all of them.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from figures import add_json_option, show, write
 
 from emo.media import frames
 from emo.media.decode import decode_file
@@ -30,7 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=40, help="how often each way decodes the clip")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json_option(parser)
     arguments = parser.parse_args()
     # The child inherits it: parent and child share one core, as a worker of the ingest job does.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -54,11 +54,8 @@ def main() -> None:
     medians = {f"{name}_ms": round(1000 * statistics.median(taken), 1) for name, taken in times.items()}
     overhead = medians["sandbox_ms"] / medians["in_process_ms"] - 1
     report = {**medians, "sandbox_overhead": round(overhead, 4), "child_mib": child // 2**20}
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        for name, value in report.items():
-            print(f"{name:20} {value}")
+    show(report)
+    write(arguments.json, report)
     sys.exit(overhead > 0.05)
 
 

@@ -16,7 +16,6 @@ GPU, where a step reads all weights whatever the number of rows.
 
 import argparse
 import io
-import json
 import random
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from figures import add_json_option, write
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
@@ -329,7 +329,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=None, help="default 64")
     parser.add_argument("--repeats", type=int, default=2, help="the best of so many")
     parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    add_json_option(parser)
     arguments = parser.parse_args()
     if arguments.gpu and not torch.cuda.is_available():
         sys.exit("--gpu: torch sees no CUDA device")
@@ -341,8 +341,7 @@ def main() -> None:
     )
     result["torch"] = torch.__version__
     show(result)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    write(arguments.json, result)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ passes over each text.
 
 import argparse
 import hashlib
-import json
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from figures import add_json_option, write
 
 from emo import vocabulary
 from emo.evaluation.ew import emo_clusters, ew
@@ -34,7 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / "../shared/data")
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    add_json_option(parser)
     arguments = parser.parse_args()
     report = measure(arguments.data)
     print(f"rules {report['rules']}, {report['clips']} clips; F (precision, recall)")
@@ -48,8 +48,7 @@ def main() -> None:
             print(f"{name:28}{half:6}{cells}{score['labels']:>8.2f}")
     for language, speed in report["texts_per_s"].items():
         print(f"{language}: {speed:,.0f} texts/s on one core")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write(arguments.json, report)
 
 
 def measure(data: Path) -> dict[str, object]:

@@ -9,7 +9,6 @@ a whole run: its page and its curve.json say it.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures import add_json_option, show, write
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -209,12 +209,15 @@ def on_gpu() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print one JSON object."""
+    """Print the figures, and write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
+    add_json_option(parser)
     options = parser.parse_args()
-    print(json.dumps(on_gpu() if options.gpu else on_cores(options.threads), indent=1))
+    figures = on_gpu() if options.gpu else on_cores(options.threads)
+    show(figures)
+    write(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
+from figures import add_json_option, show, write
 
 from emo.media.decode import decode_file
 from emo.media.decoded import DecodeSettings
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="ingest four times as many clips too")
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     options = parser.parse_args()
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.cores]))
 
@@ -160,11 +161,8 @@ def main() -> None:
             result["command_clips_per_s_4x"] = 4 * options.clips / command
             result["peak_mib_4x"] = peak
             result["memory_growth"] = peak / result["peak_mib"] - 1
-    for name, value in result.items():
-        print(f"{name:<26}{value:>12.2f}" if isinstance(value, float) else f"{name:<26}{value:>12}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    show(result)
+    write(options.json, result)
 
 
 if __name__ == "__main__":

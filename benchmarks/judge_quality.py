@@ -1,6 +1,6 @@
 """What the co-judgment is worth on real votes against human labels.
 
-    python benchmarks/judge_quality.py --votes VOTES --gold GOLD --wheels DIR [--plots DIR] [--json]
+    python benchmarks/judge_quality.py --votes VOTES --gold GOLD --wheels DIR [--plots DIR] [--json PATH]
 
 VOTES is a table of the votes schema, GOLD has video_id and labels, DIR holds the wheel tables of the
 benchmark. Prints, for four sets of voters of OV-MERD, F of EW level 1 (mean of the five wheels) with its
@@ -9,7 +9,6 @@ weights estimated without gold; and how well agreement predicts quality.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from figures import add_json_option, write
 
 from emo.errors import InputError
 from emo.evaluation import plots
@@ -103,17 +103,15 @@ def main() -> int:
     parser.add_argument("--gold", required=True)
     parser.add_argument("--wheels", required=True)
     parser.add_argument("--plots", help="folder for the plots, as SVG")
-    parser.add_argument("--json", action="store_true")
+    add_json_option(parser)
     options = parser.parse_args()
     try:
         report = run(pq.read_table(options.votes), read_labels(options.gold), options.wheels, options.plots)
     except InputError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    if options.json:
-        print(json.dumps(report, indent=1))
-    else:
-        show(report)
+    show(report)
+    write(options.json, report)
     return 0
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from figures import add_json_option, write
 from ingest import Peak
 
 from emo import committed, vocabulary
@@ -139,16 +140,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--plain-up-to", type=int, default=100_000)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     options = parser.parse_args()
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.cores]))
     results = []
     for count in options.clips:
         results.append(measure(count, options.plain_up_to, options.cores))
         print("  ".join(f"{name} {value:,.1f}" for name, value in results[-1].items()), flush=True)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    write(options.json, results)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ experts, voted on and judged, in shards as runs write them, and times the comman
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from figures import add_json_option, write
 
 from emo import committed
 from emo.config import load_config
@@ -77,7 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         videos, out = Path(folder, "videos"), Path(folder, "out")
@@ -94,9 +94,7 @@ def main() -> None:
             assert "Ray is up" not in done.stderr, done.stderr
     result = {"clips": options.clips, "seconds": statistics.median(seconds)}
     print(f"{options.clips} clips done before: {result['seconds']:.1f} s")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    write(options.json, result)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+from figures import add_json_option, show, write
 from PIL import Image
 
 from emo import tables
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--experts", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--gallery", type=int, default=60)
+    add_json_option(parser)
     arguments = parser.parse_args()
     made = Made(arguments.clips, arguments.experts, arguments.samples)
 
@@ -49,12 +51,20 @@ def main() -> None:
     began = time.perf_counter()
     html = render(summary, gallery_items(ids, **shown), [], "OUT")
     drawing = time.perf_counter() - began
-    print(
-        f"{arguments.clips:,} clips, {arguments.experts} experts, {arguments.samples} samples each: "
-        f"summary {counting:.1f} s, page of {len(ids)} clips {drawing:.1f} s and {len(html) / 1e6:.1f} MB, "
-        f"peak memory {before} MiB before and {peak_mib()} MiB after "
-        f"({summary.compared:,} clips compared by the heat maps)"
-    )
+    figures = {
+        "clips": arguments.clips,
+        "experts": arguments.experts,
+        "samples": arguments.samples,
+        "summary_s": round(counting, 2),
+        "page_s": round(drawing, 2),
+        "clips_on_the_page": len(ids),
+        "page_mb": round(len(html) / 1e6, 2),
+        "peak_mib_before": before,
+        "peak_mib_after": peak_mib(),
+        "clips_compared_by_the_heat_maps": summary.compared,
+    }
+    show(figures)
+    write(arguments.json, figures)
 
 
 class Made:

@@ -17,6 +17,7 @@ import time
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from figures import add_json_option, write
 
 from emo import committed, compaction
 from emo.config import load_config
@@ -38,6 +39,7 @@ PARTS = ("list", "plan", "left", "judge", "report", "compact")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=int, nargs="*", default=[10_000, 100_000])
+    add_json_option(parser)
     parser.add_argument("--folder", help="for the tables (temporary; default: the system's)")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
@@ -45,22 +47,28 @@ def main() -> None:
     if arguments.part:
         print(json.dumps(measured(arguments.part, Storage(arguments.out), arguments.clips[0])))
         return
+    figures: dict[int, dict[str, dict[str, float]]] = {}
     for clips in arguments.clips:
+        figures[clips] = {}
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             began = time.perf_counter()
             make(Storage(folder), clips)
             print(f"{clips:>10} clips: tables made in {time.perf_counter() - began:.0f} s", flush=True)
-            for part in (*PARTS, "list", "plan", "left"):
+            # What comes again after `compact` is measured on fewer files.
+            for name in (*PARTS, *(f"{part} compacted" for part in ("list", "plan", "left"))):
+                part = name.split()[0]
                 command = [sys.executable, __file__, str(clips), "--part", part, "--out", folder]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(done.stderr)
-                print(f"{clips:>10} {describe_result(part, json.loads(done.stdout))}", flush=True)
+                figures[clips][name] = json.loads(done.stdout)
+                print(f"{clips:>10} {describe_result(name, figures[clips][name])}", flush=True)
+    write(arguments.json, figures)
 
 
 def describe_result(part: str, result: dict[str, float]) -> str:
     return (
-        f"{part:<8}{result['seconds']:>8.2f} s {result['mib']:>7.0f} MiB "
+        f"{part:<16}{result['seconds']:>8.2f} s {result['mib']:>7.0f} MiB "
         f"{result['files']:>7.0f} files of clips {result['rows']:>9.0f} rows"
     )
 

@@ -316,7 +316,7 @@ def benchmark_figures(
         check=True,
         capture_output=True,
     )
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8"))["figures"]
 
 
 @pytest.mark.parametrize(
