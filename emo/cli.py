@@ -257,7 +257,7 @@ def _check(config: Config) -> None:
 
 def _nothing(options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps({"outcome": "done", "steps": [], "labelled": 0, "failed": 0, "report": None}))
+        print(json.dumps(_result(DONE, [], None)))
     print(f"emo {options.command}: nothing to do, no video was found at {options.source}", file=sys.stderr)
     return DONE
 
@@ -268,13 +268,7 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
     _say_failures(steps)
     last = steps[-1]
     if options.json:
-        result = {
-            "outcome": "done" if code == DONE else "too_many_failed",
-            "exit_code": code,
-            "steps": [vars(step) for step in steps],
-            "report": report,
-        }
-        print(json.dumps(result))
+        print(json.dumps(_result(code, steps, report)))
     done = {"judge": "labelled", "extract": "texts read", "ingest": "ingested"}.get(last.name, "described")
     words = [f"{last.ok - last.empty} {done}"]
     if last.empty:
@@ -288,6 +282,16 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
             f"emo: more than max_failed_share={config.max_failed_share:g} of a step failed", file=sys.stderr
         )
     return code
+
+
+def _result(code: int, steps: Sequence[Step], report: str | None) -> dict[str, Any]:
+    """What `--json` prints of a run."""
+    return {
+        "outcome": "done" if code == DONE else "too_many_failed",
+        "exit_code": code,
+        "steps": [vars(step) for step in steps],
+        "report": report,
+    }
 
 
 def _exit_code(config: Config, steps: Sequence[Step]) -> int:
@@ -626,9 +630,7 @@ def _caption(options: argparse.Namespace) -> int:
     code = _exit_code(config, steps)
     _say_failures(steps)
     if options.json:
-        outcome = "done" if code == DONE else "too_many_failed"
-        figures = {"outcome": outcome, "exit_code": code, "steps": [vars(step) for step in steps]}
-        print(json.dumps(figures | summary))
+        print(json.dumps(_result(code, steps, report=None) | summary))
     for line in summary_lines(summary):
         print(line, file=sys.stderr)
     where = f"; exported to {options.export}" if options.export else ""

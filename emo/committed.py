@@ -61,21 +61,31 @@ def _parquet(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
 
 def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Some columns of one committed file; raises StorageError where it is not a file of that table."""
-    wanted = list(columns or table.schema.names)
+    schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
     with _parquet(storage, path) as file:
-        found = file.schema_arrow
-        for name in wanted:
-            expected = table.schema.field(name)
-            if name not in found.names:
-                raise StorageError(
-                    f"{storage.full(path)} is not a file of the {table.name} table: it has no column {name!r}"
-                )
-            if found.field(name).type != expected.type:
-                raise StorageError(
-                    f"{storage.full(path)} is not a file of the {table.name} table: column {name!r} is "
-                    f"{found.field(name).type}, expected {expected.type}"
-                )
-        return file.read(columns=wanted).select(wanted)
+        fault = _fault(file.schema_arrow, schema)
+        rows = None if fault else file.read(columns=schema.names).select(schema.names)
+        fault = fault or _fault_of_rows(rows, schema)
+        if rows is None or fault:
+            raise StorageError(f"{storage.full(path)} is not a file of the {table.name} table: {fault}")
+        return rows
+
+
+def _fault(found: pa.Schema, expected: pa.Schema) -> str | None:
+    """What a file lacks of the columns that are expected, for a person."""
+    for field in expected:
+        if field.name not in found.names:
+            return f"it has no column {field.name!r}"
+        if found.field(field.name).type != field.type:
+            return f"column {field.name!r} is {found.field(field.name).type}, expected {field.type}"
+    return None
+
+
+def _fault_of_rows(rows: pa.Table | None, expected: pa.Schema) -> str | None:
+    for field in expected:
+        if rows is not None and not field.nullable and rows.column(field.name).null_count:
+            return f"column {field.name!r} has rows without a value"
+    return None
 
 
 def read_newest(
@@ -153,12 +163,15 @@ def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa
     try:
         for start in range(0, len(paths), SCAN_FILES):
             full = [storage.full(path) for path in paths[start : start + SCAN_FILES]]
-            parts.append(ds.dataset(full, schema=stored, format="parquet").to_table(names))
+            dataset = ds.dataset(full, schema=stored, format="parquet")
+            parts.append(dataset.to_table(names))
+            # Where a file has no such column, or another type, the scan makes it up; the footers are read.
+            if any(_fault(file.physical_schema, stored) for file in dataset.get_fragments()):
+                return None
     except (pa.ArrowException, OSError):
         return None
     rows = pa.concat_tables(parts)
-    # A column that a file does not have comes as nulls.
-    if any(rows.column(field.name).null_count for field in stored if not field.nullable):
+    if _fault_of_rows(rows, stored):
         return None
     if with_file:
         places = pc.utf8_slice_codeunits(rows.column("__filename"), len(storage.url) + 1)

@@ -100,6 +100,32 @@ def test_a_damaged_file_is_named_and_refused(storage, tmp_path, damage):
         committed.read_newest(storage, WHERE, VOTES, ["labels"])
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda rows: rows.drop_columns("labels"), "it has no column 'labels'"),
+        (lambda rows: rows.drop_columns("video_id"), "it has no column 'video_id'"),
+        (
+            lambda rows: rows.set_column(2, "sample", pa.array([0], pa.int64())),
+            "column 'sample' is int64, expected int32",
+        ),
+        (
+            lambda rows: rows.set_column(0, "video_id", pa.nulls(1, pa.string())),
+            "column 'video_id' has rows without a value",
+        ),
+    ],
+)
+def test_a_foreign_file_is_refused_by_its_fault_on_a_disk_as_on_s3(tmp_path, bucket, change, expected):
+    for storage in (Storage(str(tmp_path)), Storage(f"{bucket[0]}/out", bucket[1])):
+        committed.commit(storage, WHERE, VOTES, "1-good", votes("1", [("a", 0)]))
+        foreign = pa.BufferOutputStream()
+        pq.write_table(change(votes("1", [("b", 0)])), foreign)
+        storage.write(f"{WHERE}/1-foreign.parquet", foreign.getvalue().to_pybytes())
+        message = rf"1-foreign\.parquet is not a file of the votes table: {expected}"
+        with pytest.raises(StorageError, match=message):
+            committed.read_all(storage, WHERE, VOTES, ["labels"])
+
+
 @given(st.lists(st.integers(0, 300), min_size=1, unique=True))
 def test_rows_of_a_file_come_in_the_order_asked_for(tmp_path_factory, wanted):
     folder = tmp_path_factory.getbasetemp() / "rows"

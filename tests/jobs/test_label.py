@@ -106,7 +106,9 @@ def test_nothing_is_left_to_do_the_second_time(labelled, ray_cluster):
     done = emo("label", SAMPLES / "manifest.csv", "--out", out, "--json", env=ray_cluster)
     assert done.returncode == 0
     assert "0 labelled, 0 failed, 10 skipped as already done" in done.stderr
-    assert json.loads(done.stdout)["steps"][0]["skipped"] == 10
+    result = json.loads(done.stdout)
+    assert result.keys() == {"outcome", "exit_code", "steps", "report"}
+    assert result["steps"][0]["skipped"] == 10
     assert sorted(str(path) for path in out.rglob("*.parquet")) == before
     # Ray was not even started.
     assert "Ray is up" not in done.stderr
