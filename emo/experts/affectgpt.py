@@ -19,9 +19,10 @@ from emo.engines.preprocessing import ModelInput, Preprocessor
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError, StorageError
 from emo.experts import protocol
+from emo.experts.in_process import EngineExpert
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import load_prompt, prompt_sha
-from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert, Resources
+from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Resources
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ class AffectGPTSettings(protocol.Settings, ModelSettings):
         return self
 
 
-class AffectGPTExpert(Expert):
+class AffectGPTExpert(EngineExpert):
     """One published checkpoint in face mode or frame mode; every row is worked off by the engine's rules."""
 
     Settings = AffectGPTSettings
@@ -86,14 +87,14 @@ class AffectGPTExpert(Expert):
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import affectgpt_model as parts
 
-        self._settings = settings
+        self.settings = settings
         folders = _Folders.found(settings)
         checkpoint = _matched(folders, settings.ignore_unknown_keys)
         dtype = settings.dtype
         if dtype == "auto":
             dtype = "float16" if settings.device == "cuda" else "float32"
         prompts = Prompts(settings)
-        self.engine: TransformersEngine[Clip] = TransformersEngine(
+        self.engine = TransformersEngine(
             settings.model_copy(update={"dtype": dtype}),
             lambda folder: AffectGPTPreprocessor(folder, settings, prompts),
             {"Qwen2ForCausalLM": "Qwen2ForCausalLM"},
@@ -157,34 +158,6 @@ class AffectGPTExpert(Expert):
         except InputError as error:
             lines.append(str(error))
         return lines
-
-    def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
-        settings = self._settings
-        answers = self.engine.generate(
-            clips,
-            [clip.video_id for clip in clips],
-            name=settings.name,
-            samples=settings.samples,
-            seed=settings.seed,
-        )
-        return [
-            answer
-            if isinstance(answer, RowError)
-            else [
-                Description(
-                    text=completion.text,
-                    degraded=completion.degraded,
-                    prompt_tokens=completion.prompt_tokens,
-                    output_tokens=completion.output_tokens,
-                    finish_reason=completion.finish_reason,
-                )
-                for completion in answer
-            ]
-            for answer in answers
-        ]
-
-    def close(self) -> None:
-        self.engine.close()
 
 
 class AffectGPTPreprocessor(Preprocessor[Clip]):

@@ -27,6 +27,7 @@ from emo.experts.protocol import (
 
 if TYPE_CHECKING:
     from emo.engines.preprocessing import Preprocessor
+    from emo.engines.transformers_engine import TransformersEngine
 
 
 class InProcessSettings(ModelSettings, Settings):
@@ -85,8 +86,44 @@ def given(clip: Clip, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]
     return there, tuple(modality for modality in wanted if not have[modality])
 
 
-class InProcessExpert(Expert):
-    """An expert around TransformersEngine; a family gives classes, modalities and preprocessor."""
+class EngineExpert(Expert):
+    """An expert whose answers a TransformersEngine writes; a subclass sets its settings and its engine."""
+
+    settings: Settings
+    engine: TransformersEngine[Clip]
+
+    def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
+        answers = self.engine.generate(
+            clips,
+            [clip.video_id for clip in clips],
+            name=self.settings.name,
+            samples=self.settings.samples,
+            seed=self.settings.seed,
+        )
+        return [
+            answer
+            if isinstance(answer, RowError)
+            else [
+                Description(
+                    text=completion.text,
+                    degraded=completion.degraded,
+                    prompt_tokens=completion.prompt_tokens,
+                    output_tokens=completion.output_tokens,
+                    finish_reason=completion.finish_reason,
+                )
+                for completion in answer
+            ]
+            for answer in answers
+        ]
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class InProcessExpert(EngineExpert):
+    """A chat model with its processor; a family gives classes, modalities and preprocessor."""
+
+    settings: InProcessSettings
 
     classes: ClassVar[dict[str, str]]
     senses: ClassVar[tuple[str, ...]]
@@ -145,30 +182,3 @@ class InProcessExpert(Expert):
         except InputError as error:
             lines.append(str(error))
         return lines
-
-    def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
-        answers = self.engine.generate(
-            clips,
-            [clip.video_id for clip in clips],
-            name=self.settings.name,
-            samples=self.settings.samples,
-            seed=self.settings.seed,
-        )
-        return [
-            answer
-            if isinstance(answer, RowError)
-            else [
-                Description(
-                    text=completion.text,
-                    degraded=completion.degraded,
-                    prompt_tokens=completion.prompt_tokens,
-                    output_tokens=completion.output_tokens,
-                    finish_reason=completion.finish_reason,
-                )
-                for completion in answer
-            ]
-            for answer in answers
-        ]
-
-    def close(self) -> None:
-        self.engine.close()
