@@ -28,6 +28,7 @@ from emo.runs import Step, load_runs
 from emo.storage import Storage
 from emo.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
 from jobs import drafts
+from jobs.describe import tell_frame_budgets
 from jobs.session import Session
 
 COMMIT_ROWS = 5000
@@ -41,8 +42,8 @@ RUNS_LOOKED_AT = 50
 def check(config: Config, gold: Mapping[str, str] | None) -> None:
     """Raise InputError with everything that the captioning experts miss, before anything starts."""
     faults = []
-    for captioner in captioners(config):
-        settings = config.expert(captioner.expert)
+    asked = [(captioner, config.expert(captioner.expert)) for captioner in captioners(config)]
+    for captioner, settings in asked:
         cls = experts.expert_class(settings["kind"])
         faults += [f"expert {settings['name']}: {fault}" for fault in cls.missing(cls.Settings(**settings))]
         for prompt in captioner.prompts:
@@ -50,6 +51,7 @@ def check(config: Config, gold: Mapping[str, str] | None) -> None:
                 faults.append(f"caption prompt {prompt.name} shows the gold; give it with --gold")
     if faults:
         raise InputError("; ".join(dict.fromkeys(faults)))
+    tell_frame_budgets([settings for _, settings in asked])
 
 
 def ingested(storage: Storage) -> pa.Table:

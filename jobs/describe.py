@@ -3,7 +3,9 @@
 clips minus descriptions of this expert  →  read frames and sound  →  expert  →  descriptions
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 
 from emo import committed, experts, planning
 from emo.aligned import answers_of
+from emo.engines.adapters import frame_budget
 from emo.errors import EmoError, InputError, RowError
 from emo.experts.protocol import Card, Clip, Description
 from emo.runs import Step
@@ -59,6 +62,15 @@ def check(settings: Sequence[dict[str, Any]]) -> None:
         faults += [f"expert {one['name']}: {fault}" for fault in cls.missing(cls.Settings(**one))]
     if faults:
         raise InputError("; ".join(faults))
+    tell_frame_budgets(settings)
+
+
+def tell_frame_budgets(settings: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each expert whose finetuned model is shown another number of frames than it learnt."""
+    for one in settings:
+        folder = one.get("adapter") or one.get("model")
+        if folder and (told := frame_budget(Path(folder).expanduser(), one.get("max_frames"))):
+            print(f"expert {one['name']}: {told}", file=sys.stderr)
 
 
 def run(session: Session, settings: dict[str, Any], clips: pa.Table, skipped: int) -> Step:

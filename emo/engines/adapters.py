@@ -61,6 +61,21 @@ def check_manifest(
         )
 
 
+def frame_budget(folder: Path, max_frames: int | None) -> str | None:
+    """A line for a person where what `emo finetune` wrote into this folder was trained on another number of
+    frames per clip than the expert shows; None where it fits or nothing is known of it.
+
+    It is no error: a clip may have fewer frames anyway. But the model never saw so many, or so few.
+    """
+    try:
+        trained = json.loads((folder / MANIFEST).read_text())["max_frames"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if max_frames is None or trained == max_frames:
+        return None
+    return f"{folder} was trained with max_frames {trained}, the expert's max_frames is {max_frames}"
+
+
 def attach(model: Any, folder: Path, merge: bool) -> Any:
     """The model with the adapter's weights in it.
 

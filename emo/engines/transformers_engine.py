@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 import transformers
 
-from emo.engines.adapters import adapter_name, attach, check_manifest
+from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget
 from emo.engines.batching import Budget
 from emo.engines.generation import Completion, Generator, Stats, Task
 from emo.engines.models import architecture, read_config, resolve_model, revision_of
@@ -70,6 +70,8 @@ class TransformersEngine(Generic[Item]):
                 template=str(processor.chat_template),
                 system=getattr(settings, "system", None),
             )
+        if told := frame_budget(adapter or self.folder, getattr(settings, "max_frames", None)):
+            _log.warning(told)
         self.model: Any = _load(settings, self.folder, getattr(transformers, name))
         self.adapter: str | None = None
         if adapter is not None:
@@ -163,22 +165,14 @@ def _load(settings: ModelSettings, folder: Path, cls: Any) -> Any:
     dtype = settings.dtype
     if dtype == "auto":
         dtype = "bfloat16" if settings.device == "cuda" else "float32"
-    try:
-        model, info = cls.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            attn_implementation=settings.attention,
-            device_map="auto" if settings.gpus > 1 else None,
-            use_safetensors=True,
-            trust_remote_code=settings.trust_remote_code,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{folder}: cannot be loaded: {error}") from error
-    absent = sorted(info["missing_keys"])
-    if absent:
-        shown = ", ".join(absent[:20]) + (" ..." if len(absent) > 20 else "")
-        raise InputError(f"{folder}: {len(absent)} weights are not in the checkpoint: {shown}")
+    model = load_whole(
+        cls,
+        folder,
+        dtype=getattr(torch, dtype),
+        attn_implementation=settings.attention,
+        device_map="auto" if settings.gpus > 1 else None,
+        trust_remote_code=settings.trust_remote_code,
+    )
     if settings.gpus == 1:
         model = model.to(settings.device)
     return model.eval()

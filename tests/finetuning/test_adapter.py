@@ -11,6 +11,7 @@ from emo import experts
 from emo.errors import EmoError, InputError
 from emo.finetuning import adapter, model
 from emo.finetuning.settings import Finetune, Gate
+from jobs.describe import check
 
 torch.set_num_threads(1)
 
@@ -53,7 +54,7 @@ def expert(base, folder, **changes):
     cls = experts.expert_class("internvl")
     values = {"name": "e", "kind": "internvl", "model": str(base), "device": "cpu", "max_new_tokens": 8}
     adapted = None if folder is None else str(folder)
-    return cls(cls.Settings(**values, adapter=adapted, max_frames=2, **changes))
+    return cls(cls.Settings(**{**values, "adapter": adapted, "max_frames": 2, **changes}))
 
 
 def test_the_expert_answers_otherwise_with_the_adapter_of_its_base(base, tuned):
@@ -126,6 +127,25 @@ def test_a_merge_that_changes_the_scores_leaves_nothing(base, tuned, tmp_path, m
     with pytest.raises(EmoError, match="nothing was written"):
         adapter.merge(wild, base, tmp_path / "merged")
     assert not list(tmp_path.glob("merged*"))
+
+
+def test_another_number_of_frames_than_it_was_trained_with_is_told_before_and_while_loading(
+    base, tuned, capsys, caplog
+):
+    settings = {"name": "e", "kind": "internvl", "model": str(base), "adapter": str(tuned), "device": "cpu"}
+    for frames, lines in ((2, 0), (8, 1)):
+        capsys.readouterr()
+        check([{**settings, "max_frames": frames}])
+        assert (
+            capsys.readouterr().err.count(
+                f"expert e: {tuned} was trained with max_frames 2, the expert's max_frames is {frames}"
+            )
+            == lines
+        )
+    expert(base, tuned).close()
+    assert "max_frames" not in caplog.text
+    expert(base, tuned, max_frames=8).close()
+    assert "was trained with max_frames 2, the expert's max_frames is 8" in caplog.text
 
 
 GOOD = {"f1": 0.6, "parse_failures": 0.01}
