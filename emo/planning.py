@@ -72,6 +72,22 @@ def workers_that_fit(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, 
     )
 
 
+def fit_together(
+    nodes: Sequence[Mapping[str, float]], pools: Sequence[tuple[Mapping[str, float], int]]
+) -> bool:
+    """Whether the nodes hold all these pools at once, each so many workers that need the same."""
+    free = [dict(node) for node in nodes]
+    for needed, workers in pools:
+        for node in free:
+            placed = min(workers, workers_that_fit([node], needed))
+            workers -= placed
+            for name, amount in needed.items():
+                node[name] = node.get(name, 0) - placed * amount
+        if workers:
+            return False
+    return True
+
+
 def older(rows: pa.Table, done: pa.Table, since: str, key: tuple[str, ...]) -> pa.Table:
     """The rows that no run from `since` on has made."""
     return not_in(rows, done.filter(pc.greater_equal(done.column("run_id"), since)), key)

@@ -14,7 +14,7 @@ BAR_WIDTH = 24
 class Progress:
     """Counts one step's clips: done, failed, rate, time left. Writes to standard error.
 
-    Threads may share it.
+    Threads may share it. bar: False where steps run side by side, because a terminal has room for one bar.
     """
 
     def __init__(
@@ -23,12 +23,13 @@ class Progress:
         total: int,
         stream: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
+        bar: bool = True,
     ) -> None:
         self._step = step
         self._total = total
         self._stream = stream or sys.stderr
         self._now = now
-        self._terminal = self._stream.isatty()
+        self._terminal = bar and self._stream.isatty()
         self._start = now()
         # The first line of a log comes at once, so that a person sees which step is on.
         self._shown_at = float("-inf")

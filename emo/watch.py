@@ -24,10 +24,9 @@ class View:
         return [self._head(), *(f"  {step['name']:<24}{self._did(step)}" for step in self.run["steps"])]
 
     def line(self) -> str:
-        """The step that is on, for a log."""
-        step = self.run["steps"][-1] if self.run["steps"] else None
-        doing = f"; {step['name']}: {self._did(step)}" if step else ""
-        return f"{self._head()}{doing}"
+        """The steps that are on, or the last one, for a log."""
+        steps = [step for step in self.run["steps"] if self._goes_on(step)] or self.run["steps"][-1:]
+        return "; ".join([self._head(), *(f"{step['name']}: {self._did(step)}" for step in steps)])
 
     def _head(self) -> str:
         outcome = self.run["outcome"] if self.active or self.run["outcome"] != "running" else "not active"
@@ -37,8 +36,10 @@ class View:
         if not step["rows"]:
             return "nothing to do"
         done = step["ok"] + step["failed"]
-        going_on = self.active and step is self.run["steps"][-1]
-        return counts(done, step["failed"], step["rows"], step["seconds"], going_on)
+        return counts(done, step["failed"], step["rows"], step["seconds"], self._goes_on(step))
+
+    def _goes_on(self, step: dict[str, Any]) -> bool:
+        return self.active and step["ok"] + step["failed"] + step.get("left", 0) < step["rows"]
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""clips → descriptions: one pass per expert over the whole cluster.
+"""clips → descriptions: one pass per expert over the whole cluster, side by side where it has room.
 
 clips minus descriptions of this expert  →  read frames and sound  →  expert  →  descriptions
 """
@@ -16,7 +16,6 @@ from emo.aligned import answers_of
 from emo.engines.adapters import frame_budget
 from emo.errors import EmoError, InputError, RowError
 from emo.experts.protocol import Card, Clip, Description
-from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
 from jobs.passes import Pass, status_columns
@@ -73,12 +72,12 @@ def tell_frame_budgets(settings: Sequence[dict[str, Any]]) -> None:
             print(f"expert {one['name']}: {told}", file=sys.stderr)
 
 
-def run(session: Session, settings: dict[str, Any], clips: pa.Table, skipped: int) -> Step:
-    """Let one expert describe the given clips."""
+def plan(session: Session, settings: dict[str, Any], clips: pa.Table) -> Pass:
+    """The pass in which one expert describes the given clips."""
     storage, run_id = session.storage, session.run_id
     cls = experts.expert_class(settings["kind"])
     resources = cls.resources(cls.Settings(**settings))
-    plan = Pass(
+    return Pass(
         step=f"describe {settings['name']}",
         table=DESCRIPTIONS,
         where=committed.folder(DESCRIPTIONS, settings["name"]),
@@ -92,7 +91,6 @@ def run(session: Session, settings: dict[str, Any], clips: pa.Table, skipped: in
         resources=resources,
         shard_rows=SHARD_ROWS,
     )
-    return session.execute(plan, skipped)
 
 
 def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:

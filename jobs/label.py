@@ -1,11 +1,12 @@
 """videos → judgments and a report: all steps of a labelling run, in order.
 
-    ingest  →  describe (one pass per expert)  →  extract  →  judge
+    ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
 
 Also `python -m jobs.label SOURCE --out OUT …`, the same as `emo label`, for `ray job submit`.
 """
 
 import sys
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ from emo import planning
 from emo.runs import Step
 from emo.tables import CLIPS, VOTES
 from jobs import describe, extract, ingest, judge
+from jobs.passes import Pass
 from jobs.session import Session
 
 
@@ -33,7 +35,7 @@ def after_ingest(
 ) -> list[Step]:
     """All steps that follow ingest, for whatever is left to do in each."""
     names = [expert["name"] for expert in session.config.experts]
-    described = [describe_all(session, name, redo, retry, only) for name in names]
+    described = describe_all(session, names, redo, retry, only)
     extracted = extract_all(session, names, redo, retry, only)
     return [*described, extracted, judge_all(session, names, redo, retry, only)]
 
@@ -49,16 +51,26 @@ def ingest_all(session: Session, manifest: pa.Table, redo: bool = False) -> Step
 
 
 def describe_all(
-    session: Session, name: str, redo: bool = False, retry: bool = False, only: pa.Table | None = None
-) -> Step:
-    """Let one expert describe every clip that it has not described yet; redo: all (or those of `only`)."""
-    clips = _these(describe.ingested(session.storage), only)
-    if redo:
-        since = session.redo_since(f"describe {name}")
-        rows = planning.older(clips, describe.described(session.storage, name), since, CLIPS.key)
-    else:
-        rows = describe.left_to_do(session.storage, clips, name, retry)
-    return describe.run(session, session.config.expert(name), rows, clips.num_rows - rows.num_rows)
+    session: Session,
+    names: list[str],
+    redo: bool = False,
+    retry: bool = False,
+    only: pa.Table | None = None,
+) -> list[Step]:
+    """Let each expert describe every clip that it has not described yet; redo: all (or those of `only`)."""
+
+    def passes() -> Iterator[tuple[Pass, int]]:
+        for name in names:
+            clips = _these(describe.ingested(session.storage), only)
+            if redo:
+                since = session.redo_since(f"describe {name}")
+                rows = planning.older(clips, describe.described(session.storage, name), since, CLIPS.key)
+            else:
+                rows = describe.left_to_do(session.storage, clips, name, retry)
+            plan = describe.plan(session, session.config.expert(name), rows)
+            yield plan, clips.num_rows - rows.num_rows
+
+    return session.execute_all(passes())
 
 
 def extract_all(

@@ -4,8 +4,9 @@ ingest  →  describe (one pass per expert)  →  extract   within the bounds on
 judge what is complete  →  compaction and retention  →  report  →  summary
 """
 
+import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, OK, RETRIES, VOTES, Table
 from jobs import describe, extract, ingest, judge, report, status
+from jobs.passes import Pass
 from jobs.session import Bounds, Session
 
 
@@ -33,8 +35,7 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     again = _Retries(session)
     _ingest(session, manifest, again)
     names = [expert["name"] for expert in config.experts]
-    for name in names:
-        _describe(session, name, again)
+    _describe(session, names, again)
     _extract(session, names, again)
     bound = session.bound
     # What was described tonight is judged tonight: without it a night of many would never show a label.
@@ -69,30 +70,29 @@ class _Retries:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._due: dict[str, retries.Due] = {}
         self.retried = 0
         self.given_up = 0
 
-    def run(
-        self, step: str, failed: pa.Table, execute: Callable[[pa.Array], Step], done: Callable[[], pa.Table]
-    ) -> None:
-        """Run a step with the failed rows that are due.
-
-        failed: video_id, error, run_id; execute: runs the step, given the ids to try again; done: the newest
-        rows of the step's table, to see what the step reached.
-        """
-        storage, run_id = self._session.storage, self._session.run_id
-        limit = self._session.config.nightly.retries
+    def due(self, step: str, failed: pa.Table) -> pa.Array:
+        """The ids to try again of the failed rows of a step (video_id, error, run_id), written down."""
+        storage, limit = self._session.storage, self._session.config.nightly.retries
         due = retries.due(failed, retries.tried_before(storage, step), limit)
         self.given_up += due.given_up
         if due.video_ids:
-            retries.note(storage, step, run_id, due)
-        result = execute(pa.array(due.video_ids, pa.string()))
+            retries.note(storage, step, self._session.run_id, due)
+        self._due[step] = due
+        return pa.array(due.video_ids, pa.string())
+
+    def count(self, step: Step, done: Callable[[], pa.Table]) -> None:
+        """Count what a step reached of what was due; done: reads the newest rows of the step's table."""
+        due, run_id = self._due[step.name], self._session.run_id
         reached = set(due.video_ids)
-        if due.video_ids and result.left:
+        if due.video_ids and step.left:
             rows = done()
             tonight = rows.filter(pc.equal(rows.column("run_id"), run_id))
             reached &= set(tonight.column("video_id").to_pylist())
-            retries.note(storage, step, run_id, due, only=reached)
+            retries.note(self._session.storage, step.name, run_id, due, only=reached)
         self.retried += len(reached)
 
 
@@ -114,26 +114,26 @@ def _ingest(session: Session, manifest: pa.Table, again: _Retries) -> None:
     failed = planning.in_both(_failed(storage, CLIPS), manifest, CLIPS.key)
     # One whose file changed is done anyway, and its earlier failures say nothing of it.
     failed = planning.not_in(failed, todo, CLIPS.key)
-
-    def execute(ids: pa.Array) -> Step:
-        rows = _with(todo, manifest, ids)
-        return ingest.run(session, rows, manifest.num_rows - rows.num_rows)
-
-    again.run("ingest", failed, execute, lambda: committed.read_newest(storage, CLIPS.name, CLIPS, []))
+    rows = _with(todo, manifest, again.due("ingest", failed))
+    step = ingest.run(session, rows, manifest.num_rows - rows.num_rows)
+    again.count(step, lambda: committed.read_newest(storage, CLIPS.name, CLIPS, []))
 
 
-def _describe(session: Session, name: str, again: _Retries) -> None:
+def _describe(session: Session, names: list[str], again: _Retries) -> None:
     storage = session.storage
-    clips = describe.ingested(storage)
-    todo = describe.left_to_do(storage, clips, name)
-    failed = planning.in_both(_failed(storage, DESCRIPTIONS, name), clips, CLIPS.key)
-    failed = planning.not_in(failed, todo, CLIPS.key)
 
-    def execute(ids: pa.Array) -> Step:
-        rows = _with(todo, clips, ids)
-        return describe.run(session, session.config.expert(name), rows, clips.num_rows - rows.num_rows)
+    def passes() -> Iterator[tuple[Pass, int]]:
+        for name in names:
+            clips = describe.ingested(storage)
+            todo = describe.left_to_do(storage, clips, name)
+            failed = planning.in_both(_failed(storage, DESCRIPTIONS, name), clips, CLIPS.key)
+            failed = planning.not_in(failed, todo, CLIPS.key)
+            rows = _with(todo, clips, again.due(f"describe {name}", failed))
+            plan = describe.plan(session, session.config.expert(name), rows)
+            yield plan, clips.num_rows - rows.num_rows
 
-    again.run(f"describe {name}", failed, execute, lambda: describe.described(storage, name))
+    for name, step in zip(names, session.execute_all(passes()), strict=True):
+        again.count(step, functools.partial(describe.described, storage, name))
 
 
 def _extract(session: Session, names: list[str], again: _Retries) -> None:
@@ -148,16 +148,11 @@ def _extract(session: Session, names: list[str], again: _Retries) -> None:
     todo = extract.left_to_do(storage, texts)
     own = planning.in_both(planning.failed_rows(votes), usable, VOTES.key)
     own = planning.not_in(own, todo, VOTES.key)
-
-    def execute(ids: pa.Array) -> Step:
-        mine = own.filter(pc.is_in(own.column("video_id"), value_set=ids))
-        rows = pa.concat_tables([todo, planning.in_both(usable, mine, VOTES.key)])
-        return extract.run(session, rows, texts.num_rows - rows.num_rows)
-
-    def done() -> pa.Table:
-        return committed.read_newest(storage, VOTES.name, VOTES, [])
-
-    again.run("extract", committed.newest(own, ("video_id",)), execute, done)
+    ids = again.due("extract", committed.newest(own, ("video_id",)))
+    mine = own.filter(pc.is_in(own.column("video_id"), value_set=ids))
+    rows = pa.concat_tables([todo, planning.in_both(usable, mine, VOTES.key)])
+    step = extract.run(session, rows, texts.num_rows - rows.num_rows)
+    again.count(step, lambda: committed.read_newest(storage, VOTES.name, VOTES, []))
 
 
 def _judge(session: Session, names: list[str], complete_only: bool) -> None:

@@ -1,8 +1,11 @@
-"""One pass of a job over what is left to do: shards out to a pool of workers, results committed by them.
+"""Passes of a job over what is left to do: shards out to a pool of workers, results committed by them.
 
 A worker commits what it made and returns a line of counts, so clips never travel through the engine's
 object store and a shard is visible or not, as a whole. What a pass did not commit (a worker died of it) is
 tried again one row at a time; what is then still missing is committed as failed.
+
+Several passes may run side by side, each with a pool and shards of its own: to the engine they are branches
+of one graph, so that whatever stops one of them stops them all.
 """
 
 import functools
@@ -15,8 +18,8 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,91 +87,204 @@ def status_columns(run_id: str, errors: list[RowError | None]) -> dict[str, list
     }
 
 
-def run_pass(
-    plan: Pass,
-    step: Step,
+def fit_together(plans: Sequence[Pass], grows_to: GrowsTo | None = None) -> bool:
+    """Whether the cluster has room for all the workers that these passes can use, beside each other."""
+    nodes = _nodes(grows_to)
+    pools = []
+    for plan in plans:
+        rows = plan.rows.num_rows
+        pools.append((_held(plan, nodes), planning.pool_size(rows, plan.workers or rows, plan.shard_rows)))
+    return planning.fit_together(nodes, pools)
+
+
+def run_passes(
+    passes: Sequence[tuple[Pass, Step]],
     storage: Storage,
     run_id: str,
     stop: Callable[[], None],
     grows_to: GrowsTo | None = None,
 ) -> None:
-    """Run one pass to its end, counting in `step`; raises EmoError where it cannot go on.
+    """Run passes side by side to their end, counting in the step of each; raises EmoError where one cannot
+    go on, and ends the others.
 
-    stop: called between results; raises to end the pass early. What was committed stays. grows_to: what an
+    stop: called between results; raises to end the passes early. What was committed stays. grows_to: what an
     autoscaling cluster can become; workers that do not fit yet start as its nodes come.
     """
-    progress = Progress(plan.step, plan.rows.num_rows)
-    plan, workers = _sized(plan, grows_to)
-    step.workers = workers
-    step.cpus = workers * plan.resources.cpus
-    step.gpus = workers * plan.resources.gpus
-    size = planning.shard_size(plan.rows.num_rows, workers, plan.shard_rows)
+    nodes = _nodes(grows_to)
+    running = [_begin(plan, step, nodes, alone=len(passes) == 1) for plan, step in passes]
     try:
-        shards = list(committed.batched(plan.rows, size))
-        most = planning.pool_size(plan.rows.num_rows, plan.workers or len(shards), plan.shard_rows)
-        _run_shards(plan, shards, workers, most, storage, run_id, progress, step, stop)
-        missing = _missing(plan, storage, run_id, step)
-        if missing.num_rows:
-            progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
-            PassMetrics(plan.step).retried(missing.num_rows)
-            singles = list(committed.batched(missing, 1))
-            few = min(workers, len(singles))
-            _run_shards(plan, singles, few, few, storage, run_id, progress, step, stop)
-            missing = _missing(plan, storage, run_id, step)
-        if missing.num_rows:
-            error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
-            _commit(storage, plan.table, run_id, plan.failed(missing, error))
-            _count(step, progress, 0, missing.num_rows, {error.code: missing.num_rows})
+        parts = []
+        for one in running:
+            rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
+            size = planning.shard_size(rows, one.workers, shard_rows)
+            shards = list(committed.batched(one.plan.rows, size))
+            most = planning.pool_size(rows, one.plan.workers or len(shards), shard_rows)
+            parts.append(_Part(one, shards, one.workers, most))
+        _run_shards(parts, storage, run_id, stop)
+        parts = []
+        for one in running:
+            missing = _missing(one, storage, run_id)
+            if missing.num_rows:
+                one.progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
+                PassMetrics(one.plan.step).retried(missing.num_rows)
+                few = min(one.workers, missing.num_rows)
+                parts.append(_Part(one, list(committed.batched(missing, 1)), few, few))
+        if parts:
+            _run_shards(parts, storage, run_id, stop)
+        for part in parts:
+            one = part.of
+            missing = _missing(one, storage, run_id)
+            if missing.num_rows:
+                error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
+                _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.count(0, missing.num_rows, {error.code: missing.num_rows})
     finally:
-        step.seconds = progress.finish()
+        for one in running:
+            one.end()
 
 
-def _sized(plan: Pass, grows_to: GrowsTo | None) -> tuple[Pass, int]:
-    """The pass as this cluster can run it, and its number of workers."""
+@dataclass
+class _Running:
+    """A pass that is on, as this cluster can run it."""
+
+    plan: Pass
+    step: Step
+    workers: int
+    progress: Progress
+    ended: bool = False
+
+    def count(self, ok: int, failed: int, codes: dict[str, int]) -> None:
+        self.step.ok += ok
+        self.step.failed += failed
+        self.step.error_codes = dict(Counter(self.step.error_codes) + Counter(codes))
+        self.progress.add(ok, failed)
+        if self.left() <= 0:
+            self.end()
+
+    def left(self) -> int:
+        return self.plan.rows.num_rows - self.step.ok - self.step.failed
+
+    def end(self) -> None:
+        """Once: a pass may end before those beside it."""
+        if not self.ended:
+            self.ended = True
+            self.step.seconds = self.progress.finish()
+
+
+@dataclass
+class _Part:
+    """Shards of a pass that go through its pool in one go.
+
+    workers: that are there; most: so many there may be where nodes join meanwhile.
+    """
+
+    of: _Running
+    shards: list[pa.Table]
+    workers: int
+    most: int
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    # Shards whose counts have arrived.
+    counted: int = 0
+
+
+def _nodes(grows_to: GrowsTo | None) -> list[Mapping[str, float]]:
+    """What each node of the cluster has."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if grows_to is not None:
         # Asked for more workers than fit today, Ray asks its autoscaler for nodes. Their shapes only the
         # autoscaler knows, so they count as one.
-        nodes = [{"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus)}]
+        return [{"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus)}]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _held(plan: Pass, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What a worker of the pass holds on this cluster."""
     # CPUs are counted for preparing inputs beside the model: with fewer it is slower, not impossible.
     cpus = min(plan.resources.cpus, max((node.get("CPU", 0.0) for node in nodes), default=0.0))
-    resources = replace(plan.resources, cpus=cpus)
-    most = planning.workers_that_fit(nodes, {"CPU": cpus, "GPU": resources.gpus})
-    if most < 1 or cpus <= 0:
+    return {"CPU": cpus, "GPU": plan.resources.gpus}
+
+
+def _begin(plan: Pass, step: Step, nodes: Sequence[Mapping[str, float]], alone: bool) -> _Running:
+    held = _held(plan, nodes)
+    most = planning.workers_that_fit(nodes, held)
+    if most < 1 or held["CPU"] <= 0:
         total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
         raise EmoError(
             f"{plan.step}: a worker needs {plan.resources.cpus:g} CPUs and {plan.resources.gpus:g} GPUs on "
             f"one node; the cluster has {total['CPU']:g} CPUs and {total['GPU']:g} GPUs on {len(nodes)} nodes"
         )
     workers = planning.pool_size(plan.rows.num_rows, min(plan.workers or most, most), plan.shard_rows)
-    return replace(plan, resources=resources), workers
+    step.workers = workers
+    step.cpus, step.gpus = workers * held["CPU"], workers * held["GPU"]
+    plan = replace(plan, resources=replace(plan.resources, cpus=held["CPU"]))
+    return _Running(plan, step, workers, Progress(plan.step, plan.rows.num_rows, bar=alone))
 
 
-def _run_shards(
-    plan: Pass,
-    shards: list[pa.Table],
-    workers: int,
-    most: int,
-    storage: Storage,
-    run_id: str,
-    progress: Progress,
-    step: Step,
-    stop: Callable[[], None],
-) -> None:
-    """read → map (and commit) → counts, one block per shard.
+def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
+    """read → map (and commit) → counts, one block per shard."""
+    import ray
 
-    workers: that are there; most: so many there may be where nodes join meanwhile.
-    """
+    attempts = _attempts_of_connection()
+    branches = [_branch(part, storage, run_id, attempts) for part in parts]
+    done = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
+    by_name = {part.name: part for part in parts}
+    metrics = {part.name: PassMetrics(part.of.plan.step) for part in parts}
+    ending: BoundReached | None = None
+    results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    try:
+        with ExitStack() as stack:
+            first_result = {part.name: stack.enter_context(_told(part, attempts)) for part in parts}
+            for batch in results:
+                for counts in batch.to_pylist():
+                    part = by_name[counts["of_pass"]]
+                    first_result[part.name].set()
+                    if counts["stop"]:
+                        whose = f"{part.of.plan.step}: " if len(parts) > 1 else ""
+                        raise EmoError(f"{whose}{counts['stop']}")
+                    codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
+                    part.of.count(counts["ok"], counts["failed"], codes)
+                    part.of.step.empty += counts["empty"]
+                    part.counted += counts["ok"] + counts["failed"] > 0
+                    metrics[part.name].shard(counts)
+                    metrics[part.name].waiting(part.of.left())
+                if ending is None:
+                    try:
+                        stop()
+                    except BoundReached as bound:
+                        ending = bound
+                if ending is not None:
+                    # Once every shard that was started has been counted, the other results hold no rows.
+                    states = ray.get([attempts.end.remote(part.name) for part in parts])
+                    if states == [(0, part.counted) for part in parts]:
+                        break
+        if ending is not None:
+            raise ending
+    except ray.exceptions.RayError as error:
+        steps = ", ".join(part.of.plan.step for part in parts)
+        raise EmoError(f"{steps}: {_root(error)}") from error
+    finally:
+        results.close()
+        _wait_for_readers()
+        for part in parts:
+            attempts.close.remote(part.name)
+
+
+def _told(part: _Part, attempts: Any) -> AbstractContextManager[threading.Event]:
+    # A step with a model is named after its expert.
+    what = part.of.plan.step.partition(" ")[2] or "what it needs"
+    return told(part.of.progress, what, part.of.plan.resources, lambda: attempts.workers.remote(part.name))
+
+
+def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
+    """The shards of a part through its readers and workers, to counts: a data set that nothing runs yet."""
     import ray
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    attempts = _attempts_of_connection()
-    this_pass = uuid.uuid4().hex
+    plan = part.of.plan
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
-    shards_out = ray.data.from_blocks(shards)
+    shards_out = ray.data.from_blocks(part.shards)
     if plan.read is not None:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
         # nothing else bounds how many processes read at once.
@@ -178,9 +294,9 @@ def _run_shards(
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=0,
-            compute=TaskPoolStrategy(size=2 * workers),
+            compute=TaskPoolStrategy(size=2 * part.workers),
         )
-    done = shards_out.map_batches(
+    return shards_out.map_batches(
         _Committing,
         fn_constructor_args=(
             plan.worker,
@@ -190,52 +306,16 @@ def _run_shards(
             storage,
             run_id,
             attempts,
-            this_pass,
+            part.name,
         ),
         # The rows of a shard: for workers with a GPU the engine insists on a number.
-        batch_size=max(shard.num_rows for shard in shards),
+        batch_size=max(shard.num_rows for shard in part.shards),
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ActorPoolStrategy(min_size=workers, max_size=max(workers, most)),
+        compute=ActorPoolStrategy(min_size=part.workers, max_size=max(part.workers, part.most)),
         num_cpus=plan.resources.cpus,
         num_gpus=plan.resources.gpus,
     )
-    metrics = PassMetrics(plan.step)
-    ending: BoundReached | None = None
-    counted = 0
-    results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
-    # A step with a model is named after its expert.
-    what = plan.step.partition(" ")[2] or "what it needs"
-    telling = told(progress, what, plan.resources, lambda: attempts.workers.remote(this_pass))
-    try:
-        with telling as first_result:
-            for batch in results:
-                first_result.set()
-                for counts in batch.to_pylist():
-                    if counts["stop"]:
-                        raise EmoError(counts["stop"])
-                    codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
-                    _count(step, progress, counts["ok"], counts["failed"], codes)
-                    step.empty += counts["empty"]
-                    counted += counts["ok"] + counts["failed"] > 0
-                    metrics.shard(counts)
-                metrics.waiting(plan.rows.num_rows - step.ok - step.failed)
-                if ending is None:
-                    try:
-                        stop()
-                    except BoundReached as bound:
-                        ending = bound
-                # Once every shard that was started has been counted, the other results hold no rows.
-                if ending is not None and ray.get(attempts.end.remote(this_pass)) == (0, counted):
-                    break
-        if ending is not None:
-            raise ending
-    except ray.exceptions.RayError as error:
-        raise EmoError(f"{plan.step}: {_root(error)}") from error
-    finally:
-        results.close()
-        _wait_for_readers()
-        attempts.close.remote(this_pass)
 
 
 @functools.cache
@@ -258,13 +338,6 @@ def _wait_for_readers() -> None:
     for thread in threading.enumerate():
         if thread.name == "iter_threaded" or thread.name.startswith("StreamingExecutor"):
             thread.join(timeout=60)
-
-
-def _count(step: Step, progress: Progress, ok: int, failed: int, codes: dict[str, int]) -> None:
-    step.ok += ok
-    step.failed += failed
-    step.error_codes = dict(Counter(step.error_codes) + Counter(codes))
-    progress.add(ok, failed)
 
 
 class _Attempts:
@@ -352,16 +425,16 @@ class _Committing:
         import ray
 
         if self._broken is not None:
-            return _counts(stop=self._broken)
+            return _counts(self._pass, stop=self._broken)
         shard = _shard_name(self._run_id, rows, self._key)
         if not ray.get(self._attempts.start.remote(self._pass, shard)):
-            return _counts()
+            return _counts(self._pass)
         began = time.monotonic()
         try:
             result = self._worker(rows)
             _commit(self._storage, self._table, self._run_id, result)
         except EmoError as error:
-            return _counts(stop=_one_line(error))
+            return _counts(self._pass, stop=_one_line(error))
         finally:
             ray.get(self._attempts.finish.remote(self._pass, shard))
         # By key: an expert that answers five times per clip has done one clip, not five.
@@ -370,6 +443,7 @@ class _Committing:
         failed_keys = failed.group_by(list(self._key)).aggregate([("error", "min")])
         log_failures(failed, self._step, self._run_id)
         return _counts(
+            self._pass,
             ok=all_keys.num_rows - failed_keys.num_rows,
             failed=failed_keys.num_rows,
             codes=dict(Counter(failed_keys.column("error_min").to_pylist())),
@@ -405,6 +479,7 @@ def _tokens(result: pa.Table, column: str) -> int:
 
 
 def _counts(
+    of_pass: str,
     ok: int = 0,
     failed: int = 0,
     codes: dict[str, int] | None = None,
@@ -417,6 +492,7 @@ def _counts(
     codes = codes or {}
     return pa.table(
         {
+            "of_pass": [of_pass],
             "ok": [ok],
             "failed": [failed],
             "empty": [empty],
@@ -449,9 +525,10 @@ def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> None
         committed.commit(storage, committed.folder(table, expert), table, name, part)
 
 
-def _missing(plan: Pass, storage: Storage, run_id: str, step: Step) -> pa.Table:
+def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:
     """Rows of the pass that this run did not commit, by the table itself."""
-    if step.ok + step.failed >= plan.rows.num_rows:
+    plan = one.plan
+    if one.left() <= 0:
         return plan.rows.slice(0, 0)
     done = committed.read_newest(storage, plan.where, plan.table, [])
     return planning.not_in_run(plan.rows, done, run_id, plan.key)

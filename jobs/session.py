@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from emo.lease import EXPIRES_S, Lease
 from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
 from emo.tables import RETRIES, TABLES
-from jobs.passes import BoundReached, Pass, cluster, run_pass
+from jobs.passes import BoundReached, Pass, cluster, fit_together, run_passes
 
 # A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
 SAVE_EVERY_S = 5.0
@@ -51,6 +51,7 @@ class Session:
         self._began = time.monotonic()
         self._step_began = self._began
         self._saved = self._began
+        self._running: list[Step] = []
         self.bound: str | None = None
 
     @property
@@ -79,7 +80,7 @@ class Session:
         now = time.monotonic()
         if now - self._saved >= SAVE_EVERY_S:
             self._saved = now
-            self.run.steps[-1].seconds = now - self._step_began
+            self._clock()
             _save(self.run, self.storage)
         self.check()
 
@@ -91,10 +92,15 @@ class Session:
         """The steps that follow run to their end."""
         self._bounds, self.bound = Bounds(), None
 
+    def _clock(self) -> None:
+        """Let the steps that are on know how long they have been."""
+        for step in self._running:
+            if step.ok + step.failed < step.rows:
+                step.seconds = time.monotonic() - self._step_began
+
     def _gpu_hours(self) -> float:
-        *done, running = [*self.run.steps] or [Step("none")]
-        seconds = sum(step.gpus * step.seconds for step in done)
-        return (seconds + running.gpus * (time.monotonic() - self._step_began)) / 3600
+        self._clock()
+        return sum(step.gpus * step.seconds for step in self.run.steps) / 3600
 
     def redo_since(self, step: str) -> str:
         """The run from which on rows count as made anew: of this redo, or of the one that it continues."""
@@ -105,38 +111,78 @@ class Session:
 
     def execute(self, plan: Pass, skipped: int) -> Step:
         """Run one pass and enter it into the run file, before it starts and when it ends."""
-        step = Step(plan.step, rows=plan.rows.num_rows, skipped=skipped)
-        self.run.steps.append(step)
+        return self.execute_all([(plan, skipped)])[0]
+
+    def execute_all(self, passes: Iterable[tuple[Pass, int]]) -> list[Step]:
+        """Run passes (each with the number of rows that are skipped) in their order, side by side as long as
+        the cluster has room for all the workers that they can use; one that fills it runs alone.
+        """
+        steps: list[Step] = []
+        beside: list[tuple[Pass, int]] = []
+        for plan, skipped in passes:
+            if beside and not self._room([*beside, (plan, skipped)]):
+                steps += self._execute(beside)
+                beside = []
+            beside.append((plan, skipped))
+            if not self._room(beside):
+                # Now, and not when the next one has been planned: large plans take memory.
+                steps += self._execute(beside)
+                beside = []
+        return steps + self._execute(beside)
+
+    def _room(self, passes: list[tuple[Pass, int]]) -> bool:
+        plans = [plan for plan, _ in passes if plan.rows.num_rows]
+        if not plans or self.bound is not None:
+            return True
+        self._connect()
+        return fit_together(plans, self.config.ray.grows_to)
+
+    def _execute(self, passes: list[tuple[Pass, int]]) -> list[Step]:
+        """Run passes side by side."""
+        steps = [Step(plan.step, rows=plan.rows.num_rows, skipped=skipped) for plan, skipped in passes]
+        self.run.steps += steps
+        for step in steps:
+            if step.rows == 0:
+                self.run.redo_since.pop(step.name, None)
+        running = [(plan, step) for (plan, _), step in zip(passes, steps, strict=True) if step.rows]
+        if not running:
+            return steps
         self._step_began = time.monotonic()
-        if plan.rows.num_rows == 0:
-            self.run.redo_since.pop(step.name, None)
-            return step
         try:
             self.check()
         except BoundReached:
-            step.left = step.rows
-            return step
+            for _, step in running:
+                step.left = step.rows
+            return steps
         self._connect()
-        before = self.run.made_with.get(step.name)
-        settings = settings_of(self.run.config).get(step.name)
-        if settings is not None:
-            self.run.made_with[step.name] = settings
-        # Before the pass, because a run that is killed must still show what settings it worked with.
+        self._running = [step for _, step in running]
+        names = [step.name for step in self._running]
+        before = {name: self.run.made_with[name] for name in names if name in self.run.made_with}
+        settings = settings_of(self.run.config)
+        self.run.made_with |= {name: settings[name] for name in names if name in settings}
+        # Before the passes, because a run that is killed must still show what settings it worked with.
         self.run.save(self.storage)
         try:
-            run_pass(plan, step, self.storage, self.run_id, self._between, self.config.ray.grows_to)
-            self.run.redo_since.pop(step.name, None)
+            run_passes(running, self.storage, self.run_id, self._between, self.config.ray.grows_to)
+            for name in names:
+                self.run.redo_since.pop(name, None)
         except BoundReached as bound:
-            step.left = step.rows - step.ok - step.failed
-            print(f"{step.name}: {bound}; {step.left} rows are left", file=sys.stderr)
+            for step in self._running:
+                step.left = step.rows - step.ok - step.failed
+                if step.left:
+                    print(f"{step.name}: {bound}; {step.left} rows are left", file=sys.stderr)
+                else:
+                    self.run.redo_since.pop(step.name, None)
         finally:
-            if step.ok + step.failed == 0:
-                # It made no row: these settings bind nobody.
-                self.run.made_with.pop(step.name, None)
-                if before is not None:
-                    self.run.made_with[step.name] = before
+            for step in self._running:
+                if step.ok + step.failed == 0:
+                    # It made no row: these settings bind nobody.
+                    self.run.made_with.pop(step.name, None)
+                    if step.name in before:
+                        self.run.made_with[step.name] = before[step.name]
+            self._running = []
             _save(self.run, self.storage)
-        return step
+        return steps
 
 
 @contextmanager

@@ -91,6 +91,20 @@ def test_a_worker_never_spans_two_nodes():
     assert planning.workers_that_fit([], {"CPU": 1}) == 0
 
 
+def test_pools_fit_together_where_every_worker_of_all_of_them_finds_a_node():
+    nodes = [{"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 2}]
+    single, double = {"CPU": 3, "GPU": 1}, {"CPU": 3, "GPU": 2}
+    assert planning.fit_together(nodes, [(single, 1), (single, 3)])
+    assert not planning.fit_together(nodes, [(single, 1), (single, 4)])
+    assert planning.fit_together(nodes, [(single, 2), (double, 1)])
+    # Two GPUs are left, but on two nodes.
+    assert not planning.fit_together([*nodes, {"CPU": 8}], [(double, 1), (single, 1), (double, 1)])
+    # What is left of CPUs counts too, and of GPUs a worker may hold a part.
+    assert not planning.fit_together([{"CPU": 4, "GPU": 4}], [(single, 1), (single, 1)])
+    assert planning.fit_together([{"CPU": 4, "GPU": 1}], [({"CPU": 1, "GPU": 0.25}, 3), ({"CPU": 1}, 1)])
+    assert planning.fit_together([], [])
+
+
 @given(
     st.dictionaries(ids, st.sampled_from(["/v", "/w"])), st.dictionaries(ids, st.sampled_from(["/v", "/w"]))
 )

@@ -34,6 +34,21 @@ def test_a_log_gets_a_line_at_once_then_every_few_seconds_and_at_the_end():
     assert lines[-1] == "ingest: 100/100, 0 failed, 4.0/s, took 25 s"
 
 
+def test_steps_side_by_side_share_a_terminal_line_by_line():
+    clock, screen = Clock(), Terminal()
+    both = [Progress(name, 2, screen, clock, bar=False) for name in ("describe face", "describe voice")]
+    for one in both:
+        clock.now += LINE_EVERY_S
+        one.add(2, 0)
+        one.finish()
+    assert screen.getvalue().splitlines() == [
+        "describe face: 0/2, 0 failed",
+        "describe voice: 0/2, 0 failed",
+        "describe face: 2/2, 0 failed, 2.5 s each, took 5 s",
+        "describe voice: 2/2, 0 failed, 5.0 s each, took 10 s",
+    ]
+
+
 def test_a_terminal_gets_one_line_that_is_drawn_over():
     clock, screen = Clock(), Terminal()
     progress = Progress("describe face", 10, screen, clock)

@@ -54,6 +54,18 @@ def test_a_run_in_progress_shows_every_step_and_who_holds_the_lease(storage):
     assert view.line() == f"{view.lines()[0]}; describe words: 4/9, 1 failed, 2.0 s each, 10 s left"
 
 
+def test_of_steps_side_by_side_each_that_goes_on_is_told(storage):
+    beside = Step("describe face", rows=9, ok=2, seconds=8.0)
+    run = Run(
+        "20260501T120000Z", "label", "videos", {}, datetime.now(UTC).isoformat(), steps=[*STEPS, beside]
+    )
+    run.save(storage)
+    with Lease(storage, "label"):
+        view = Watch(storage).look()
+    words, face = "4/9, 1 failed, 2.0 s each, 10 s left", "2/9, 0 failed, 4.0 s each, 28 s left"
+    assert view.line() == f"{view.lines()[0]}; describe words: {words}; describe face: {face}"
+
+
 def _me():
     return f"emo label on {os.uname().nodename}, process {os.getpid()}"
 

@@ -10,7 +10,6 @@ import random
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -37,9 +36,10 @@ from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from jobs.extract import vote_rows
-from jobs.passes import BoundReached, Pass, cluster, run_pass
+from jobs.passes import BoundReached, Pass, cluster, run_passes
 from jobs.session import Bounds, session
 from labelling import EMO, WORDS_ONLY, emo, label_words, rows
+from ray_nodes import Nodes
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "2")))
 CLIP_COUNT = 12
@@ -179,50 +179,6 @@ def make_pass(count, **changes):
     return Pass(**options)
 
 
-class Nodes:
-    """Ray nodes on this machine, each a process group of its own."""
-
-    def __init__(self):
-        self._port = free_port()
-        self.address = f"127.0.0.1:{self._port}"
-        self._folder = Path(f"/tmp/emo-test-nodes-{self._port}")
-        self._running = []
-
-    def start(self, cpus, head=False):
-        where = ["--head", f"--port={self._port}", "--include-dashboard=false"]
-        options = where if head else [f"--address={self.address}"]
-        options += [
-            f"--num-cpus={cpus}",
-            f"--temp-dir={self._folder}" if head else "--node-ip-address=127.0.0.1",
-        ]
-        options += ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("ray"), "start", *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._running.append(process)
-        deadline = time.monotonic() + 90
-        sockets = len(self._running)
-        while len(list(self._folder.glob("session_*/sockets/raylet*"))) < sockets and head:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        return process
-
-    @staticmethod
-    def kill(process):
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-    def stop(self):
-        for process in reversed(self._running):
-            if process.poll() is None:
-                self.kill(process)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
 @pytest.fixture
 def nodes():
     made = Nodes()
@@ -253,7 +209,7 @@ def until(condition, seconds=60):
 
 def run(plan, out, stop=lambda: None, grows_to=None):
     step = Step(plan.step, rows=plan.rows.num_rows)
-    run_pass(plan, step, Storage(str(out)), "1", stop, grows_to)
+    run_passes([(plan, step)], Storage(str(out)), "1", stop, grows_to)
     return step
 
 
@@ -314,7 +270,7 @@ def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(ray_cluste
         plan = make_pass(40)
         step = Step(plan.step, rows=40)
         with pytest.raises(BoundReached, match="enough"):
-            run_pass(plan, step, Storage(str(tmp_path)), "1", stop)
+            run_passes([(plan, step)], Storage(str(tmp_path)), "1", stop)
     written = len(rows(tmp_path, VOTES))
     # What is on disk is what was counted, and few enough: one or two shards per worker.
     assert step.ok == written

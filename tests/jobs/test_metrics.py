@@ -13,7 +13,7 @@ from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import VOTES
 from jobs.extract import vote_rows
-from jobs.passes import Pass, cluster, run_pass
+from jobs.passes import Pass, cluster, run_passes
 
 
 class Dying:
@@ -46,7 +46,7 @@ def test_clips_seconds_waiting_rows_and_retries_are_exported(ray_cluster, tmp_pa
     wanted = {"emo_clips_total", "emo_seconds_per_clip_bucket", "emo_waiting", "emo_retries_total"}
     with cluster(ray_cluster["RAY_ADDRESS"], None):
         done = Step(step, rows=3)
-        run_pass(plan, done, Storage(str(tmp_path)), "1", lambda: None)
+        run_passes([(plan, done)], Storage(str(tmp_path)), "1", lambda: None)
         port = ray.nodes()[0]["MetricsExportPort"]
         found: dict[str, str] = {}
         deadline = time.monotonic() + 60

@@ -29,7 +29,7 @@ from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from jobs import waiting
 from jobs.extract import vote_rows
-from jobs.passes import ATTEMPTS, Pass, cluster, run_pass
+from jobs.passes import ATTEMPTS, Pass, cluster, run_passes
 from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "1")))
@@ -94,7 +94,7 @@ def joined(ray_cluster, monkeypatch):
 
 def run(plan, out):
     step = Step(plan.step, rows=plan.rows.num_rows)
-    run_pass(plan, step, Storage(str(out)), "1", lambda: None)
+    run_passes([(plan, step)], Storage(str(out)), "1", lambda: None)
     return step
 
 
