@@ -5,6 +5,7 @@ list samples  →  prepare (Ray Data)  →  train (Ray Train), held-out answers 
 
 import errno
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -32,10 +33,16 @@ from jobs.passes import cluster
 FOLDER = "finetune"
 RUN, BASE_ANSWERS = "run.json", "answers/base.json"
 RESULT = "adapter"
+# Where Ray Train keeps checkpoints, and its list of them.
+TRAINING, SNAPSHOT = "train", "train/checkpoint_manager_snapshot.json"
+# Names the checkpoint to go on from where that list was torn.
+FOUND = "found_checkpoint"
 # Samples of the probe that tells whether a checkpoint was restored.
 PROBE_SAMPLES = 4
 # Lines about samples that cannot be trained on, for each reason.
 REFUSALS_SHOWN = 20
+# A disk with less room is full: pieces of a checkpoint may be larger.
+_FULL_BYTES = 1 << 20
 _LOOK_EVERY_S = 0.5
 
 
@@ -65,6 +72,8 @@ def run(config: Config, out_url: str, name: str) -> Outcome:
     out = Storage(out_url, config.s3)
     out.check()
     place = Storage(f"{out.url}/{FOLDER}/{name}", config.s3)
+    if settings.tensorboard:
+        check_tensorboard(place)
     with Lease(place, f"finetune {name}"):
         listed, fingerprint = finetune_data.list_samples(out, settings)
         record = _begin(place, settings, fingerprint, content_of(base))
@@ -97,9 +106,19 @@ def check(settings: Finetune) -> Path:
     return folder
 
 
-def _joined() -> bool:
-    import os
+def check_tensorboard(place: Storage) -> None:
+    """Raise InputError where no TensorBoard files can be written."""
+    if place.on_s3:
+        raise InputError("finetune.tensorboard writes local files, and OUT is on S3; leave it out")
+    try:
+        import tensorboardX  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "finetune.tensorboard needs the package tensorboardX: pip install 'emo[tensorboard]'"
+        ) from None
 
+
+def _joined() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -275,6 +294,8 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
     measure = {"checkpoint_score_attribute": "f1"} if asks else {}
     if not asks and task["about"]["held_out"]:
         measure = {"checkpoint_score_attribute": "held_out_loss", "checkpoint_score_order": "min"}
+    drop_half_written(place)
+    task = {**task, "found": find_checkpoint(place)}
     path, filesystem = _train_storage(place)
     trainer = TorchTrainer(
         _train,
@@ -286,7 +307,7 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
             resources_per_worker={"CPU": 1, "GPU": 1} if on_gpu else {"CPU": 1},
         ),
         run_config=RunConfig(
-            name="train",
+            name=TRAINING,
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=settings.max_failures),
@@ -304,6 +325,66 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
         return trainer.fit()
     except TrainingFailedError as error:
         raise EmoError(f"training failed: {_one_line(error)}") from error
+    finally:
+        with suppress(EmoError, OSError):  # what the training ended with matters more
+            drop_half_written(place)
+
+
+def drop_half_written(place: Storage) -> None:
+    """Delete checkpoints that were being written when a disk was full or a worker died.
+
+    Nothing else may be writing: that is while no worker runs.
+    """
+    taken = _listed(place)
+    if taken is None:
+        return
+    for entry in place.entries(TRAINING):
+        if (name := _checkpoint_of(entry.path)) and name not in taken:
+            place.delete(entry.path)
+    if not place.on_s3:
+        for folder in Path(place.full(TRAINING)).glob("checkpoint-*/"):
+            if folder.name not in taken:
+                shutil.rmtree(folder)
+
+
+def find_checkpoint(place: Storage) -> str | None:
+    """The checkpoint (below `place`) to go on from where Ray's list of them is torn, else None.
+
+    Ray overwrites its list in place: what is killed, or has no space left, just then leaves half of it. The
+    newest checkpoint, which was about to be listed, is whole by then.
+    """
+    if _listed(place) is None:
+        names = {_checkpoint_of(entry.path) for entry in place.entries(TRAINING)} - {""}
+        if names:
+            place.write(FOUND, f"{TRAINING}/{max(names)}".encode())
+        place.delete(SNAPSHOT)
+    try:
+        return place.read(FOUND).decode()
+    except FileNotFoundError:
+        return None
+
+
+def _listed(place: Storage) -> str | None:
+    """A text that names the checkpoints to be kept, None where Ray's list of them is torn."""
+    for path in (SNAPSHOT, FOUND):
+        with suppress(FileNotFoundError):
+            text = place.read(path).decode()
+            return text if path == FOUND or _is_json(text) else None
+    return ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _checkpoint_of(path: str) -> str:
+    """The name of the checkpoint that a file belongs to, or ""."""
+    name = path.removeprefix(f"{TRAINING}/").partition("/")[0]
+    return name if name.startswith("checkpoint-") else ""
 
 
 def _train_storage(place: Storage) -> tuple[str, Any]:
@@ -364,6 +445,18 @@ def _hopeless(error: Exception) -> str | None:
     return None
 
 
+@contextmanager
+def telling_of_space(folder: str) -> Iterator[None]:
+    """Turn what writing into a folder raises into OSError ENOSPC where its disk is full."""
+    try:
+        yield
+    except Exception as error:
+        # PyTorch then tells of positions in its file, and is no OSError.
+        if isinstance(error, OSError) or shutil.disk_usage(folder).free >= _FULL_BYTES:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
+
+
 class _Worker:
     """One worker: model, data, loop."""
 
@@ -402,9 +495,9 @@ class _Worker:
         return batching.micro_batches(places, lengths, self.workers, self.settings.batch_tokens)[self.rank]
 
     def run(self) -> None:
+        import ray.train
         import torch.distributed as dist
 
-        settings, task = self.settings, self.task
         start = self._start()
         # Files of one checkpoint come from one attempt: what a broken one left must not be among them.
         attempt = [f"{time.time_ns():x}"]
@@ -412,7 +505,14 @@ class _Worker:
         self.attempt = attempt[0]
         if self.rank == 0 and start.step == 0:
             self._tell_targets()
-        self._board = self._tensorboard()
+        with self._tensorboard(start.step) as self._board:
+            if ray.train.get_checkpoint() is None and start.step:
+                # Ray does not know the checkpoint that was found; from now on it does.
+                self._save(start)
+            self._train_from(start)
+
+    def _train_from(self, start: batching.Cursor) -> None:
+        settings = self.settings
         last_end = time.perf_counter()
         steps = finetune_data.feed(
             self.place, settings, self.base, self.lengths, start, self.rank, self.workers
@@ -420,7 +520,7 @@ class _Worker:
         for plan, batches in steps:
             waited = time.perf_counter() - last_end
             self._step(plan, batches, waited, last_end)
-            if plan.after.step % settings.save_every == 0 or plan.after.step == task["steps"]:
+            if plan.after.step % settings.save_every == 0 or plan.after.step == self.task["steps"]:
                 self._save(plan.after)
             last_end = time.perf_counter()
 
@@ -432,6 +532,9 @@ class _Worker:
         from emo.finetuning import engine
 
         checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None and self.task["found"] is not None:
+            where, filesystem = _train_storage(self.place)
+            checkpoint = ray.train.Checkpoint(f"{where}/{self.task['found']}", filesystem)
         if checkpoint is None:
             self.engine = engine.TrainingEngine(
                 self.model.model, self.collator.encoder.preprocessor, self.settings
@@ -518,7 +621,7 @@ class _Worker:
                 self.task["monitor"].add.remote(self.history[-1])
                 if self._board is not None:
                     self._board.add_scalar("held_out_loss", loss, cursor.step)
-        with tempfile.TemporaryDirectory(prefix="emo-checkpoint-") as path:
+        with tempfile.TemporaryDirectory(prefix="emo-checkpoint-") as path, telling_of_space(path):
             folder = Path(path)
             self.engine.save(folder)
             weights = self.engine.weights(all_of_them=settings.lora is None)
@@ -575,14 +678,17 @@ class _Worker:
         }
         self.place.write("trained.json", finetune_data.as_json(about))
 
-    def _tensorboard(self) -> Any:
+    @contextmanager
+    def _tensorboard(self, done: int) -> Iterator[Any]:
+        """The writer of TensorBoard files where they are asked for; done: steps that stand already."""
         if self.rank or not self.settings.tensorboard:
-            return None
-        from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+            yield None
+            return
+        from tensorboardX import SummaryWriter
 
-        if self.place.on_s3:
-            raise InputError("finetune.tensorboard writes local files; OUT is on S3")
-        return SummaryWriter(f"{self.place.url}/tensorboard")
+        # What an earlier attempt wrote of later steps is made again.
+        with SummaryWriter(f"{self.place.url}/tensorboard", purge_step=done + 1) as board:
+            yield board
 
 
 def _s3_values(place: Storage) -> dict[str, Any]:

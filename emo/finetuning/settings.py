@@ -60,6 +60,7 @@ class Finetune(_Section):
     lora: null trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
     zero: the stage of DeepSpeed's ZeRO. workers: processes, or [min, max] for as many as the cluster has.
     batch: samples per step over all workers; batch_tokens: padded tokens of one forward pass of one worker.
+    tensorboard: write event files to OUT/finetune/NAME/tensorboard.
     save_every: steps between checkpoints; data_workers: processes per worker that read and tokenise ahead.
     """
 

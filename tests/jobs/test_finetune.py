@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -220,6 +221,75 @@ def test_a_full_disk_is_not_tried_again_and_other_faults_are():
     assert "no space left on the device (/somewhere)" in _hopeless(full)
     assert "no space left" in _hopeless(OSError("[Errno 28] Error writing bytes: No space left on device"))
     assert _hopeless(OSError(errno.EIO, "Input/output error")) is None
+
+
+def pages(folder: Path) -> int:
+    """The bytes that a folder takes on a disk of pages of 4 KiB."""
+    return sum(-(-path.stat().st_size // 4096) * 4096 + 4096 for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path, folder, undisturbed):
+    """A disk with room for one and a half checkpoints of such a run; a function that makes it larger."""
+    calm = folder / "out" / "finetune" / "calm"
+    [checkpoint] = (calm / "train").glob("checkpoint-*/")
+    size = pages(calm / "data") + pages(checkpoint) * 3 // 2 + 100_000
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+    done = subprocess.run(mount, capture_output=True) if shutil.which("mount") else None
+    if done is None or done.returncode:
+        pytest.skip("no file system can be mounted here (it takes root)")
+    try:
+        yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_disk_that_fills_up_stops_the_run_in_one_line_and_space_is_all_that_it_takes_to_go_on(
+    folder, undisturbed, small_disk, ray_cluster
+):
+    disk, enlarge = small_disk
+    command = ("finetune", "--out", disk, "--name", "full", *settings(folder))
+    full = emo(*command, env=ray_cluster)
+    assert full.returncode == 1, full.stderr
+    last = full.stderr.splitlines()[-1]
+    assert "a checkpoint could not be saved: no space left on the device" in last
+    assert "the last good checkpoint stays, the same command goes on from it" in last
+    assert "Traceback" not in full.stderr
+    run = disk / "finetune" / "full"
+    [kept] = (run / "train").glob("checkpoint-*/")
+    before = [row["loss"] for row in json.loads((kept / "state.json").read_text())["history"]]
+    # Ray overwrites its list in place: what a disk without space can leave of it.
+    (run / "train" / "checkpoint_manager_snapshot.json").write_text('{"ray_ver')
+    enlarge()
+    again = emo(*command, env=ray_cluster)
+    assert again.returncode == 0, again.stderr
+    curve = losses(disk, "full")
+    assert curve == pytest.approx(undisturbed[1], abs=1e-3)
+    assert curve[: len(before)] == before, "steps that a checkpoint holds are not made again"
+    assert len(list((run / "train").glob("checkpoint-*/"))) == 1
+
+
+def test_what_a_full_disk_makes_pytorch_say_becomes_no_space_left(tmp_path):
+    import torch
+
+    from jobs.finetune import _hopeless, telling_of_space
+
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path]
+    done = subprocess.run(mount, capture_output=True) if shutil.which("mount") else None
+    if done is None or done.returncode:
+        pytest.skip("no file system can be mounted here (it takes root)")
+    try:
+        with pytest.raises(OSError, match="No space left") as full, telling_of_space(str(tmp_path)):
+            torch.save(torch.zeros(100_000), tmp_path / "weights.pt")
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    assert f"no space left on the device ({tmp_path})" in _hopeless(full.value)
+    with pytest.raises(RuntimeError, match="another"), telling_of_space(str(tmp_path)):
+        raise RuntimeError("another fault")
 
 
 def write_clip(path: Path, person: int, expression: str) -> None:
