@@ -23,7 +23,7 @@ from emo.runs import Step, load_runs
 from emo.storage import Storage
 from emo.watch import Watch
 
-DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED, OUT_IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, STOPPED, BAD_INPUT, TOO_MANY_FAILED, OUT_IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 # Seconds between two looks of `emo status --watch` on a terminal.
 WATCH_EVERY_S = 2.0

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from emo.errors import InputError
 from emo.folders import Found, read_through
+from emo.media.transcript import SIDECARS
 from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_s3
 from emo.tables import CLIPS
 
@@ -52,8 +53,6 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
-# In the order in which they are preferred.
-SIDECAR_SUFFIXES = (".srt", ".vtt", ".txt")
 MANIFEST_COLUMNS = ("uri", "video_id", "subtitle", "language")
 
 CHSIMS_COLUMNS = {"video_id", "clip_id", "text", "label"}
@@ -349,4 +348,4 @@ def _sidecar(row: _Row, listing: dict[str, Entry]) -> str | None:
     if row.subtitle is not None:
         return None
     stem = posixpath.splitext(row.uri)[0]
-    return next((stem + suffix for suffix in SIDECAR_SUFFIXES if stem + suffix in listing), None)
+    return next((stem + suffix for suffix in SIDECARS if stem + suffix in listing), None)

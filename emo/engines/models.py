@@ -112,6 +112,19 @@ def architecture(folder: Path, accepted: Iterable[str]) -> str:
     )
 
 
+def load_whole(cls: Any, folder: Path, **options: Any) -> Any:
+    """`cls.from_pretrained` of safetensors; InputError where it cannot be loaded or weights are missing."""
+    try:
+        model, info = cls.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"{folder}: cannot be loaded: {error}") from error
+    absent = sorted(info["missing_keys"])
+    if absent:
+        shown = ", ".join(absent[:20]) + (" ..." if len(absent) > 20 else "")
+        raise InputError(f"{folder}: {len(absent)} weights are not in the checkpoint: {shown}")
+    return model
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that the checkpoint needs; InputError names those that are not there."""
     index = folder / "model.safetensors.index.json"

@@ -11,7 +11,7 @@ import transformers
 from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget
 from emo.engines.batching import Budget
 from emo.engines.generation import Completion, Generator, Stats, Task
-from emo.engines.models import architecture, read_config, resolve_model, revision_of
+from emo.engines.models import architecture, load_whole, read_config, resolve_model, revision_of
 from emo.engines.preprocessing import Preprocessor
 from emo.engines.sampling import Sampling, row_seed
 from emo.engines.settings import ModelSettings

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
 from emo.errors import InputError
 from emo.experts.in_process import InProcessSettings, Question
-from emo.experts.media import AUDIO_HZ, frame_size
+from emo.experts.media import frame_size
 from emo.experts.protocol import Clip
+from emo.media.wave import AUDIO_HZ
 
 if TYPE_CHECKING:
     import numpy as np

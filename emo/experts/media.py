@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from emo.errors import RowError
 from emo.experts.protocol import Clip
+from emo.media.wave import read_wave
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-AUDIO_HZ = 16_000
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -65,15 +64,5 @@ def audio_wave(clip: Clip) -> "np.ndarray":
 
     Raises RowError `bad_audio` where it cannot be decoded, is empty, or has another rate or more channels.
     """
-    import soundfile
-
     assert clip.audio is not None
-    try:
-        wave, rate = soundfile.read(io.BytesIO(clip.audio), dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise RowError("bad_audio", f"the sound cannot be decoded: {error}") from error
-    if rate != AUDIO_HZ or wave.ndim != 1:
-        raise RowError("bad_audio", f"expected 16 kHz mono, got {rate} Hz and shape {wave.shape}")
-    if not len(wave):
-        raise RowError("bad_audio", "the sound has no samples")
-    return wave
+    return read_wave(clip.audio)

@@ -17,8 +17,9 @@ from emo.engines.openai_client import (
 from emo.errors import InputError, RowError
 from emo.experts import protocol
 from emo.experts.in_process import Question, given
-from emo.experts.media import AUDIO_HZ, audio_wave, evenly
+from emo.experts.media import audio_wave, evenly
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert
+from emo.media.wave import AUDIO_HZ
 
 
 class OpenAISettings(protocol.Settings):

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from emo.engines.preprocessing import ModelInput
 from emo.experts.chat import ChatPreprocessor, model_input
 from emo.experts.in_process import InProcessExpert, InProcessSettings, Question, given
-from emo.experts.media import AUDIO_HZ, audio_wave
+from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, Clip
+from emo.media.wave import AUDIO_HZ
 
 
 class QwenAudioPreprocessor(ChatPreprocessor):

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from emo.experts import measuring, protocol
-from emo.experts.media import AUDIO_HZ, audio_wave
+from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, Card, Clip, Description
+from emo.media.wave import AUDIO_HZ
 
 VERSION = "1"
 REFERENCES = "Scherer 2003; Juslin and Laukka 2003"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emo import experts
-from emo.engines.models import architecture
+from emo.engines.models import architecture, load_whole
 from emo.errors import InputError
 from emo.finetuning import parts
 from emo.finetuning.settings import Finetune
@@ -52,23 +52,14 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
     options: dict[str, Any] = {}
     if settings.quantise:
         options["quantization_config"] = _four_bits(dtype)
-    try:
-        base, info = cls.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=settings.attention,
-            use_safetensors=True,
-            trust_remote_code=settings.trust_remote_code,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{folder}: cannot be loaded: {error}") from error
-    absent = sorted(info["missing_keys"])
-    if absent:
-        raise InputError(
-            f"{folder}: {len(absent)} weights are not in the checkpoint: {', '.join(absent[:5])}"
-        )
+    base = load_whole(
+        cls,
+        folder,
+        dtype=dtype,
+        attn_implementation=settings.attention,
+        trust_remote_code=settings.trust_remote_code,
+        **options,
+    )
     if settings.gradient_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     base.config.use_cache = False

@@ -5,7 +5,6 @@ where the model itself says so and is unsure of what it wrote; and it is decoded
 published second tries draw random numbers, which would make a text depend on its neighbours.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from emo.errors import InputError, RowError
+from emo.media.wave import AUDIO_HZ, read_wave
 
 if TYPE_CHECKING:
     import numpy as np
 
 SOURCE = "speech"  # what the `transcript_source` of such a transcript says
-SAMPLE_RATE = 16_000  # Hz
 
 _NO_SPEECH = 0.6
 _UNSURE = -1.0  # mean logarithm of a token's probability
@@ -58,7 +57,7 @@ class Transcriber:
         import torch
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-        from emo.engines.models import architecture, resolve_model, revision_of
+        from emo.engines.models import architecture, load_whole, resolve_model, revision_of
 
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device is 'cuda', but torch sees no CUDA device; set device to 'cpu'")
@@ -67,16 +66,7 @@ class Transcriber:
         dtype = settings.dtype
         if dtype == "auto":
             dtype = "float16" if settings.device == "cuda" else "float32"
-        try:
-            model, info = WhisperForConditionalGeneration.from_pretrained(
-                folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: cannot be loaded: {error}") from error
-        if info["missing_keys"]:
-            raise InputError(
-                f"{folder}: weights are not in the checkpoint: {', '.join(info['missing_keys'])}"
-            )
+        model = load_whole(WhisperForConditionalGeneration, folder, dtype=getattr(torch, dtype))
         self._settings = settings
         self._model: Any = model.to(settings.device).eval()
         self._processor: Any = WhisperProcessor.from_pretrained(folder)
@@ -109,7 +99,7 @@ class Transcriber:
         waves: dict[int, np.ndarray] = {}
         for place, sound in enumerate(sounds):
             try:
-                waves[place] = _wave(sound)
+                waves[place] = read_wave(sound)
             except RowError as error:
                 results[place] = error
         window = self._processor.feature_extractor.n_samples
@@ -145,7 +135,7 @@ class Transcriber:
         if self._settings.device == "cuda":
             torch.cuda.empty_cache()
         if len(places) == 1:
-            seconds = len(waves[places[0]]) / SAMPLE_RATE
+            seconds = len(waves[places[0]]) / AUDIO_HZ
             message = f"a sound of {seconds:.0f} s does not fit the memory of {self._settings.device}"
             return {places[0]: RowError("out_of_memory", message)}
         half = len(places) // 2
@@ -157,7 +147,7 @@ class Transcriber:
         long = len(waves) == 1 and len(waves[0]) > self._processor.feature_extractor.n_samples
         features = self._processor.feature_extractor(
             waves,
-            sampling_rate=SAMPLE_RATE,
+            sampling_rate=AUDIO_HZ,
             return_tensors="pt",
             truncation=False,
             padding="longest" if long else "max_length",
@@ -204,16 +194,3 @@ class Transcriber:
                 f"language {language!r}: {self._settings.model} knows {', '.join(known)}; leave it out to "
                 "have it heard"
             )
-
-
-def _wave(sound: bytes) -> "np.ndarray":
-    """float32 [samples] at 16 kHz."""
-    import soundfile
-
-    try:
-        wave, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise RowError("bad_audio", f"the sound cannot be decoded: {error}") from error
-    if rate != SAMPLE_RATE or wave.ndim != 1 or not len(wave):
-        raise RowError("bad_audio", f"expected 16 kHz mono, got {rate} Hz and shape {wave.shape}")
-    return wave

@@ -12,6 +12,7 @@ import av
 
 from emo.errors import RowError
 
+# In the order in which they are preferred.
 SIDECARS = (".srt", ".vtt", ".txt")
 
 # Cues of rolling captions touch; a sentence that somebody repeats comes after a pause.
