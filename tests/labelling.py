@@ -51,7 +51,7 @@ def emo_losing_a_worker(
     before = {worker.pid for worker in _workers()}
     with ThreadPoolExecutor(1) as background:
         run = background.submit(emo, *arguments, env=env)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 200
         new: list[psutil.Process] = []
         while not (new and list(written.glob("*.parquet"))):
             assert not run.done(), run.result().stderr
