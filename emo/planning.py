@@ -8,16 +8,19 @@ import pyarrow.compute as pc
 
 from emo.tables import FAILED, OK
 
+# The columns by which a clip is seen to have changed.
+VERSION = ("size", "modified", "transcript_version")
+
 
 def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
-    """Rows of the manifest that are new, or whose file changed in size or modification time.
+    """Rows of the manifest that are new, or whose file or words changed.
 
-    `committed` holds the newest clips row per id with `size` and `modified`. A row that failed counts as
+    `committed` holds the newest clips row per id with the columns VERSION. A row that failed counts as
     done until its file changes or it is asked for with `failed_keys`.
     """
     at = pc.index_in(manifest.column("video_id"), value_set=_flat(committed, "video_id"))
     unchanged = pc.is_valid(at)
-    for name in ("size", "modified"):
+    for name in VERSION:
         before = committed.column(name).take(at)
         now = manifest.column(name)
         # A file that is still not there is unchanged: null equals null here.

@@ -62,12 +62,14 @@ CLIPS = Table(
             pa.field("transcript", pa.string()),
             pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded | speech
             pa.field("language", pa.string()),
+            # Of what the source gave: the manifest's words and language, or the sidecar; null: neither.
+            pa.field("transcript_version", pa.string()),
             pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file
             *_STATUS,
         ]
     ),
-    light=("status", "error", "uri", "size", "modified"),
+    light=("status", "error", "uri", "size", "modified", "transcript_version"),
     row_group_rows=64,
 )
 

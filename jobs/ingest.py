@@ -33,7 +33,7 @@ READS = 2
 
 def done(storage: Storage) -> pa.Table:
     """The newest row of every clip that was ingested, or tried."""
-    columns = ["uri", "size", "modified"]
+    columns = ["uri", *planning.VERSION]
     return committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns)
 
 
@@ -226,7 +226,7 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
         return [getattr(result.clip, name) if result else None for result in done]
 
     columns = {
-        **{name: rows.column(name) for name in ("video_id", "uri")},
+        **{name: rows.column(name) for name in ("video_id", "uri", "transcript_version")},
         "size": [r.version[0] if r else listed for r, listed in zip(done, sizes, strict=True)],
         "modified": [r.version[1] if r else listed for r, listed in zip(done, times, strict=True)],
         **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},

@@ -11,11 +11,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from emo.storage import S3Settings, s3_filesystem
 
 REPOSITORY = Path(__file__).parent.parent
+
+# A machine that is busy with other things is no fault of the code.
+hypothesis.settings.register_profile("emo", deadline=None)
+hypothesis.settings.load_profile("emo")
 
 # Before anything imports Ray, which reads it once: the token of the clusters that tests start.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))

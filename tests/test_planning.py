@@ -10,7 +10,8 @@ from emo import planning
 from emo.sources import MANIFEST
 
 ids = st.integers(0, 30).map(lambda number: f"clip-{number:02d}")
-file_states = st.tuples(st.integers(0, 2) | st.none(), st.integers(0, 2) | st.none())
+few = st.integers(0, 2) | st.none()
+file_states = st.tuples(few, few, st.sampled_from(["x", "y", None]))
 
 
 def _manifest(files):
@@ -18,10 +19,12 @@ def _manifest(files):
         {
             "video_id": list(files),
             "uri": [f"/v/{name}" for name in files],
-            "size": [size for size, _ in files.values()],
+            "size": [size for size, _, _ in files.values()],
             "modified": [
-                datetime.fromtimestamp(when, UTC) if when is not None else None for _, when in files.values()
+                datetime.fromtimestamp(when, UTC) if when is not None else None
+                for _, when, _ in files.values()
             ],
+            "transcript_version": pa.array([words for _, _, words in files.values()], pa.string()),
             "language": pa.nulls(len(files), pa.string()),
             "subtitle": pa.nulls(len(files), pa.string()),
             "sidecar": pa.nulls(len(files), pa.string()),
@@ -32,9 +35,7 @@ def _manifest(files):
 
 @given(st.dictionaries(ids, file_states), st.dictionaries(ids, file_states))
 def test_left_to_ingest_is_what_is_new_or_changed_and_nothing_else(now, before):
-    rows = planning.clips_to_ingest(
-        _manifest(now), _manifest(before).select(["video_id", "size", "modified"])
-    )
+    rows = planning.clips_to_ingest(_manifest(now), _manifest(before).select(["video_id", *planning.VERSION]))
     expected = {name for name, state in now.items() if before.get(name, "new") != state}
     assert set(rows.column("video_id").to_pylist()) == expected
     # A file that was removed from the source is nobody's work and stays labelled.

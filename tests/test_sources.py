@@ -183,6 +183,37 @@ def test_looking_up_again_sees_the_files_as_they_are_now(tmp_path):
     assert _column(again, "sidecar") == [str(tmp_path / "a.srt")]
 
 
+def test_other_words_are_another_version_and_the_same_words_the_same(tmp_path, bucket):
+    url, settings = bucket
+    for storage, s3 in ((Storage(str(tmp_path)), None), (Storage(f"{url}/v", settings), settings)):
+        for name in ("a.mp4", "a.srt", "b.mp4", "c.mp4"):
+            storage.write(name, b"12345")
+
+        def versions(source="", storage=storage, s3=s3):
+            rows = read_source(storage.full(source), s3)
+            return dict(zip(_column(rows, "video_id"), _column(rows, "transcript_version"), strict=True))
+
+        first = versions()
+        assert versions() == first
+        assert first["b"] is first["c"] is None
+        storage.write("a.srt", b"123456")
+        storage.write("b.txt", b"new")
+        second = versions()
+        assert len({first["a"], second["a"], second["b"], None}) == 4
+        assert second["c"] is None
+        storage.delete("a.srt")
+        assert versions()["a"] is None
+
+        storage.write("list.csv", b"uri,subtitle,language\na.mp4,hello,en\nb.mp4,hello,\nc.mp4,,\n")
+        listed = versions("list.csv")
+        assert len({listed["a"], listed["b"], None}) == 3
+        assert listed["c"] is None
+        storage.write("list.csv", b"uri,subtitle,language\na.mp4,hello!,en\nb.mp4,hello,\nc.mp4,,\n")
+        again = versions("list.csv")
+        assert again["a"] != listed["a"]
+        assert (again["b"], again["c"]) == (listed["b"], None)
+
+
 def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path):
     _touch(tmp_path, "My [clips] 100%?/a.mp4")
     assert _column(read_source(str(tmp_path / "My [clips] 100%?")), "video_id") == ["a"]

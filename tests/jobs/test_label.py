@@ -171,18 +171,20 @@ def test_only_what_is_new_or_changed_is_done_and_what_broke_loses_its_labels(vid
     (videos / "d.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nI am proud\n")
     os.utime(videos / "b.mp4", (1_000_000_000, 1_000_000_000))
     (videos / "b.txt").write_text("I am angry")
+    # Of this one the words alone are new.
+    (videos / "sub/c.txt").write_text("I am disgusted")
     (videos / "a.mp4").unlink()
     # A slash at the end of a folder's name changes nothing.
     done = label_words(f"{videos}/", f"{out}/", env=ray_cluster)
-    assert "2 labelled, 0 failed, 2 skipped as already done" in done.stderr
+    assert "3 labelled, 0 failed, 1 skipped as already done" in done.stderr
     run = last_run(out)
-    assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(2, 2)] * 4
+    assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(3, 3)] * 4
     # The changed file has its new labels, the removed one stays labelled.
     assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == {
         "a": ["happy"],
         "b": ["angry"],
         "d": ["proud"],
-        "sub/c": ["afraid"],
+        "sub/c": ["disgusted"],
     }
 
     (videos / "b.mp4").write_bytes(b"")
@@ -263,9 +265,11 @@ def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster, t
         "sub/c": ["afraid"],
     }
     assert b"sub/c" in out.read("report/index.html")
-    # A slash at the end of a prefix changes nothing.
+    # A slash at the end of a prefix changes nothing; other words do, also where the video is the same.
+    source.write("sub/c.txt", b"I am disgusted")
     again = label_words(f"{url}/videos/", f"{url}/out/", *s3, env=ray_cluster)
-    assert "3 skipped as already done" in again.stderr
+    assert "1 labelled, 0 failed, 2 skipped as already done" in again.stderr
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels")["sub/c"] == ["disgusted"]
     learning = ("--estimate", "--save", tmp_path / "learned.json")
     # It read the votes, and they are too few.
     refused = emo("judge", "--out", f"{url}/out/", *learning, *s3, env=ray_cluster)
