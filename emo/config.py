@@ -159,8 +159,9 @@ class Prices(_Section):
 class Caption(_Section):
     """experts: names in `experts`, None: all; prompts: names of the package or text files; windows: parts of
     a clip in per cent; samples: how often an expert is asked the same, `auto`: as often as the target needs;
-    target: how many captions to make, None: one per combination. filters: false switches one off; the keys
-    from tail to duplicates_among are its bounds (emo.captions.rules). splits: shares that sum to 1;
+    target: how many captions the filters shall leave, None: one per combination is made. filters: false
+    switches one off; the keys from tail to duplicates_among are its bounds (emo.captions.rules). splits:
+    shares that sum to 1;
     video_of: a pattern whose group finds, in a whole video_id, the video that the clip was cut from.
     """
 

@@ -20,7 +20,7 @@ from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.captioners import captioners
 from emo.captions.export import export
 from emo.captions.filters import Evidence, inapplicable
-from emo.captions.plan import Plan, PlannedClip, make_plan
+from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.summary import summarise
 from emo.config import Config
 from emo.errors import InputError, RowError
@@ -63,8 +63,11 @@ def ingested(storage: Storage) -> pa.Table:
     return clips.select(["video_id", "run_id", "file"]).append_column("frames", frames)
 
 
-def plan(config: Config, clips: pa.Table, gold: Mapping[str, str] | None) -> Plan:
-    """What is to be captioned; raises InputError where there is nothing, or the target cannot be reached."""
+def plan(config: Config, clips: pa.Table, gold: Mapping[str, str] | None, count: int | None = None) -> Plan:
+    """What is to be captioned; raises InputError where there is nothing, or the target cannot be reached.
+
+    count: how many captions to make, where that is not the target.
+    """
     if clips.num_rows == 0:
         raise InputError("there are no clips to caption; run emo ingest first")
     known = gold or {}
@@ -81,6 +84,7 @@ def plan(config: Config, clips: pa.Table, gold: Mapping[str, str] | None) -> Pla
         config.caption.parts(),
         None if samples == "auto" else int(samples),
         config.caption.target,
+        count,
     )
 
 
@@ -101,16 +105,44 @@ def run(
         _check_settings(runs, config, wanted)
     if gold is None:
         _check_gold(runs, config)
-    todo = list(wanted.variants) if redo else drafts.left_to_do(storage, clips, wanted.variants, retry)
-    steps = [drafts.draft(session, ask, rows) for ask, rows in drafts.asks(config, clips, todo)]
-    steps.append(drafts.label(session, redo, retry))
-    step, rows = _select(session, clips, wanted, gold)
-    steps.append(step)
+    steps: list[Step] = []
+    rows: list[dict[str, Any]] = []
+    while True:
+        todo = list(wanted.variants) if redo else drafts.left_to_do(storage, clips, wanted.variants, retry)
+        steps += [drafts.draft(session, ask, asked) for ask, asked in drafts.asks(config, clips, todo)]
+        steps.append(drafts.label(session, redo, retry))
+        before = _kept(rows)
+        first = not rows
+        step, rows = _select(session, clips, wanted, gold)
+        steps.append(step)
+        kept = _kept(rows)
+        made = sum("not_planned" not in row["filters"] for row in rows)
+        count = further(wanted, made, kept, None if first or not todo else kept - before)
+        if count is None:
+            break
+        print(f"caption: {kept} of {made} are left, the target is {wanted.target}", file=sys.stderr)
+        wanted = plan(config, clips, gold, count)
+        for line in wanted.lines():
+            print(f"caption: {line}", file=sys.stderr)
+        # What failed or was there was done again once.
+        redo = retry = False
+    if wanted.target is not None and kept < wanted.target:
+        why = "all that are possible were made" if wanted.exhausted else "the last ones brought none"
+        print(
+            f"caption: the target is {wanted.target}, {kept} captions are left after the filters, and "
+            f"{why}; add experts, prompts, windows or samples, or switch a filter off",
+            file=sys.stderr,
+        )
     summary = summarise(rows, config.caption.rules())
+    summary["target"] = wanted.target
     summary["not_applied"] = inapplicable(
         config.caption.rules(), _evidence(storage, config, gold), [c.expert for c in wanted.captioners]
     )
     return steps, summary
+
+
+def _kept(rows: Sequence[Mapping[str, Any]]) -> int:
+    return sum(row["status"] == OK for row in rows)
 
 
 def _check_gold(runs: Sequence[Mapping[str, Any]], config: Config) -> None:

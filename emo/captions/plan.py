@@ -1,4 +1,8 @@
-"""Which captions are made of which clip: experts x prompts x windows x samples, up to a target count."""
+"""Which captions are made of which clip: experts x prompts x windows x samples, up to a target count.
+
+The target counts what the filters leave. Nobody knows beforehand how much that is: a plan makes so many
+captions as it is told to, and the job plans again with more while too few are left.
+"""
 
 import hashlib
 import itertools
@@ -10,6 +14,9 @@ from typing import Any
 from emo.captions.prompts import CaptionPrompt
 from emo.captions.windows import Window, frame_places
 from emo.errors import InputError
+
+# How often at most an expert is asked the same for the sake of a target.
+MOST_SAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class Plan:
     """The captions that are wanted, and the product that they are taken from.
 
     samples: how often an expert that can is asked the same; product: how many captions there would be of all
-    combinations and samples; unknown: clips that prompts with the gold must leave out.
+    combinations and samples; most: the same with as many samples as are allowed; unknown: clips that prompts
+    with the gold must leave out.
     """
 
     captioners: tuple[Captioner, ...]
@@ -69,9 +77,15 @@ class Plan:
     clips: int
     samples: int
     product: int
+    most: int
     target: int | None
     variants: tuple[Variant, ...]
     unknown: int
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is nothing left that more captions could be made of."""
+        return len(self.variants) == self.most
 
     def figures(self) -> dict[str, Any]:
         """The product as one JSON object."""
@@ -81,6 +95,7 @@ class Plan:
             "windows": [window.name for window in self.windows],
             "samples": self.samples,
             "possible": self.product,
+            "at_most": self.most,
             "target": self.target,
             "captions": len(self.variants),
         }
@@ -99,6 +114,10 @@ class Plan:
         each = f", {count / self.clips:.1f} per clip" if self.clips else ""
         wanted = "all" if self.target is None else f"the target is {self.target}"
         lines.append(f"{self.clips} clips: {self.product} captions are possible; {wanted}: {count}{each}")
+        if self.target is not None:
+            lines.append(
+                f"the target is what the filters leave: for what they take more are made, {self.most} at most"
+            )
         if self.unknown:
             lines.append(f"{self.unknown} clips have no gold: no prompt that shows it is asked about them")
         return lines
@@ -110,10 +129,12 @@ def make_plan(
     windows: Sequence[Window],
     samples: int | None,
     target: int | None,
+    count: int | None = None,
 ) -> Plan:
     """Choose the captions; every clip gets as many as any other, give or take one.
 
-    samples: None is 1 without a target, and with one as many as reach it. Raises InputError where all
+    samples: None is 1 without a target, and with one as many as `count` takes; count: how many captions to
+    make, where the filters take so many that the target itself is too few. Raises InputError where all
     combinations and samples stay below the target.
     """
     combinations = [
@@ -127,11 +148,13 @@ def make_plan(
     def possible(number: int) -> int:
         return sum(_most(captioner, number) for _, found in asked for captioner, _, _ in found)
 
+    wanted = target if count is None else count
+    most = possible(samples if samples is not None else 1 if target is None else MOST_SAMPLES)
     if samples is None:
         samples = 1
         again = possible(2) - possible(1)
-        if target is not None and again:
-            samples += max(0, math.ceil((target - possible(1)) / again))
+        if wanted is not None and again:
+            samples = min(MOST_SAMPLES, samples + max(0, math.ceil((wanted - possible(1)) / again)))
     product = possible(samples)
     if target is not None and product < target:
         raise InputError(
@@ -139,10 +162,12 @@ def make_plan(
             f"{len(combinations)} combinations of expert, prompt and window; add some of these"
         )
     lists = [list(_in_order(clip, found, samples)) for clip, found in asked]
-    chosen = tuple(_evenly([clip.video_id for clip in clips], lists, product if target is None else target))
+    chosen = tuple(_evenly([clip.video_id for clip in clips], lists, product if wanted is None else wanted))
     shows_gold = any(prompt.shows_gold for _, prompt, _ in combinations)
     unknown = sum(clip.gold is None for clip in clips) if shows_gold else 0
-    return Plan(tuple(captioners), tuple(windows), len(clips), samples, product, target, chosen, unknown)
+    return Plan(
+        tuple(captioners), tuple(windows), len(clips), samples, product, most, target, chosen, unknown
+    )
 
 
 _Combination = tuple[Captioner, CaptionPrompt, Window]
@@ -185,6 +210,19 @@ def _evenly(video_ids: Sequence[str], lists: Sequence[list[Variant]], count: int
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def further(plan: Plan, made: int, kept: int, gained: int | None) -> int | None:
+    """How many captions to make in all, where `kept` of the `made` ones are left; None for no more.
+
+    gained: what the last addition brought, None where there was none. No more are made where the target is
+    reached, where nothing is left to make them of, and where the last addition brought nothing at all.
+    """
+    if plan.target is None or kept >= plan.target or plan.exhausted or (gained is not None and gained <= 0):
+        return None
+    # By the share that is left so far, but not below one in ten: a bad beginning must not ask for millions.
+    share = max(kept / made, 0.1) if made else 1.0
+    return min(plan.most, max(made, len(plan.variants)) + math.ceil((plan.target - kept) / share))
 
 
 def questions(variants: Iterable[Variant]) -> list[tuple[Variant, int]]:

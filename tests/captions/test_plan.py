@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emo.captions.gold import read_gold
-from emo.captions.plan import Captioner, PlannedClip, make_plan, questions
+from emo.captions.plan import MOST_SAMPLES, Captioner, PlannedClip, further, make_plan, questions
 from emo.captions.prompts import LABEL, CaptionPrompt, load_caption_prompt, names
 from emo.captions.splits import SPLITS, split_of, video_of
 from emo.captions.windows import Window, cut, cut_audio, frame_places, parse_window
@@ -48,6 +48,29 @@ def test_samples_are_drawn_as_often_as_the_target_needs():
     assert plan.samples == 9
     assert max(variant.sample for variant in plan.variants if variant.captioner.expert == "face") == 0
     assert make_plan(clips(10), captioners, [WHOLE], samples=None, target=None).product == 20
+
+
+def test_for_what_the_filters_take_more_captions_are_made_until_nothing_is_left_to_make_them_of():
+    captioners = [Captioner("qwen", (PERSON,), None), Captioner("face", (PERSON,), 1)]
+    first = make_plan(clips(10), captioners, [WHOLE], samples=None, target=40)
+    assert (len(first.variants), first.most) == (40, 10 * MOST_SAMPLES + 10)
+    assert "the target is what the filters leave: for what they take more are made, 1010 at most" in (
+        first.lines()
+    )
+    count = further(first, made=40, kept=30, gained=None)
+    assert count == 54, "three of four are left, so ten more take fourteen"
+    second = make_plan(clips(10), captioners, [WHOLE], None, 40, count)
+    assert {variant.key for variant in first.variants} <= {variant.key for variant in second.variants}
+    assert len(second.variants) == 54
+    assert further(second, made=54, kept=40, gained=10) is None
+    assert further(second, made=54, kept=30, gained=0) is None, "the last ones brought none"
+    assert further(second, made=500, kept=39, gained=None) == 510, "what an earlier run made counts"
+    assert further(first, made=40, kept=0, gained=None) == 440
+    last = make_plan(clips(10), captioners, [WHOLE], None, 40, 5000)
+    assert last.exhausted
+    assert len(last.variants) == 1010
+    assert further(last, made=1010, kept=39, gained=5) is None
+    assert further(make_plan(clips(10), captioners, [WHOLE], 2, None), 30, 1, None) is None
 
 
 def test_a_target_out_of_reach_is_refused_with_what_there_is():

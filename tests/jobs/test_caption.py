@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -296,6 +297,7 @@ def test_a_model_is_asked_each_prompt_about_each_window_and_shown_the_gold_only_
             "windows": ["0-100", "50-100"],
             "samples": 2,
             "possible": 32,
+            "at_most": 1600,
             "target": 28,
             "captions": 28,
         }
@@ -332,6 +334,30 @@ def test_a_model_is_asked_each_prompt_about_each_window_and_shown_the_gold_only_
     # Two samples of a question, and two windows, are drawn with seeds of their own.
     seeds = {row["text"].partition("seed=")[2] for key, row in drafts.items() if key[1] == "free"}
     assert len(seeds) == sum(key[1] == "free" for key in drafts)
+
+
+def test_the_target_counts_what_the_filters_leave(ingested, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    shutil.copytree(ingested, out)
+    done = emo("caption", "--out", out, *OPTIONS, "--set", "caption.target=15", "--json", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["target"] == 15
+    assert summary["kept"] >= 15
+    assert 15 < summary["captions"] < 45, "some were filtered, and not all combinations were needed"
+    assert re.search(r"caption: \d+ of 15 are left, the target is 15\n", done.stderr)
+    again = emo("caption", "--out", out, *OPTIONS, "--set", "caption.target=15", "--json", env=ray_cluster)
+    assert json.loads(again.stdout)["captions"] == summary["captions"]
+
+
+def test_a_target_that_the_filters_make_impossible_is_said(copy, source, ray_cluster):
+    options = ("--gold", source / "gold.csv", "--set", "caption.target=45")
+    done = emo("caption", "--out", copy, *OPTIONS, *options, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"the target is 45, \d+ captions are left after the filters, and all that are possible were made",
+        done.stderr,
+    )
 
 
 @pytest.mark.parametrize(
