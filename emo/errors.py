@@ -39,3 +39,9 @@ class RowError(EmoError):
     def __reduce__(self) -> tuple[type["RowError"], tuple[str, str]]:
         # Exception's own pickling passes `args`, which holds the message only.
         return type(self), (self.code, self.message)
+
+
+def one_line(error: BaseException) -> str:
+    """An error on one line: our own as it is, any other after its kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EmoError) else f"{type(error).__name__}: {text}"

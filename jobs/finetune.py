@@ -28,7 +28,7 @@ from emo.finetuning.settings import Finetune, differences
 from emo.lease import Lease
 from emo.storage import S3_PREFIX, Storage
 from jobs import finetune_data
-from jobs.passes import cluster
+from jobs.connection import cluster
 
 FOLDER = "finetune"
 RUN, BASE_ANSWERS = "run.json", "answers/base.json"
@@ -200,7 +200,7 @@ def _train_and_judge(
         try:
             ray.get(before)
         except ray.exceptions.RayTaskError as error:
-            raise EmoError(f"the base could not be asked: {_one_line(error)}") from error
+            raise EmoError(f"the base could not be asked: {_telling_line(error)}") from error
     return _finish(task, settings, place, result)
 
 
@@ -324,7 +324,7 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
     try:
         return trainer.fit()
     except TrainingFailedError as error:
-        raise EmoError(f"training failed: {_one_line(error)}") from error
+        raise EmoError(f"training failed: {_telling_line(error)}") from error
     finally:
         with suppress(EmoError, OSError):  # what the training ended with matters more
             drop_half_written(place)
@@ -409,7 +409,7 @@ def _train_storage(place: Storage) -> tuple[str, Any]:
     return place.url.removeprefix(S3_PREFIX), S3FileSystem(**options)
 
 
-def _one_line(error: BaseException) -> str:
+def _telling_line(error: BaseException) -> str:
     """The last line that says something; Ray's errors carry whole tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line and not line.startswith(("File ", "raise "))]

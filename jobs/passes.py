@@ -8,20 +8,14 @@ Several passes may run side by side, each with a pool and shards of its own: to 
 of one graph, so that whatever stops one of them stops them all.
 """
 
-import functools
 import hashlib
-import logging
-import os
-import sys
-import tempfile
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -29,19 +23,16 @@ import pyarrow.compute as pc
 
 from emo import committed, planning
 from emo.config import GrowsTo
-from emo.errors import EmoError, RowError
+from emo.errors import EmoError, RowError, one_line
 from emo.experts.protocol import Resources
 from emo.logs import log_failures
 from emo.progress import Progress
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import FAILED, OK, Table
+from jobs.attempts import ATTEMPTS, attempts_of_connection
 from jobs.metrics import PassMetrics
 from jobs.waiting import told
-
-# A shard is started at most this often, and then again each of its rows: the engine itself would restart a
-# worker and repeat its task for ever (batch pools default to unlimited restarts).
-ATTEMPTS = 2
 
 
 class BoundReached(EmoError):
@@ -225,7 +216,7 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
     """read → map (and commit) → counts, one block per shard."""
     import ray
 
-    attempts = _attempts_of_connection()
+    attempts = attempts_of_connection()
     branches = [_branch(part, storage, run_id, attempts) for part in parts]
     done = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
     by_name = {part.name: part for part in parts}
@@ -318,18 +309,6 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     )
 
 
-@functools.cache
-def _attempts_of_connection() -> Any:
-    """One for all passes of a connection, because a process takes seconds to start.
-
-    Held until the connection ends: between two passes nobody else would, and Ray then ends it.
-    """
-    import ray
-
-    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts)
-    return lasting.options(name="emo attempts", get_if_exists=True).remote()
-
-
 def _wait_for_readers() -> None:
     """Wait for the threads in which Ray Data reads results: closing its iterator does not.
 
@@ -338,56 +317,6 @@ def _wait_for_readers() -> None:
     for thread in threading.enumerate():
         if thread.name == "iter_threaded" or thread.name.startswith("StreamingExecutor"):
             thread.join(timeout=60)
-
-
-class _Attempts:
-    """Counts how often a shard of a pass was started, outside of the workers that may die of it."""
-
-    def __init__(self) -> None:
-        self._passes: defaultdict[str, _Shards] = defaultdict(_Shards)
-
-    def start(self, of_pass: str, shard: str) -> bool:
-        """Whether to do the shard: not once it was started too often, nor after the end."""
-        shards = self._passes[of_pass]
-        shards.started[shard] += 1
-        go = not shards.ended and shards.started[shard] <= ATTEMPTS
-        # A shard whose worker died comes here again, so one that ends nowhere else ends here.
-        (shards.under_way.add if go else shards.under_way.discard)(shard)
-        return go
-
-    def arrive(self, of_pass: str) -> None:
-        self._passes[of_pass].workers += 1
-
-    def load(self, of_pass: str) -> None:
-        self._passes[of_pass].loaded += 1
-
-    def workers(self, of_pass: str) -> tuple[int, int]:
-        """How many workers have started, and how many of them are ready for rows."""
-        return self._passes[of_pass].workers, self._passes[of_pass].loaded
-
-    def finish(self, of_pass: str, shard: str) -> None:
-        self._passes[of_pass].under_way.discard(shard)
-        self._passes[of_pass].finished.add(shard)
-
-    def end(self, of_pass: str) -> tuple[int, int]:
-        """From now on no shard is started; how many are under way, and how many have been finished."""
-        shards = self._passes[of_pass]
-        shards.ended = True
-        return len(shards.under_way), len(shards.finished)
-
-    def close(self, of_pass: str) -> None:
-        """Keep nothing of a pass but that it is over, for workers that are still there."""
-        self._passes[of_pass] = _Shards(ended=True)
-
-
-@dataclass
-class _Shards:
-    started: Counter[str] = field(default_factory=Counter)
-    under_way: set[str] = field(default_factory=set)
-    finished: set[str] = field(default_factory=set)
-    ended: bool = False
-    workers: int = 0
-    loaded: int = 0
 
 
 class _Committing:
@@ -419,7 +348,7 @@ class _Committing:
         except Exception as error:
             # An error here would make the engine try again and then print its own stack; the first shard
             # reports it instead.
-            self._broken = _one_line(error)
+            self._broken = one_line(error)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         import ray
@@ -434,7 +363,7 @@ class _Committing:
             result = self._worker(rows)
             _commit(self._storage, self._table, self._run_id, result)
         except EmoError as error:
-            return _counts(self._pass, stop=_one_line(error))
+            return _counts(self._pass, stop=one_line(error))
         finally:
             ray.get(self._attempts.finish.remote(self._pass, shard))
         # By key: an expert that answers five times per clip has done one clip, not five.
@@ -459,12 +388,7 @@ def _root(error: Exception) -> str:
     # The engine wraps the error, and of what it wrapped only the printed stack arrives here.
     printed, _, rest = str(error).partition("\n\nThe above exception was the direct cause of")
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    return lines[-1] if rest and lines else _one_line(getattr(error, "cause", None) or error)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, EmoError) else f"{type(error).__name__}: {text}"
+    return lines[-1] if rest and lines else one_line(getattr(error, "cause", None) or error)
 
 
 def _without_labels(result: pa.Table) -> int:
@@ -532,72 +456,3 @@ def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:
         return plan.rows.slice(0, 0)
     done = committed.read_newest(storage, plan.where, plan.table, [])
     return planning.not_in_run(plan.rows, done, run_id, plan.key)
-
-
-@contextmanager
-def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
-    """Connect to a Ray cluster, or start one on this machine; gives the file with Ray's own messages.
-
-    `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either a fresh
-    local one is started: one that a killed run left behind is never picked up.
-    """
-    where = address or os.environ.get("RAY_ADDRESS")
-    if where:
-        offer_token()
-    # What a lab labels is nobody else's business, and each collector is a process more to start.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with _chatter_to_file() as log:
-        import ray
-        import ray.data
-
-        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if where:
-            options["address"] = where
-        else:
-            options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
-        try:
-            ray.init(**options)
-        except (ConnectionError, ValueError, TimeoutError) as error:
-            raise EmoError(
-                f"Ray at {where or 'this machine'} cannot be reached: {_one_line(error)}"
-            ) from error
-        try:
-            # Its messages also stand in ray-data.log, beside Ray's other logs.
-            loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
-            for logger in loggers:
-                logger.handlers = [h for h in logger.handlers if type(h).__name__ != "PlainRayHandler"]
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
-            # A shard of hour-long files may take longer than the default of half an hour, and each clip has
-            # a deadline of its own.
-            context.execution_no_progress_timeout_s = -1
-            yield log
-        finally:
-            _attempts_of_connection.cache_clear()
-            ray.shutdown()
-
-
-def offer_token() -> None:
-    """Offer the user's token to clusters that ask for one; to be called before Ray is imported."""
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    known = named or (Path.home() / ".ray" / "auth_token").exists()
-    if known and not os.environ.get("RAY_AUTH_MODE"):
-        # A client offers its token only when it is told to.
-        os.environ["RAY_AUTH_MODE"] = "token"
-
-
-@contextmanager
-def _chatter_to_file() -> Iterator[str]:
-    """Send what Ray writes to standard error to a file, its native code included; ours still goes there."""
-    handle, log = tempfile.mkstemp(prefix="emo-ray-", suffix=".log")
-    ours, before = os.dup(2), sys.stderr
-    sys.stderr = os.fdopen(os.dup(ours), "w", buffering=1)
-    os.dup2(handle, 2)
-    os.close(handle)
-    try:
-        yield log
-    finally:
-        # Not closed: what took hold of it meanwhile, such as a log handler, may write once more at the end.
-        sys.stderr = before
-        os.dup2(ours, 2)
-        os.close(ours)

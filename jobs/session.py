@@ -15,7 +15,8 @@ from emo.lease import EXPIRES_S, Lease
 from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
 from emo.tables import RETRIES, TABLES
-from jobs.passes import BoundReached, Pass, cluster, fit_together, run_passes
+from jobs.connection import cluster
+from jobs.passes import BoundReached, Pass, fit_together, run_passes
 
 # A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
 SAVE_EVERY_S = 5.0

@@ -18,7 +18,7 @@ import jobs
 from emo.config import Config
 from emo.errors import EmoError, InputError
 from emo.storage import is_s3
-from jobs.passes import offer_token
+from jobs.connection import offer_token
 
 # What travels: code and its data, no byte code.
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")

@@ -12,8 +12,9 @@ from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import VOTES
+from jobs.connection import cluster
 from jobs.extract import vote_rows
-from jobs.passes import Pass, cluster, run_passes
+from jobs.passes import Pass, run_passes
 
 
 class Dying:

@@ -15,8 +15,9 @@ from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import VOTES
+from jobs.connection import cluster
 from jobs.extract import vote_rows
-from jobs.passes import BoundReached, Pass, cluster, run_passes
+from jobs.passes import BoundReached, Pass, run_passes
 from jobs.session import Bounds, session
 from labelling import last_run, raw_rows
 from ray_nodes import Nodes

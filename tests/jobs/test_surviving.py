@@ -28,8 +28,10 @@ from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from jobs import waiting
+from jobs.attempts import ATTEMPTS
+from jobs.connection import cluster
 from jobs.extract import vote_rows
-from jobs.passes import ATTEMPTS, Pass, cluster, run_passes
+from jobs.passes import Pass, run_passes
 from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "1")))
