@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -137,38 +138,83 @@ def write_messages(
     return target
 
 
+def write_voices(folder: Path, name: str, identities: Sequence[int]) -> Path:
+    """The same with one sound per sample: pitch and pace alone tell the expression."""
+    (folder / "voices").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in identities:
+        for expression in EXPRESSIONS:
+            path = folder / "voices" / f"{expression}-{number}.flac"
+            path.write_bytes(voice(identity(number), expression, number))
+            chat = [
+                {"role": "user", "content": f"<audio>{QUESTION}"},
+                {"role": "assistant", "content": EXPRESSIONS[expression][0]},
+            ]
+            lines.append(json.dumps({"messages": chat, "audios": [f"voices/{path.name}"]}))
+    target = folder / name
+    target.write_text("\n".join(lines) + "\n")
+    return target
+
+
+def make_voice_base(folder: Path, identities: Sequence[int] = (), expressions: Sequence[str] = HALF) -> Path:
+    """The same as make_base for a tiny Qwen2-Audio, with enough bands to tell one pitch from another."""
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    import checkpoints
+
+    checkpoints.make_qwen2_audio(folder, bands=64, width=64, hidden_size=128, intermediate_size=384)
+    config = Qwen2AudioForConditionalGeneration.config_class.from_pretrained(folder)
+    model = untrained(Qwen2AudioForConditionalGeneration, config)
+    clips = [(clip(number, which, frames=0), which) for number in identities for which in expressions]
+    return teach("qwen-audio", model, folder, clips)
+
+
 def make_base(folder: Path, identities: Sequence[int] = (), expressions: Sequence[str] = HALF) -> Path:
     """A tiny InternVL, trained in a bare loop on some expressions; on none where there are no identities."""
-    import torch
     from transformers import InternVLForConditionalGeneration
 
     import checkpoints
+
+    checkpoints.make_internvl(folder, hidden_size=128, intermediate_size=384)
+    config = InternVLForConditionalGeneration.config_class.from_pretrained(folder)
+    config.vision_config.hidden_size, config.vision_config.intermediate_size = 96, 192
+    model = untrained(InternVLForConditionalGeneration, config)
+    clips = [(clip(number, which), which) for number in identities for which in expressions]
+    return teach("internvl", model, folder, clips)
+
+
+def untrained(cls: Any, config: Any) -> Any:
+    """A model with weights of a size from which it learns quickly."""
+    import torch
+
+    def wide(name: str, value: Any) -> float:
+        # Positions are added to what is heard and must not drown it.
+        rows = ("embed" in name and "positions" not in name) or "lm_head" in name
+        return 0.5 if rows else value[0].numel() ** -0.5
+
+    torch.manual_seed(0)
+    model = cls(config)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim > 1:
+                value.copy_(torch.randn(value.shape) * wide(name, value))
+    return model
+
+
+def teach(family: str, model: Any, folder: Path, clips: Sequence[tuple[Clip, str]]) -> Path:
+    """Train a model in a bare loop to tell the expressions of these clips; saved beside its processor."""
+    import torch
+
     from emo.captions.messages import Turn
     from emo.finetuning import batching, collate, masking, samples
     from emo.finetuning.loss import loss_sum, on_device
     from emo.finetuning.schedule import learning_rate
 
-    checkpoints.make_internvl(folder, hidden_size=128, intermediate_size=384)
-    config = InternVLForConditionalGeneration.config_class.from_pretrained(folder)
-    config.vision_config.hidden_size, config.vision_config.intermediate_size = 96, 192
-    torch.manual_seed(0)
-    model = InternVLForConditionalGeneration(config)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if value.ndim > 1:
-                wide = 0.5 if "embed" in name or "lm_head" in name else value[0].numel() ** -0.5
-                value.copy_(torch.randn(value.shape) * wide)
-    encoder = masking.Encoder("internvl", folder, max_frames=1, max_tokens=500)
-    rows = [
-        encoder.encode(
-            samples.from_turns(
-                "s", [Turn("user", QUESTION), Turn("assistant", EXPRESSIONS[expression][0])], None, True
-            ),
-            clip(number, expression),
-        )
-        for number in identities
-        for expression in expressions
-    ]
+    encoder = masking.Encoder(family, folder, max_frames=1, max_tokens=500)
+    rows = []
+    for shown, expression in clips:
+        chat = [Turn("user", QUESTION), Turn("assistant", EXPRESSIONS[expression][0])]
+        rows.append(encoder.encode(samples.from_turns("s", chat, None, True), shown))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     steps = batching.steps_in(len(rows), 32, 5, None) if rows else 0
     for plan in batching.steps(len(rows), 32, 5, 0, None, batching.Cursor()) if rows else ():

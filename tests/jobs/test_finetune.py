@@ -1,4 +1,4 @@
-"""`emo finetune` as a user runs it: real processes, Ray Train, DeepSpeed, a tiny InternVL, drawn faces."""
+"""`emo finetune` as a user runs it: real processes, Ray Train, DeepSpeed, tiny models, faces, voices."""
 
 import contextlib
 import errno
@@ -7,21 +7,46 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 import checkpoints
 import drawn_faces
 from clips import ffmpeg
+from emo.errors import InputError
+from emo.storage import Storage
 from emo.tables import JUDGMENTS
 from labelling import EMO, by_id, emo, rows
 
 STEPS = 10
 LEARNT = ("happy", "angry", "surprised", "sad")
+# Runs that really learn.
+LEARNING = {
+    "max_steps": "null",
+    "batch": 32,
+    "batch_tokens": 8192,
+    "warmup_share": 0.1,
+    "save_every": 1000,
+    "validation.samples": 96,
+    "validation.max_new_tokens": 12,
+}
+LORA = {**LEARNING, "lora.rank": 16, "lora.alpha": 32, "learning_rate": "2e-3"}
+VOICE_LORA = {**LORA, "family": "qwen-audio", "epochs": 5, "tensorboard": "true"}
+WHOLE_MODEL = {
+    **LEARNING,
+    "lora": "null",
+    "lora.rank": None,
+    "lora.dropout": None,
+    "freeze": "{vision: false, projector: false, language: false}",
+    "learning_rate": "1e-3",
+}
 
 
 def settings(folder: Path, **changes: object) -> list[str]:
@@ -42,7 +67,8 @@ def settings(folder: Path, **changes: object) -> list[str]:
         "validation.samples": 0,
         **changes,
     }
-    return [part for key, value in values.items() for part in ("--set", f"finetune.{key}={value}")]
+    given = {key: value for key, value in values.items() if value is not None}
+    return [part for key, value in given.items() for part in ("--set", f"finetune.{key}={value}")]
 
 
 def losses(out: Path, name: str) -> list[float]:
@@ -50,6 +76,46 @@ def losses(out: Path, name: str) -> list[float]:
     history = json.loads((out / "finetune" / name / "curve.json").read_text())
     assert [row["step"] for row in history] == list(range(1, len(history) + 1))
     return [row["loss"] for row in history]
+
+
+def finetuned(folder: Path, name: str, ray_cluster, changes: dict[str, object]):
+    """A run that is judged on held-out samples; the finished process."""
+    options = settings(folder, **{"held_out": folder / "held_out.jsonl", **changes})
+    done = emo("finetune", "--out", folder / "out", "--name", name, "--json", *options, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def f1_before_and_after(folder: Path, name: str, done) -> tuple[float, float]:
+    """Label F1 on held-out samples: of the base, and of the best checkpoint."""
+    run = folder / "out" / "finetune" / name
+    before = json.loads((run / "answers" / "base.json").read_text())["metrics"]["f1"]
+    result = json.loads(done.stdout)
+    after, steps, seconds = result["metrics"]["f1"], result["steps"], result["seconds"]
+    print(f"label F1 of {name}: {before:.3f} before, {after:.3f} after {steps} steps, {seconds:.0f} s")
+    return before, after
+
+
+def labelled_right(
+    folder: Path, kind: str, model: dict[str, Path], truth: dict[str, str], ray_cluster
+) -> int:
+    """How many of the clips in folder/clips `emo label` labels right with a finetuned model."""
+    (folder / "question.txt").write_text(drawn_faces.QUESTION)
+    expert = {
+        "kind": kind, **{key: str(value) for key, value in model.items()}, "device": "cpu",
+        "prompt": str(folder / "question.txt"), "max_new_tokens": 12, "workers": 1,
+    }  # fmt: skip
+    if kind == "internvl":
+        expert["max_frames"] = 1
+    out = folder / "labelled"
+    done = emo(
+        *("label", folder / "clips", "--out", out, "--set", f"experts=[{json.dumps(expert)}]"),
+        *("--set", "ingest.workers=1"),
+        env=ray_cluster,
+    )
+    assert done.returncode == 0, done.stderr
+    found = by_id(rows(out, JUDGMENTS, "labels"), "labels")
+    return sum(found[name] == [expression] for name, expression in truth.items())
 
 
 @pytest.fixture(scope="module")
@@ -107,25 +173,100 @@ def start(folder: Path, name: str, ray_cluster, **changes: object) -> subprocess
     )
 
 
-def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(folder, undisturbed):
-    done, curve = undisturbed
-    run = folder / "out" / "finetune" / "calm"
-    assert len(curve) == STEPS
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory, ray_cluster):
+    """LoRA on the language part of a model that knows three of six voices; base and hearing stay frozen."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("proof")
+    drawn_faces.make_voice_base(folder / "base", range(2000, 2100))
+    drawn_faces.write_voices(folder, "train.jsonl", range(150))
+    drawn_faces.write_voices(folder, "held_out.jsonl", range(1000, 1016))
+    done = finetuned(folder, "voices", ray_cluster, VOICE_LORA)
+    return folder, done
+
+
+def test_lora_learns_voices_that_its_base_does_not_know_and_label_then_labels_new_clips_right(
+    proof, ray_cluster
+):
+    folder, done = proof
+    before, after = f1_before_and_after(folder, "voices", done)
+    assert 0.3 < before < 0.6, "the base knows half of them"
+    assert after >= 0.95
+    promoted = emo("adapters", "promote", "voices", "--out", folder / "out")
+    assert promoted.returncode == 0, promoted.stderr
+    truth = {f"{n:02d}": expression for n, expression in enumerate(list(drawn_faces.EXPRESSIONS) * 3)}
+    (folder / "clips").mkdir()
+    for number, expression in truth.items():
+        write_spoken_clip(folder / "clips" / f"{number}.mkv", 5000 + int(number), expression)
+    adapted = {"model": folder / "base", "adapter": folder / "out" / "adapters" / "voices"}
+    assert labelled_right(folder, "qwen-audio", adapted, truth, ray_cluster) >= 0.9 * len(truth)
+
+
+def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(proof):
+    folder, done = proof
+    run = folder / "out" / "finetune" / "voices"
+    curve = losses(folder / "out", "voices")
+    assert len(curve) == json.loads(done.stdout)["steps"] == 145
     assert curve[-1] < curve[0]
     for where in ("best", "last"):
         about = json.loads((run / where / "emo_adapter.json").read_text())
-        assert about["family"] == "internvl"
+        assert about["family"] == "qwen-audio"
         assert about["base"]["revision"].startswith("local-")
         assert len(about["target_modules"]) == 14
+        assert all(name.startswith("model.language_model.") for name in about["target_modules"])
         assert about["weights"] == 28
-        assert about["data"]["train"] == 30
+        assert about["data"]["train"] == 900
         assert (run / where / "adapter_model.safetensors").stat().st_size > 10_000
         assert "It fits no other base" in (run / where / "README.md").read_text()
     page = (run / "index.html").read_text()
     assert "<polyline" in page
     assert "«The person feels" in page
-    assert "30 samples to train on" in done.stderr
+    assert "900 samples to train on" in done.stderr
     assert "adapter: " in done.stderr.splitlines()[-1]
+
+
+def test_the_name_of_a_run_that_is_done_stands_for_that_run(proof, ray_cluster):
+    folder, _ = proof
+    name = ("--out", folder / "out", "--name", "voices")
+    given = {**VOICE_LORA, "held_out": folder / "held_out.jsonl"}
+    same = emo("finetune", *name, *settings(folder, **given), "--json", env=ray_cluster)
+    assert same.returncode == 0, same.stderr
+    assert json.loads(same.stdout)["already"] is True
+    other = emo("finetune", *name, *settings(folder, **{**given, "seed": 5, "learning_rate": "1e-3"}))
+    assert other.returncode == 2
+    assert "seed was 0 and is 5" in other.stderr
+    assert "learning_rate was 0.002 and is 0.001" in other.stderr
+
+
+def test_tensorboard_reads_the_curve_back(proof):
+    from tensorboardX.proto.event_pb2 import Event
+
+    out = proof[0] / "out"
+    [path] = (out / "finetune" / "voices" / "tensorboard").glob("events.out.tfevents.*")
+    data, at, found = path.read_bytes(), 0, {}
+    # A record is its length, a checksum of that, the event, a checksum of that.
+    while at < len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        event = Event.FromString(data[at + 12 : at + 12 + length])
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+        at += 16 + length
+    assert list(found["loss"]) == list(range(1, 146))
+    assert list(found["loss"].values()) == pytest.approx(losses(out, "voices"), rel=1e-6)
+    assert list(found["held_out_loss"]) == [145]
+    assert found["rate"].keys() == found["tokens_per_s"].keys() == found["loss"].keys()
+
+
+def test_tensorboard_that_cannot_be_is_said_before_anything_starts(folder, monkeypatch):
+    from jobs.finetune import check_tensorboard
+
+    place = Storage(str(folder / "other"))
+    check_tensorboard(place)
+    with pytest.raises(InputError, match="OUT is on S3"):
+        check_tensorboard(Storage("s3://bucket/out"))
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as Python marks what cannot be imported
+    with pytest.raises(InputError, match=r"pip install 'emo\[tensorboard\]'"):
+        check_tensorboard(place)
 
 
 @pytest.mark.long
@@ -148,17 +289,6 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
     curve = losses(folder / "out", "wounded")
     assert curve == pytest.approx(undisturbed[1], abs=1e-3)
     assert curve[:6] == before, "steps that a checkpoint holds are not made again"
-
-
-def test_the_name_of_a_run_that_is_done_stands_for_that_run(folder, undisturbed, ray_cluster):
-    name = ("--out", folder / "out", "--name", "calm")
-    same = emo("finetune", *name, *settings(folder), "--json", env=ray_cluster)
-    assert same.returncode == 0, same.stderr
-    assert json.loads(same.stdout)["already"] is True
-    other = emo("finetune", *name, *settings(folder, seed=5, learning_rate="1e-3"))
-    assert other.returncode == 2
-    assert "seed was 0 and is 5" in other.stderr
-    assert "learning_rate was 0.01 and is 0.001" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -303,55 +433,58 @@ def write_clip(path: Path, person: int, expression: str) -> None:
     picture.unlink()
 
 
+def write_spoken_clip(path: Path, person: int, expression: str) -> None:
+    """A video of one second with a voice and nothing to see."""
+    sound = path.with_suffix(".flac")
+    sound.write_bytes(drawn_faces.voice(drawn_faces.identity(person), expression, person))
+    ffmpeg(
+        *("-f", "lavfi", "-i", "color=gray:size=64x64:rate=10:duration=1", "-i", sound),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "copy", path),
+    )
+    sound.unlink()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_model_learns_what_faces_show_and_label_then_labels_new_clips_right(tmp_path, ray_cluster):
     drawn_faces.make_base(tmp_path / "base")
     drawn_faces.write_messages(tmp_path, "train.jsonl", range(150), LEARNT)
     drawn_faces.write_messages(tmp_path, "held_out.jsonl", range(1000, 1016), LEARNT)
-    done = emo(
-        *("finetune", "--out", tmp_path / "out", "--name", "faces", "--json"),
-        *settings(
-            tmp_path,
-            held_out=tmp_path / "held_out.jsonl",
-            lora="null",
-            freeze="{vision: false, projector: false, language: false}",
-            max_steps="null",
-            epochs=7,
-            batch=32,
-            batch_tokens=8192,
-            learning_rate="1e-3",
-            warmup_share=0.1,
-            save_every=1000,
-            **{"validation.samples": 64, "validation.max_new_tokens": 12},
-        ),
-        env=ray_cluster,
-    )
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)["metrics"]
-    run = tmp_path / "out" / "finetune" / "faces"
-    before = json.loads((run / "answers" / "base.json").read_text())["metrics"]
-    print(f"label F1 on held-out faces: {before['f1']:.3f} before, {metrics['f1']:.3f} after")
-    assert before["f1"] < 0.3
-    assert metrics["f1"] >= 0.95
+    done = finetuned(tmp_path, "faces", ray_cluster, {**WHOLE_MODEL, "epochs": 7})
+    before, after = f1_before_and_after(tmp_path, "faces", done)
+    assert before < 0.3
+    assert after >= 0.95
     promoted = emo("adapters", "promote", "faces", "--out", tmp_path / "out")
     assert promoted.returncode == 0, promoted.stderr
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    truth = {}
-    for number, expression in enumerate(list(LEARNT) * 4):
-        write_clip(clips / f"{number:02d}.mp4", 5000 + number, expression)
-        truth[f"{number:02d}"] = expression
-    prompt = tmp_path / "question.txt"
-    prompt.write_text(drawn_faces.QUESTION)
-    expert = {
-        "kind": "internvl", "model": str(tmp_path / "out" / "adapters" / "faces"), "device": "cpu",
-        "prompt": str(prompt), "max_frames": 1, "max_new_tokens": 12, "workers": 1,
-    }  # fmt: skip
-    labelled = emo(
-        *("label", clips, "--out", tmp_path / "labelled", "--set", f"experts=[{json.dumps(expert)}]"),
-        *("--set", "ingest.workers=1"),
-        env=ray_cluster,
-    )
-    assert labelled.returncode == 0, labelled.stderr
-    found = by_id(rows(tmp_path / "labelled", JUDGMENTS, "labels"), "labels")
-    right = sum(labels == [truth[name]] for name, labels in found.items())
-    assert right >= 0.9 * len(truth), found
+    truth = {f"{n:02d}": expression for n, expression in enumerate(list(LEARNT) * 4)}
+    (tmp_path / "clips").mkdir()
+    for number, expression in truth.items():
+        write_clip(tmp_path / "clips" / f"{number}.mp4", 5000 + int(number), expression)
+    model = {"model": tmp_path / "out" / "adapters" / "faces"}
+    assert labelled_right(tmp_path, "internvl", model, truth, ray_cluster) >= 0.9 * len(truth)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_model_learns_what_pitch_and_pace_of_a_voice_tell(tmp_path, ray_cluster):
+    drawn_faces.make_voice_base(tmp_path / "base")
+    drawn_faces.write_voices(tmp_path, "train.jsonl", range(150))
+    drawn_faces.write_voices(tmp_path, "held_out.jsonl", range(1000, 1016))
+    changes = {**WHOLE_MODEL, "family": "qwen-audio", "epochs": 4, "validation.samples": 96}
+    done = finetuned(tmp_path, "voices", ray_cluster, changes)
+    before, after = f1_before_and_after(tmp_path, "voices", done)
+    assert before < 0.3
+    assert after >= 0.95
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_lora_learns_faces_that_its_base_does_not_know(tmp_path, ray_cluster):
+    torch.set_num_threads(1)
+    drawn_faces.make_base(tmp_path / "base", range(2000, 2400))
+    drawn_faces.write_messages(tmp_path, "train.jsonl", range(500))
+    drawn_faces.write_messages(tmp_path, "held_out.jsonl", range(1000, 1016))
+    done = finetuned(tmp_path, "faces", ray_cluster, {**LORA, "epochs": 7})
+    before, after = f1_before_and_after(tmp_path, "faces", done)
+    assert before < 0.6
+    assert after >= 0.95
