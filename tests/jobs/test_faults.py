@@ -35,10 +35,11 @@ from emo.lease import Lease
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from jobs.connection import cluster
 from jobs.extract import vote_rows
-from jobs.passes import BoundReached, Pass, cluster, run_passes
+from jobs.passes import BoundReached, Pass, run_passes
 from jobs.session import Bounds, session
-from labelling import EMO, WORDS_ONLY, emo, label_words, rows
+from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows
 from ray_nodes import Nodes
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "2")))
@@ -132,7 +133,7 @@ def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, u
             family = [(one, _title(one)) for one in _family(process.pid)]
             workers = [one for one, title in family if "MapWorker" in title]
             # Now and then the process that counts the attempts too.
-            counters = [one for one, title in family if "_Attempts" in title and chance.random() < 0.25]
+            counters = [one for one, title in family if "Attempts" in title and chance.random() < 0.25]
             if step and not killed[step] and workers:
                 time.sleep(chance.uniform(0, 1.0))
                 for one in [*chance.sample(workers, 1), *counters]:
@@ -520,6 +521,35 @@ def test_a_run_removes_what_killed_writers_left(tmp_path):
         # Of folders that are not emo's it touches nothing.
         assert young.exists()
         assert foreign.exists()
+
+
+class Greedy:
+    """A worker that takes memory for one row until it is killed, of 8 GB at the most."""
+
+    def __call__(self, shard):
+        eaten = []
+        while "clip003" in shard.column("video_id").to_pylist() and len(eaten) < 40:
+            eaten.append(os.urandom(1_000_000) * 200)
+            time.sleep(0.05)
+        return vote_rows(shard, [["fed"]] * shard.num_rows, "test", "1")
+
+
+@pytest.mark.long
+def test_a_worker_that_ray_kills_for_its_memory_costs_its_row_and_no_other(nodes, tmp_path, monkeypatch):
+    memory = psutil.virtual_memory()
+    if memory.available < 9e9:
+        pytest.skip("fewer than 9 GB of memory are free here")
+    limit = (memory.total - memory.available + 3e9) / memory.total
+    with monkeypatch.context() as watched:
+        watched.setenv("RAY_memory_monitor_refresh_ms", "100")
+        watched.setenv("RAY_memory_usage_threshold", str(limit))
+        nodes.start(2, head=True)
+    with cluster(nodes.address, None):
+        step = run(make_pass(8, worker=Greedy), tmp_path)
+    assert (step.ok, step.failed, step.error_codes) == (7, 1, {"worker_died": 1})
+    found = by_id(rows(tmp_path, VOTES, "labels"), "labels")
+    assert found == {f"clip{number:03d}": None if number == 3 else ["fed"] for number in range(8)}
+    assert committed.read_all(Storage(str(tmp_path)), "votes", VOTES, []).num_rows == 8
 
 
 def test_foreign_files_are_named_and_refused_and_set_aside_when_asked(videos, tmp_path, ray_cluster):
