@@ -285,7 +285,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=0,
-            compute=TaskPoolStrategy(size=2 * part.workers),
+            compute=TaskPoolStrategy(size=part.workers * (2 if plan.resources.gpus else 1)),
         )
     return shards_out.map_batches(
         _Committing,

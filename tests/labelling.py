@@ -20,7 +20,7 @@ from emo.tables import Table
 
 EMO = Path(sys.executable).with_name("emo")
 # The words expert alone: quick, and enough where a test is not about experts.
-WORDS_ONLY = ("--set", "experts=[{kind: words}]", "--set", "ingest.workers=2")
+WORDS_ONLY = ("--set", "experts=[{kind: words}]", "--set", "ingest.workers=1")
 
 
 def emo(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

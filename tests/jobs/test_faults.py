@@ -83,6 +83,7 @@ def tables(storage, without=("run_id",)):
 def running(videos, out, *more):
     """`emo label` with a Ray cluster of its own, in a process group of its own."""
     command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=1", *more]
+    command += ["--set", "ingest.workers=2"]
     process = subprocess.Popen(
         list(map(str, command)),
         start_new_session=True,
