@@ -161,63 +161,8 @@ def videos(tmp_path):
     return folder
 
 
-def test_only_what_is_new_or_changed_is_done_and_what_broke_loses_its_labels(videos, tmp_path, ray_cluster):
-    out = tmp_path / "out"
-    assert label_words(videos, out, env=ray_cluster).returncode == 0
-    first = by_id(rows(out, JUDGMENTS, "labels"), "labels")
-    assert first == {"a": ["happy"], "b": ["sad"], "sub/c": ["afraid"]}
-
-    shutil.copy(videos / "a.mp4", videos / "d.mp4")
-    (videos / "d.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nI am proud\n")
-    os.utime(videos / "b.mp4", (1_000_000_000, 1_000_000_000))
-    (videos / "b.txt").write_text("I am angry")
-    # Of this one the words alone are new.
-    (videos / "sub/c.txt").write_text("I am disgusted")
-    (videos / "a.mp4").unlink()
-    # A slash at the end of a folder's name changes nothing.
-    done = label_words(f"{videos}/", f"{out}/", env=ray_cluster)
-    assert "3 labelled, 0 failed, 1 skipped as already done" in done.stderr
-    run = last_run(out)
-    assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(3, 3)] * 4
-    # The changed file has its new labels, the removed one stays labelled.
-    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == {
-        "a": ["happy"],
-        "b": ["angry"],
-        "d": ["proud"],
-        "sub/c": ["disgusted"],
-    }
-
-    (videos / "b.mp4").write_bytes(b"")
-    done = label_words(videos, out, env=ray_cluster)
-    assert "ingest: 1 of 1 failed (1 empty)" in done.stderr
-    assert done.returncode == 3
-    judged = {row["video_id"]: row for row in rows(out, JUDGMENTS, "labels", "error")}
-    assert (judged["b"]["labels"], judged["b"]["error"]) == (None, "clip_failed")
-    assert judged["d"]["labels"] == ["proud"]
-
-
-def test_retry_does_just_the_failed_rows_again(videos, tmp_path, ray_cluster):
-    out = tmp_path / "out"
-    good = (videos / "a.mp4").read_bytes()
-    state = (videos / "a.mp4").stat()
-    (videos / "a.mp4").write_bytes(b"\0" * len(good))
-    os.utime(videos / "a.mp4", ns=(state.st_atime_ns, state.st_mtime_ns))
-    label_words(videos, out, env=ray_cluster)
-    assert by_id(rows(out, CLIPS, "error"), "error")["a"] is not None
-
-    # Size and time are as before, so only a retry notices that the file is whole again.
-    (videos / "a.mp4").write_bytes(good)
-    os.utime(videos / "a.mp4", ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert "3 skipped" in label_words(videos, out, env=ray_cluster).stderr
-    done = emo("failures", "--out", out, "--retry", "--set", "experts=[{kind: words}]", env=ray_cluster)
-    assert done.returncode == 0, done.stderr
-    assert last_run(out)["steps"][0]["rows"] == 1
-    judged = by_id(rows(out, JUDGMENTS, "labels"), "labels")
-    assert judged == {"a": ["happy"], "b": ["sad"], "sub/c": ["afraid"]}
-    assert emo("failures", "--out", out).stdout == ""
-
-
-def test_plan_shows_the_work_and_the_steps_one_by_one_do_it(videos, tmp_path, ray_cluster):
+def test_out_from_its_first_plan_to_the_retry_of_what_broke(videos, tmp_path, ray_cluster):
+    """In one OUT, because each run costs seconds: steps one by one, then what is new, broken, whole again."""
     out = tmp_path / "out"
     only = ("--set", "experts=[{kind: words}]")
     planned = emo("plan", videos, "--out", out, "--json", *only)
@@ -240,14 +185,49 @@ def test_plan_shows_the_work_and_the_steps_one_by_one_do_it(videos, tmp_path, ra
     ):
         done = emo(*command, "--out", out, *only, env=ray_cluster)
         assert done.returncode == 0, done.stderr
-    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == {
-        "a": ["happy"],
-        "b": ["sad"],
-        "sub/c": ["afraid"],
-    }
+    first = by_id(rows(out, JUDGMENTS, "labels"), "labels")
+    assert first == {"a": ["happy"], "b": ["sad"], "sub/c": ["afraid"]}
     assert (out / "report" / "index.html").exists()
     plan = json.loads(emo("plan", videos, "--out", out, "--json", *only).stdout)
     assert [(step["rows"], step["done"]) for step in plan["steps"]] == [(0, 3)] * 4
+
+    # Only what is new or changed is done.
+    shutil.copy(videos / "a.mp4", videos / "d.mp4")
+    (videos / "d.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nI am proud\n")
+    os.utime(videos / "b.mp4", (1_000_000_000, 1_000_000_000))
+    (videos / "b.txt").write_text("I am angry")
+    # Of this one the words alone are new.
+    (videos / "sub/c.txt").write_text("I am disgusted")
+    (videos / "a.mp4").unlink()
+    # A slash at the end of a folder's name changes nothing.
+    done = label_words(f"{videos}/", f"{out}/", env=ray_cluster)
+    assert "3 labelled, 0 failed, 1 skipped as already done" in done.stderr
+    run = last_run(out)
+    assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(3, 3)] * 4
+    # The changed file has its new labels, the removed one stays labelled.
+    labels = {"a": ["happy"], "b": ["angry"], "d": ["proud"], "sub/c": ["disgusted"]}
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == labels
+
+    # What broke loses its labels.
+    good = (videos / "b.mp4").read_bytes()
+    (videos / "b.mp4").write_bytes(b"\0" * len(good))
+    os.utime(videos / "b.mp4", (2_000_000_000, 2_000_000_000))
+    done = label_words(videos, out, env=ray_cluster)
+    assert "ingest: 1 of 1 failed (1 not_a_video)" in done.stderr
+    assert done.returncode == 3
+    judged = {row["video_id"]: row for row in rows(out, JUDGMENTS, "labels", "error")}
+    assert (judged["b"]["labels"], judged["b"]["error"]) == (None, "clip_failed")
+    assert judged["d"]["labels"] == ["proud"]
+
+    # Size and time are as before, so only a retry notices that the file is whole again.
+    (videos / "b.mp4").write_bytes(good)
+    os.utime(videos / "b.mp4", (2_000_000_000, 2_000_000_000))
+    assert "4 skipped" in label_words(videos, out, env=ray_cluster).stderr
+    done = emo("failures", "--out", out, "--retry", *only, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert last_run(out)["steps"][0]["rows"] == 1
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == labels
+    assert emo("failures", "--out", out).stdout == ""
 
 
 def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster, tmp_path):
