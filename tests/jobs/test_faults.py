@@ -495,12 +495,13 @@ class Hungry:
 def test_a_worker_without_memory_stops_the_pass_by_name_and_with_memory_it_goes_on(ray_cluster, tmp_path):
     # One that the system or Ray kills for its memory is like any other that dies.
     storage, plan = Storage(str(tmp_path)), make_pass(8, worker=Hungry)
+    with cluster(ray_cluster["RAY_ADDRESS"], None), pytest.raises(EmoError, match="MemoryError"):
+        run(plan, tmp_path)
+    done = committed.read_newest(storage, "votes", VOTES, ["labels"])
+    assert done.num_rows < 8
+    left = planning.not_in(plan.rows, done, VOTES.key)
+    # Another connection, as of another command: Ray Data keeps the workers of what failed in a cycle.
     with cluster(ray_cluster["RAY_ADDRESS"], None):
-        with pytest.raises(EmoError, match="MemoryError"):
-            run(plan, tmp_path)
-        done = committed.read_newest(storage, "votes", VOTES, ["labels"])
-        assert done.num_rows < 8
-        left = planning.not_in(plan.rows, done, VOTES.key)
         run(replace(plan, rows=left, worker=Slow), tmp_path)
     assert committed.read_all(storage, "votes", VOTES, []).num_rows == 8
 
