@@ -317,9 +317,9 @@ def load_config(
     """
     if preset is not None and file is not None:
         raise InputError("--preset and --config exclude each other: a preset is a configuration file")
+    earlier = tree is not None
     if tree is not None:
-        kept = {key: value for key, value in tree["s3"].items() if key not in ("key", "secret", "token")}
-        tree = {**tree, "s3": kept}
+        tree = _without_secrets(tree)
     elif file is not None:
         try:
             text = Path(file).read_text(encoding="utf-8")
@@ -333,7 +333,18 @@ def load_config(
         tree = _parse(_preset_text(name), f"preset {name}")
     for override in overrides:
         _apply(tree, override)
-    return validate(tree, file or f"preset {preset or DEFAULT_PRESET}")
+    origin = "the last run's configuration" if earlier else file or f"preset {preset or DEFAULT_PRESET}"
+    return validate(tree, origin)
+
+
+def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
+    sections = {path.partition(".")[0] for path in SECRET_KEYS}
+    return {
+        name: {key: value for key, value in section.items() if f"{name}.{key}" not in SECRET_KEYS}
+        if name in sections and isinstance(section, dict)
+        else section
+        for name, section in tree.items()
+    }
 
 
 def validate(tree: Any, where: str) -> Config:

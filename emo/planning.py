@@ -44,7 +44,12 @@ def stale(upstream: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
 
 def not_in_run(rows: pa.Table, done: pa.Table, run_id: str, key: tuple[str, ...]) -> pa.Table:
     """Rows without a row in `done` that this very run committed."""
-    return not_in(rows, done.filter(pc.equal(done.column("run_id"), run_id)), key)
+    return not_in(rows, of_run(done, run_id), key)
+
+
+def of_run(rows: pa.Table, run_id: str) -> pa.Table:
+    """The rows that this very run committed."""
+    return rows.filter(pc.equal(rows.column("run_id"), run_id))
 
 
 def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:

@@ -19,7 +19,8 @@ class Step:
     """What one step did: `rows` were left to do, `skipped` had been done before.
 
     empty: of the ok, those without any label; error_codes: how many of the failed have which code; left: not
-    tried, because a bound was reached; workers, cpus, gpus: what all workers together held.
+    tried, because a bound was reached; under_way: shards that were being done when the step was cut short,
+    whose rows may still come; workers, cpus, gpus: what all workers together held.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Step:
     seconds: float = 0.0
     error_codes: dict[str, int] = field(default_factory=dict)
     left: int = 0
+    under_way: int = 0
     workers: int = 0
     cpus: float = 0.0
     gpus: float = 0.0

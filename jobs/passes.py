@@ -14,9 +14,9 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -131,6 +131,8 @@ def run_passes(
                 one.count(0, missing.num_rows, {error.code: missing.num_rows})
     finally:
         for one in running:
+            with suppress(EmoError, OSError):  # what ended the passes matters more
+                one.count_again(storage, run_id)
             one.end()
 
 
@@ -151,6 +153,17 @@ class _Running:
         self.progress.add(ok, failed)
         if self.left() <= 0:
             self.end()
+
+    def count_again(self, storage: Storage, run_id: str) -> None:
+        """Count by the table what was committed by a worker that then died, or had not answered yet."""
+        if self.left() <= 0:
+            return
+        plan = self.plan
+        columns = ["status", "error", *(["labels"] if "labels" in plan.table.schema.names else [])]
+        done = planning.of_run(committed.read_newest(storage, plan.where, plan.table, columns), run_id)
+        outcome = _outcome(planning.in_both(done, plan.rows, plan.key), plan.key)
+        self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
+        self.step.error_codes = outcome.codes
 
     def left(self) -> int:
         return self.plan.rows.num_rows - self.step.ok - self.step.failed
@@ -222,6 +235,7 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
     by_name = {part.name: part for part in parts}
     metrics = {part.name: PassMetrics(part.of.plan.step) for part in parts}
     ending: BoundReached | None = None
+    whole = False
     results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     try:
         with ExitStack() as stack:
@@ -251,14 +265,30 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                         break
         if ending is not None:
             raise ending
+        whole = True
     except ray.exceptions.RayError as error:
         steps = ", ".join(part.of.plan.step for part in parts)
         raise EmoError(f"{steps}: {_root(error)}") from error
     finally:
+        if not whole:
+            _note_under_way(parts, attempts)
         results.close()
         _wait_for_readers()
         for part in parts:
             attempts.close.remote(part.name)
+
+
+def _note_under_way(parts: list[_Part], attempts: Any) -> None:
+    """Start no other shard of passes that are cut short, and note how many may still be committed."""
+    import ray
+
+    try:
+        states = ray.get([attempts.end.remote(part.name) for part in parts], timeout=10)
+    except ray.exceptions.RayError:
+        # Nobody is left to say so: there may be one.
+        states = [(1, 0)] * len(parts)
+    for part, (under_way, _) in zip(parts, states, strict=True):
+        part.of.step.under_way += under_way
 
 
 def _told(part: _Part, attempts: Any) -> AbstractContextManager[threading.Event]:
@@ -366,21 +396,36 @@ class _Committing:
             return _counts(self._pass, stop=one_line(error))
         finally:
             ray.get(self._attempts.finish.remote(self._pass, shard))
-        # By key: an expert that answers five times per clip has done one clip, not five.
-        all_keys = result.group_by(list(self._key)).aggregate([])
-        failed = result.filter(pc.equal(result.column("status"), FAILED))
-        failed_keys = failed.group_by(list(self._key)).aggregate([("error", "min")])
-        log_failures(failed, self._step, self._run_id)
+        outcome = _outcome(result, self._key)
+        log_failures(result.filter(pc.equal(result.column("status"), FAILED)), self._step, self._run_id)
         return _counts(
             self._pass,
-            ok=all_keys.num_rows - failed_keys.num_rows,
-            failed=failed_keys.num_rows,
-            codes=dict(Counter(failed_keys.column("error_min").to_pylist())),
-            empty=_without_labels(result),
+            ok=outcome.ok,
+            failed=outcome.failed,
+            codes=outcome.codes,
+            empty=outcome.empty,
             seconds=time.monotonic() - began,
             prompt_tokens=_tokens(result, "prompt_tokens"),
             output_tokens=_tokens(result, "output_tokens"),
         )
+
+
+class _Outcome(NamedTuple):
+    ok: int
+    failed: int
+    codes: dict[str, int]
+    empty: int
+
+
+def _outcome(result: pa.Table, key: tuple[str, ...]) -> _Outcome:
+    """By key: an expert that answers five times per clip has done one clip, not five."""
+    every = result.group_by(list(key)).aggregate([])
+    failed = result.filter(pc.equal(result.column("status"), FAILED))
+    failed_keys = failed.group_by(list(key)).aggregate([("error", "min")])
+    codes = dict(Counter(failed_keys.column("error_min").to_pylist()))
+    return _Outcome(
+        every.num_rows - failed_keys.num_rows, failed_keys.num_rows, codes, _without_labels(result)
+    )
 
 
 def _root(error: Exception) -> str:

@@ -176,8 +176,8 @@ class Session:
                     self.run.redo_since.pop(step.name, None)
         finally:
             for step in self._running:
-                if step.ok + step.failed == 0:
-                    # It made no row: these settings bind nobody.
+                if step.ok + step.failed + step.under_way == 0:
+                    # It made no row and will make none: these settings bind nobody.
                     self.run.made_with.pop(step.name, None)
                     if step.name in before:
                         self.run.made_with[step.name] = before[step.name]

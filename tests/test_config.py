@@ -86,6 +86,20 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, expected):
         load_config(file=str(path))
 
 
+def test_a_run_file_gives_the_configuration_but_for_its_secrets(tmp_path):
+    path = tmp_path / "emo.yaml"
+    path.write_text(
+        "experts: [{kind: words}]\nnightly: {webhook: 'https://x.org/hush', retries: 7}\n"
+        "s3: {key: a, secret: b, token: c, region: eu-1}\n"
+    )
+    shown = load_config(file=str(path)).model_dump(mode="json")
+    again = load_config(tree=shown)
+    assert (again.nightly.webhook, again.nightly.retries) == (None, 7)
+    assert (again.s3.key, again.s3.secret, again.s3.token, again.s3.region) == (None, None, None, "eu-1")
+    with pytest.raises(InputError, match=r"^the last run's configuration: ingest: "):
+        load_config(tree={**shown, "ingest": 5})
+
+
 def test_unknown_names_are_told_with_what_there_is():
     with pytest.raises(InputError, match=r"unknown preset 'x'; expected one of: .*signals"):
         load_config(preset="x")

@@ -3,6 +3,7 @@
 The random moments come from seeds: EMO_TEST_SEEDS of them, one by default so that the tests stay quick.
 """
 
+import _thread
 import io
 import os
 import random
@@ -27,7 +28,7 @@ from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from jobs import waiting
+from jobs import passes, waiting
 from jobs.attempts import ATTEMPTS
 from jobs.connection import cluster
 from jobs.extract import vote_rows
@@ -110,6 +111,45 @@ def test_a_row_that_always_kills_its_worker_is_one_failed_row(joined, tmp_path):
     assert raw_rows(tmp_path / "out", VOTES).num_rows == 13
     # Twice in its shard, which others shared with it, twice alone, and never again.
     assert log.read_text().split().count("kills") == 2 * ATTEMPTS
+
+
+class DiesAfterCommit(Labels):
+    """Its rows are in the table, and nobody hears of them."""
+
+    def __init__(self, run_id, log=None):
+        super().__init__(run_id, log)
+        passes.log_failures = lambda *about: os._exit(1)
+
+
+def test_rows_whose_worker_died_after_their_commit_are_counted(joined, tmp_path):
+    step = run(make_pass(["a", "b"], make=DiesAfterCommit, shard_rows=1), tmp_path / "out")
+    assert (step.ok, step.failed, step.under_way) == (2, 0, 0)
+    assert raw_rows(tmp_path / "out", VOTES).num_rows == 2
+
+
+class Sleeps(Labels):
+    def __call__(self, shard):
+        Path(self._log).touch()
+        time.sleep(100)
+
+
+def test_a_pass_that_is_interrupted_says_how_many_shards_may_still_come(joined, tmp_path):
+    log, plan = tmp_path / "log", make_pass(["a"], str(tmp_path / "log"), make=Sleeps)
+
+    def interrupt():
+        _wait_for(log)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    step = Step(plan.step, rows=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None)
+    assert (step.ok, step.failed, step.under_way) == (0, 0, 1)
+
+
+def _wait_for(path):
+    while not path.exists():
+        time.sleep(0.05)
 
 
 def test_an_error_of_the_place_stops_the_pass_with_its_own_words(joined, tmp_path):
