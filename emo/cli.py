@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -200,6 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = build_parser().parse_args(arguments)
+    options.began = time.monotonic()
     try:
         return int(options.run(options))
     except EmoError as error:
@@ -274,7 +276,7 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
     if last.empty:
         words.append(f"{last.empty} without a label")
     words += [f"{last.failed} failed", f"{last.skipped} skipped as already done"]
-    seconds = sum(step.seconds for step in steps)
+    seconds = time.monotonic() - options.began
     where = f"; report: {report}" if report else ""
     print(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}", file=sys.stderr)
     if code == TOO_MANY_FAILED:
@@ -295,9 +297,12 @@ def _result(code: int, steps: Sequence[Step], report: str | None) -> dict[str, A
 
 
 def _exit_code(config: Config, steps: Sequence[Step]) -> int:
-    for step in steps:
-        tried = step.rows - step.left
-        if tried and (step.failed == tried or step.failed > config.max_failed_share * tried):
+    tried, failed = Counter[str](), Counter[str]()
+    for step in steps:  # of one name there are several where `emo caption` needs more captions
+        tried[step.name] += step.rows - step.left
+        failed[step.name] += step.failed
+    for name, count in tried.items():
+        if count and (failed[name] == count or failed[name] > config.max_failed_share * count):
             return TOO_MANY_FAILED
     return DONE
 
@@ -636,7 +641,7 @@ def _caption(options: argparse.Namespace) -> int:
     where = f"; exported to {options.export}" if options.export else ""
     print(
         f"emo caption: {summary['kept']} of {summary['captions']} captions kept, {summary['filtered']} "
-        f"filtered, {summary['failed']} failed, in {duration(sum(step.seconds for step in steps))}{where}",
+        f"filtered, {summary['failed']} failed, in {duration(time.monotonic() - options.began)}{where}",
         file=sys.stderr,
     )
     return code

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emo.storage import Entry, is_regular, list_folder, local_entry, readable
+from emo.storage import Entry, is_folder, is_regular, list_folder, local_entry, readable
 
 
 @dataclass
@@ -53,7 +53,7 @@ def read_through(root: str) -> Found:
                 # A file may be gone since its folder was read; then it is not there.
                 with suppress(FileNotFoundError):
                     found.entries.append(local_entry(item, cut))
-            elif Path(item.path).is_dir():
+            elif is_folder(item.path):
                 links.append(item.path)
             else:
                 found.unusable.append(readable(item.path[cut:]))

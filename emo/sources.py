@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from emo.errors import InputError
 from emo.folders import Found, read_through
 from emo.media.transcript import SIDECARS
-from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_s3
+from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_folder, is_s3
 from emo.tables import CLIPS
 
 MANIFEST = pa.schema(
@@ -172,7 +172,7 @@ def _from_glob(pattern: str) -> pa.Table:
         paths = [root / name for name in names if _matches(tuple(name.split("/")), below)]
     else:
         paths = [Path(name).absolute() for name in glob.iglob(pattern)]  # noqa: PTH207 - takes no absolute one
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not is_folder(path)]
     listing: dict[str, Entry] = {}
     for folder in {path.parent for path in videos}:
         listing |= _listing(str(folder), S3Settings())

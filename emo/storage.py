@@ -298,6 +298,14 @@ def is_regular(item: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether it is a folder, or a link to one that can be looked into."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
 def local_entry(item: os.DirEntry[str], cut: int) -> Entry:
     """One local file, its path without the first `cut` characters; raises FileNotFoundError."""
     stat = item.stat()

@@ -70,7 +70,9 @@ def _chatter_to_file() -> Iterator[str]:
     """Send what Ray writes to standard error to a file, its native code included; ours still goes there."""
     handle, log = tempfile.mkstemp(prefix="emo-ray-", suffix=".log")
     ours, before = os.dup(2), sys.stderr
-    sys.stderr = os.fdopen(os.dup(ours), "w", buffering=1)
+    sys.stderr = os.fdopen(
+        os.dup(ours), "w", buffering=1, encoding=before.encoding, errors="backslashreplace"
+    )
     os.dup2(handle, 2)
     os.close(handle)
     try:

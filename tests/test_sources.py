@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import tempfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -262,31 +263,47 @@ def test_what_is_no_file_but_named_like_a_video_keeps_its_row(tmp_path):
         assert dict(zip(_column(rows, "video_id"), _column(rows, "size"), strict=True)) == expected
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path):
+@pytest.fixture
+def as_nobody(tmp_path):
+    """A folder, and a look into it as a user to whom some of it is closed: root may read everything."""
     if os.geteuid() != 0:
-        closed = _closed(tmp_path)
-        with pytest.raises(StorageError, match=f"{closed}: this folder cannot be read: Permission denied"):
-            read_source(str(tmp_path))
+        yield tmp_path, nullcontext
         return
-    # Root may read everything, so somebody else looks.
-    with tempfile.TemporaryDirectory() as open_folder:
-        root = Path(open_folder)
-        root.chmod(0o755)
-        closed = _closed(root)
+
+    @contextmanager
+    def nobody():
         os.seteuid(65534)
         try:
-            with pytest.raises(
-                StorageError, match=f"{closed}: this folder cannot be read: Permission denied"
-            ):
-                read_source(str(root))
+            yield
         finally:
             os.seteuid(0)
 
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder), nobody
 
-def _closed(root):
+
+def test_a_folder_that_cannot_be_read_is_named(as_nobody):
+    root, nobody = as_nobody
     _touch(root, "a.mp4", "closed/b.mp4")
     (root / "closed").chmod(0)
-    return root / "closed"
+    said = f"{root}/closed: this folder cannot be read: Permission denied"
+    with nobody(), pytest.raises(StorageError, match=said):
+        read_source(str(root))
+
+
+def test_a_link_into_a_folder_that_cannot_be_read_keeps_its_row(as_nobody):
+    root, nobody = as_nobody
+    _touch(root, "videos/a.mp4", "closed/b.mp4")
+    (root / "videos/b.mp4").symlink_to("../closed/b.mp4")
+    (root / "closed").chmod(0)
+    for source in (root / "videos", f"{root}/videos/*.mp4", f"{root}/videos/**/*.mp4"):
+        with nobody():
+            rows = read_source(str(source))
+        assert dict(zip(_column(rows, "video_id"), _column(rows, "size"), strict=True)) == {
+            "a": 12,
+            "b": None,
+        }
 
 
 def test_one_object_of_s3_is_a_source_and_a_glob_there_is_refused(bucket):

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from emo.errors import InputError
+from emo.media.wave import AUDIO_HZ
 
 STEPS = 8  # frames, and windows of sound, per clip
 SIDE = 224  # pixels
-SAMPLE_RATE = 16_000  # Hz
 WINDOW_S = 2
 LORA_ALPHA = 32.0  # fixed in the published training, not written in the file
 ENCODER_CHUNK = 32  # images or windows at a time: HuBERT's first layer takes 13 MB per window
@@ -49,11 +49,11 @@ def windows_of_sound(samples: np.ndarray) -> np.ndarray:
     They start at equal distances from 0 to duration - 2 s (and so overlap where the sound is shorter than
     16 s); shorter sound is padded with zeros. Fractions as in the published sampler decide the rounding.
     """
-    length = WINDOW_S * SAMPLE_RATE
+    length = WINDOW_S * AUDIO_HZ
     if len(samples) < length:
         samples = np.pad(samples, (0, length - len(samples)))
-    last = Fraction(max(len(samples) / SAMPLE_RATE - WINDOW_S, 0))
-    starts = [int(last / (STEPS - 1) * step * SAMPLE_RATE) for step in range(STEPS)]
+    last = Fraction(max(len(samples) / AUDIO_HZ - WINDOW_S, 0))
+    starts = [int(last / (STEPS - 1) * step * AUDIO_HZ) for step in range(STEPS)]
     return np.stack([samples[start : start + length] for start in starts]).astype(np.float32)
 
 
@@ -268,8 +268,8 @@ def load_encoders(vision: Path, audio: Path, checkpoint: Checkpoint, hidden: int
     # A vector for masked training; nothing is masked here, and some files leave it out.
     hears = _loaded(HubertModel, audio, frozenset({"masked_spec_embed"}))
     extractor = AutoFeatureExtractor.from_pretrained(audio)
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise InputError(f"{audio}: made for {extractor.sampling_rate} Hz; expected {SAMPLE_RATE}")
+    if extractor.sampling_rate != AUDIO_HZ:
+        raise InputError(f"{audio}: made for {extractor.sampling_rate} Hz; expected {AUDIO_HZ}")
     fusion = Fusion(sees.config.projection_dim, hears.config.hidden_size, hidden)
     fusion.load_state_dict(dict(checkpoint.fusion))
     images = AutoImageProcessor.from_pretrained(vision)

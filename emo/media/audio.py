@@ -8,7 +8,7 @@ import av
 import numpy as np
 import soundfile
 
-RATE = 16_000
+from emo.media.wave import AUDIO_HZ
 
 # Time stamps jitter by less than a frame of sound; a longer jump is a gap (filled with silence).
 _GAP_S = 0.1
@@ -76,12 +76,12 @@ class AudioTrack:
         for segment in self._segments[-1:]:
             segment.close()
         placed = [
-            (round((segment.start_s - video_start_s) * RATE), np.concatenate(segment.chunks))
+            (round((segment.start_s - video_start_s) * AUDIO_HZ), np.concatenate(segment.chunks))
             for segment in self._segments
             if segment.chunks
         ]
         length = max((start + samples.size for start, samples in placed), default=0)
-        length = min(length, int(longest_s * RATE))
+        length = min(length, int(longest_s * AUDIO_HZ))
         if length <= 0:
             return None, [*notes, "audio: the track holds no sound within the clip"]
         track = np.zeros(length, dtype=np.int16)
@@ -110,7 +110,7 @@ class AudioTrack:
             start_s = max(pts_s, end_s)
         else:
             start_s = pts_s
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO_HZ)
         segment = _Segment(start_s, resampler, kind, pts_s)
         segment.take(frame)
         self._segments.append(segment)
@@ -119,5 +119,5 @@ class AudioTrack:
 def flac(samples: np.ndarray) -> bytes:
     """Encode mono samples (one axis, int16, 16 kHz) as FLAC."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(buffer, samples, AUDIO_HZ, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
