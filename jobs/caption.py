@@ -113,8 +113,7 @@ def run(
         steps.append(drafts.label(session, redo, retry))
         before = _kept(rows)
         first = not rows
-        step, rows = _select(session, clips, wanted, gold)
-        steps.append(step)
+        rows = _judge(session, clips, wanted, gold)
         kept = _kept(rows)
         made = sum("not_planned" not in row["filters"] for row in rows)
         count = further(wanted, made, kept, None if first or not todo else kept - before)
@@ -126,6 +125,8 @@ def run(
             print(f"caption: {line}", file=sys.stderr)
         # What failed or was there was done again once.
         redo = retry = False
+    # Once, after the last addition: it may have changed what is left of the earlier captions.
+    steps.append(_commit(session, rows))
     if wanted.target is not None and kept < wanted.target:
         why = "all that are possible were made" if wanted.exhausted else "the last ones brought none"
         print(
@@ -189,14 +190,13 @@ def _evidence(storage: Storage, config: Config, gold: Mapping[str, str] | None) 
     return Evidence(gold, opinions)
 
 
-def _select(
+def _judge(
     session: Session, clips: pa.Table, wanted: Plan, gold: Mapping[str, str] | None
-) -> tuple[Step, list[dict[str, Any]]]:
-    """Judge all drafts and commit the captions that are new or that came out otherwise than before.
+) -> list[dict[str, Any]]:
+    """All drafts as rows of the captions table.
 
     The filters look at the whole set, so that all of it is judged in every run; texts alone are held.
     """
-    began = time.monotonic()
     storage, caption = session.storage, session.config.caption
     written = committed.read_newest(storage, DRAFTS.name, DRAFTS, DRAFTS.schema.names).to_pylist()
     labelled = committed.read_newest(storage, DRAFT_LABELS.name, DRAFT_LABELS, DRAFT_LABELS.schema.names)
@@ -220,7 +220,13 @@ def _select(
         for draft in written
     ]
     evidence = _evidence(storage, session.config, gold)
-    rows = assemble(written, labels, planned, evidence, caption.rules(), caption.splits, caption.video_of)
+    return assemble(written, labels, planned, evidence, caption.rules(), caption.splits, caption.video_of)
+
+
+def _commit(session: Session, rows: Sequence[Mapping[str, Any]]) -> Step:
+    """Commit the captions that are new or that came out otherwise than before."""
+    began = time.monotonic()
+    storage = session.storage
     before = committed.read_newest(storage, CAPTIONS.name, CAPTIONS, CAPTIONS.schema.names).to_pylist()
     known = {row.pop("caption_id"): row for row in before}
     changed = [row for row in rows if not _same(row, known.get(row["caption_id"]))]
@@ -231,7 +237,7 @@ def _select(
     step.failed = sum(row["status"] == FAILED for row in changed)
     step.ok = len(changed) - step.failed
     step.seconds = time.monotonic() - began
-    return step, rows
+    return step
 
 
 def _same(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:

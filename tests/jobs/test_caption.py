@@ -340,10 +340,16 @@ def test_the_target_counts_what_the_filters_leave(ingested, tmp_path, ray_cluste
     out = tmp_path / "out"
     shutil.copytree(ingested, out)
     target = ("--set", "caption.experts=[face]", "--set", "caption.target=8")
-    done = emo("caption", "--out", out, *OPTIONS, *target, "--json", env=ray_cluster)
+    arguments = ("--export", tmp_path / "set", "--json")
+    done = emo("caption", "--out", out, *OPTIONS, *target, *arguments, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["target"] == 8
+    # Those of the first plan too, once each.
+    found = whole(out)
+    assert len(found) == raw_rows(out, CAPTIONS).num_rows == summary["captions"]
+    assert sum(row["status"] == "ok" for row in found.values()) == summary["kept"]
+    assert sum(summary["exported"].values()) == summary["kept"]
     assert summary["kept"] >= 8
     assert 8 < summary["captions"] < 15, "some were filtered, and not all combinations were needed"
     assert re.search(r"caption: \d+ of 8 are left, the target is 8\n", done.stderr)
