@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 OUT ?= demo-out
+# As a path that Python searches: Ray's workers search the current folder too, and a clone that lies there would
+# otherwise pass for the package.
+EDITABLE := --config-settings editable_mode=compat -e
 
 .PHONY: demo test check samples clean
 
@@ -14,7 +17,7 @@ $(INSTALLED): pyproject.toml
 		{ echo "emo needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Installing emo into $(VENV) (PyTorch with CUDA included: some gigabytes, a few minutes)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) '.[test]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -30,7 +33,7 @@ test: check
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 samples: $(INSTALLED)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) '.[samples]'
 	$(VENV)/bin/python samples/make_samples.py
 
 clean:

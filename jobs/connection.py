@@ -2,15 +2,20 @@
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from emo.errors import EmoError, one_line
+from emo.errors import EmoError, InputError, one_line
 from jobs.attempts import attempts_of_connection
+
+ANSWERS_WITHIN_S = 15.0
 
 
 @contextmanager
@@ -21,8 +26,10 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     local one is started: one that a killed run left behind is never picked up.
     """
     where = address or os.environ.get("RAY_ADDRESS")
+    _check_current_folder()
     if where:
         offer_token()
+        _check_answers(where)
     # What a lab labels is nobody else's business, and each collector is a process more to start.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with _chatter_to_file() as log:
@@ -54,6 +61,32 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
         finally:
             attempts_of_connection.cache_clear()
             ray.shutdown()
+
+
+def _check_current_folder() -> None:
+    """Ray's workers look for packages in the current folder too, before what a finder of pip's tells them."""
+    for name in ("emo", "jobs"):
+        spec = PathFinder.find_spec(name, [str(Path.cwd()), *sys.path])
+        if spec is not None and spec.origin is None:
+            raise InputError(
+                f"the folder {Path.cwd() / name} would pass for the package {name} in Ray's workers: run the "
+                "command from another folder"
+            )
+
+
+def _check_answers(where: str) -> None:
+    """Ray waits minutes for a cluster that is not there, without a word."""
+    parts = urlsplit(where if "://" in where else f"//{where}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise InputError(f"{where!r} is no address of a Ray cluster; expected HOST:PORT") from None
+    if host is None or port is None:
+        return  # such as `auto`: Ray looks for it itself
+    try:
+        socket.create_connection((host, port), timeout=ANSWERS_WITHIN_S).close()
+    except OSError as error:
+        raise EmoError(f"Ray at {where} cannot be reached: {error.strerror or error}") from error
 
 
 def offer_token() -> None:
