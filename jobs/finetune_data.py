@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from emo.finetuning.collate import Batch, collate
 from emo.finetuning.masking import Encoder, TrainingInput
 from emo.finetuning.prepared import HELD_OUT, TRAIN, ClipReader, Entry
 from emo.finetuning.settings import Finetune
+from emo.folders import read_through
 from emo.media.audio import flac
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
@@ -70,8 +72,9 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
             listed += _from_file(settings.held_out, HELD_OUT, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
     if not good:
-        codes = sorted({str(one.entry.error_message) for one in listed if one.entry.error})
-        more = f"; for example: {codes[0]}" if codes else ""
+        bad = [one.entry for one in listed if one.entry.error is not None]
+        codes = ", ".join(f"{code} {count}" for code, count in Counter(e.error for e in bad).most_common())
+        more = f", refused as: {codes}; for example: {bad[0].error_message}" if bad else ""
         raise InputError(f"{what} holds no sample that can be trained on ({len(listed)} in all){more}")
     return listed, batching.fingerprint([_identity(one) for one in listed])
 
@@ -146,7 +149,8 @@ def _published(
     question = load_caption_prompt(settings.prompt).question
     folder = Storage(settings.videos, s3)
     by_stem: dict[str, list[str]] = {}
-    for entry in folder.entries():
+    # As `emo label` lists the same folder, links included.
+    for entry in folder.entries() if folder.on_s3 else read_through(folder.url).entries:
         stem, suffix = posixpath.splitext(posixpath.basename(entry.path))
         if suffix.lower() in VIDEO_SUFFIXES:
             by_stem.setdefault(stem, []).append(folder.full(entry.path))
@@ -159,7 +163,11 @@ def _published(
             continue
         videos = by_stem.get(caption.video_id, [])
         if len(videos) == 1:
-            found.append((to_sample(caption, question, videos=tuple(videos)), caption.labels or None))
+            try:
+                sample = to_sample(caption, question, videos=tuple(videos))
+                found.append((sample, caption.labels or None))
+            except RowError as error:
+                found.append((RowError(error.code, f"{caption.where}: {error.message}"), None))
             continue
         expected = f"expected one video {caption.video_id!r} below {settings.videos}"
         there = f"{len(videos)} are there: {', '.join(videos)}" if videos else "none is there"
@@ -193,15 +201,16 @@ def prepare(
         }
         for number, shard in enumerate(shards)
     ]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        _Preparer,
-        fn_constructor_args=(run, out, settings, model),
-        compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(rows)))),
-        num_cpus=0.5,
-    )
     entries = refused
-    for row in dataset.iter_rows():
-        entries += pickle.loads(row["entries"])
+    if rows:
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            _Preparer,
+            fn_constructor_args=(run, out, settings, model),
+            compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(rows)))),
+            num_cpus=0.5,
+        )
+        for row in dataset.iter_rows():
+            entries += pickle.loads(row["entries"])
     if len(entries) != len(listed):
         raise EmoError(f"{len(listed) - len(entries)} samples were lost in the preparation")
     entries.sort(key=lambda entry: entry.sample_id)

@@ -66,6 +66,20 @@ def _check_turns(turns: Sequence[Turn]) -> None:
             raise RowError("bad_messages", f"unknown role {turn.role!r}; expected one of {', '.join(ROLES)}")
         if turn.role == "system" and place:
             raise RowError("bad_messages", "only the first message can be the system's")
+        try:
+            check_characters(turn.content)
+        except ValueError as error:
+            raise RowError("bad_messages", str(error)) from None
+
+
+def check_characters(text: str) -> None:
+    """Raise ValueError where a text holds half a character: JSON can write one, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"\\u{ord(text[error.start]):04x} at character {error.start} is half a character"
+        ) from None
 
 
 def tagged(question: str, images: int = 0, audios: int = 0, videos: int = 0) -> str:
@@ -94,7 +108,7 @@ def turns_of(messages: str | Sequence[Any]) -> tuple[Turn, ...]:
     if isinstance(messages, str):
         try:
             messages = json.loads(messages)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RowError("bad_messages", f"messages is not JSON: {error}") from None
     if not isinstance(messages, list | tuple):
         raise RowError("bad_messages", "messages is not a list")
@@ -139,7 +153,7 @@ def read_messages(data: bytes, place: str, folder: str = "") -> list[Sample | Ro
 def _sample(line: bytes, where: str, folder: str) -> Sample:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RowError("not_json", f"not JSON in UTF-8: {error}") from None
     if not isinstance(record, dict) or "messages" not in record:
         raise RowError("bad_messages", 'expected an object with "messages"')

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emo.captions.messages import Sample, Turn, tagged
+from emo.captions.messages import Sample, Turn, check_characters, tagged
 from emo.errors import InputError, RowError
 from emo.extraction.parsing import parse_labels
 
@@ -125,6 +125,12 @@ def _objects(text: str) -> Iterator[tuple[int, _Row]]:
             raise json.JSONDecodeError(f"expected {over.replace(' ', ' or ')}", text, at)
         return at
 
+    def decode(at: int) -> tuple[Any, int]:
+        try:
+            return decoder.raw_decode(text, at)
+        except RecursionError:
+            raise json.JSONDecodeError("what begins here is nested too deeply", text, at) from None
+
     at = skip(0, "[ {")
     close = "]" if text[at] == "[" else "}"
     at = skip(at + 1)
@@ -133,9 +139,9 @@ def _objects(text: str) -> Iterator[tuple[int, _Row]]:
         name = None
         line, counted = line + text.count("\n", counted, at), at
         if close == "}":
-            name, at = decoder.raw_decode(text, at)
+            name, at = decode(at)
             at = skip(skip(at, ":") + 1)
-        value, at = decoder.raw_decode(text, at)
+        value, at = decode(at)
         if not isinstance(value, dict):
             yield line, RowError("bad_row", f"{json.dumps(value)[:60]}, expected an object")
         else:
@@ -172,11 +178,17 @@ def _cell(row: Mapping[str, Any], column: str | None) -> str:
     value = row.get(column) if column else None
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value.strip()
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return json.dumps(value, ensure_ascii=False) if value else ""
-    raise RowError("bad_row", f"{column} is {json.dumps(value)[:60]}, expected a text or a list of texts")
+        text = json.dumps(value, ensure_ascii=False) if value else ""
+    elif isinstance(value, str):
+        text = value.strip()
+    else:
+        raise RowError("bad_row", f"{column} is {json.dumps(value)[:60]}, expected a text or a list of texts")
+    try:
+        check_characters(text)
+    except ValueError as error:
+        raise RowError("bad_row", f"{column}: {error}") from None
+    return text
 
 
 def to_sample(

@@ -69,6 +69,8 @@ def line(content="<image>Look.", answer="She smiles.", **keys):
         ('{"messages": []}', "bad_messages", "empty"),
         ('{"query": "x", "response": "y"}', "bad_messages", '"messages"'),
         ("{", "not_json", "not JSON"),
+        ("[" * 100_000, "not_json", "recursion"),
+        (line(answer="half \ud800 a sign"), "bad_messages", r"\ud800 at character 5 is half a character"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number_and_the_others_stay(bad, code, says):
@@ -192,12 +194,25 @@ def test_bad_json_rows_are_told_by_the_line_on_which_they_begin():
         ("", "line 1: expected"),
         ('[{"name": "A"},\n{"b" 1}]', "line 2: "),
         ("[]", "has the columns none"),
+        ('[{"name": "A"},\n{"name": ' + "[" * 100_000, "line 2: what begins here is nested too deeply"),
+        ('{"name": "A", "reason": "B",\n"x": {"y": ' + "[" * 100_000, "line 2: .*nested too deeply"),
         ('{"names": "A", "reasons": "B"}', "has the columns none"),
     ],
 )
 def test_json_that_cannot_be_read_names_its_line(text, says):
     with pytest.raises(InputError, match=says):
         read_published(text.encode(), "x.json")
+
+
+def test_half_a_character_in_json_is_a_bad_row_with_its_line():
+    rows = [{"name": "A", "openset": ["\ud800sad"]}, {"name": "\udc00", "openset": "[sad]"}]
+    good = {"name": "\U0001f600", "openset": "[sad]"}
+    text = ",\n".join(json.dumps(row) for row in [*rows, good])
+    label, name, whole = read_published(f"[{text}]".encode(), "plus.json")
+    assert (label.code, name.code) == ("bad_row", "bad_row")
+    assert label.message == r"plus.json line 1: openset: \ud800 at character 2 is half a character"
+    assert name.message.startswith("plus.json line 2: name: ")
+    assert whole.video_id == "\U0001f600"
 
 
 def test_a_row_whose_cells_are_shifted_is_refused_and_not_cut():

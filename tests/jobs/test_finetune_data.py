@@ -159,8 +159,13 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     shutil.copy(first, tmp_path / "videos" / "part1" / "twice.mkv")
     (tmp_path / "videos" / "torn.mp4").write_bytes(first.read_bytes()[:2000])
     plus = tmp_path / "plus.csv"
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(first, tmp_path / "elsewhere" / "linked.mp4")
+    (tmp_path / "videos" / "more").symlink_to(tmp_path / "elsewhere")
     names = ("one", "gone", "twice", "torn")
-    plus.write_text("name,openset\n" + "".join(f'{n},"[happy, calm]"\n' for n in names) + "two,[]\n")
+    plus.write_text(
+        "name,openset\n" + "".join(f'{n},"[happy, calm]"\n' for n in names) + "two,[]\nlinked,[glad]\n"
+    )
     emer = tmp_path / "gt.json"
     emer.write_text(json.dumps({"two": {"emotions": ["sad"], "subtitles": "", "reasons": "She frowns."}}))
     settings = Finetune(
@@ -169,9 +174,11 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     )  # fmt: skip
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
     listed, _ = finetune_data.list_samples(out, settings)
-    entries = list(prepare(out, run, settings, base, listed).values())
+    _, entries = zip(*sorted(prepare(out, run, settings, base, listed).items()), strict=True)
     train, held_out = finetune_data.training_entries(entries), finetune_data.held_out_entries(entries)
-    assert [entry.turns[1].content for entry in train] == ["The character's emotional state is happy, calm."]
+    assert [entry.turns[1].content for entry in train] == [
+        f"The character's emotional state is {felt}." for felt in ("happy, calm", "glad")
+    ]
     assert train[0].turns[0].content == load_caption_prompt("face").question
     assert (train[0].labels, held_out[0].labels) == (("happy", "calm"), ("sad",))
     assert held_out[0].turns[1].content == "She frowns."
@@ -183,6 +190,39 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     assert f"{plus} line 4: expected one video 'twice' below {tmp_path / 'videos'}, 2 are there" in said
     assert f"{plus} line 5: " in said, "a video that cannot be decoded is refused by the line that names it"
     assert f"{plus} line 6: the label set is empty; expected labels in openset" in said
+
+
+def test_a_published_text_with_the_tag_of_a_medium_is_refused_and_the_rest_goes_on(base, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "one.mp4").touch()
+    texts = ("She <image> smiles.", "It is a <video>.", "An <audio>", "She smiles.")
+    reasons = tmp_path / "reasons.csv"
+    reasons.write_text("name,reason\n" + "".join(f"one,{text}\n" for text in texts))
+    settings = Finetune(
+        model=str(base), data=str(reasons), videos=str(tmp_path / "videos"), max_frames=2, device="cpu"
+    )
+    listed, _ = finetune_data.list_samples(Storage(str(tmp_path / "out")), settings)
+    assert [one.entry.error for one in listed] == ["media_mismatch"] * 3 + [None]
+    assert listed[0].entry.error_message.startswith(f"{reasons} line 2: ")
+    assert listed[2].entry.error_message.startswith(f"{reasons} line 4: ")
+
+
+def test_published_captions_beside_a_folder_of_other_videos_are_refused_with_their_reasons(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "other.mp4").touch()
+    (tmp_path / "plus.csv").write_text("name,openset\none,[happy]\ntwo,[]\nthree,[sad]\n")
+    data, videos = str(tmp_path / "plus.csv"), str(tmp_path / "videos")
+    out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
+    settings = Finetune(model="m", data=data, videos=videos, device="cpu")
+    says = (
+        r"no sample that can be trained on \(3 in all\), refused as: media 2, empty 1; .*line 2: expected one"
+    )
+    with pytest.raises(InputError, match=says):
+        finetune_data.list_samples(out, settings)
+    refused = finetune_data._from_file(data, "train", settings, out.s3)
+    entries = finetune_data.prepare(run, out, settings, tmp_path, refused, 1)
+    assert prepared.counts(entries)["refused"] == {"media": 2, "empty": 1}
+    assert len(prepared.read_entries(run)) == 3
 
 
 def test_published_captions_need_a_folder_with_videos(base, tmp_path):
