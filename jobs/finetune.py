@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ RUN, BASE_ANSWERS = "run.json", "answers/base.json"
 RESULT = "adapter"
 # Where Ray Train keeps checkpoints, and its list of them.
 TRAINING, SNAPSHOT = "train", "train/checkpoint_manager_snapshot.json"
-# Names the checkpoint to go on from where that list was torn.
-FOUND = "found_checkpoint"
+# In a checkpoint, for each worker: the sizes of the files that it wrote.
+PARTS = "files-{:05d}.json"
 # Samples of the probe that tells whether a checkpoint was restored.
 PROBE_SAMPLES = 4
 # Lines about samples that cannot be trained on, for each reason.
@@ -285,7 +286,7 @@ def _watched(monitor: Any, live: Live) -> Iterator[None]:
 
 
 def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -> Any:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, ValidationConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -314,12 +315,7 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
             # The best one; Ray keeps the last beside it, because a run goes on from there.
             checkpoint_config=CheckpointConfig(num_to_keep=1, **measure),
         ),
-        validation_config=ValidationConfig(
-            fn=_validate,
-            ray_remote_kwargs={"num_cpus": 0, "num_gpus": settings.validation.gpus},
-        )
-        if asks
-        else None,
+        validation_config=answers_beside(place, settings) if asks else None,
     )
     try:
         return trainer.fit()
@@ -330,61 +326,102 @@ def _fit(task: dict[str, Any], settings: Finetune, place: Storage, asks: bool) -
             drop_half_written(place)
 
 
+def answers_beside(place: Storage, settings: Finetune) -> Any:
+    """Ray's ValidationConfig: what answers held-out samples beside the training.
+
+    The place, which knows the S3 key, is bound here: Ray sends this to its workers and writes it nowhere.
+    """
+    from ray.train import ValidationConfig
+
+    return ValidationConfig(
+        fn=partial(_validate, place=place, settings=settings),
+        ray_remote_kwargs={"num_cpus": 0, "num_gpus": settings.validation.gpus},
+    )
+
+
+def answers_wanted(step: int) -> Any:
+    """Ray's ValidationTaskConfig of one checkpoint, which Ray writes into OUT as clear text."""
+    from ray.train import ValidationTaskConfig
+
+    return ValidationTaskConfig(fn_kwargs={"step": step})
+
+
 def drop_half_written(place: Storage) -> None:
     """Delete checkpoints that were being written when a disk was full or a worker died.
 
+    Those are the ones that Ray's list does not name; where the list is torn, those that are not whole.
     Nothing else may be writing: that is while no worker runs.
     """
     taken = _listed(place)
-    if taken is None:
-        return
-    for entry in place.entries(TRAINING):
-        if (name := _checkpoint_of(entry.path)) and name not in taken:
-            place.delete(entry.path)
+    files = _checkpoint_files(place)
+    kept = {name for name in files if (name in taken if taken is not None else _is_whole(place, name, files))}
+    for name in files.keys() - kept:
+        for path in files[name]:
+            place.delete(f"{TRAINING}/{name}/{path}")
     if not place.on_s3:
         for folder in Path(place.full(TRAINING)).glob("checkpoint-*/"):
-            if folder.name not in taken:
+            if folder.name not in kept:
                 shutil.rmtree(folder)
 
 
 def find_checkpoint(place: Storage) -> str | None:
-    """The checkpoint (below `place`) to go on from where Ray's list of them is torn, else None.
+    """The checkpoint (below `place`) to go on from where Ray's list of them is torn or missing, else None.
 
-    Ray overwrites its list in place: what is killed, or has no space left, just then leaves half of it. The
-    newest checkpoint, which was about to be listed, is whole by then.
+    Ray overwrites its list in place, when a checkpoint is there and when one is judged: what is killed, or
+    has no space left, just then leaves half of it, perhaps while the next checkpoint is half there too.
     """
-    if _listed(place) is None:
-        names = {_checkpoint_of(entry.path) for entry in place.entries(TRAINING)} - {""}
-        if names:
-            place.write(FOUND, f"{TRAINING}/{max(names)}".encode())
-        place.delete(SNAPSHOT)
-    try:
-        return place.read(FOUND).decode()
-    except FileNotFoundError:
+    if _listed(place) is not None:
         return None
+    place.delete(SNAPSHOT)  # Ray refuses to start from half of one
+    files = _checkpoint_files(place)
+    whole = (name for name in sorted(files, reverse=True) if _is_whole(place, name, files))
+    newest = next(whole, None)
+    return newest and f"{TRAINING}/{newest}"
 
 
 def _listed(place: Storage) -> str | None:
-    """A text that names the checkpoints to be kept, None where Ray's list of them is torn."""
-    for path in (SNAPSHOT, FOUND):
-        with suppress(FileNotFoundError):
-            text = place.read(path).decode()
-            return text if path == FOUND or _is_json(text) else None
-    return ""
-
-
-def _is_json(text: str) -> bool:
+    """Ray's list, a text that names the checkpoints to be kept; None where there is none or half of one."""
     try:
+        text = place.read(SNAPSHOT).decode()
         json.loads(text)
-    except ValueError:
+    except (FileNotFoundError, ValueError):
+        return None
+    return text
+
+
+def _checkpoint_files(place: Storage) -> dict[str, dict[str, int]]:
+    """Name of a checkpoint -> path of a file in it -> bytes."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in place.entries(TRAINING):
+        name, _, path = entry.path.removeprefix(f"{TRAINING}/").partition("/")
+        if name.startswith("checkpoint-"):
+            found.setdefault(name, {})[path] = entry.size
+    return found
+
+
+def _is_whole(place: Storage, name: str, files: dict[str, dict[str, int]]) -> bool:
+    """Whether all that every worker wrote of a checkpoint is there."""
+    from emo.finetuning.engine import STATE
+
+    try:
+        state = json.loads(place.read(f"{TRAINING}/{name}/{STATE}"))
+        lists = [
+            json.loads(place.read(f"{TRAINING}/{name}/{PARTS.format(rank)}"))
+            for rank in range(state["workers"])
+        ]
+    except (FileNotFoundError, ValueError):
         return False
-    return True
+    return all(files[name].get(path) == size for part in lists for path, size in part.items())
 
 
-def _checkpoint_of(path: str) -> str:
-    """The name of the checkpoint that a file belongs to, or ""."""
-    name = path.removeprefix(f"{TRAINING}/").partition("/")[0]
-    return name if name.startswith("checkpoint-") else ""
+def list_part(folder: Path, rank: int) -> None:
+    """Write which files of which size a worker adds to a checkpoint; they may arrive in any order."""
+    sizes = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    (folder / PARTS.format(rank)).write_bytes(finetune_data.as_json(sizes))
 
 
 def _train_storage(place: Storage) -> tuple[str, Any]:
@@ -628,17 +665,12 @@ class _Worker:
             if self.rank == 0:
                 self._write_result(folder / RESULT, weights, cursor, metrics)
                 State(cursor, self.workers, probe, self.history).write(folder)
+            list_part(folder, self.rank)
             ray.train.report(
                 metrics,
                 checkpoint=ray.train.Checkpoint.from_directory(folder),
                 checkpoint_dir_name=f"checkpoint-{cursor.step:07d}-{self.attempt}",
-                validation=ray.train.ValidationTaskConfig(
-                    fn_kwargs={
-                        "step": cursor.step,
-                        "settings": self.task["settings"],
-                        "run": [self.place.url, _s3_values(self.place)],
-                    }
-                )
+                validation=answers_wanted(cursor.step)
                 if self.held_out and settings.validation.samples
                 else False,
             )
@@ -746,21 +778,17 @@ def _judge(
     return metrics
 
 
-def _validate(checkpoint: Any, *, step: int, settings: dict[str, Any], run: list[Any]) -> dict[str, float]:
+def _validate(checkpoint: Any, *, step: int, settings: Finetune, place: Storage) -> dict[str, float]:
     """A Ray task beside the training: let the checkpoint answer held-out samples and score the answers."""
-    from emo.storage import S3Settings
-
     _one_thread()
-    wanted = Finetune(**settings)
-    place = Storage(run[0], S3Settings(**run[1]))
-    assert wanted.model is not None
+    assert settings.model is not None
     with checkpoint.as_directory() as path:
         result = Path(path) / RESULT
-        base = resolve_model(wanted.model, wanted.revision, wanted.trust_remote_code)
+        base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
         target = f"answers/step-{step:07d}.json"
-        if wanted.lora is None:
-            return _judge(place, wanted, result, None, target)
-        return _judge(place, wanted, base, result, target)
+        if settings.lora is None:
+            return _judge(place, settings, result, None, target)
+        return _judge(place, settings, base, result, target)
 
 
 def _validate_base(task: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """`emo finetune` as a user runs it: real processes, Ray Train, DeepSpeed, tiny models, faces, voices."""
 
+import asyncio
 import contextlib
 import errno
+import inspect
 import json
 import os
 import re
@@ -11,8 +13,10 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import cloudpickle
 import psutil
 import pytest
 import torch
@@ -21,7 +25,8 @@ import checkpoints
 import drawn_faces
 from clips import ffmpeg
 from emo.errors import InputError
-from emo.storage import Storage
+from emo.finetuning.settings import Finetune
+from emo.storage import S3Settings, Storage
 from emo.tables import JUDGMENTS
 from labelling import EMO, by_id, emo, rows
 
@@ -39,6 +44,7 @@ LEARNING = {
 }
 LORA = {**LEARNING, "lora.rank": 16, "lora.alpha": 32, "learning_rate": "2e-3"}
 VOICE_LORA = {**LORA, "family": "qwen-audio", "epochs": 5, "tensorboard": "true"}
+PLANTED = {"key": "AKIAPLANTEDOFS3", "secret": "planted-secret-of-s3", "token": "planted-token-of-s3"}
 WHOLE_MODEL = {
     **LEARNING,
     "lora": "null",
@@ -81,7 +87,12 @@ def losses(out: Path, name: str) -> list[float]:
 def finetuned(folder: Path, name: str, ray_cluster, changes: dict[str, object]):
     """A run that is judged on held-out samples; the finished process."""
     options = settings(folder, **{"held_out": folder / "held_out.jsonl", **changes})
-    done = emo("finetune", "--out", folder / "out", "--name", name, "--json", *options, env=ray_cluster)
+    config = folder / "emo.yaml"
+    config.write_text(json.dumps({"s3": PLANTED, "experts": [{"kind": "words"}]}))
+    done = emo(
+        *("finetune", "--out", folder / "out", "--name", name, "--json", "--config", config, *options),
+        env=ray_cluster,
+    )
     assert done.returncode == 0, done.stderr
     return done
 
@@ -342,6 +353,125 @@ def test_a_loss_that_is_no_number_stops_the_run_names_its_samples_and_keeps_the_
     )
     assert "the last good checkpoint stays" in last
     assert "Traceback" not in done.stderr
+
+
+def held_by(folder: Path, secrets: Iterable[str]) -> list[tuple[Path, str]]:
+    """The files below a folder that hold a secret."""
+    texts = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert texts
+    return [(path, secret) for path, text in texts.items() for secret in secrets if secret.encode() in text]
+
+
+def test_no_file_of_a_run_and_none_of_rays_logs_holds_the_keys_of_its_storage(proof, ray_cluster):
+    folder, done = proof
+    assert held_by(folder / "out", PLANTED.values()) == []
+    port = ray_cluster["RAY_ADDRESS"].rpartition(":")[2]
+    [session] = Path(f"/tmp/emo-test-ray-{port}").glob("session_2*")
+    assert held_by(session / "logs", PLANTED.values()) == []
+    assert not [secret for secret in PLANTED.values() if secret in done.stdout + done.stderr]
+
+
+def test_what_ray_writes_of_a_checkpoint_whose_answers_are_due_holds_no_secret(tmp_path):
+    from pyarrow.fs import LocalFileSystem
+    from ray.train import Checkpoint, CheckpointConfig
+    from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
+    from ray.train.v2._internal.execution.context import StorageContext
+    from ray.train.v2._internal.execution.training_report import _TrainingReport
+
+    from jobs.finetune import SNAPSHOT, TRAINING, answers_beside, answers_wanted
+
+    place = Storage("s3://bucket/run", S3Settings(**PLANTED))
+    storage = StorageContext(str(tmp_path), TRAINING)
+    folder = Path(storage.build_checkpoint_path_from_name("checkpoint-0000003-a"))
+    folder.mkdir(parents=True)
+    report = _TrainingReport(
+        checkpoint=Checkpoint(str(folder), LocalFileSystem()),
+        metrics={"step": 3},
+        validation=answers_wanted(3),
+    )
+
+    async def registered() -> dict:
+        CheckpointManager(CheckpointConfig(num_to_keep=1), storage).register_checkpoint(report)
+        # As the next run reads it.
+        manager = CheckpointManager(CheckpointConfig(num_to_keep=1), storage)
+        [(_, due)] = manager.get_pending_training_results().values()
+        return due.fn_kwargs
+
+    due = asyncio.run(registered())
+    assert '"pending_validation_specs"' in (tmp_path / SNAPSHOT).read_text()
+    assert held_by(tmp_path, PLANTED.values()) == []
+    beside = cloudpickle.loads(cloudpickle.dumps(answers_beside(place, Finetune(model="base"))))
+    given = inspect.signature(beside.fn).bind("the checkpoint", **due).arguments
+    assert given["step"] == 3
+    assert beside.fn.keywords["place"].s3 == place.s3, "it can still write the answers"
+
+
+def make_checkpoint(place: Storage, name: str, workers: int = 2) -> Path:
+    """A checkpoint as that many workers leave it, the tensors aside."""
+    from emo.finetuning.batching import Cursor
+    from emo.finetuning.engine import State
+    from jobs.finetune import TRAINING, list_part
+
+    folder = Path(place.full(TRAINING)) / name
+    for rank in range(workers):
+        part = folder.parent / f"worker-{rank}"
+        (part / "ds" / "step").mkdir(parents=True)
+        (part / "ds" / "step" / f"rank_{rank}.pt").write_bytes(b"x" * 1000)
+        if rank == 0:
+            (part / "adapter").mkdir()
+            (part / "adapter" / "emo_adapter.json").write_text("{}")
+            State(Cursor(), workers, 1.0, []).write(part)
+        list_part(part, rank)
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["state.json", "adapter/emo_adapter.json", "ds/step/rank_1.pt", "files-00000.json", "files-00001.json"],
+)
+@pytest.mark.parametrize("what", ["missing", "half", "empty"])
+@pytest.mark.parametrize("of_the_list", ["", '{"ray_ver', None])
+def test_where_rays_list_is_torn_the_newest_whole_checkpoint_is_gone_on_from(
+    tmp_path, lost, what, of_the_list
+):
+    from jobs.finetune import SNAPSHOT, TRAINING, drop_half_written, find_checkpoint
+
+    place = Storage(str(tmp_path))
+    older, whole, torn = (make_checkpoint(place, f"checkpoint-{step:07d}-a") for step in (10, 20, 30))
+    if what == "missing":
+        (torn / lost).unlink()
+    else:
+        os.truncate(torn / lost, (torn / lost).stat().st_size // 2 if what == "half" else 0)
+    if of_the_list is not None:
+        (tmp_path / SNAPSHOT).write_text(of_the_list)
+    for _ in range(2):  # a second command that is killed before Ray has a list again
+        drop_half_written(place)
+        assert find_checkpoint(place) == f"{TRAINING}/{whole.name}"
+    assert whole.exists()
+    assert older.exists(), "nothing whole goes before there is a list again"
+    assert not torn.exists()
+    # Ray has a list again: of that checkpoint, saved anew.
+    again = make_checkpoint(place, "checkpoint-0000020-b")
+    place.write(SNAPSHOT, json.dumps({"checkpoint_results": [again.name]}).encode())
+    drop_half_written(place)
+    assert find_checkpoint(place) is None
+    assert [path.name for path in (tmp_path / TRAINING).glob("checkpoint-*/")] == [again.name]
+
+
+def test_without_a_whole_checkpoint_a_run_starts_over(tmp_path):
+    from jobs.finetune import SNAPSHOT, drop_half_written, find_checkpoint
+
+    place = Storage(str(tmp_path))
+    assert find_checkpoint(place) is None
+    torn = make_checkpoint(place, "checkpoint-0000010-a")
+    (torn / "state.json").unlink()
+    (tmp_path / SNAPSHOT).write_text("")
+    assert find_checkpoint(place) is None
+    assert not (tmp_path / SNAPSHOT).exists()
+    drop_half_written(place)
+    assert not torn.exists()
 
 
 def test_a_full_disk_is_not_tried_again_and_other_faults_are():
