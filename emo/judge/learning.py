@@ -82,7 +82,8 @@ def calibrate(votes: pa.Table, gold: Mapping[str, Sequence[str]], where: str = "
     both held towards none by a prior: a cluster that is less often right than others of the same support
     gets a higher bar. The average bar stays that of the rule.
 
-    Raises InputError where `gold` is empty, no id matches, or fewer than MIN_CLIPS clips can be used.
+    Raises InputError where `gold` is empty, no id matches, fewer than MIN_CLIPS clips can be used, or nothing
+    can be learned from them: the votes have no label there, only right ones or only wrong ones.
     """
     if not gold:
         raise InputError(f"{where}: is empty: calibration needs at least {MIN_CLIPS} clips with labels")
@@ -103,6 +104,7 @@ def calibrate(votes: pa.Table, gold: Mapping[str, Sequence[str]], where: str = "
     in_gold = pc.is_in(votes["video_id"].cast(pa.string()), value_set=pa.array(usable))
     ballot = read_ballot(votes.filter(in_gold))
     right = _right(ballot, gold)
+    _check_contrast(right, ballot, gold, where)
     weights = _expert_weights(ballot, right)
     found = weigh(ballot, Rule(learned=Learned("calibrated", weights)))
     speaks = found.for_cluster
@@ -148,6 +150,28 @@ def _right(ballot: Ballot, gold: Mapping[str, Sequence[str]]) -> np.ndarray:
                 wanted.add((clip, meaning))
     groups = zip(ballot.meant.group_clip.tolist(), ballot.meant.group_what.tolist(), strict=True)
     return np.array([group in wanted for group in groups], dtype=np.float64)
+
+
+def _check_contrast(right: np.ndarray, ballot: Ballot, gold: Mapping[str, Sequence[str]], where: str) -> None:
+    """Raises InputError unless some of the labels given are right and some are wrong."""
+    if not len(right):
+        raise InputError(
+            f"{where}: no expert gave a label on any of its {len(ballot.clips)} clips with votes; "
+            "calibration needs labels that are right and labels that are wrong"
+        )
+    if not right.any():
+        clip = ballot.clips[int(ballot.written.group_clip[0])].as_py()
+        given = ballot.words[int(ballot.written.group_what[0])].as_py()
+        raise InputError(
+            f"{where}: not one label of the votes is right on its {len(ballot.clips)} clips with votes (of "
+            f"{clip} gold has {', '.join(gold[clip])}, the votes have {given}); expected labels in the words "
+            "that experts use"
+        )
+    if right.all():
+        raise InputError(
+            f"{where}: every label of the votes is right on its {len(ballot.clips)} clips with votes, so no "
+            "expert and no label is better than another; calibration needs wrong ones too"
+        )
 
 
 def _expert_weights(ballot: Ballot, right: np.ndarray) -> dict[str, float]:

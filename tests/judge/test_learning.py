@@ -9,6 +9,7 @@ from emo.errors import InputError
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import MIN_CLIPS, calibrate, estimate
 from emo.judge.rule import TRADE_OFFS, Learned, Rule
+from emo.tables import VOTES
 
 TRUTHS = [
     ["happy"],
@@ -107,6 +108,32 @@ def test_an_expert_that_the_calibration_does_not_know_is_named():
     more, _ = simulate({**ACCURACY, "newcomer": 0.5}, 5)
     with pytest.raises(InputError, match="no weight for expert newcomer"):
         judge_votes(more, Rule(learned=learned))
+
+
+@pytest.mark.parametrize(
+    ("given", "gold", "message"),
+    [
+        ([], ["happy"], "mine: no expert gave a label on any of its 40 clips"),
+        (["happy"], ["zzz"], r"not one label .* \(of clip-00 gold has zzz, the votes have happy\)"),
+        (
+            ["happy", "sad"],
+            ["happy", "sad", "calm"],
+            "mine: every label of the votes is right on its 40 clips",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_gold_that_no_label_stands_out_in_teaches_nothing_and_is_refused(given, gold, message):
+    ids = [f"clip-{number:02d}" for number in range(40)]
+    rows = [
+        {"video_id": video_id, "expert": expert, "sample": 0, "labels": given}
+        for video_id in ids
+        for expert in "abcde"
+    ]
+    schema = pa.schema([VOTES.schema.field(name) for name in (*VOTES.key, "labels")])
+    votes = pa.Table.from_pylist(rows, schema=schema)
+    with pytest.raises(InputError, match=message):
+        calibrate(votes, dict.fromkeys(ids, gold), "mine")
 
 
 def test_an_empty_gold_set_is_refused():
