@@ -20,7 +20,7 @@ from emo.experts.protocol import Resources
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import calibrate, estimate
 from emo.judge.rule import Learned, Rule
-from emo.judge.votes import Voters, check_schema, read_voters
+from emo.judge.votes import Voters, as_votes, read_voters
 from emo.runs import Step
 from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
@@ -203,7 +203,6 @@ def votes_from(path: str, s3: S3Settings) -> Voters:
         paths = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]
     if not paths:
         raise InputError(f"{path}: no Parquet file of votes is there")
-    wanted = [*VOTES.key, "labels", "status", "run_id"]
     parts = []
     for file in paths:
         place = storage.full(file)
@@ -214,8 +213,7 @@ def votes_from(path: str, s3: S3Settings) -> Voters:
             raise InputError(f"{place} does not exist") from None
         except pa.ArrowInvalid as error:
             raise InputError(f"{place} is not a readable Parquet file: {error}") from None
-        check_schema(table.schema, place)
-        parts.append(table.select([name for name in wanted if name in table.column_names]))
+        parts.append(as_votes(table, place))
     return read_voters(pa.concat_tables(parts, promote_options="default"), path)
 
 

@@ -10,6 +10,8 @@ from emo import tables
 from emo.errors import InputError
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
+_OPTIONAL = ("run_id", "status")
+_LAST_SAMPLE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -28,61 +30,73 @@ class Voters:
     failed: int
 
 
-def check_schema(schema: pa.Schema, where: str = "votes") -> None:
-    """Raises InputError that names the column of a votes table that is missing or of the wrong type.
+def as_votes(votes: pa.Table, where: str = "votes") -> pa.Table:
+    """The columns that a judgment needs, in the types of the schema; raises InputError where one is wrong.
 
-    `status`, `run_id` and the other columns of the schema need not be there: a table of labels made elsewhere
-    is a votes table too.
+    video_id, expert, sample and labels must be there. `status` and `run_id` need not: a table of labels made
+    elsewhere is a votes table too, in which no expert failed. The message names `where`, the column, what is
+    in it and what was expected.
     """
-    for name in _NEEDED:
-        if schema.get_field_index(name) < 0:
-            raise InputError(
-                f"{where}: no column {name!r}; a votes table has video_id, expert, sample and labels, "
-                f"this one has {', '.join(schema.names) or 'no column'}"
-            )
-        found = schema.field(name).type
-        if name == "sample":
-            right, expected = pa.types.is_integer(found), "an integer"
-        elif name == "labels":
-            right, expected = _is_list(found) and _is_text(found.value_type), "a list of strings"
-        else:
-            right, expected = _is_text(found), "a string"
-        if not right:
-            raise InputError(f"{where}: column {name!r} is {found}; expected {expected}")
+    there = [name for name in (*_NEEDED, *_OPTIONAL) if votes.schema.get_field_index(name) >= 0]
+    missing = [name for name in _NEEDED if name not in there]
+    if missing:
+        raise InputError(
+            f"{where}: no column {missing[0]!r}; a votes table has video_id, expert, sample and labels, "
+            f"this one has {', '.join(votes.schema.names) or 'no column'}"
+        )
+    columns = {name: votes[name] for name in there}
+    for name, column in columns.items():
+        _check_column(name, column, where)
+    typed = {name: column.cast(tables.VOTES.schema.field(name).type) for name, column in columns.items()}
+    if "status" not in typed:
+        typed["status"] = pa.repeat(tables.OK, votes.num_rows)
+    return pa.table(typed).combine_chunks()
+
+
+def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
+    if name == "sample":
+        right, expected = pa.types.is_integer(column.type), "an integer"
+    elif name == "labels":
+        right, expected = _is_list(column.type) and _is_text(column.type.value_type), "a list of strings"
+    else:
+        right, expected = _is_text(column.type), "a string"
+    if not right:
+        raise InputError(f"{where}: column {name!r} is {column.type}; expected {expected}")
+    if name not in ("labels", "run_id") and column.null_count:
+        raise InputError(f"{where}: column {name!r} has {column.null_count} null(s)")
+    if name == "sample" and len(column):
+        for bound in pc.min_max(column).as_py().values():
+            if not 0 <= bound <= _LAST_SAMPLE:
+                raise InputError(
+                    f"{where}: column 'sample' has {bound}; expected a number from 0 to {_LAST_SAMPLE}"
+                )
+    if name == "status":
+        for value in pc.unique(column.cast(pa.string())).to_pylist():
+            if value not in (tables.OK, tables.FAILED):
+                raise InputError(
+                    f"{where}: column 'status' has {value!r}; expected {tables.OK!r} or {tables.FAILED!r}"
+                )
 
 
 def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
-    """The voters of a votes table; raises InputError where it is not one.
+    """The voters of a votes table; raises InputError where it is not one (see `as_votes`).
 
     Rows of one key are resolved by the newest `run_id` (without that column, by the last row), failed ones
     included: an expert whose newest run failed is not a voter. Null labels of a row that did not fail are
     refused, because they are neither an answer nor silence.
     """
-    check_schema(votes.schema, where)
-    votes = votes.combine_chunks()
-    for name in ("video_id", "expert", "sample"):
-        if votes[name].null_count:
-            raise InputError(f"{where}: column {name!r} has {votes[name].null_count} null(s)")
+    votes = as_votes(votes, where)
     newest = _newest(votes)
     kept = votes if newest is None else votes.take(newest)
-    answered = kept
-    if "status" in kept.schema.names:
-        answered = kept.filter(pc.equal(kept["status"], tables.OK))
+    answered = kept.filter(pc.equal(kept["status"], tables.OK))
     if answered["labels"].null_count:
         row = answered.filter(pc.is_null(answered["labels"])).slice(0, 1).to_pylist()[0]
         raise InputError(
             f"{where}: {row['video_id']}, expert {row['expert']}, sample {row['sample']} has null labels; "
             f"expected a list (empty: no emotion seen) or status {tables.FAILED!r}"
         )
-    table = pa.table(
-        {
-            "video_id": answered["video_id"].cast(pa.string()),
-            "expert": answered["expert"].cast(pa.string()),
-            "sample": answered["sample"].cast(pa.int32()),
-            "labels": answered["labels"].cast(pa.list_(pa.string())),
-        }
-    ).combine_chunks()
-    clips = pc.unique(kept["video_id"].cast(pa.string()))
+    table = answered.select(_NEEDED).combine_chunks()
+    clips = pc.unique(kept["video_id"])
     return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 
 

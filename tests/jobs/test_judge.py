@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emo import committed
-from emo.errors import RowError
+from emo.errors import InputError, RowError
 from emo.experts.protocol import Description
 from emo.judge.rule import Rule
 from emo.sources import MANIFEST
@@ -136,3 +136,25 @@ def test_given_votes_judge_every_clip_and_name_those_whose_voters_all_failed(tmp
         ("a", "ok", 2),
         ("b", "failed", 0),
     ]
+
+
+def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_named(tmp_path):
+    import pyarrow.parquet as pq
+
+    row = {"video_id": ["a"], "expert": ["e"], "labels": [["happy"]]}
+    mine = {**row, "sample": pa.array([0], pa.int64()), "status": ["failed"], "run_id": ["2"]}
+    theirs = {
+        **row,
+        "sample": pa.array([1], pa.int16()),
+        "expert": pa.array(["e"]).dictionary_encode(),
+        "labels": pa.array([["sad"]], pa.large_list(pa.large_string())),
+    }
+    pq.write_table(pa.table(mine), tmp_path / "mine.parquet")
+    pq.write_table(pa.table(theirs), tmp_path / "theirs.parquet")
+    s3 = Storage(str(tmp_path)).s3
+    voters = judge.votes_from(str(tmp_path), s3)
+    assert voters.table.to_pylist() == [{"video_id": "a", "expert": "e", "sample": 1, "labels": ["sad"]}]
+    assert voters.failed == 1
+    pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")
+    with pytest.raises(InputError, match=r"/mine\.parquet: column 'status' has 'OK'"):
+        judge.votes_from(str(tmp_path), s3)

@@ -1,4 +1,5 @@
 import random
+from datetime import datetime
 
 import pyarrow as pa
 import pytest
@@ -269,6 +270,9 @@ def test_the_evidence_names_every_voter_and_starts_with_the_labels(voters):
     assert named == {f"expert-{number:02d}#0" for number, labels in enumerate(voters) if labels}
 
 
+ROW = {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": [["happy"]]}
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -283,6 +287,15 @@ def test_the_evidence_names_every_voter_and_starts_with_the_labels(voters):
             {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": [[1]]},
             "list<.*int64>; expected a list of",
         ),
+        (ROW | {"run_id": [1]}, "votes: column 'run_id' is int64; expected a string"),
+        (ROW | {"run_id": [datetime(2026, 1, 1)]}, r"'run_id' is timestamp\[us\]; expected a string"),
+        (ROW | {"status": [True]}, "'status' is bool; expected a string"),
+        (ROW | {"status": [0]}, "'status' is int64; expected a string"),
+        (ROW | {"status": ["OK"]}, "'status' has 'OK'; expected 'ok' or 'failed'"),
+        (ROW | {"status": pa.array([None], pa.string())}, r"'status' has 1 null\(s\)"),
+        (ROW | {"sample": [2**31]}, "'sample' has 2147483648; expected a number from 0 to 2147483647"),
+        (ROW | {"sample": pa.array([2**63], pa.uint64())}, "'sample' has 9223372036854775808; expected"),
+        (ROW | {"sample": [-1]}, "'sample' has -1; expected a number from 0"),
     ],
 )
 def test_a_table_that_is_no_votes_table_is_refused_with_the_reason(columns, message):
