@@ -144,7 +144,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     submit.set_defaults(run=_submit, json=False)
     submit.add_argument(
-        "--address", metavar="URL", help="of the cluster's dashboard; without it RAY_API_SERVER_ADDRESS"
+        "--address",
+        metavar="URL",
+        help="of the cluster's dashboard; without it RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or this machine",
     )
     submit.add_argument("--detach", action="store_true", help="only send the job and print its id")
     submit.add_argument(
@@ -566,7 +568,10 @@ def _nightly(options: argparse.Namespace) -> int:
         print(json.dumps(summary))
     judged = session.run.steps[-1]
     left = sum(step.left for step in session.run.steps)
-    words = [f"{judged.ok} labelled", f"{judged.failed} failed", f"{summary['retried']} tried again"]
+    words = [f"{judged.ok - judged.empty} labelled", f"{judged.failed} failed"]
+    if judged.empty:
+        words.insert(1, f"{judged.empty} without a label")
+    words.append(f"{summary['retried']} tried again")
     if ended["bound"]:
         words.append(f"{ended['bound']} with {left} rows left for the next night")
     print(f"emo nightly: {outcome}: {', '.join(words)}; summary: {page}", file=sys.stderr)

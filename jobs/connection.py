@@ -29,7 +29,7 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     _check_current_folder()
     if where:
         offer_token()
-        _check_answers(where)
+        check_answers(where)
     # What a lab labels is nobody else's business, and each collector is a process more to start.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with _chatter_to_file() as log:
@@ -74,8 +74,8 @@ def _check_current_folder() -> None:
             )
 
 
-def _check_answers(where: str) -> None:
-    """Ray waits minutes for a cluster that is not there, without a word."""
+def check_answers(where: str) -> None:
+    """Raise EmoError where nobody listens at an address: Ray waits minutes for them, without a word."""
     parts = urlsplit(where if "://" in where else f"//{where}")
     try:
         host, port = parts.hostname, parts.port

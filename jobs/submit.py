@@ -4,6 +4,7 @@ The code travels with the job, so the nodes need emo's dependencies but not emo 
 """
 
 import asyncio
+import os
 import shlex
 import shutil
 import sys
@@ -18,8 +19,10 @@ import jobs
 from emo.config import Config
 from emo.errors import EmoError, InputError
 from emo.storage import is_s3
-from jobs.connection import offer_token
+from jobs.connection import check_answers, offer_token
 
+# Where Ray's dashboard takes jobs on a head node.
+LOCAL = "http://127.0.0.1:8265"
 # What travels: code and its data, no byte code.
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
@@ -71,12 +74,15 @@ def submit(
     address: str | None, command: Sequence[str], config_file: str | None, install: bool
 ) -> tuple[Any, str]:
     """Send one command of emo: Ray's client and the id of the job; EmoError where no cluster answers."""
+    named = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    where = named or LOCAL
+    check_answers(where)
     offer_token()
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
-        client = JobSubmissionClient(address)
+        client = JobSubmissionClient(where)
         with tempfile.TemporaryDirectory(prefix="emo-job-") as name:
             config = pack(Path(name), config_file)
             environment: dict[str, Any] = {"working_dir": name}
@@ -85,7 +91,6 @@ def submit(
             entrypoint = shlex.join(["python", "-m", "emo", *command, *config])
             job = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        where = address or "RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265"
         raise EmoError(f"no job could be sent to {where}: {' '.join(str(error).split())}") from error
     return client, job
 
