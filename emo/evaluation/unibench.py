@@ -138,17 +138,6 @@ def _gold_value(data_set: DataSet, value: Any, where: str) -> Any:
     )
 
 
-def read_sentiment(path: str | Path) -> dict[str, float]:
-    """video_id -> 1, 0 or -1, from predictions of positive, neutral or negative; raises InputError."""
-    labels = read_labels(path)
-    for video_id, words in labels.items():
-        if not _is_polarity(words):
-            raise InputError(
-                f"{path}: {video_id} is {', '.join(words) or 'empty'}; expected {', '.join(_POLARITY)}"
-            )
-    return polarity(labels)
-
-
 def _is_polarity(words: Sequence[str]) -> bool:
     return len(words) == 1 and words[0].lower() in _POLARITY
 
@@ -275,7 +264,7 @@ def per_clip(
 def score_data_set(
     data_set: str, gold: Mapping[str, Any], predicted: Mapping[str, Any], tables: WheelTables
 ) -> DataSetScore:
-    """Score one data set; `predicted` are labels, for sentiment data sets values as of read_sentiment."""
+    """Score one data set; `predicted` are labels, for sentiment data sets values as of polarity."""
     known = _known(data_set)
     others: dict[str, float] = {}
     if known.kind == OPEN:
