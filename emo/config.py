@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -37,16 +38,18 @@ class _Section(BaseModel):
 
 
 class Ingest(_Section):
-    """frames: how many per clip; longest_side: pixels; deadline_s and memory_mib bound the decoder per clip.
+    """frames: how many per clip; longest_side: of a frame, in pixels; deadline_s, memory_mib: what the
+    decoder may take for one clip; audio: whether the sound is kept; max_audio_s: so much of it at most.
 
-    workers: `auto` is one per CPU of the cluster; shard_rows: clips per committed file, at most.
+    workers: decoders at once, `auto` is one per CPU of the cluster; shard_rows: clips per committed file, at
+    most.
     transcribe: a Whisper that writes down what is said in clips without a transcript, one copy per worker;
     transcribe_gpus: the share of a GPU that each copy takes.
     """
 
     frames: int = Field(8, ge=1, le=1024)
     longest_side: int = Field(448, ge=16, le=4096)
-    jpeg_quality: int = Field(92, ge=1, le=100)
+    jpeg_quality: int = Field(92, ge=1, le=100, description="of the stored frames")
     audio: bool = True
     max_audio_s: float = Field(600.0, gt=0)
     deadline_s: float = Field(120.0, gt=0)
@@ -65,7 +68,8 @@ class Ingest(_Section):
 
 
 class Judge(_Section):
-    """trade_off: the knob between recall and precision, by name or as the share of support a label needs.
+    """trade_off: the knob between recall and precision: `recall`, `balanced`, `precision`, or the share of
+    support that a label needs, from 0 to 1.
 
     learned: a file that `emo judge --calibrate` or `--estimate` wrote.
     """
@@ -94,14 +98,15 @@ class Report(_Section):
 
 
 class GrowsTo(_Section):
-    """What all workers of an autoscaling cluster together may hold."""
+    """What all workers of an autoscaling cluster together may hold. cpus, gpus: how many of them."""
 
     cpus: int = Field(0, ge=0)
     gpus: int = Field(0, ge=0)
 
 
 class Ray(_Section):
-    """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: of a local one.
+    """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: CPUs of a local one,
+    None: all.
 
     grows_to: for a cluster that starts small and grows when it is asked to; None: what is there is all.
     """
@@ -114,10 +119,10 @@ class Ray(_Section):
 class Nightly(_Section):
     """What `emo nightly` does besides labelling.
 
-    source, out: where no SOURCE and --out are given; max_hours, max_gpu_hours: the night stops cleanly there;
-    retries: how many nights a row that failed for a passing reason is tried again; compact_mib: size of the
-    files that small ones are merged into, 0: none are; webhook: gets the summary as JSON by POST; command:
-    gets it on its standard input.
+    source, out: taken where no SOURCE and --out are given; max_hours, max_gpu_hours: the night stops cleanly
+    there; retries: how many nights a row that failed for a passing reason is tried again; compact_mib: size
+    of the files that small ones are merged into, 0: none are; webhook: gets the summary as JSON by POST;
+    command: a program and its arguments, gets the summary on its standard input.
     """
 
     source: str | None = None
@@ -140,8 +145,8 @@ class Nightly(_Section):
 class Retention(_Section):
     """What a night removes; nothing by default.
 
-    runs_days: run files and summaries older than that, but never the newest ones, by which settings are
-    compared; gone: `drop` removes the rows of clips whose files have left the source, `keep` leaves them.
+    runs_days: run files and summaries older than so many days, but never the newest ones, by which settings
+    are compared; gone: `drop` removes the rows of clips whose files have left the source, `keep` leaves them.
     """
 
     runs_days: float | None = Field(None, gt=0)
@@ -149,7 +154,10 @@ class Retention(_Section):
 
 
 class Prices(_Section):
-    """What an hour of one GPU and of one CPU costs, for estimates and summaries; 0: not counted."""
+    """What computing costs, for estimates and summaries.
+
+    gpu_hour, cpu_hour: what an hour of one GPU and of one CPU costs, 0: not counted; currency: its name.
+    """
 
     gpu_hour: float = Field(0.0, ge=0)
     cpu_hour: float = Field(0.0, ge=0)
@@ -235,10 +243,14 @@ class Caption(_Section):
 
 
 class Config(_Section):
-    """All that a run can be told; every key has a default in the preset `signals`."""
+    """All that a run can be told; every key has a default in the preset `signals`.
+
+    experts: who describes the clips, at least one; extract: how labels are taken from descriptions;
+    max_failed_share: a command ends with exit code 3 where a larger share of a step's rows failed.
+    """
 
     ingest: Ingest = Ingest()
-    experts: tuple[dict[str, Any], ...] = Field(min_length=1)
+    experts: tuple[dict[str, Any], ...]
     extract: dict[str, Any] = {"kind": "rules"}
     judge: Judge = Judge()
     report: Report = Report()
@@ -256,16 +268,20 @@ class Config(_Section):
     def _experts(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError("expected a list of experts, each with at least a kind")
+        if not value:
+            raise ValueError(f"at least one expert is needed, such as {{kind: words}}; kinds are: {_kinds()}")
         checked = []
         for number, entry in enumerate(value):
             if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
                 raise ValueError(f"entry {number}: expected a mapping with a kind, one of {_kinds()}")
             try:
-                settings = experts.expert_class(entry["kind"]).Settings(**{"name": entry["kind"], **entry})
+                model = experts.expert_class(entry["kind"]).Settings
             except InputError as error:
                 raise ValueError(f"entry {number}: {error}") from None
+            try:
+                settings = model(**{"name": entry["kind"], **entry})
             except ValidationError as error:
-                raise ValueError(f"entry {number} ({entry['kind']}): {explain(error)}") from None
+                raise ValueError(f"entry {number} ({entry['kind']}): {explain(error, model)}") from None
             checked.append(settings.model_dump())
         return checked
 
@@ -275,11 +291,13 @@ class Config(_Section):
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise ValueError("expected a mapping with a kind")
         try:
-            return extraction.extractor_class(value["kind"]).Settings(**value).model_dump()
+            model = extraction.extractor_class(value["kind"]).Settings
         except InputError as error:
             raise ValueError(str(error)) from None
+        try:
+            return model(**value).model_dump()
         except ValidationError as error:
-            raise ValueError(explain(error)) from None
+            raise ValueError(explain(error, model)) from None
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Config":
@@ -352,7 +370,7 @@ def validate(tree: Any, where: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{where}: {explain(error)}") from None
+        raise InputError(f"{where}: {explain(error, Config)}") from None
 
 
 def presets() -> list[str]:
@@ -419,20 +437,40 @@ def _entry(entries: list[Any], name: str, at: str) -> Any:
     raise InputError(f"--set: there is no {at}; it has: {known}")
 
 
-def explain(error: ValidationError) -> str:
-    """Every fault in one line: the path of the key, what was expected, what was there."""
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Every fault in one line: the path of the key, what was expected, what was there.
+
+    model: what was validated; with it an unknown key is told with the known ones that it resembles.
+    """
     faults = []
     for fault in error.errors():
         path = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
-            message = "unknown key"
+            message = f"unknown key{_near(fault['loc'], model)}"
         elif fault["type"] == "missing":
             message = "is missing"
         elif fault["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]}, not {_shown(fault['input'])}"
         faults.append(f"{path}: {message}" if path else message)
     return "; ".join(faults)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field of this type holds, also where it may be null; None for a plain value."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _near(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
+    *parents, key = map(str, path)
+    for parent in parents:
+        field = model.model_fields.get(parent) if model else None
+        model = section_of(field.annotation) if field else None
+    near = get_close_matches(key, model.model_fields) if model else []
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _shown(value: Any) -> str:

@@ -35,14 +35,23 @@ def test_a_file_is_the_whole_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["ingest.frame=4"], "ingest.frame: unknown key"),
+        (["ingest.frame=4"], r"ingest.frame: unknown key; did you mean frames\?"),
+        (["nightli={}"], r"nightli: unknown key; did you mean nightly\?"),
+        (["finetune.lora.rang=4"], r"finetune.lora.rang: unknown key; did you mean rank\?"),
+        (["ingest.transcribe={modell: x}"], r"ingest.transcribe.modell: unknown key; did you mean model\?"),
+        (
+            ["experts.voice.sampels=2"],
+            r"experts: entry 0 .voice.: sampels: unknown key; did you mean samples\?",
+        ),
+        (["extract={kind: openai, servre: {}}"], r"extract: .*servre: unknown key; did you mean server"),
+        (["ingest.zzz=1"], "ingest.zzz: unknown key$"),
         (["nights=1"], "nights: unknown key"),
         (["ingest.frames=many"], "ingest.frames: .*integer.*not 'many'"),
         (["ingest.frames=0"], "ingest.frames: .*greater than or equal to 1, not 0"),
         (["ingest.workers=-1"], "ingest.workers: expected auto or a whole number"),
         (["judge.trade_off=1.5"], "judge.trade_off: .*expected a number from 0 to 1"),
         (["judge.trade_off=bold"], r"judge.trade_off: .*no setting 'bold'; expected .*balanced"),
-        (["experts=[]"], "experts: .*at least 1 item"),
+        (["experts=[]"], "experts: at least one expert is needed, such as .kind: words."),
         (
             ["experts=[{kind: telepathy}]"],
             "experts: entry 0: unknown expert kind 'telepathy'; expected one of",
