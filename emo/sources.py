@@ -11,6 +11,7 @@ import io
 import json
 import os
 import posixpath
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,14 @@ VIDEO_SUFFIXES = frozenset(
 )
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 MANIFEST_COLUMNS = ("uri", "video_id", "subtitle", "language")
+_EXPECTED = f"a folder, a glob, an s3:// prefix, a video or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
 
 CHSIMS_COLUMNS = {"video_id", "clip_id", "text", "label"}
 MER_SUBTITLES = "subtitle_chieng.csv"
+
+
+# The columns of a manifest, also those that are not used, and its rows.
+_Records = tuple[list[str], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,14 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     """The manifest of a source, sorted by video_id, in the schema MANIFEST.
 
     A file that a manifest names and that is not there keeps its row, with null `size` and `modified`:
-    ingest writes it as failed; so does a link in a folder that leads nowhere. Raises InputError where the
-    source does not exist, a manifest is not one, or two rows share an id, and StorageError where a folder
-    cannot be read.
+    ingest writes it as failed; so does a link in a folder that leads nowhere. Columns of a manifest that are
+    not used are named on standard error. Raises InputError where the source does not exist or is a file of
+    another kind, a manifest is not one, or two rows share an id, and StorageError where a folder cannot be
+    read.
     """
     s3 = s3 or S3Settings()
+    if not source.strip():
+        raise InputError(f"the source is empty; expected {_EXPECTED}")
     if source.endswith(MANIFEST_SUFFIXES):
         return _from_manifest(source, s3)
     if is_s3(source):
@@ -94,13 +103,15 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
         return _from_folder(Storage(source))
     if Path(source).is_file():
         path = Path(source).absolute()
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            raise InputError(
+                f"source {source!r} is neither a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a video by "
+                f"its name ({', '.join(sorted(VIDEO_SUFFIXES))}); name a file of another kind in a manifest"
+            )
         return _finish([_Row(str(path), path.stem, source)], _listing(str(path.parent), s3))
     if any(character in source for character in "*?["):
         return _from_glob(source)
-    raise InputError(
-        f"source {source!r} does not exist; expected a folder, a glob, an s3:// prefix or a manifest "
-        f"({', '.join(MANIFEST_SUFFIXES)})"
-    )
+    raise InputError(f"source {source!r} does not exist; expected {_EXPECTED}")
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
@@ -133,9 +144,8 @@ def _from_folder(storage: Storage) -> pa.Table:
 def _chsims_rows(storage: Storage) -> list[_Row]:
     """CH-SIMS: `label.csv` names the clips, `Raw/<video_id>/<clip_id>.mp4` holds them."""
     rows = []
-    for number, record in enumerate(
-        _csv_records(storage.read("label.csv"), storage.full("label.csv")), start=2
-    ):
+    _, records = _csv_records(storage.read("label.csv"), storage.full("label.csv"))
+    for number, record in enumerate(records, start=2):
         if not record.keys() >= CHSIMS_COLUMNS:
             missing = ", ".join(sorted(CHSIMS_COLUMNS - record.keys()))
             raise InputError(
@@ -150,9 +160,9 @@ def _chsims_rows(storage: Storage) -> list[_Row]:
 def _mer_subtitles(storage: Storage) -> dict[str, tuple[str | None, str | None]]:
     """MER: `subtitle_chieng.csv` with name, chinese, english; the clips speak Chinese."""
     place = storage.full(MER_SUBTITLES)
-    records = _csv_records(storage.read(MER_SUBTITLES), place)
-    if records and not {"name", "chinese", "english"} <= records[0].keys():
-        raise InputError(f"{place} needs the columns name, chinese, english; it has {', '.join(records[0])}")
+    columns, records = _csv_records(storage.read(MER_SUBTITLES), place)
+    if records and not {"name", "chinese", "english"} <= set(columns):
+        raise InputError(f"{place} needs the columns name, chinese, english; it has {', '.join(columns)}")
     return {
         record["name"]: (record["chinese"], "zh") if record["chinese"] else (record["english"] or None, "en")
         for record in records
@@ -206,7 +216,8 @@ def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
         data = storage.read(name)
     except FileNotFoundError:
         raise InputError(f"manifest {source!r} does not exist") from None
-    records = _READERS[Path(name).suffix](data, source)
+    columns, records = _READERS[Path(name).suffix](data, source)
+    unused = [repr(column) for column in columns if column not in MANIFEST_COLUMNS]
     rows = []
     for number, record in enumerate(records, start=2 if name.endswith(".csv") else 1):
         where = f"{source} row {number}"
@@ -222,6 +233,12 @@ def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
                 _text(record.get("subtitle"), where, "subtitle"),
                 _text(record.get("language"), where, "language"),
             )
+        )
+    if unused:
+        print(
+            f"{source}: columns that are not used: {', '.join(unused)}; those of a manifest are "
+            f"{', '.join(MANIFEST_COLUMNS)}",
+            file=sys.stderr,
         )
     return _finish(rows, _list_parents(rows, s3))
 
@@ -264,25 +281,34 @@ def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
     return listing
 
 
-def _csv_records(data: bytes, place: str) -> list[dict[str, str]]:
+def _csv_records(data: bytes, place: str) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of a CSV file with a header, and its rows."""
     try:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        columns, records = list(reader.fieldnames or ()), list(reader)
     except UnicodeDecodeError as error:
         raise InputError(f"{place} is not in UTF-8: {error}") from None
     except csv.Error as error:
         raise InputError(f"{place} is not a CSV file: {error}") from None
+    for number, record in enumerate(records, start=2):
+        # What has no column of its own stands under None: a comma in a text would cut the text there.
+        if beyond := record.get(None):
+            raise InputError(
+                f"{place} row {number} has {len(columns) + len(beyond)} fields, its header has "
+                f"{len(columns)}; a text with a comma in it must stand in double quotes"
+            )
+    return columns, records
 
 
-def _csv_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
-    records = _csv_records(data, place)
-    header = data.decode("utf-8-sig").partition("\n")[0]
-    if "uri" not in next(csv.reader([header]), []):
-        raise InputError(f"{place} has no column uri; it has: {header.strip() or 'nothing'}")
-    return list(records)
+def _csv_manifest(data: bytes, place: str) -> _Records:
+    columns, records = _csv_records(data, place)
+    if "uri" not in columns:
+        raise InputError(f"{place} has no column uri; it has: {', '.join(columns) or 'nothing'}")
+    return columns, list(records)
 
 
-def _jsonl_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
+def _jsonl_manifest(data: bytes, place: str) -> _Records:
     records = []
     try:
         text = data.decode("utf-8-sig")
@@ -298,21 +324,21 @@ def _jsonl_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
             if not isinstance(record, dict):
                 raise InputError(f"{place} row {number} is not a JSON object")
             records.append(record)
-    return records
+    return list(dict.fromkeys(name for record in records for name in record)), records
 
 
-def _parquet_manifest(data: bytes, place: str) -> list[dict[str, Any]]:
+def _parquet_manifest(data: bytes, place: str) -> _Records:
     try:
         file = pq.ParquetFile(io.BytesIO(data))
     except pa.ArrowInvalid as error:
         raise InputError(f"{place} is not a Parquet file: {error}") from None
-    if "uri" not in file.schema_arrow.names:
-        raise InputError(f"{place} has no column uri; it has: {', '.join(file.schema_arrow.names)}")
-    columns = [name for name in MANIFEST_COLUMNS if name in file.schema_arrow.names]
-    return file.read(columns=columns).to_pylist()
+    columns = file.schema_arrow.names
+    if "uri" not in columns:
+        raise InputError(f"{place} has no column uri; it has: {', '.join(columns)}")
+    return columns, file.read(columns=[name for name in MANIFEST_COLUMNS if name in columns]).to_pylist()
 
 
-_READERS: dict[str, Callable[[bytes, str], list[dict[str, Any]]]] = {
+_READERS: dict[str, Callable[[bytes, str], _Records]] = {
     ".csv": _csv_manifest,
     ".jsonl": _jsonl_manifest,
     ".parquet": _parquet_manifest,

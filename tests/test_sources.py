@@ -153,12 +153,59 @@ def test_an_empty_folder_gives_no_rows(tmp_path):
         ("list.parquet", "not parquet", "is not a Parquet file"),
         ("list.csv", "uri,video_id\na.mp4,x\nb.mp4,x\n", "two clips would share the id 'x'.*row 2.*row 3"),
         ("list.csv", "uri\nhttp://example.org/a.mp4\n", "neither a path nor an s3:// address"),
+        ("list.csv", "uri,subtitle\na.mp4,hi\nb.mp4,hi, there\n", r"list.csv row 3 has 3 fields, .* has 2;"),
+        ("list.csv", "uri\na,b,c.mp4\n", r"list.csv row 2 has 3 fields, its header has 1;"),
     ],
 )
 def test_a_bad_manifest_is_refused_by_row_and_reason(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=expected):
         read_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row"),
+    [
+        ("label.csv", "video_id,clip_id,text,label", "video_0001,0001,嗯, 好,0.8"),
+        ("subtitle_chieng.csv", "name,chinese,english", "sample_1,嗯, 好,well"),
+    ],
+)
+def test_a_comma_too_many_in_the_table_of_a_known_layout_is_refused(tmp_path, name, header, row):
+    _touch(tmp_path, "Raw/video_0001/0001.mp4", "video/sample_1.mp4")
+    (tmp_path / name).write_text(f"{header}\n{row}\n", encoding="utf-8")
+    counts = f"row 2 has {row.count(',') + 1} fields, its header has {header.count(',') + 1}"
+    with pytest.raises(InputError, match=rf"{tmp_path}/{name} {counts}"):
+        read_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_columns_of_a_manifest_that_are_not_used_are_named_once(tmp_path, capsys, kind):
+    _touch(tmp_path, "a.mp4", "b.mp4")
+    used = [{"uri": name, "video_id": name, "subtitle": "x", "language": "en"} for name in ("a.mp4", "b.mp4")]
+    read_source(_manifest(tmp_path, kind, used))
+    assert capsys.readouterr().err == ""
+    path = _manifest(tmp_path, kind, [row | {"subtitel": "hi", " note": ""} for row in used])
+    assert _column(read_source(path), "subtitle") == ["x", "x"]
+    assert capsys.readouterr().err == (
+        f"{path}: columns that are not used: 'subtitel', ' note'; those of a manifest are uri, video_id, "
+        "subtitle, language\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["m.tsv", "notes.pdf", "clip", "list.CSV"])
+def test_a_file_that_is_no_video_by_its_name_is_no_source(tmp_path, name):
+    _touch(tmp_path, name, "a.mp4")
+    with pytest.raises(InputError, match=r"neither a manifest \(\.csv, .* nor a video by its name \(.*\.mp4"):
+        read_source(str(tmp_path / name))
+    assert _column(read_source(str(tmp_path)), "video_id") == ["a"]
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_source_is_not_the_current_folder(tmp_path, monkeypatch, source):
+    _touch(tmp_path, "a.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the source is empty; expected a folder"):
+        read_source(source)
 
 
 def test_two_files_that_would_share_an_id_are_refused(tmp_path):
