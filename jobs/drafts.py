@@ -4,10 +4,13 @@ plan minus drafts  →  read clips, cut windows  →  expert  →  drafts
 drafts minus labels  →  read texts  →  extractor  →  draft labels
 """
 
+import itertools
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from emo.aligned import answers_of
 from emo.captions import windows
 from emo.captions.assemble import caption_id
 from emo.captions.captioners import takes_prompt
-from emo.captions.plan import Variant, questions
+from emo.captions.plan import Variant
 from emo.captions.prompts import CaptionPrompt
 from emo.config import Config
 from emo.errors import EmoError, RowError
@@ -34,11 +37,14 @@ from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
 # Questions of a shard: each holds its clip's frames and sound.
-SHARD_ROWS = 100
+SHARD_QUESTIONS = 100
 LABEL_SHARD_ROWS = 2000
 LABEL_FREE, LABEL_CONDITIONED = "label_free", "label_conditioned"
 
 _QUESTION_KEY = ("video_id", "prompt", "window")
+_NOWHERE = pa.scalar(None, pa.int32())
+# Of the drafts of one pass: a later round of a run asks for further samples of a question.
+DRAFT_KEY = (*_QUESTION_KEY, "sample")
 
 
 def left_to_do(
@@ -67,31 +73,33 @@ class Ask:
     prompt: CaptionPrompt
     prompt_name: str
     gold: str | None
-    samples: int
 
 
 def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[tuple[Ask, pa.Table]]:
-    """The passes: one per expert, prompt, polarity shown and number of samples, with the questions of each.
+    """The passes: one per expert, prompt and polarity shown, with the drafts to be made in each.
 
-    A worker loads its expert with its prompt and its number of samples, which share one prefill.
+    A worker loads its expert with its prompt. The samples of a question follow one another: those within a
+    shard share one prefill.
     """
     file_of = dict(zip(clips.column("video_id").to_pylist(), clips.column("file").to_pylist(), strict=True))
-    groups: dict[tuple[str, str, int], list[Variant]] = defaultdict(list)
-    for variant, samples in questions(variants):
-        groups[variant.captioner.expert, variant.prompt_name, samples].append(variant)
+    groups: dict[tuple[str, str], list[Variant]] = defaultdict(list)
+    for variant in variants:
+        groups[variant.captioner.expert, variant.prompt_name].append(variant)
     found = []
     order = [expert["name"] for expert in config.experts]
-    for (expert, name, samples), asked in sorted(
+    for (expert, name), asked in sorted(
         groups.items(), key=lambda group: (order.index(group[0][0]), group[0])
     ):
-        settings = {**config.expert(expert), "samples": samples}
-        ask = Ask(settings, asked[0].prompt, name, asked[0].gold, samples)
+        # An expert that answers the likeliest where it is asked once draws where it is asked again.
+        settings = {**config.expert(expert), "samples": 1 + max(variant.sample for variant in asked)}
+        ask = Ask(settings, asked[0].prompt, name, asked[0].gold)
         # By file, so that a shard reads few of them.
-        asked.sort(key=lambda variant: (file_of[variant.video_id], variant.video_id, variant.window))
+        asked.sort(key=lambda one: (file_of[one.video_id], one.video_id, one.window, one.sample))
         columns = {
             "video_id": [variant.video_id for variant in asked],
             "prompt": [name] * len(asked),
             "window": [variant.window.name for variant in asked],
+            "sample": pa.array([variant.sample for variant in asked], pa.int32()),
             "file": [file_of[variant.video_id] for variant in asked],
         }
         found.append((ask, pa.table(columns)))
@@ -99,38 +107,43 @@ def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[t
 
 
 def draft(session: Session, ask: Ask, rows: pa.Table) -> Step:
-    """Let one expert answer one prompt about windows of clips."""
+    """Let one expert answer one prompt about windows of clips, each as often as there are rows of it."""
     storage, run_id = session.storage, session.run_id
     expert = ask.settings["name"]
     cls = experts.expert_class(ask.settings["kind"])
+    questions = rows.group_by(list(_QUESTION_KEY)).aggregate([]).num_rows
     step = Pass(
         step=f"caption {expert} {ask.prompt_name}",
         table=DRAFTS,
         where=committed.folder(DRAFTS, expert),
         rows=rows,
-        key=_QUESTION_KEY,
+        key=DRAFT_KEY,
         read=lambda shard: read_questions(storage, shard),
         worker=lambda: CaptionWorker(ask, run_id),
         failed=lambda lost, error: draft_rows(lost, [error] * lost.num_rows, ask, None, run_id),
         resources=cls.resources(cls.Settings(**ask.settings)),
-        shard_rows=SHARD_ROWS,
+        shard_rows=SHARD_QUESTIONS * math.ceil(rows.num_rows / max(1, questions)),
     )
     return session.execute(step, skipped=0)
 
 
 def read_questions(storage: Storage, rows: pa.Table) -> pa.Table:
-    """The large columns of the clip of each question; a clip is read once for all its windows."""
+    """The large columns of the clip of each question, at its first row; null at its other samples.
+
+    A clip is read once for all its windows.
+    """
     once = rows.select(["video_id", "file"]).group_by(["video_id", "file"]).aggregate([])
     found = read_clips(storage, once)
     at = pc.index_in(rows.column("video_id"), value_set=found.column("video_id").combine_chunks())
-    found = found.take(at)
-    for name in ("prompt", "window"):
-        found = found.append_column(name, rows.column(name))
-    return found
+    asked = list(zip(*(rows.column(name).to_pylist() for name in _QUESTION_KEY), strict=True))
+    first = [number == 0 or asked[number - 1] != question for number, question in enumerate(asked)]
+    media = found.drop_columns(["video_id"]).take(pc.if_else(pa.array(first), at.combine_chunks(), _NOWHERE))
+    columns = {name: rows.column(name) for name in DRAFT_KEY}
+    return pa.table({**columns, **dict(zip(media.column_names, media.columns, strict=True))})
 
 
 class CaptionWorker:
-    """Holds an expert with its prompt; drafts the captions of a shard's questions."""
+    """Holds an expert with its prompt; drafts the captions of a shard."""
 
     def __init__(self, ask: Ask, run_id: str) -> None:
         self._ask = ask
@@ -145,20 +158,40 @@ class CaptionWorker:
         self._expert = experts.load(settings)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        cuts = [_cut(row) for row in rows.to_pylist()]
-        clips = [clip for clip in cuts if not isinstance(clip, RowError)]
+        asked: list[tuple[Cut | RowError, list[int]]] = []
+        kept: list[bool] = []
+        for _, group in itertools.groupby(rows.to_pylist(), itemgetter(*_QUESTION_KEY)):
+            first, *others = group
+            samples = [row["sample"] for row in (first, *others)]
+            # Where the engine cut a very large shard in two, samples are without their clip: they count as
+            # lost, and each is asked for alone.
+            kept += [first["duration_s"] is not None] * len(samples)
+            if kept[-1]:
+                asked.append((_cut(first, samples), samples))
+        clips = [clip for clip, _ in asked if not isinstance(clip, RowError)]
         answers = iter(answers_of(self._expert.describe, clips, "expert_error"))
-        results = [cut if isinstance(cut, RowError) else self._drafted(cut, next(answers)) for cut in cuts]
+        results: list[Drafted | RowError] = []
+        for clip, samples in asked:
+            if isinstance(clip, RowError):
+                results += [clip] * len(samples)
+            else:
+                results += self._drafted(clip, next(answers), len(samples))
+        rows = rows.filter(pa.array(kept))
         return draft_rows(rows, results, self._ask, self._expert.card, self._run_id)
 
-    def _drafted(self, clip: "Cut", answer: list[Description] | RowError) -> "Drafted | RowError":
-        if isinstance(answer, RowError):
-            return answer
+    def _drafted(
+        self, clip: "Cut", answers: list[Description] | RowError, wanted: int
+    ) -> Sequence["Drafted | RowError"]:
+        if isinstance(answers, RowError):
+            return [answers] * wanted
         senses = self._expert.card.modalities
         places = clip.places if FRAMES in senses else []
         # The frames that the expert takes of those that it is given.
         shown = evenly(len(places), self._ask.settings.get("max_frames") or len(places))
-        return Drafted(answer, [places[at] for at in shown], AUDIO in senses and clip.audio is not None)
+        frames, audio = [places[at] for at in shown], AUDIO in senses and clip.audio is not None
+        missing = RowError("sample_missing", f"the expert gave {len(answers)} of {wanted} samples")
+        drafted = [Drafted(answer, frames, audio) for answer in answers[:wanted]]
+        return [*drafted, *[missing] * (wanted - len(drafted))]
 
 
 @dataclass(frozen=True)
@@ -168,20 +201,21 @@ class Cut(Clip):
     places: tuple[int, ...] = ()
 
 
-def _cut(row: dict[str, Any]) -> Cut | RowError:
+def _cut(row: dict[str, Any], samples: list[int]) -> Cut | RowError:
     clip, window = to_clip(row), windows.parse_window(row["window"])
     try:
         part = windows.cut(clip, window)
     except RowError as error:
         return error
-    return Cut(**vars(part), places=tuple(windows.frame_places(window, len(clip.frames))))
+    places = tuple(windows.frame_places(window, len(clip.frames)))
+    return Cut(**{**vars(part), "samples": tuple(samples), "places": places})
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """The answers to one question, one per sample, and the media that went along: places of frames, sound."""
+    """One answer to a question, and the media that went along: places of frames, sound."""
 
-    answers: list[Description]
+    answer: Description
     frames: list[int]
     audio: bool
 
@@ -189,7 +223,7 @@ class Drafted:
 def draft_rows(
     rows: pa.Table, results: Sequence[Drafted | RowError], ask: Ask, card: Card | None, run_id: str
 ) -> pa.Table:
-    """Rows of the `drafts` table: one per question and sample, failed ones included."""
+    """Rows of the `drafts` table, beside `rows`, failed ones included."""
     of_all = {
         "expert": ask.settings["name"],
         "question": ask.prompt.question,
@@ -199,20 +233,13 @@ def draft_rows(
         **{name: getattr(card, name, None) for name in ("model", "revision", "adapter")},
     }
     lines: list[dict[str, Any]] = []
-    errors: list[RowError | None] = []
-    for question, result in zip(rows.select(list(_QUESTION_KEY)).to_pylist(), results, strict=True):
-        for sample in range(ask.samples):
-            written: dict[str, Any] = {}
-            error = result if isinstance(result, RowError) else None
-            if isinstance(result, Drafted):
-                if sample < len(result.answers):
-                    # Its fields are columns of the table: text, degraded, tokens, finish_reason.
-                    written = vars(result.answers[sample]) | {"frames": result.frames, "audio": result.audio}
-                else:
-                    given = f"{len(result.answers)} of {ask.samples} samples"
-                    error = RowError("sample_missing", f"the expert gave {given}")
-            lines.append({**of_all, **question, **written, "sample": sample})
-            errors.append(error)
+    for draft, result in zip(rows.select(list(DRAFT_KEY)).to_pylist(), results, strict=True):
+        written: dict[str, Any] = {}
+        if isinstance(result, Drafted):
+            # Its fields are columns of the table: text, degraded, tokens, finish_reason.
+            written = vars(result.answer) | {"frames": result.frames, "audio": result.audio}
+        lines.append({**of_all, **draft, **written})
+    errors = [result if isinstance(result, RowError) else None for result in results]
     for name, values in status_columns(run_id, errors).items():
         for line, value in zip(lines, values, strict=True):
             line[name] = value

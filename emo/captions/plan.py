@@ -223,12 +223,3 @@ def further(plan: Plan, made: int, kept: int, gained: int | None) -> int | None:
     # By the share that is left so far, but not below one in ten: a bad beginning must not ask for millions.
     share = max(kept / made, 0.1) if made else 1.0
     return min(plan.most, max(made, len(plan.variants)) + math.ceil((plan.target - kept) / share))
-
-
-def questions(variants: Iterable[Variant]) -> list[tuple[Variant, int]]:
-    """What is asked, with how many samples each: variants that differ in their sample are one question."""
-    asked: dict[tuple[str, str, str, str], tuple[Variant, int]] = {}
-    for variant in variants:
-        first, samples = asked.get(variant.key[:4], (variant, 0))
-        asked[variant.key[:4]] = (first, max(samples, variant.sample + 1))
-    return list(asked.values())

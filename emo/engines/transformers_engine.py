@@ -102,11 +102,19 @@ class TransformersEngine(Generic[Item]):
         self.stats = Stats()
 
     def generate(
-        self, items: Sequence[Item], keys: Sequence[str], *, name: str, samples: int = 1, seed: int = 0
+        self,
+        items: Sequence[Item],
+        keys: Sequence[str],
+        *,
+        name: str,
+        samples: int = 1,
+        seed: int = 0,
+        chosen: Sequence[Sequence[int] | None] | None = None,
     ) -> list[list[Completion] | RowError]:
         """Answer each item `samples` times; aligned with `items`.
 
-        keys: what the random numbers of each item depend on, the video_id; name: that of the expert.
+        keys: what the random numbers of each item depend on, the video_id; name: that of the expert; chosen:
+        per item which of its samples are wanted, None for all.
         """
         settings = self.settings
         temperature = settings.temperature
@@ -127,10 +135,10 @@ class TransformersEngine(Generic[Item]):
             [
                 Task(
                     item,
-                    tuple(row_seed(seed, name, key, sample) for sample in range(samples)),
+                    tuple(row_seed(seed, name, key, number) for number in numbers or range(samples)),
                     settings.max_new_tokens,
                 )
-                for item, key in zip(items, keys, strict=True)
+                for item, key, numbers in zip(items, keys, chosen or [None] * len(items), strict=True)
             ]
         )
 

@@ -99,6 +99,7 @@ class EngineExpert(Expert):
             name=self.settings.name,
             samples=self.settings.samples,
             seed=self.settings.seed,
+            chosen=[clip.samples for clip in clips],
         )
         return [
             answer

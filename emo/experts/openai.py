@@ -100,7 +100,8 @@ class OpenAIExpert(Expert):
             media = list(self._media(clip, there))
         except RowError as error:
             return error
-        seeds = (row_seed(settings.seed, settings.name, clip.video_id, n) for n in range(settings.samples))
+        numbers = range(settings.samples) if clip.samples is None else clip.samples
+        seeds = (row_seed(settings.seed, settings.name, clip.video_id, number) for number in numbers)
         # Servers take 32 bits; some refuse the sign bit.
         small = tuple(seed % 2**31 for seed in seeds)
         return ChatRequest(self._question.turns(clip, media), small), degraded

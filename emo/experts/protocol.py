@@ -20,7 +20,8 @@ class Clip:
 
     frames: JPEG images, RGB, in time order; frame_times: seconds, as many as frames; audio: FLAC, 16 kHz
     mono, or None where the clip has no sound; transcript: what is said, or None; language: a code such as
-    `en` or `zh`, or None where it is not known.
+    `en` or `zh`, or None where it is not known; samples: the numbers of the answers that are asked for, None:
+    from 0, as many as the expert is set to.
     """
 
     video_id: str
@@ -30,6 +31,7 @@ class Clip:
     transcript: str | None
     language: str | None
     duration_s: float
+    samples: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ class Expert(ABC):
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         """Describe each clip: as many entries as clips, in their order.
 
-        An entry is the samples of that clip (as many as were configured), or the RowError that made the
-        clip fail. A failure of one clip never changes the entry of another. Raises only where no clip
-        could have been described (the expert itself is broken).
+        An entry is the samples of that clip (those that it names, else as many as were configured), or the
+        RowError that made the clip fail. A failure of one clip never changes the entry of another. Raises
+        only where no clip could have been described (the expert itself is broken).
         """
 
     def close(self) -> None:  # noqa: B027  (most experts hold nothing)

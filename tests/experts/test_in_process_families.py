@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,8 @@ def test_descriptions_depend_on_neither_batch_nor_order_nor_neighbours(family, l
     assert together == [texts(alone, [clip])[0] for clip in clips]
     assert texts(loaded(family, samples=3), clips[::-1]) == together[::-1]
     assert texts(loaded(family, samples=3), clips[2:4]) == together[2:4]
+    later = [replace(clip, samples=(2,)) for clip in clips]
+    assert texts(loaded(family, samples=3), later) == [samples[2:] for samples in together]
     assert len({text for samples in together for text in samples}) > len(clips), "samples differ"
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -117,6 +118,9 @@ def test_samples_have_seeds_of_their_own_that_depend_on_the_row_alone(server):
     assert [len(answer) for answer in together] == [3, 3]
     alone = describe(server, clips[1:], samples=3)
     assert alone == together[1:]
+    # Those that a clip names are the same, whichever others are asked for.
+    [later] = describe(server, [replace(clips[0], samples=(1, 2))], samples=3)
+    assert later == together[0][1:]
     assert describe(server, clips, samples=3, seed=1) != together
     assert describe(server, clips, samples=3, name="other") != together
     assert all(0 <= r["seed"] < 2**31 for r in requests_to(server)["requests"])

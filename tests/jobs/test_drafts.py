@@ -3,15 +3,18 @@
 import pyarrow as pa
 import pytest
 
-from emo import committed
+import synthetic_clips
+from chat_server import chat_server
+from emo import committed, planning
 from emo.captions.plan import Captioner, PlannedClip, make_plan
 from emo.captions.prompts import CaptionPrompt
 from emo.captions.windows import Window
 from emo.config import load_config
 from emo.storage import Storage
+from emo.tables import CLIPS as CLIPS_TABLE
 from emo.tables import DRAFTS
 from jobs.caption import plan
-from jobs.drafts import asks, left_to_do
+from jobs.drafts import DRAFT_KEY, CaptionWorker, asks, left_to_do, read_questions
 
 PROMPT = CaptionPrompt("person", "Describe the person.")
 CLIPS = pa.table(
@@ -75,17 +78,56 @@ def test_what_failed_is_left_only_for_a_retry(storage):
     assert keys(left_to_do(storage, CLIPS, variants(), retry=True)) == ALL
 
 
-def test_an_expert_is_asked_once_for_all_samples_of_a_question_and_reads_each_file_once():
+def test_an_expert_is_asked_for_what_is_left_with_the_samples_of_a_question_together():
     config = load_config(overrides=["experts=[{kind: voice}]"])
-    half = [one for one in variants() if (one.video_id, one.sample) != ("b", 1)]
-    found = asks(config, CLIPS, half)
-    assert [(ask.samples, rows.column("video_id").to_pylist()) for ask, rows in found] == [
-        (1, ["b"]),
-        (2, ["a"]),
+    left = [one for one in variants() if (one.video_id, one.sample) != ("b", 0)]
+    [(ask, rows)] = asks(config, CLIPS, left)
+    # By file, so that a shard reads few of them.
+    assert rows.column("file").to_pylist() == ["clips/0.parquet", "clips/1.parquet", "clips/1.parquet"]
+    assert list(zip(*rows.select(["video_id", "sample"]).to_pydict().values(), strict=True)) == [
+        ("b", 1),
+        ("a", 0),
+        ("a", 1),
     ]
-    [(ask, rows)] = asks(config, CLIPS, variants())
-    assert rows.column("file").to_pylist() == ["clips/0.parquet", "clips/1.parquet"]
     assert (ask.settings["name"], ask.settings["samples"], ask.prompt_name) == ("voice", 2, "person")
+
+
+def test_a_further_round_of_a_run_asks_for_its_own_samples_and_sees_which_of_them_are_missing(storage):
+    clip = synthetic_clips.clip(1, frames=4)
+    row = {field.name: getattr(clip, field.name, None) for field in CLIPS_TABLE.schema}
+    row |= {"uri": "u", "status": "ok", "run_id": "1"}
+    committed.commit(
+        storage, "clips", CLIPS_TABLE, "1", pa.Table.from_pylist([row], schema=CLIPS_TABLE.schema)
+    )
+    files = committed.read_newest(storage, "clips", CLIPS_TABLE, [], with_file=True)
+    with chat_server() as url:
+        expert = f"{{kind: openai, name: voice, seed: 7, server: {{url: '{url}', model: tiny}}}}"
+        config = load_config(overrides=[f"experts=[{expert}]"])
+
+        def drafted(samples):
+            planned = [PlannedClip(clip.video_id, 4)]
+            captioner = Captioner("voice", (PROMPT,), None)
+            found = make_plan(planned, [captioner], [Window(), Window(0, 50)], 4, None).variants
+            [(ask, rows)] = asks(config, files, [one for one in found if one.sample in samples])
+            read = read_questions(storage, rows)
+            return rows, CaptionWorker(ask, "2")(read), CaptionWorker(ask, "2")(read.slice(1))
+
+        _, whole, _ = drafted({0, 1, 2, 3})
+        _, first, _ = drafted({0})
+        rows, later, torn = drafted({1, 2, 3})
+        texts = {(one["window"], one["sample"]): one["text"] for one in whole.to_pylist()}
+        assert len(set(texts.values())) == 8
+        for part, samples in ((first, {0}), (later, {1, 2, 3})):
+            found = {(one["window"], one["sample"]): one["text"] for one in part.to_pylist()}
+            assert found == {key: text for key, text in texts.items() if key[1] in samples}
+    committed.commit(storage, committed.folder(DRAFTS, "voice"), DRAFTS, "2-first", first)
+    done = committed.read_newest(storage, DRAFTS.name, DRAFTS, [])
+    assert planning.not_in_run(rows, done, "2", DRAFT_KEY).num_rows == 6
+    # What a cut shard has without its clip is left to be asked for alone.
+    assert torn.num_rows == 3
+    committed.commit(storage, committed.folder(DRAFTS, "voice"), DRAFTS, "2-torn", torn)
+    done = committed.read_newest(storage, DRAFTS.name, DRAFTS, [])
+    assert planning.not_in_run(rows, done, "2", DRAFT_KEY).column("sample").to_pylist() == [1, 2, 3]
 
 
 def test_an_expert_is_asked_only_what_it_can_perceive():
