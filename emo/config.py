@@ -38,11 +38,12 @@ class _Section(BaseModel):
 
 
 class Ingest(_Section):
-    """frames: how many per clip; longest_side: of a frame, in pixels; deadline_s, memory_mib: what the
-    decoder may take for one clip; audio: whether the sound is kept; max_audio_s: so much of it at most.
+    """frames: how many are taken of a clip; longest_side: of a frame, in pixels; deadline_s: seconds that
+    the decoder may take for one clip; memory_mib: memory that it may take for one; audio: whether the sound
+    is kept; max_audio_s: seconds of sound that are kept at most.
 
-    workers: decoders at once, `auto` is one per CPU of the cluster; shard_rows: clips per committed file, at
-    most.
+    workers: decoders at once, at least 1; `auto` is one per CPU of the cluster; shard_rows: clips per
+    committed file, at most.
     transcribe: a Whisper that writes down what is said in clips without a transcript, one copy per worker;
     transcribe_gpus: the share of a GPU that each copy takes.
     """
@@ -98,7 +99,7 @@ class Report(_Section):
 
 
 class GrowsTo(_Section):
-    """What all workers of an autoscaling cluster together may hold. cpus, gpus: how many of them."""
+    """What all workers of an autoscaling cluster together may hold. cpus: all CPUs; gpus: all GPUs."""
 
     cpus: int = Field(0, ge=0)
     gpus: int = Field(0, ge=0)
@@ -119,10 +120,11 @@ class Ray(_Section):
 class Nightly(_Section):
     """What `emo nightly` does besides labelling.
 
-    source, out: taken where no SOURCE and --out are given; max_hours, max_gpu_hours: the night stops cleanly
-    there; retries: how many nights a row that failed for a passing reason is tried again; compact_mib: size
-    of the files that small ones are merged into, 0: none are; webhook: gets the summary as JSON by POST;
-    command: a program and its arguments, gets the summary on its standard input.
+    source, out: taken where no SOURCE and --out are given; max_hours: the night stops cleanly
+    after so many; max_gpu_hours: or after so many hours of all GPUs together; retries: how many nights a row
+    that failed for a passing reason is tried again; compact_mib: size of the files that small ones are merged
+    into, 0: none are; webhook: an http(s) address that gets the summary as JSON by POST; command: a program
+    and its arguments, gets the summary on its standard input.
     """
 
     source: str | None = None
@@ -156,7 +158,7 @@ class Retention(_Section):
 class Prices(_Section):
     """What computing costs, for estimates and summaries.
 
-    gpu_hour, cpu_hour: what an hour of one GPU and of one CPU costs, 0: not counted; currency: its name.
+    gpu_hour, cpu_hour: what an hour of one costs, 0: not counted; currency: of the prices.
     """
 
     gpu_hour: float = Field(0.0, ge=0)
@@ -165,12 +167,14 @@ class Prices(_Section):
 
 
 class Caption(_Section):
-    """experts: names in `experts`, None: all; prompts: names of the package or text files; windows: parts of
-    a clip in per cent; samples: how often an expert is asked the same, `auto`: as often as the target needs;
-    target: how many captions the filters shall leave, None: one per combination is made. filters: false
-    switches one off; the keys from tail to duplicates_among are its bounds (emo.captions.rules). splits:
-    shares that sum to 1;
-    video_of: a pattern whose group finds, in a whole video_id, the video that the clip was cut from.
+    """What `emo caption` makes and what its filters leave out.
+
+    experts: names in `experts`, None: all; prompts: names of the package or text files; windows: parts of
+    a clip in per cent; samples: how often an expert is asked the same, 1 to 100, `auto`: as often as the
+    target needs; target: how many captions the filters shall leave, None: one per combination is made.
+    filters: a filter's name with false switches it off; the keys from `tail` to `duplicates_among` are bounds
+    of filters. splits: shares that sum to 1; video_of: a pattern whose group finds, in a whole video_id, the
+    video that the clip was cut from.
     """
 
     experts: tuple[str, ...] | None = None

@@ -32,7 +32,9 @@ LOCK_SUFFIX = f".lock{PART_SUFFIX}"
 class S3Settings(BaseModel):
     """How to reach S3; what is not set comes from the usual AWS environment variables and files.
 
-    max_attempts: per request, with the client's own back-off between them.
+    endpoint_url: address of a server that is not Amazon's; region: where the bucket is; key, secret, token:
+    the credentials, better kept in the environment; anonymous: ask without credentials; max_attempts: per
+    request, with the client's own back-off between them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

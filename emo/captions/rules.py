@@ -23,13 +23,13 @@ FILTERS = {
 class Rules:
     """Where the filters draw their lines; words: a Chinese character counts as one.
 
-    on: the filters that are used. tail: the share at each end of a prompt's lengths (in words), looked at
-    once the prompt has tail_least captions; shortest, longest: bounds in words whatever the others are.
-    repeated: of the runs of four words at most this share may have been there before. language: code, None:
-    any. margin: mean valence beyond which a caption is positive or negative. crowd_least: other experts with
-    an opinion, without which there is no crowd; crowd_share: of them so many must agree. duplicate: Jaccard
-    similarity of runs of three words from which two captions are near-duplicates; duplicates_among: the
-    captions of one `clip`, or `all`.
+    on: the filters that are used. tail_least: captions that a prompt needs before its tails are looked at.
+    tail: the share at each end of a prompt's lengths (in words) that is left out; shortest, longest: words of
+    a caption, whatever the tail is. repeated: of the runs of four words at most this share may have been
+    there before. language: a code such as `en`, None: any. margin: mean valence beyond which a caption is
+    positive or negative. crowd_least: other experts with an opinion, without which there is no crowd;
+    crowd_share: this share of them must agree. duplicate: Jaccard similarity of runs of three words from
+    which two captions are near-duplicates; duplicates_among: the captions of one `clip`, or `all`.
     """
 
     on: frozenset[str] = frozenset(FILTERS)

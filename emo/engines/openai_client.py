@@ -25,11 +25,13 @@ _MESSAGE_CHARACTERS = 300
 class ServerSettings(BaseModel):
     """Where the server is and how it is asked.
 
-    url: up to and with `/v1`; api_key_env: the name of the environment variable that holds the key (the key
-    itself has no place in a configuration); concurrency: requests under way at once; timeout_s: for one try,
-    from sending to the last byte; attempts: tries per request; backoff_s: the longest wait before the second
-    try, doubled for every further one up to max_backoff_s; max_retry_after_s: where the server asks for a
-    longer wait than this, the request fails.
+    url: up to and with `/v1`; model: its name there; api_key_env: the name of the environment variable that
+    holds the key (the key itself has no place in a configuration); temperature: 0 takes the likeliest token;
+    top_p: of the likeliest tokens so much probability takes part; max_tokens: of one answer, at most;
+    concurrency: requests under way at once; timeout_s: for one try, from sending to the last byte;
+    connect_timeout_s: for the connection alone; attempts: tries per request; backoff_s: the longest wait
+    before the second try, doubled for every further one; max_backoff_s: the longest wait before any try;
+    max_retry_after_s: where the server asks for a longer wait than this, the request fails.
     samples_by: `requests` asks once per sample, each with a seed of its own; `n` asks once per row for all of
     them (cheaper where the server shares the prompt, but not every server knows it, and the samples are
     repeatable only together).

@@ -10,14 +10,16 @@ class ModelSettings(BaseModel):
 
     model: a local folder, an `s3://` folder, or a hub id; revision: of a hub id; adapter: a local or `s3://`
     folder with a LoRA adapter; merge_adapter: add its weights into the base (other rounding, faster) instead
-    of keeping them beside it.
-    device, gpus: a model of several GPUs is spread over them layer by layer; dtype: `auto` is bfloat16 on
-    CUDA and float32 on a CPU; attention: sdpa runs torch's own flash kernels wherever nothing is masked, the
-    package flash-attn copies the cache in every masked step.
+    of keeping them beside it; trust_remote_code: run the Python code that comes with the checkpoint.
+    device: where it runs; gpus: a model of several is spread over them layer by layer; dtype: `auto` is
+    bfloat16 on CUDA and float32 on a CPU; attention: `sdpa` runs torch's own flash kernels wherever nothing
+    is masked, the package flash-attn copies the cache in every masked step.
+    max_new_tokens: of one answer, at most; top_p: of the likeliest tokens so much probability takes part.
     temperature: 0 takes the likeliest token; None is 0 for one sample and 1 for several, because several
     samples at 0 are one sample repeated; repetition_penalty: None takes the checkpoint's own.
-    token_budget: tokens (prompts and answers, rows times longest row) held at once; prefill_tokens: those of
-    one forward pass over prompts; None takes what fits the memory. workers: threads that prepare inputs.
+    token_budget: tokens (prompts and answers, rows times longest row) held at once, None: what fits the
+    memory; prefill_tokens: those of one forward pass over prompts, None: what fits. workers: threads that
+    prepare inputs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

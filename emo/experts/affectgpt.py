@@ -42,12 +42,14 @@ _TRAINED_ON = {"mercaptionplus": "MER-Caption+", "ovmerd": "OV-MERD", "emercoars
 class AffectGPTSettings(protocol.Settings, ModelSettings):
     """The language model is `model`; the other parts are named here.
 
-    vision, audio: the encoders; checkpoint: the published `.pth`, or a folder that holds one and no other;
-    sees: `face` and `frame` checkpoints are different files; prompt: `description` or `open-vocabulary`, the
-    two questions that the weights know, or a text file by its path; context: tokens of prompt and answer
-    together, as published; a clip that does not fit fails (the published code cuts the prompt's beginning,
-    and with it the modality words); ignore_unknown_keys: go on although the file holds weights that this
-    code has no place for. Sampling is as published but for the 20 likeliest tokens that the base model's own
+    vision: the encoder of frames; audio: the encoder of sound; checkpoint: the published `.pth`, or a folder
+    that holds one and no other; sees: `face` and `frame` checkpoints are different files; prompt:
+    `description` or `open-vocabulary`, the two questions that the weights know, or a text file by its path;
+    context: tokens of prompt and answer together, as published; a clip that does not fit fails (the published
+    code cuts the prompt's beginning, and with it the modality words); ignore_unknown_keys: go on although the
+    file holds weights that this code has no place for.
+
+    Sampling is as published but for the 20 likeliest tokens that the base model's own
     settings keep it to; dtype `auto` is float16 on CUDA, beside which the weights were trained.
     """
 

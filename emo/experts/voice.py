@@ -48,7 +48,7 @@ _MANY_PAUSES = 0.3
 
 
 class Settings(measuring.Settings):
-    """loud_dbfs, soft_dbfs: mean level of speech from which it counts as loud, up to which as soft.
+    """loud_dbfs: mean level of speech from which it counts as loud; soft_dbfs: up to which it counts as soft.
 
     They depend on how the clips were recorded; the defaults are for speech brought to about -23 dBFS.
     """

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from emo.engines.models import memory_gib, missing_model
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
@@ -21,7 +23,8 @@ class TextModelSettings(protocol.Settings):
     """transcript: what is done with the words of a row that has some: `merge` has the model first write a
     description that takes them in, `beside` shows them with the description, `ignore` leaves them out.
 
-    prompt, beside_prompt, merge_prompt: names of prompts, or text files by their paths; seed: with the key of
+    prompt: for a description alone, the name of a prompt or a text file by its path; beside_prompt: the same
+    for `beside`; merge_prompt: the same for `merge`; seed: with the key of
     a row it decides the random numbers, where there are any.
     """
 
@@ -35,7 +38,7 @@ class TextModelSettings(protocol.Settings):
 class ModelExtractSettings(TextModelSettings, ModelSettings):
     """Any causal language model of transformers with a chat template."""
 
-    max_new_tokens: int = 512
+    max_new_tokens: int = Field(512, ge=1)
 
 
 class ServerExtractSettings(TextModelSettings):

@@ -10,7 +10,9 @@ class _Section(BaseModel):
 
 
 class Lora(_Section):
-    """rank_stabilised: scale by alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)."""
+    """rank: of the added matrices; alpha: their scale; dropout: share of their input that is left out in
+    training; rank_stabilised: scale by alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732).
+    """
 
     rank: int = Field(16, ge=1, le=512)
     alpha: int = Field(32, ge=1)
@@ -19,8 +21,11 @@ class Lora(_Section):
 
 
 class Freeze(_Section):
-    """Parts that are not trained; `vision` is what sees and what hears, `projector` what lies between it and
-    the language part. A part that is not frozen is trained through LoRA, or whole where lora is null.
+    """Parts that are not trained. A part that is not frozen is trained through LoRA, or whole where lora is
+    null.
+
+    vision: what sees and what hears; projector: what lies between it and the language part; language: the
+    language part.
     """
 
     vision: bool = True
@@ -29,8 +34,11 @@ class Freeze(_Section):
 
 
 class Validation(_Section):
-    """samples: of the held-out ones so many get an answer at every checkpoint, 0: none; the loss is always
-    taken over `loss_samples` of them; gpus: of a device that the answers need (a share is possible).
+    """What is measured on held-out samples.
+
+    samples: so many of them get an answer at every checkpoint, 0: none; loss_samples: over so many the loss
+    is taken; max_new_tokens: of one answer, at most; gpus: how many the answers need (a share is possible);
+    extract: the kind of the extractor that reads them.
     """
 
     samples: int = Field(64, ge=0)
@@ -41,7 +49,11 @@ class Validation(_Section):
 
 
 class Gate(_Section):
-    """What an adapter must reach on held-out samples before it is promoted."""
+    """What an adapter must reach on held-out samples before it is promoted.
+
+    min_f1: F1 of its labels, at least; max_parse_failures: share of answers without a label, at most;
+    better_than_base: its F1 must be above that of the base.
+    """
 
     min_f1: float = Field(0.0, ge=0, le=1)
     max_parse_failures: float = Field(0.1, ge=0, le=1)
@@ -49,13 +61,24 @@ class Gate(_Section):
 
 
 class Finetune(_Section):
-    """family: the kind of the expert that the adapter is for; model, revision: the base; data: `captions`
-    for the table of OUT, a `messages` file in JSONL, or captions that others published (CSV or JSON:
-    MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`, as answers to the caption prompt
-    `prompt`; held_out: a second such file.
+    """What `emo finetune` trains an adapter on, and how.
 
-    max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut.
-    lora: null trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
+    family: the kind of the expert that the adapter is for; model: the base, a folder or a hub id; revision:
+    of a hub id; data: `captions` for the table of OUT, a `messages` file in JSONL, or captions that others
+    published (CSV or JSON: MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`, as answers to
+    the caption prompt `prompt`; videos: the folder with the clips of published captions; prompt: the caption
+    prompt that these answer; held_out: a second such file; trust_remote_code: run the Python code that comes
+    with the base; system: the system turn, None for what the chat template does without one.
+
+    max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut;
+    seed: decides the order of the samples and all other random numbers.
+    epochs: passes over the data; max_steps: the run ends there at the latest; learning_rate: the highest of
+    the run; warmup_share: share of all steps until the learning rate is reached; weight_decay: that of AdamW;
+    clip: the largest norm of a gradient.
+    device: where it trains; precision: `auto` is bfloat16 on CUDA and float32 on a CPU; attention: as for
+    experts; gradient_checkpointing: compute again instead of keeping, slower with less memory;
+    max_failures: workers that may die before the run gives up.
+    lora: `null` trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
     zero: the stage of DeepSpeed's ZeRO. workers: processes, or [min, max] for as many as the cluster has.
     batch: samples per step over all workers; batch_tokens: padded tokens of one forward pass of one worker.
     tensorboard: write event files to OUT/finetune/NAME/tensorboard.

@@ -25,8 +25,9 @@ _ARCHITECTURE = "WhisperForConditionalGeneration"
 
 
 class SpeechSettings(BaseModel):
-    """model: a local folder, an `s3://` folder, or a hub id; dtype: `auto` is float16 on CUDA and float32 on
-    a CPU; batch: clips at once; language: of all clips, None for what each clip says or sounds like.
+    """model: a local folder, an `s3://` folder, or a hub id; revision: of a hub id; device: where it runs;
+    dtype: `auto` is float16 on CUDA and float32 on a CPU; batch: clips at once; language: of all clips, None
+    for what each clip says or sounds like.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
