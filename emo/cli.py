@@ -17,25 +17,33 @@ from typing import Any
 from emo import __version__
 from emo.commands import evaluate
 from emo.config import Config, load_config, presets
-from emo.errors import EmoError, InputError, LeaseHeldError
+from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
 from emo.progress import LINE_EVERY_S, duration
 from emo.runs import Step, load_runs
 from emo.storage import Storage
 from emo.watch import Watch
 
-DONE, STOPPED, BAD_INPUT, TOO_MANY_FAILED, OUT_IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, BAD_INPUT, TOO_MANY_FAILED, INTERRUPTED = 0, 2, 3, 130
 
 # Seconds between two looks of `emo status --watch` on a terminal.
 WATCH_EVERY_S = 2.0
 
 _EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
-2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share"""
+2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share,
+4 another run holds OUT (nothing was started), 130 interrupted (what was committed stays)"""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         self.exit(BAD_INPUT, f"emo: {message}\nTry: {self.prog} --help\n")
+
+
+def _not_empty(place: str) -> str:
+    # An empty place would be the current folder; in a script it is a variable that was not set.
+    if not place.strip():
+        raise argparse.ArgumentTypeError("it is empty; . is the current folder")
+    return place
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,7 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(run=run)
         command.add_argument(
-            "--out", required=needs_out, metavar="OUT", help="folder or s3:// prefix of the tables"
+            "--out",
+            type=_not_empty,
+            required=needs_out,
+            metavar="OUT",
+            help="folder or s3:// prefix of the tables",
         )
         command.add_argument(
             "--json", action="store_true", help="print one JSON object on standard output at the end"
@@ -85,27 +97,26 @@ def build_parser() -> argparse.ArgumentParser:
     def with_source(command: Any) -> None:
         command.add_argument(
             "source",
+            type=_not_empty,
             metavar="SOURCE",
             help="a folder, a glob, an s3:// prefix, or a manifest (.csv, .jsonl, .parquet with uri and "
             "optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known. Links are "
             "followed, each folder is read once; a link that leads nowhere is a failed row",
         )
 
-    def with_redo(command: Any) -> None:
+    def with_redo(command: Any, rows: str = "all rows") -> None:
         command.add_argument(
-            "--redo",
-            action="store_true",
-            help="make all rows anew (those of SOURCE where one is given); an interrupted redo goes on",
+            "--redo", action="store_true", help=f"make {rows} anew; an interrupted redo goes on"
         )
 
     label = add("label", _label, "label the videos of a source: ingest, describe, extract, judge, report")
     with_source(label)
-    with_redo(label)
+    with_redo(label, "all rows of SOURCE")
     plan = add("plan", _plan, "show what a run would do, without doing it")
     with_source(plan)
     one = add("ingest", _ingest, "decode videos into the clips table")
     with_source(one)
-    with_redo(one)
+    with_redo(one, "all rows of SOURCE")
     describe = add("describe", _describe, "let one expert describe the clips")
     describe.add_argument("--expert", required=True, metavar="NAME", help="its name in the configuration")
     with_redo(describe)
@@ -128,12 +139,15 @@ def build_parser() -> argparse.ArgumentParser:
         "nightly",
         _nightly,
         "label what is new or changed, try passing failures again, tidy up, write a summary",
-        f"Exit code {OUT_IN_USE}: another run holds OUT, nothing was done. A night that a bound on hours "
-        "ends is done (0); the next one goes on.",
+        "A night that a bound on hours ends is done (0); the next one goes on.",
         needs_out=False,
     )
     night.add_argument(
-        "source", nargs="?", metavar="SOURCE", help="as of emo label; without it nightly.source"
+        "source",
+        type=_not_empty,
+        nargs="?",
+        metavar="SOURCE",
+        help="as of emo label; without it nightly.source",
     )
     evaluate.add(commands, _EPILOG)
     submit = commands.add_parser(
@@ -207,13 +221,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except EmoError as error:
-        return _stopped(options, error, error.exit_code)
+        return _stopped(options, error)
     except KeyboardInterrupt:
         print("\nemo: interrupted; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
 
 
-def _stopped(options: argparse.Namespace, error: EmoError, code: int) -> int:
+def _stopped(options: argparse.Namespace, error: EmoError) -> int:
+    code = error.exit_code
     if options.json:
         print(json.dumps({"outcome": "failed", "error": str(error), "exit_code": code}))
     print(f"emo: {error}", file=sys.stderr)
@@ -278,6 +293,11 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
     if last.empty:
         words.append(f"{last.empty} without a label")
     words += [f"{last.failed} failed", f"{last.skipped} skipped as already done"]
+    if last.name == "judge" and last.skipped:
+        # Those that this run judged are told above.
+        before = _job("status").failed_judgments(Storage(options.out, config.s3)) - last.failed
+        if before > 0:
+            words[-1] += f" ({before} of them failed, see emo failures)"
     seconds = time.monotonic() - options.began
     where = f"; report: {report}" if report else ""
     print(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}", file=sys.stderr)
@@ -539,8 +559,8 @@ def _nightly(options: argparse.Namespace) -> int:
     config = _config(options)
     source = options.source or config.nightly.source
     options.out = options.out or config.nightly.out
-    if source is None or options.out is None:
-        name, key = ("SOURCE", "source") if source is None else ("--out", "out")
+    if not source or not options.out:
+        name, key = ("--out", "out") if source else ("SOURCE", "source")
         raise InputError(f"nightly: no {name} is given, and the configuration has no nightly.{key}")
     _check(config)
     manifest = _read_source(source, config)
@@ -550,8 +570,6 @@ def _nightly(options: argparse.Namespace) -> int:
     try:
         with _session(options, config, source) as session:
             ended = night.run(session, manifest)
-    except LeaseHeldError as error:
-        return _stopped(options, error, OUT_IN_USE)
     except (EmoError, KeyboardInterrupt) as error:
         if session is not None:
             code = error.exit_code if isinstance(error, EmoError) else INTERRUPTED

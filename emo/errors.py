@@ -22,7 +22,9 @@ class PlaceError(StorageError):
 
 
 class LeaseHeldError(InputError):
-    """Another run works on the same OUT."""
+    """Another run works on the same OUT (exit code 4)."""
+
+    exit_code = 4
 
 
 class RowError(EmoError):

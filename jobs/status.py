@@ -30,13 +30,21 @@ def state(storage: Storage) -> dict[str, Any]:
     return {"tables": tables, "runs": load_runs(storage, last=RUNS_SHOWN)}
 
 
+def failed_judgments(storage: Storage) -> int:
+    """Clips that have no judgment because a step failed."""
+    judged = committed.read_newest(storage, committed.folder(JUDGMENTS), JUDGMENTS, ["status"])
+    return planning.failed_rows(judged).num_rows
+
+
 def show(state: dict[str, Any], prices: Prices) -> None:
     """Print a state for a person."""
     for table in state["tables"]:
         print(f"{table['table']:<16}{table['rows']:>12} rows{table['failed']:>12} failed")
     for run in state["runs"]:
         did = ", ".join(_did(step) for step in run["steps"] if step["rows"])
-        what = f"{did or 'nothing to do'}{_spent(run, prices)}"
+        # Of a run that stopped: why, on the same line.
+        stopped = f"  {' '.join(run['error'].split())}" if run["error"] else ""
+        what = f"{did or 'nothing to do'}{_spent(run, prices)}{stopped}"
         print(f"{run['run_id']}  {run['command']:<10}{run['outcome']:<10}{what}")
 
 

@@ -32,6 +32,10 @@ from labelling import EMO, by_id, emo, label_words, last_run, rows
         (["status", "--out", "{out}"], "holds no run of emo"),
         (["label", "{source}", "--out", "s3://"], "names no bucket"),
         (["dance", "--out", "{out}"], "dance"),
+        (["label", "{source}", "--out", ""], "argument --out: it is empty"),
+        (["judge", "--out", " "], "argument --out: it is empty"),
+        (["label", "", "--out", "{out}"], "argument SOURCE: it is empty"),
+        (["nightly", "{source}", "--set", "nightly.out=''"], "no --out is given"),
     ],
 )
 def test_bad_arguments_exit_2_before_any_work(tmp_path, arguments, expected):

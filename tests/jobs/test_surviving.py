@@ -332,7 +332,7 @@ def test_two_runs_on_one_out_do_not_meet_and_one_that_is_asked_to_end_gives_its_
     with labelling(many_videos, out) as process:
         _until(lambda: (out / "lease.json").exists(), process)
         second = label_words(many_videos, out)
-        assert second.returncode == 2
+        assert second.returncode == 4
         assert f"is in use by emo label on {os.uname().nodename}, process {process.pid}" in second.stderr
         _until(lambda: Storage(str(out)).names("clips"), process)
         process.send_signal(signal.SIGTERM)
