@@ -272,6 +272,7 @@ def _check(config: Config) -> None:
     _job("ingest").check(config.ingest)
     _job("describe").check(config.experts)
     _job("extract").check(config.extract)
+    _job("judge").check(config.judge)
 
 
 def _nothing(options: argparse.Namespace) -> int:
@@ -371,6 +372,7 @@ def _describe(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     _job("extract").check(config.extract)
+    _job("judge").check(config.judge)
     with _session(options, config) as session:
         steps = [_job("label").extract_all(session, _names(config), options.redo)]
     return _finish(options, config, steps, None)

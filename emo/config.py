@@ -1,7 +1,7 @@
 """The configuration: one YAML file, validated as a whole before anything starts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -23,7 +23,9 @@ from emo import experts, extraction
 from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS, VIDEO_OF
 from emo.captions.windows import Window, parse_window
+from emo.engines.settings import ModelSettings
 from emo.errors import InputError
+from emo.extraction.writers import TextServerSettings
 from emo.finetuning.settings import Finetune
 from emo.judge.rule import Learned, Rule
 from emo.media.speech import SpeechSettings
@@ -68,15 +70,42 @@ class Ingest(_Section):
         return value
 
 
+class Adjudicate(_Section):
+    """A text model that decides where the voters do not agree: it picks from the labels that they named.
+
+    below: it is asked about clips whose agreement is lower, 0 to 1. model: it runs in this process; server:
+    it is behind an OpenAI-compatible server. One of the two is given.
+    """
+
+    below: float = Field(0.3, ge=0, le=1)
+    model: ModelSettings | None = None
+    server: TextServerSettings | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Adjudicate":
+        if (self.model is None) == (self.server is None):
+            raise ValueError("expected either model or server")
+        return self
+
+    @property
+    def text_model(self) -> ModelSettings | TextServerSettings:
+        """The one that is given."""
+        one = self.model or self.server
+        assert one is not None
+        return one
+
+
 class Judge(_Section):
     """trade_off: the knob between recall and precision: `recall`, `balanced`, `precision`, or the share of
     support that a label needs, from 0 to 1.
 
-    learned: a file that `emo judge --calibrate` or `--estimate` wrote.
+    learned: a file that `emo judge --calibrate` or `--estimate` wrote. adjudicate: a text model that decides
+    where agreement is low; None: the votes decide everywhere.
     """
 
     trade_off: str | float = "balanced"
     learned: str | None = None
+    adjudicate: Adjudicate | None = None
 
     @field_validator("trade_off")
     @classmethod
@@ -90,6 +119,13 @@ class Judge(_Section):
     def rule(self) -> Rule:
         """The rule of these settings; raises InputError where the learned file is not one."""
         return Rule.of(self.trade_off, Learned.load(self.learned) if self.learned else None)
+
+    def mark(self, experts: Iterable[str]) -> str:
+        """What the `judge` column says of judgments by these settings of the votes of these experts."""
+        mark = f"{self.rule().judge} of {','.join(sorted(experts))}"
+        if self.adjudicate is None:
+            return mark
+        return f"{mark}, below {self.adjudicate.below:g} by {self.adjudicate.text_model.model}"
 
 
 class Report(_Section):

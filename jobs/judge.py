@@ -14,9 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo import committed, planning
+from emo.config import Judge
+from emo.engines.models import missing_model
 from emo.errors import InputError, RowError
+from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.labels import read_labels
 from emo.experts.protocol import Resources
+from emo.extraction.model import ModelExtractor
+from emo.extraction.writers import TextServerSettings
+from emo.judge.adjudication import adjudicate
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import calibrate, estimate
 from emo.judge.rule import Learned, Rule
@@ -29,6 +35,8 @@ from jobs.session import Session
 
 # One range of ids: the votes and texts of so many clips fit a worker easily.
 SHARD_ROWS = 20_000
+# Where a text model is asked about some of them.
+ASKED_SHARD_ROWS = 500
 # Errors of clips that nobody could judge, because an earlier step failed.
 CLIP_FAILED = "clip_failed"
 NO_VOTER = "no_voter"
@@ -58,7 +66,19 @@ _ROWS = pa.schema(
 )
 
 
-def inputs(storage: Storage, experts: list[str], rule: Rule) -> Inputs:
+def check(settings: Judge) -> None:
+    """Raise InputError with everything that the text model of an adjudication misses."""
+    if settings.adjudicate is not None:
+        text_model = settings.adjudicate.text_model
+        if isinstance(text_model, TextServerSettings):
+            faults = text_model.missing()
+        else:
+            faults = missing_model(text_model, None)
+        if faults:
+            raise InputError("; ".join(f"judge.adjudicate: {fault}" for fault in faults))
+
+
+def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
     """Every clip with the files of its votes and descriptions by the given experts."""
     clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
     votes = _files(storage, VOTES, experts)
@@ -77,7 +97,7 @@ def inputs(storage: Storage, experts: list[str], rule: Rule) -> Inputs:
         },
         schema=_ROWS,
     )
-    return Inputs(rows, f"{rule.judge} of {','.join(sorted(experts))}")
+    return Inputs(rows, settings.mark(experts))
 
 
 def _files(storage: Storage, table: Table, experts: list[str]) -> pa.Table:
@@ -116,35 +136,48 @@ def left_to_do(storage: Storage, found: Inputs, retry: bool = False) -> pa.Table
     if retry:
         handed_on = pc.is_in(done.column("error"), value_set=pa.array([CLIP_FAILED, NO_VOTER]))
         done = done.filter(pc.or_(pc.equal(done.column("status"), OK), handed_on))
-    same_rule = done.filter(pc.equal(done.column("judge"), found.judge))
+    by = done.column("judge")
+    # What the text model decided says so behind a plus.
+    same = pc.or_(pc.equal(by, found.judge), pc.starts_with(by, f"{found.judge}+"))
+    same_rule = done.filter(pc.fill_null(same, False))
     return planning.stale(found.rows, same_rule, JUDGMENTS.key)
 
 
-def run(session: Session, rows: pa.Table, skipped: int, rule: Rule, judge: str) -> Step:
+def run(session: Session, rows: pa.Table, skipped: int, judge: str) -> Step:
     """Judge the given clips."""
-    storage, run_id = session.storage, session.run_id
+    storage, run_id, settings = session.storage, session.run_id, session.config.judge
+    if rows.num_rows:
+        check(settings)
     plan = Pass(
         step="judge",
         table=JUDGMENTS,
         where=committed.folder(JUDGMENTS),
         rows=rows,
         key=JUDGMENTS.key,
-        worker=lambda: JudgeWorker(storage, rule, judge, run_id),
+        worker=lambda: JudgeWorker(storage, settings, judge, run_id),
         failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=Resources(cpus=1),
-        shard_rows=SHARD_ROWS,
+        resources=_resources(settings),
+        shard_rows=ASKED_SHARD_ROWS if settings.adjudicate else SHARD_ROWS,
     )
     return session.execute(plan, skipped)
+
+
+def _resources(settings: Judge) -> Resources:
+    if settings.adjudicate is None or settings.adjudicate.model is None:
+        return Resources(cpus=1)
+    return ModelExtractor.resources(settings.adjudicate.model)
 
 
 class JudgeWorker:
     """Fuses the votes of a range of clips; a clip that nobody could describe is a failed judgment."""
 
-    def __init__(self, storage: Storage, rule: Rule, judge: str, run_id: str) -> None:
+    def __init__(self, storage: Storage, settings: Judge, judge: str, run_id: str) -> None:
         self._storage = storage
-        self._rule = rule
+        self._rule = settings.rule()
         self._judge = judge
         self._run_id = run_id
+        self._adjudicate = settings.adjudicate
+        self._asked = TextModel(self._adjudicate.text_model) if self._adjudicate else None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
@@ -154,6 +187,9 @@ class JudgeWorker:
         votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
         votes = planning.in_both(votes, texts, VOTES.key)
         judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
+        if self._asked is not None and self._adjudicate is not None:
+            below = self._adjudicate.below
+            judged = adjudicate(judged, texts, self._asked.ask, self._asked.name, below).judgments
         rest = planning.not_in(rows, judged, JUDGMENTS.key)
         errors = [
             RowError(CLIP_FAILED, f"ingest: {error}")
@@ -219,6 +255,8 @@ def votes_from(path: str, s3: S3Settings) -> Voters:
 
 def run_votes(session: Session, voters: Voters, rule: Rule) -> Step:
     """Judge all given voters (of `votes_from`); a clip whose voters all failed is a failed row."""
+    if session.config.judge.adjudicate is not None:
+        raise InputError("judge.adjudicate: the text model reads descriptions, and given votes have none")
     judge, run_id = f"{rule.judge} of given votes", session.run_id
     plan = Pass(
         step="judge",

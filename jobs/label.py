@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from emo import planning
-from emo.runs import Step
-from emo.tables import CLIPS, VOTES
+from emo import committed, planning
+from emo.runs import Step, load_runs
+from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES, Table
 from jobs import describe, extract, ingest, judge
 from jobs.passes import Pass
 from jobs.session import Session
@@ -25,9 +26,35 @@ def run(session: Session, manifest: pa.Table, redo: bool = False) -> list[Step]:
 
 
 def retry(session: Session) -> list[Step]:
-    """Do every failed row of every step again, and what follows from it."""
+    """Do the clips that failed in any step again, and what follows for them; the other clips stay as they
+    are, whatever is left to do of them.
+    """
+    only = _to_retry(session)
     rows = ingest.failed_before(session.storage, session.config.s3)
-    return [ingest.run(session, rows, skipped=0), *after_ingest(session, retry=True)]
+    return [ingest.run(session, rows, skipped=0), *after_ingest(session, retry=True, only=only)]
+
+
+def _to_retry(session: Session) -> pa.Table:
+    """The ids (`video_id`, some of them more than once) of the clips whose newest row failed in any step.
+
+    Also those that a retry which did not come to its end made rows of: what follows for them may be missing.
+    """
+    storage = session.storage
+    cut_short = [
+        run["run_id"]
+        for run in load_runs(storage)
+        if run["command"] == session.run.command and run["outcome"] != "done"
+    ]
+    experts = [expert["name"] for expert in session.config.experts]
+    places: list[tuple[Table, str | None]] = [(CLIPS, None), (JUDGMENTS, None)]
+    places += [(table, expert) for table in (DESCRIPTIONS, VOTES) for expert in experts]
+    parts = []
+    for table, expert in places:
+        rows = committed.read_newest(storage, committed.folder(table, expert), table, ["status"])
+        failed = pc.equal(rows.column("status"), FAILED)
+        unfinished = pc.is_in(rows.column("run_id"), value_set=pa.array(cut_short, pa.string()))
+        parts.append(rows.filter(pc.or_(failed, unfinished)).select(["video_id"]))
+    return pa.concat_tables(parts)
 
 
 def after_ingest(
@@ -98,11 +125,10 @@ def judge_all(
     only: pa.Table | None = None,
 ) -> Step:
     """Judge every clip whose judgment is missing, old, or made by another rule; redo: all."""
-    rule = session.config.judge.rule()
-    found = judge.inputs(session.storage, names, rule)
+    found = judge.inputs(session.storage, names, session.config.judge)
     everything = _these(found.rows, only)
-    rows = everything if redo else judge.left_to_do(session.storage, found, retry)
-    return judge.run(session, rows, everything.num_rows - rows.num_rows, rule, found.judge)
+    rows = everything if redo else _these(judge.left_to_do(session.storage, found, retry), only)
+    return judge.run(session, rows, everything.num_rows - rows.num_rows, found.judge)
 
 
 def _these(rows: pa.Table, only: pa.Table | None) -> pa.Table:

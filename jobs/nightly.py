@@ -158,8 +158,7 @@ def _extract(session: Session, names: list[str], again: _Retries) -> None:
 def _judge(session: Session, names: list[str], complete_only: bool) -> None:
     """Judge what is left; complete_only: not the clips that an expert has still to describe."""
     storage = session.storage
-    rule = session.config.judge.rule()
-    found = judge.inputs(storage, names, rule)
+    found = judge.inputs(storage, names, session.config.judge)
     rows = judge.left_to_do(storage, found)
     if complete_only:
         clips = describe.ingested(storage)
@@ -167,7 +166,7 @@ def _judge(session: Session, names: list[str], complete_only: bool) -> None:
         waiting.append(extract.left_to_do(storage, extract.described(storage, names)))
         for left in waiting:
             rows = planning.not_in(rows, left, CLIPS.key)
-    judge.run(session, rows, found.rows.num_rows - rows.num_rows, rule, found.judge)
+    judge.run(session, rows, found.rows.num_rows - rows.num_rows, found.judge)
 
 
 def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:

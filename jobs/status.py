@@ -108,7 +108,7 @@ def plan(storage: Storage, config: Config, manifest: pa.Table) -> dict[str, Any]
     texts = planning.not_in(extract.described(storage, names), rows, CLIPS.key)
     waiting = extract.left_to_do(storage, texts).num_rows
     steps.append({"step": "extract", "rows": answers + waiting, "done": texts.num_rows - waiting})
-    found = judge.inputs(storage, names, config.judge.rule())
+    found = judge.inputs(storage, names, config.judge)
     known = planning.not_in(found.rows, rows, CLIPS.key)
     waiting = planning.in_both(judge.left_to_do(storage, found), known, CLIPS.key).num_rows
     steps.append({"step": "judge", "rows": rows.num_rows + waiting, "done": known.num_rows - waiting})

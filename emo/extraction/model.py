@@ -128,7 +128,7 @@ class ModelExtractor(TextModelExtractor):
         super().__init__(settings, EngineWriter(settings), prompts)
 
     @classmethod
-    def resources(cls, settings: ModelExtractSettings) -> Resources:
+    def resources(cls, settings: ModelSettings) -> Resources:
         """One core for the model's loop and one for each thread that prepares its inputs."""
         cpus = 1.0 + settings.workers
         if settings.device == "cuda":

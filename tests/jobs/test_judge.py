@@ -4,14 +4,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from chat_server import chat_server, requests_to
 from emo import committed
+from emo.config import Judge
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Description
 from emo.judge.rule import Rule
 from emo.sources import MANIFEST
 from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, VOTES
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from jobs import extract, judge
 from jobs.describe import rows_of
 from jobs.extract import vote_rows
@@ -38,8 +41,8 @@ def commit_clips(storage, run, clips, errors=()):
     committed.commit(storage, committed.folder(CLIPS), CLIPS, f"{run}-clips", clip_rows(rows, results, run))
 
 
-def commit_texts(storage, run, expert, clips, samples):
-    descriptions = [[Description(f"{run} {sample}") for sample in range(samples)] for _ in clips]
+def commit_texts(storage, run, expert, clips, samples, text=""):
+    descriptions = [[Description(text or f"{run} {sample}") for sample in range(samples)] for _ in clips]
     rows = rows_of(clips, descriptions, {"name": expert, "samples": samples}, None, run)
     where = committed.folder(DESCRIPTIONS, expert)
     committed.commit(storage, where, DESCRIPTIONS, f"{run}-{'-'.join(clips)}", rows)
@@ -56,9 +59,9 @@ def commit_votes(storage, run, expert, clips, samples, shard, label):
         committed.commit(storage, committed.folder(VOTES, expert), VOTES, f"{run}-{start}", rows)
 
 
-def judged(storage, shard=100):
-    found = judge.inputs(storage, EXPERTS, Rule())
-    worker = judge.JudgeWorker(storage, Rule(), found.judge, "9")
+def judged(storage, shard=100, by=Judge()):  # noqa: B008 - frozen
+    found = judge.inputs(storage, EXPERTS, by)
+    worker = judge.JudgeWorker(storage, by, found.judge, "9")
     parts = [worker(rows) for rows in committed.batched(found.rows, shard)]
     return {row["video_id"]: row for row in pa.concat_tables(parts).to_pylist()}
 
@@ -158,3 +161,36 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")
     with pytest.raises(InputError, match=r"/mine\.parquet: column 'status' has 'OK'"):
         judge.votes_from(str(tmp_path), s3)
+
+
+def test_a_text_model_decides_where_voters_do_not_agree_and_no_clip_is_asked_about_twice(tmp_path):
+    storage = Storage(str(tmp_path))
+    commit_clips(storage, "1", ["agreed", "open"])
+    for expert, label in zip(EXPERTS, ("happy", "sad"), strict=True):
+        commit_texts(storage, "1", expert, ["agreed", "open"], 1, text="first happy then, sad, as it seems")
+        commit_votes(storage, "1", expert, ["agreed"], 1, 1, "happy")
+        commit_votes(storage, "2", expert, ["open"], 1, 1, label)
+    assert judged(storage)["open"]["labels"] == ["happy", "sad"]
+    with chat_server() as url:
+        asked = Judge(adjudicate={"below": 0.9, "server": {"url": url, "model": "tiny"}})
+        found = judge.inputs(storage, EXPERTS, asked)
+        rows = judged(storage, by=asked)
+        [question] = [request["text"] for request in requests_to(url)["requests"]]
+    assert "Emotions they named: happy, sad" in question
+    # The server repeats the question, in which this word stands alone.
+    assert rows["open"]["labels"] == ["sad"]
+    assert [one["label"] for one in rows["open"]["evidence"]] == ["sad", "happy"]
+    assert rows["open"]["judge"] == f"{found.judge}+tiny"
+    assert rows["agreed"]["judge"] == found.judge
+    assert "below 0.9 by tiny" in found.judge
+    table = pa.Table.from_pylist(list(rows.values()), schema=JUDGMENTS.schema)
+    committed.commit(storage, committed.folder(JUDGMENTS), JUDGMENTS, "9-x", table)
+    assert judge.left_to_do(storage, found).num_rows == 0
+    assert judge.left_to_do(storage, judge.inputs(storage, EXPERTS, Judge())).num_rows == 2
+
+
+def test_an_adjudication_wants_one_model_that_is_there():
+    with pytest.raises(ValidationError, match="expected either model or server"):
+        Judge(adjudicate={})
+    with pytest.raises(InputError, match=r"^judge\.adjudicate: .*nowhere"):
+        judge.check(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}}))
