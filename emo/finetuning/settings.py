@@ -77,7 +77,7 @@ class Finetune(_Section):
     clip: the largest norm of a gradient.
     device: where it trains; precision: `auto` is bfloat16 on CUDA and float32 on a CPU; attention: as for
     experts; gradient_checkpointing: compute again instead of keeping, slower with less memory;
-    max_failures: workers that may die before the run gives up.
+    max_failures: how often the run starts again after a worker died.
     lora: `null` trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
     zero: the stage of DeepSpeed's ZeRO. workers: processes, or [min, max] for as many as the cluster has.
     batch: samples per step over all workers; batch_tokens: padded tokens of one forward pass of one worker.
