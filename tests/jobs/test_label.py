@@ -8,6 +8,9 @@ import pytest
 
 from clips import make_clip
 from conftest import REPOSITORY
+from emo.cli import main
+from emo.config import load_config
+from emo.runs import Run
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import by_id, emo, label_words, last_run, raw_rows, rows
@@ -105,7 +108,9 @@ def test_nothing_is_left_to_do_the_second_time(labelled, ray_cluster):
     before = sorted(str(path) for path in out.rglob("*.parquet"))
     done = emo("label", SAMPLES / "manifest.csv", "--out", out, "--json", env=ray_cluster)
     assert done.returncode == 0
-    assert "0 labelled, 0 failed, 10 skipped as already done" in done.stderr
+    assert (
+        "0 labelled, 0 failed, 10 skipped as already done (1 of them failed, see emo failures)" in done.stderr
+    )
     result = json.loads(done.stdout)
     assert result.keys() == {"outcome", "exit_code", "steps", "report"}
     assert result["steps"][0]["skipped"] == 10
@@ -147,6 +152,16 @@ def test_status_and_failures_tell_what_is_there(labelled):
     assert len(failures.stdout.splitlines()) == 1
     listed = json.loads(emo("failures", "--out", out, "--json").stdout)["failures"]
     assert [row["video_id"] for row in listed] == ["broken_truncated"]
+
+
+def test_status_says_why_a_run_stopped(tmp_path, capsys):
+    config = load_config(overrides=["experts=[{kind: words}]"]).model_dump(mode="json")
+    run = Run("20260101T000000Z", "label", "videos", config, "2026-01-01", outcome="failed")
+    run.error = "describe words: the place\nis full"
+    run.save(Storage(str(tmp_path / "out")))
+    assert main(["status", "--out", str(tmp_path / "out")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == ("20260101T000000Z  label     failed    nothing to do  describe words: the place is full")
 
 
 @pytest.fixture
@@ -201,7 +216,7 @@ def test_out_from_its_first_plan_to_the_retry_of_what_broke(videos, tmp_path, ra
     (videos / "a.mp4").unlink()
     # A slash at the end of a folder's name changes nothing.
     done = label_words(f"{videos}/", f"{out}/", env=ray_cluster)
-    assert "3 labelled, 0 failed, 1 skipped as already done" in done.stderr
+    assert "3 labelled, 0 failed, 1 skipped as already done, in " in done.stderr
     run = last_run(out)
     assert [(step["rows"], step["ok"]) for step in run["steps"]] == [(3, 3)] * 4
     # The changed file has its new labels, the removed one stays labelled.
@@ -215,6 +230,7 @@ def test_out_from_its_first_plan_to_the_retry_of_what_broke(videos, tmp_path, ra
     done = label_words(videos, out, env=ray_cluster)
     assert "ingest: 1 of 1 failed (1 not_a_video)" in done.stderr
     assert done.returncode == 3
+    assert "0 labelled, 1 failed, 3 skipped as already done, in " in done.stderr
     judged = {row["video_id"]: row for row in rows(out, JUDGMENTS, "labels", "error")}
     assert (judged["b"]["labels"], judged["b"]["error"]) == (None, "clip_failed")
     assert judged["d"]["labels"] == ["proud"]
@@ -222,12 +238,28 @@ def test_out_from_its_first_plan_to_the_retry_of_what_broke(videos, tmp_path, ra
     # Size and time are as before, so only a retry notices that the file is whole again.
     (videos / "b.mp4").write_bytes(good)
     os.utime(videos / "b.mp4", (2_000_000_000, 2_000_000_000))
-    assert "4 skipped" in label_words(videos, out, env=ray_cluster).stderr
+    again = label_words(videos, out, env=ray_cluster).stderr
+    assert "4 skipped as already done (1 of them failed, see emo failures)" in again
+    shutil.copy(videos / "d.mp4", tmp_path / "waits.mp4")
+    done = emo("ingest", tmp_path / "waits.mp4", "--out", out, *only, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
     done = emo("failures", "--out", out, "--retry", *only, env=ray_cluster)
     assert done.returncode == 0, done.stderr
-    assert last_run(out)["steps"][0]["rows"] == 1
+    # Of the clips that did not fail nothing was done, though one of them waits for its expert.
+    assert [step["rows"] for step in last_run(out)["steps"]] == [1] * 4
     assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == labels
     assert emo("failures", "--out", out).stdout == ""
+
+    # What follows for a clip is made up for by the next retry where one was killed after ingest.
+    killed = json.loads((out / "runs" / f"{last_run(out)['run_id']}.json").read_text())
+    killed["outcome"] = "running"
+    (out / "runs" / f"{killed['run_id']}.json").write_text(json.dumps(killed))
+    for path in (out / "judgments").rglob(f"*{killed['run_id']}*"):
+        path.unlink()
+    done = emo("failures", "--out", out, "--retry", *only, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert [step["rows"] for step in last_run(out)["steps"]] == [0, 0, 0, 1]
+    assert by_id(rows(out, JUDGMENTS, "labels"), "labels") == labels
 
 
 def test_source_and_out_may_be_on_s3(videos, bucket, s3_endpoint, ray_cluster, tmp_path):
