@@ -162,8 +162,9 @@ class _Running:
         columns = ["status", "error", *(["labels"] if "labels" in plan.table.schema.names else [])]
         done = planning.of_run(committed.read_newest(storage, plan.where, plan.table, columns), run_id)
         outcome = _outcome(planning.in_both(done, plan.rows, plan.key), plan.key)
-        self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
-        self.step.error_codes = outcome.codes
+        if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
+            self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
+            self.step.error_codes = outcome.codes
 
     def left(self) -> int:
         return self.plan.rows.num_rows - self.step.ok - self.step.failed

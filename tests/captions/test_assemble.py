@@ -117,18 +117,21 @@ def test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that
     model = make_internvl(tmp_path / "internvl")
     settings = {"kind": "internvl", "name": "tiny", "model": str(model), "device": "cpu", "max_new_tokens": 8}
     settings |= {"samples": 2, "seed": 3, "max_frames": 2, "prompt": "description"}
-    ask = Ask(settings, load_caption_prompt("person"), "person", None, 2)
+    ask = Ask(settings, load_caption_prompt("person"), "person", None)
+    # A row per draft; the clip stands at the first of each question.
+    frames, sound, missing = list(clip.frames), clip.audio, [None] * 6
     rows = pa.table(
         {
-            "video_id": ["a", "a", "broken"],
-            "duration_s": [clip.duration_s] * 3,
-            "frame_times": [list(clip.frame_times)] * 3,
-            "frames": [list(clip.frames)] * 2 + [[b"no image"] * 4],
-            "audio": [clip.audio, clip.audio, None],
-            "transcript": pa.array([None] * 3, pa.string()),
-            "language": pa.array([None] * 3, pa.string()),
-            "prompt": ["person"] * 3,
-            "window": ["0-100", "50-100", "0-100"],
+            "video_id": ["a"] * 4 + ["broken"] * 2,
+            "duration_s": [clip.duration_s] * 6,
+            "frame_times": [list(clip.frame_times)] * 6,
+            "frames": [frames, None, frames, None, [b"no image"] * 4, None],
+            "audio": [sound, None, sound, None, None, None],
+            "transcript": pa.array(missing, pa.string()),
+            "language": pa.array(missing, pa.string()),
+            "prompt": ["person"] * 6,
+            "window": ["0-100", "0-100", "50-100", "50-100", "0-100", "0-100"],
+            "sample": pa.array([0, 1] * 3, pa.int32()),
         }
     )
     found = CaptionWorker(ask, "1")(rows)
