@@ -156,9 +156,8 @@ def work(part: str, storage: Storage, manifest: pa.Table | None) -> int:
         texts = extract.described(storage, list(EXPERTS))
         return int(rows + extract.left_to_do(storage, texts).num_rows)
     if part == "judge":
-        settings = load_config().judge
-        found = judge.inputs(storage, list(EXPERTS), settings)
-        worker = judge.JudgeWorker(storage, settings, found.judge, "20260102T000000Z")
+        found = judge.inputs(storage, list(EXPERTS), load_config().judge)
+        worker = judge.JudgeWorker(storage, found.rule, None, found.judge, "20260102T000000Z")
         return sum(worker(rows).num_rows for rows in committed.batched(found.rows, judge.SHARD_ROWS))
     if part == "report":
         names = (

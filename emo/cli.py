@@ -290,10 +290,7 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
     if options.json:
         print(json.dumps(_result(code, steps, report)))
     done = {"judge": "labelled", "extract": "texts read", "ingest": "ingested"}.get(last.name, "described")
-    words = [f"{last.ok - last.empty} {done}"]
-    if last.empty:
-        words.append(f"{last.empty} without a label")
-    words += [f"{last.failed} failed", f"{last.skipped} skipped as already done"]
+    words = [*_outcome(last, done), f"{last.skipped} skipped as already done"]
     if last.name == "judge" and last.skipped:
         # Those that this run judged are told above.
         before = _job("status").failed_judgments(Storage(options.out, config.s3)) - last.failed
@@ -307,6 +304,12 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
             f"emo: more than max_failed_share={config.max_failed_share:g} of a step failed", file=sys.stderr
         )
     return code
+
+
+def _outcome(step: Step, done: str) -> list[str]:
+    """What became of the rows of a step, in words; done: what happened to the good ones."""
+    without = [f"{step.empty} without a label"] if step.empty else []
+    return [f"{step.ok - step.empty} {done}", *without, f"{step.failed} failed"]
 
 
 def _result(code: int, steps: Sequence[Step], report: str | None) -> dict[str, Any]:
@@ -372,7 +375,6 @@ def _describe(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     _job("extract").check(config.extract)
-    _job("judge").check(config.judge)
     with _session(options, config) as session:
         steps = [_job("label").extract_all(session, _names(config), options.redo)]
     return _finish(options, config, steps, None)
@@ -397,6 +399,7 @@ def _judge(options: argparse.Namespace) -> int:
         with _session(options, config) as session:
             steps = [_job("judge").run_votes(session, voters, config.judge.rule())]
     else:
+        _job("judge").check(config.judge)
         with _session(options, config) as session:
             steps = [_job("label").judge_all(session, _names(config), options.redo)]
     return _finish(options, config, steps, None)
@@ -588,10 +591,7 @@ def _nightly(options: argparse.Namespace) -> int:
         print(json.dumps(summary))
     judged = session.run.steps[-1]
     left = sum(step.left for step in session.run.steps)
-    words = [f"{judged.ok - judged.empty} labelled", f"{judged.failed} failed"]
-    if judged.empty:
-        words.insert(1, f"{judged.empty} without a label")
-    words.append(f"{summary['retried']} tried again")
+    words = [*_outcome(judged, "labelled"), f"{summary['retried']} tried again"]
     if ended["bound"]:
         words.append(f"{ended['bound']} with {left} rows left for the next night")
     print(f"emo nightly: {outcome}: {', '.join(words)}; summary: {page}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """The configuration: one YAML file, validated as a whole before anything starts."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -119,13 +119,6 @@ class Judge(_Section):
     def rule(self) -> Rule:
         """The rule of these settings; raises InputError where the learned file is not one."""
         return Rule.of(self.trade_off, Learned.load(self.learned) if self.learned else None)
-
-    def mark(self, experts: Iterable[str]) -> str:
-        """What the `judge` column says of judgments by these settings of the votes of these experts."""
-        mark = f"{self.rule().judge} of {','.join(sorted(experts))}"
-        if self.adjudicate is None:
-            return mark
-        return f"{mark}, below {self.adjudicate.below:g} by {self.adjudicate.text_model.model}"
 
 
 class Report(_Section):

@@ -35,6 +35,7 @@ from emo.folders import read_through
 from emo.media.audio import flac
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
+from emo.media.wave import AUDIO_HZ
 from emo.sources import VIDEO_SUFFIXES
 from emo.storage import S3Settings, Storage
 from emo.tables import CAPTIONS, CLIPS, OK
@@ -327,7 +328,7 @@ class _Preparer:
         import soundfile
 
         try:
-            wave, _ = librosa.load(io.BytesIO(self._read(path)), sr=16_000, mono=True)
+            wave, _ = librosa.load(io.BytesIO(self._read(path)), sr=AUDIO_HZ, mono=True)
         except (soundfile.LibsndfileError, ValueError) as error:
             raise RowError("bad_audio", f"{path} cannot be decoded: {error}") from None
         return flac(wave)

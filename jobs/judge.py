@@ -14,14 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo import committed, planning
-from emo.config import Judge
-from emo.engines.models import missing_model
+from emo.config import Adjudicate, Judge
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
+from emo.evaluation.judging import missing
 from emo.evaluation.labels import read_labels
 from emo.experts.protocol import Resources
 from emo.extraction.model import ModelExtractor
-from emo.extraction.writers import TextServerSettings
 from emo.judge.adjudication import adjudicate
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import calibrate, estimate
@@ -47,10 +46,12 @@ class Inputs:
     """What can be judged.
 
     rows: a line per clip: video_id, run_id (of its newest input), clip_run (that ingested it), votes and
-    texts (files that hold its rows), clip_error; judge: the mark of judgments of these inputs.
+    texts (files that hold its rows), clip_error; rule: by which they are judged, read here, because no other
+    node need have the file; judge: the mark of judgments of these inputs.
     """
 
     rows: pa.Table
+    rule: Rule
     judge: str
 
 
@@ -69,11 +70,7 @@ _ROWS = pa.schema(
 def check(settings: Judge) -> None:
     """Raise InputError with everything that the text model of an adjudication misses."""
     if settings.adjudicate is not None:
-        text_model = settings.adjudicate.text_model
-        if isinstance(text_model, TextServerSettings):
-            faults = text_model.missing()
-        else:
-            faults = missing_model(text_model, None)
+        faults = missing(settings.adjudicate.text_model)
         if faults:
             raise InputError("; ".join(f"judge.adjudicate: {fault}" for fault in faults))
 
@@ -97,7 +94,9 @@ def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
         },
         schema=_ROWS,
     )
-    return Inputs(rows, settings.mark(experts))
+    rule, asked = settings.rule(), settings.adjudicate
+    by = f", below {asked.below:g} by {asked.text_model.model}" if asked else ""
+    return Inputs(rows, rule, f"{rule.judge} of {','.join(sorted(experts))}{by}")
 
 
 def _files(storage: Storage, table: Table, experts: list[str]) -> pa.Table:
@@ -143,41 +142,36 @@ def left_to_do(storage: Storage, found: Inputs, retry: bool = False) -> pa.Table
     return planning.stale(found.rows, same_rule, JUDGMENTS.key)
 
 
-def run(session: Session, rows: pa.Table, skipped: int, judge: str) -> Step:
-    """Judge the given clips."""
-    storage, run_id, settings = session.storage, session.run_id, session.config.judge
-    if rows.num_rows:
-        check(settings)
+def run(session: Session, rows: pa.Table, skipped: int, found: Inputs) -> Step:
+    """Judge the given clips of `found`."""
+    storage, run_id, rule, judge = session.storage, session.run_id, found.rule, found.judge
+    asked = session.config.judge.adjudicate
     plan = Pass(
         step="judge",
         table=JUDGMENTS,
         where=committed.folder(JUDGMENTS),
         rows=rows,
         key=JUDGMENTS.key,
-        worker=lambda: JudgeWorker(storage, settings, judge, run_id),
+        worker=lambda: JudgeWorker(storage, rule, asked, judge, run_id),
         failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=_resources(settings),
-        shard_rows=ASKED_SHARD_ROWS if settings.adjudicate else SHARD_ROWS,
+        resources=ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1),
+        shard_rows=ASKED_SHARD_ROWS if asked else SHARD_ROWS,
     )
     return session.execute(plan, skipped)
-
-
-def _resources(settings: Judge) -> Resources:
-    if settings.adjudicate is None or settings.adjudicate.model is None:
-        return Resources(cpus=1)
-    return ModelExtractor.resources(settings.adjudicate.model)
 
 
 class JudgeWorker:
     """Fuses the votes of a range of clips; a clip that nobody could describe is a failed judgment."""
 
-    def __init__(self, storage: Storage, settings: Judge, judge: str, run_id: str) -> None:
+    def __init__(
+        self, storage: Storage, rule: Rule, asked: Adjudicate | None, judge: str, run_id: str
+    ) -> None:
         self._storage = storage
-        self._rule = settings.rule()
+        self._rule = rule
         self._judge = judge
         self._run_id = run_id
-        self._adjudicate = settings.adjudicate
-        self._asked = TextModel(self._adjudicate.text_model) if self._adjudicate else None
+        self._below = asked.below if asked else 0.0
+        self._text_model = TextModel(asked.text_model) if asked else None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
@@ -187,9 +181,9 @@ class JudgeWorker:
         votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
         votes = planning.in_both(votes, texts, VOTES.key)
         judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
-        if self._asked is not None and self._adjudicate is not None:
-            below = self._adjudicate.below
-            judged = adjudicate(judged, texts, self._asked.ask, self._asked.name, below).judgments
+        if self._text_model is not None:
+            model = self._text_model
+            judged = adjudicate(judged, texts, model.ask, model.name, self._below).judgments
         rest = planning.not_in(rows, judged, JUDGMENTS.key)
         errors = [
             RowError(CLIP_FAILED, f"ingest: {error}")

@@ -128,7 +128,7 @@ def judge_all(
     found = judge.inputs(session.storage, names, session.config.judge)
     everything = _these(found.rows, only)
     rows = everything if redo else _these(judge.left_to_do(session.storage, found, retry), only)
-    return judge.run(session, rows, everything.num_rows - rows.num_rows, found.judge)
+    return judge.run(session, rows, everything.num_rows - rows.num_rows, found)
 
 
 def _these(rows: pa.Table, only: pa.Table | None) -> pa.Table:

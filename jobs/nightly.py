@@ -166,7 +166,7 @@ def _judge(session: Session, names: list[str], complete_only: bool) -> None:
         waiting.append(extract.left_to_do(storage, extract.described(storage, names)))
         for left in waiting:
             rows = planning.not_in(rows, left, CLIPS.key)
-    judge.run(session, rows, found.rows.num_rows - rows.num_rows, found.judge)
+    judge.run(session, rows, found.rows.num_rows - rows.num_rows, found)
 
 
 def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:

@@ -32,17 +32,21 @@ def read_judge(text: str) -> ModelSettings | TextServerSettings:
     try:
         if kind == "model":
             settings = ModelSettings(**{"max_new_tokens": _MAX_NEW_TOKENS, **content})
-            faults = missing_model(settings, None)
         elif kind == "openai":
             settings = TextServerSettings(**content)
-            faults = settings.missing()
         else:
             raise InputError(f"--judge: kind is {kind!r}; expected model or openai")
     except ValidationError as error:
         raise InputError(f"--judge: {explain(error)}") from None
+    faults = missing(settings)
     if faults:
         raise InputError(f"--judge: {'; '.join(faults)}")
     return settings
+
+
+def missing(settings: ModelSettings | TextServerSettings) -> list[str]:
+    """What a text model lacks to run here, one line each; looks, but loads nothing."""
+    return missing_model(settings, None) if isinstance(settings, ModelSettings) else settings.missing()
 
 
 class Judge:

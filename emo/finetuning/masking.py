@@ -272,11 +272,9 @@ def _grey_frame() -> bytes:
 
 
 def _silence() -> bytes:
-    import io
-
     import numpy as np
-    import soundfile
 
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.zeros(16_000, dtype=np.float32), 16_000, format="FLAC")
-    return buffer.getvalue()
+    from emo.media.audio import flac
+    from emo.media.wave import AUDIO_HZ
+
+    return flac(np.zeros(AUDIO_HZ, dtype=np.int16))

@@ -61,7 +61,7 @@ def commit_votes(storage, run, expert, clips, samples, shard, label):
 
 def judged(storage, shard=100, by=Judge()):  # noqa: B008 - frozen
     found = judge.inputs(storage, EXPERTS, by)
-    worker = judge.JudgeWorker(storage, by, found.judge, "9")
+    worker = judge.JudgeWorker(storage, found.rule, by.adjudicate, found.judge, "9")
     parts = [worker(rows) for rows in committed.batched(found.rows, shard)]
     return {row["video_id"]: row for row in pa.concat_tables(parts).to_pylist()}
 
