@@ -7,7 +7,7 @@ by it, so that no face is on both sides.
 import io
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,35 +122,35 @@ def write_messages(
     folder: Path, name: str, identities: Sequence[int], expressions: Sequence[str] = tuple(EXPRESSIONS)
 ) -> Path:
     """A `messages` file with one image per sample, and the images beside it."""
-    (folder / "faces").mkdir(parents=True, exist_ok=True)
-    lines = []
-    for number in identities:
-        for expression in expressions:
-            path = folder / "faces" / f"{expression}-{number}.jpg"
-            path.write_bytes(face(identity(number), expression, number))
-            chat = [
-                {"role": "user", "content": f"<image>{QUESTION}"},
-                {"role": "assistant", "content": EXPRESSIONS[expression][0]},
-            ]
-            lines.append(json.dumps({"messages": chat, "images": [f"faces/{path.name}"]}))
-    target = folder / name
-    target.write_text("\n".join(lines) + "\n")
-    return target
+    return _write(folder, name, identities, expressions, ("image", "faces", "jpg"), face)
 
 
 def write_voices(folder: Path, name: str, identities: Sequence[int]) -> Path:
     """The same with one sound per sample: pitch and pace alone tell the expression."""
-    (folder / "voices").mkdir(parents=True, exist_ok=True)
+    return _write(folder, name, identities, tuple(EXPRESSIONS), ("audio", "voices", "flac"), voice)
+
+
+def _write(
+    folder: Path,
+    name: str,
+    identities: Sequence[int],
+    expressions: Sequence[str],
+    medium: tuple[str, str, str],
+    make: Callable[[dict[str, float], str, int], bytes],
+) -> Path:
+    """medium: what its tag is called, the folder of the files and their suffix."""
+    tag, beside, suffix = medium
+    (folder / beside).mkdir(parents=True, exist_ok=True)
     lines = []
     for number in identities:
-        for expression in EXPRESSIONS:
-            path = folder / "voices" / f"{expression}-{number}.flac"
-            path.write_bytes(voice(identity(number), expression, number))
+        for expression in expressions:
+            path = folder / beside / f"{expression}-{number}.{suffix}"
+            path.write_bytes(make(identity(number), expression, number))
             chat = [
-                {"role": "user", "content": f"<audio>{QUESTION}"},
+                {"role": "user", "content": f"<{tag}>{QUESTION}"},
                 {"role": "assistant", "content": EXPRESSIONS[expression][0]},
             ]
-            lines.append(json.dumps({"messages": chat, "audios": [f"voices/{path.name}"]}))
+            lines.append(json.dumps({"messages": chat, f"{tag}s": [f"{beside}/{path.name}"]}))
     target = folder / name
     target.write_text("\n".join(lines) + "\n")
     return target

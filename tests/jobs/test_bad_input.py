@@ -18,6 +18,7 @@ from clips import ffmpeg, make_clip, make_slow_clip
 from emo.storage import S3Settings, Storage, s3_filesystem
 from emo.tables import CLIPS, JUDGMENTS
 from labelling import EMO, by_id, emo, label_words, last_run, rows
+from small_disk import small_disk
 
 
 @pytest.mark.parametrize(
@@ -164,16 +165,10 @@ def test_a_foreign_file_in_out_is_named_and_nothing_is_written(tmp_path, ray_clu
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own with room for a few clips only."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", disk], capture_output=True
-    ).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+def disk(tmp_path):
+    """Room for a few clips only."""
+    with small_disk(tmp_path / "disk", "200k") as made:
+        yield made
 
 
 @pytest.fixture
@@ -188,8 +183,9 @@ def many_videos(tmp_path) -> Path:
     return videos
 
 
-def test_a_full_disk_stops_the_job_and_the_next_run_goes_on(small_disk, many_videos, tmp_path, ray_cluster):
-    out = small_disk / "out"
+def test_a_full_disk_stops_the_job_and_the_next_run_goes_on(disk, many_videos, tmp_path, ray_cluster):
+    folder, enlarge = disk
+    out = folder / "out"
     done = label_words(many_videos, out, "--set", "ingest.shard_rows=2", env=ray_cluster)
     assert done.returncode == 1
     assert "no space left on the device" in done.stderr.splitlines()[-1]
@@ -197,7 +193,7 @@ def test_a_full_disk_stops_the_job_and_the_next_run_goes_on(small_disk, many_vid
     kept = by_id(rows(out, CLIPS, "status"), "status")
     assert len(kept) < 16
 
-    subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
+    enlarge()
     done = label_words(many_videos, out, "--set", "ingest.shard_rows=2", env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert last_run(out)["steps"][0]["skipped"] == len(kept)

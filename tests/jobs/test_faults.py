@@ -41,6 +41,7 @@ from jobs.passes import BoundReached, Pass, run_passes
 from jobs.session import Bounds, session
 from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows
 from ray_nodes import Nodes
+from small_disk import small_disk
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "2")))
 CLIP_COUNT = 12
@@ -414,25 +415,16 @@ def test_no_space_left_is_said_as_such_and_not_taken_for_a_missing_file(tmp_path
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 300 KB; a function that makes it larger."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder]
-    done = subprocess.run(mount, capture_output=True, text=True) if shutil.which("mount") else None
-    if done is None or done.returncode:
-        pytest.skip("no file system can be mounted here (it takes root)")
-    try:
-        yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True)
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", "300k") as made:
+        yield made
 
 
 @pytest.mark.long
 def test_out_on_a_full_disk_is_a_clear_error_and_more_space_is_all_that_it_takes(
-    videos, undisturbed, small_disk, ray_cluster
+    videos, undisturbed, disk, ray_cluster
 ):
-    folder, enlarge = small_disk
+    folder, enlarge = disk
     full = label_words(videos, folder / "out", "--set", "ingest.shard_rows=1", env=ray_cluster)
     assert full.returncode == 1, full.stderr
     assert re.search(r"^emo: \S+: no space left on the device$", full.stderr, re.MULTILINE), full.stderr

@@ -29,6 +29,7 @@ from emo.finetuning.settings import Finetune
 from emo.storage import S3Settings, Storage
 from emo.tables import JUDGMENTS
 from labelling import EMO, by_id, emo, rows
+from small_disk import small_disk
 
 STEPS = 10
 LEARNT = ("happy", "angry", "surprised", "sad")
@@ -489,29 +490,21 @@ def pages(folder: Path) -> int:
 
 
 @pytest.fixture
-def small_disk(tmp_path, folder, undisturbed):
+def disk(tmp_path, folder, undisturbed):
     """A disk with room for one and a half checkpoints of such a run; a function that makes it larger."""
     calm = folder / "out" / "finetune" / "calm"
     [checkpoint] = (calm / "train").glob("checkpoint-*/")
     size = pages(calm / "data") + pages(checkpoint) * 3 // 2 + 100_000
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
-    done = subprocess.run(mount, capture_output=True) if shutil.which("mount") else None
-    if done is None or done.returncode:
-        pytest.skip("no file system can be mounted here (it takes root)")
-    try:
-        yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
+    with small_disk(tmp_path / "disk", str(size)) as made:
+        yield made
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_disk_that_fills_up_stops_the_run_in_one_line_and_space_is_all_that_it_takes_to_go_on(
-    folder, undisturbed, small_disk, ray_cluster
+    folder, undisturbed, disk, ray_cluster
 ):
-    disk, enlarge = small_disk
+    disk, enlarge = disk
     command = ("finetune", "--out", disk, "--name", "full", *settings(folder))
     full = emo(*command, env=ray_cluster)
     assert full.returncode == 1, full.stderr
