@@ -166,7 +166,7 @@ class Storage:
                 answer = self._s3fs.call_s3("head_object", Bucket=bucket, Key=key)
                 return Entry(path, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
             stat = Path(self._absolute(path)).stat()
-            return Entry(path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+            return Entry(path, stat.st_size, _moment(stat, self.full(path)))
 
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""
@@ -311,7 +311,16 @@ def is_folder(path: str | Path) -> bool:
 def local_entry(item: os.DirEntry[str], cut: int) -> Entry:
     """One local file, its path without the first `cut` characters; raises FileNotFoundError."""
     stat = item.stat()
-    return Entry(readable(item.path[cut:]), stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+    return Entry(readable(item.path[cut:]), stat.st_size, _moment(stat, item.path))
+
+
+def _moment(stat: os.stat_result, place: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(stat.st_mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(
+            f"{readable(place)}: was last changed in a year that is none (9999 at most); touch the file"
+        ) from None
 
 
 def readable(name: str) -> str:

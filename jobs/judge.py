@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from emo import committed, planning
 from emo.config import Adjudicate, Judge
@@ -25,7 +24,8 @@ from emo.judge.adjudication import adjudicate
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import calibrate, estimate
 from emo.judge.rule import Learned, Rule
-from emo.judge.votes import Voters, as_votes, read_voters
+from emo.judge.votes import Voters, as_votes, read_voters, written_votes
+from emo.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
 from emo.runs import Step
 from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
@@ -221,28 +221,23 @@ def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str,
 
 
 def votes_from(path: str, s3: S3Settings) -> Voters:
-    """The voters of a votes table from elsewhere: a Parquet file, or all of them below a folder.
+    """The voters of a votes table from elsewhere: one file of any kind, or the Parquet files of a folder.
 
     Raises InputError where there is none or one is not a votes table.
     """
-    folder, _, name = path.rstrip("/").rpartition("/")
-    if name.endswith(".parquet"):
-        storage, paths = Storage(folder or ".", s3), [name]
-    else:
-        storage = Storage(path, s3)
-        paths = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]
-    if not paths:
+    storage, names = tables_at(path, s3)
+    if not names:
         raise InputError(f"{path}: no Parquet file of votes is there")
     parts = []
-    for file in paths:
-        place = storage.full(file)
+    for name in names:
+        place = storage.full(name)
+        if suffix_of(name) in TEXT_SUFFIXES:
+            parts.append(as_votes(written_votes(load(storage, name, (), unit="line")), place))
+            continue
         try:
-            with storage.open(file) as handle:
-                table = pq.read_table(handle)
+            _, table = read_parquet(storage, name, VOTES.schema.names)
         except FileNotFoundError:
             raise InputError(f"{place} does not exist") from None
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{place} is not a readable Parquet file: {error}") from None
         parts.append(as_votes(table, place))
     return read_voters(pa.concat_tables(parts, promote_options="default"), path)
 
