@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import av
@@ -81,6 +81,31 @@ def read_sidecar(name: str, data: bytes, language: str | None = None) -> Sidecar
     if parsed.unused:
         notes.append(f"subtitles: {parsed.unused} lines of {name} have no times and were left out")
     return Sidecar(join(parsed.cues), tuple(notes))
+
+
+@dataclass(frozen=True)
+class SidecarFile:
+    """A sidecar to be read: a local path, its name for a person, and the language that the source names."""
+
+    path: str
+    name: str
+    language: str | None = None
+
+
+def read_file(sidecar: SidecarFile) -> Sidecar:
+    """Read a local sidecar; raises RowError (`bad_subtitle`)."""
+    path = Path(sidecar.path)
+    try:
+        if not path.is_file():
+            raise RowError("bad_subtitle", f"{sidecar.name}: not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_SIDECAR_BYTES + 1)
+        size = path.stat().st_size
+    except OSError as error:
+        raise RowError("bad_subtitle", f"{sidecar.name}: cannot be opened: {error.strerror}") from None
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise RowError("bad_subtitle", f"{sidecar.name}: {too_long(size)}")
+    return read_sidecar(sidecar.name, data, sidecar.language)
 
 
 def too_long(size: int) -> str:
