@@ -4,10 +4,9 @@ manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from emo.experts.protocol import Resources
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.speech import SOURCE, Transcriber
-from emo.media.transcript import guess_language, read_sidecar
+from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
 from emo.runs import Step
 from emo.sources import look_up
 from emo.storage import S3Settings, Storage
@@ -126,7 +125,7 @@ class IngestWorker:
         storage = Storage(folder or "/", self._s3)
         try:
             clip, version = self._one_version(row, storage, name)
-            transcript, source, language = self._transcript(row, clip)
+            words = self._words(row, clip)
         except FileNotFoundError:
             raise RowError("unreadable", f"{row['uri']} is not there") from None
         except PlaceError:
@@ -134,9 +133,10 @@ class IngestWorker:
         except StorageError as error:
             # Not the clip's own fault: a night tries it again.
             raise RowError("unreachable", str(error)) from None
-        if language is None and transcript:
-            language = guess_language(transcript)
-        return Ingested(clip, version, transcript, source, language, clip.notes)
+        language = words.language
+        if language is None and words.text:
+            language = guess_language(words.text)
+        return Ingested(clip, version, words.text, words.source, language, (*clip.notes, *words.notes))
 
     def _one_version(
         self, row: dict[str, Any], storage: Storage, name: str
@@ -162,20 +162,59 @@ class IngestWorker:
                 return outcome, before
         raise RowError("replaced", f"{row['uri']} was written while it was read, {READS} times")
 
-    def _transcript(
-        self, row: dict[str, Any], clip: DecodedClip
-    ) -> tuple[str | None, str | None, str | None]:
+    def _words(self, row: dict[str, Any], clip: DecodedClip) -> "_Words":
+        """What the source says of the words; a sidecar that cannot be used leaves a note and no failure."""
         if row["subtitle"]:
-            return row["subtitle"], "manifest", row["language"]
+            return _Words(row["subtitle"], "manifest", row["language"])
+        notes: tuple[str, ...] = ()
         if row["sidecar"]:
-            folder, _, name = row["sidecar"].rpartition("/")
-            # A sidecar that was deleted since the listing is one that the clip does not have.
-            with suppress(FileNotFoundError):
-                data = Storage(folder, self._s3).read(name)
-                return read_sidecar(PurePosixPath(name).name, data), "sidecar", row["language"]
+            try:
+                read = self._sidecar(row)
+                return _Words(read.text, "sidecar", row["language"], read.notes)
+            except FileNotFoundError:
+                # One that was deleted since the listing is one that the clip does not have.
+                pass
+            except RowError as error:
+                notes = (f"subtitles: {error.message}",)
         if clip.subtitles:
-            return clip.subtitles, "embedded", row["language"] or clip.subtitles_language
-        return None, None, row["language"]
+            return _Words(clip.subtitles, "embedded", row["language"] or clip.subtitles_language, notes)
+        return _Words(None, None, row["language"], notes)
+
+    def _sidecar(self, row: dict[str, Any]) -> Sidecar:
+        """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
+        folder, _, name = row["sidecar"].rpartition("/")
+        storage = Storage(folder or "/", self._s3)
+        size = storage.entry(name).size
+        if size > MAX_SIDECAR_BYTES:
+            raise RowError("bad_subtitle", f"{name}: {too_long(size)}")
+        if not storage.on_s3 and not _stays(row):
+            raise RowError("bad_subtitle", f"{name}: a link that leaves the source, and is not followed")
+        with storage.download(name) as path:
+            return self._decoder.read_sidecar(SidecarFile(path, name, row["language"]))
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The transcript of a clip as the source gives it: its text, where it is from, its language, notes."""
+
+    text: str | None
+    source: str | None
+    language: str | None
+    notes: tuple[str, ...] = ()
+
+
+def _stays(row: dict[str, Any]) -> bool:
+    """Whether a local sidecar is a file of the source, also where it is a link.
+
+    An id is the path of the video below the source, unless a manifest gave another: then only the folder of
+    the sidecar is known to belong to it. So does the folder itself, wherever a link put it.
+    """
+    sidecar = Path(row["sidecar"])
+    root = Path(row["uri"]).with_suffix("").as_posix().removesuffix("/" + row["video_id"])
+    inside = [sidecar.parent.resolve()]
+    if root != Path(row["uri"]).with_suffix("").as_posix():
+        inside.append(Path(root or "/").resolve())
+    return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
 
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:

@@ -30,6 +30,7 @@ import psutil
 
 from emo.errors import EmoError, RowError
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.transcript import Sidecar, SidecarFile, read_file
 
 _START_S = 120.0
 # Between two looks at the child's memory; allocating goes at some GB/s at most.
@@ -101,10 +102,21 @@ class Decoder:
         Raises RowError (codes: `emo.media.decoded.ERRORS`) where the file is at fault, and SandboxError
         where no child can be started.
         """
+        clip = self._ask(path)
+        assert isinstance(clip, DecodedClip)
+        return clip
+
+    def read_sidecar(self, file: SidecarFile) -> Sidecar:
+        """Read one local subtitle file, within the same bounds; raises RowError and SandboxError."""
+        sidecar = self._ask(file)
+        assert isinstance(sidecar, Sidecar)
+        return sidecar
+
+    def _ask(self, task: "_Task") -> "_Result":
         child = self._ready()
         child.chatter.truncate(0)
         try:
-            child.connection.send(path)
+            child.connection.send(task)
             outcome = self._wait(child)
         except BaseException:
             self._replace()
@@ -168,11 +180,16 @@ class Decoder:
             raise _cause_of_death(child, self._settings) from None
 
 
+# A video by its path, or a sidecar.
+_Task = str | SidecarFile
+_Result = DecodedClip | Sidecar
+
+
 @dataclass(frozen=True)
 class _Outcome:
     """What the child sends back; worn: it should not be used again."""
 
-    result: DecodedClip | RowError
+    result: _Result | RowError
     worn: bool
 
 
@@ -217,7 +234,7 @@ def _cause_of_death(child: _Child, settings: DecodeSettings) -> RowError:
 
 
 def serve(descriptor: str, function: str) -> None:
-    """The child: decode the paths that come in until the parent is gone."""
+    """The child: decode the paths and read the sidecars that come in until the parent is gone."""
     connection = Connection(int(descriptor))
     threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -233,22 +250,22 @@ def serve(descriptor: str, function: str) -> None:
     connection.send(True)
     while True:
         try:
-            path = connection.recv()
+            task: _Task = connection.recv()
         except EOFError:
             return
         # Reached only where the parent is gone and a library holds the interpreter's lock, so that the
         # thread above cannot run.
         signal.setitimer(signal.ITIMER_REAL, settings.deadline_s + _GRACE_S)
-        result, worn = _attempt(decode, path, settings)
+        result, worn = _attempt(decode, task, settings)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(_Outcome(result, worn or threading.active_count() > threads))
 
 
 def _attempt(
-    decode: Callable[[str, DecodeSettings], DecodedClip], path: str, settings: DecodeSettings
-) -> tuple[DecodedClip | RowError, bool]:
+    decode: Callable[[str, DecodeSettings], DecodedClip], task: _Task, settings: DecodeSettings
+) -> tuple[_Result | RowError, bool]:
     try:
-        return decode(path, settings), False
+        return read_file(task) if isinstance(task, SidecarFile) else decode(task, settings), False
     except RowError as error:
         return error, False
     except MemoryError:
