@@ -15,6 +15,7 @@ from emo import committed, experts, planning
 from emo.aligned import answers_of
 from emo.engines.adapters import frame_budget
 from emo.errors import EmoError, InputError, RowError
+from emo.experts.answers import read_description
 from emo.experts.protocol import Card, Clip, Description
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
@@ -148,7 +149,7 @@ def rows_of(
             if isinstance(result, RowError):
                 lines.append((video_id, sample, nothing, result))
             elif sample < len(result):
-                lines.append((video_id, sample, result[sample], None))
+                lines.append((video_id, sample, *read_description(result[sample])))
             else:
                 missing = RowError("sample_missing", f"the expert gave {len(result)} of the samples")
                 lines.append((video_id, sample, nothing, missing))
@@ -158,10 +159,11 @@ def rows_of(
         "expert": [settings["name"]] * len(lines),
         "sample": [sample for _, sample, _, _ in lines],
         "text": [None if bad else d.text for (_, _, d, _), bad in zip(lines, failed, strict=True)],
+        "modalities": [None if bad or not card else card.modalities for bad in failed],
         "degraded": [None if bad else d.degraded for (_, _, d, _), bad in zip(lines, failed, strict=True)],
         **{
             name: [getattr(description, name) for _, _, description, _ in lines]
-            for name in ("prompt_tokens", "output_tokens", "finish_reason")
+            for name in ("thought", "prompt_tokens", "output_tokens", "finish_reason")
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)

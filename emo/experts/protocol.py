@@ -38,7 +38,8 @@ class Clip:
 class Description:
     """What one expert wrote about one clip, once.
 
-    degraded: the modalities that the expert wanted and that the clip does not have.
+    degraded: the modalities that the expert wanted and that the clip does not have; thought: what the model
+    thought, where its server hands that out apart from the text.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Description:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     finish_reason: str | None = None
+    thought: str | None = None
 
 
 @dataclass(frozen=True)
