@@ -104,6 +104,8 @@ def run_passes(
     nodes = _nodes(grows_to)
     running = [_begin(plan, step, nodes, alone=len(passes) == 1) for plan, step in passes]
     try:
+        for one in running:
+            one.metrics.begin(one.left)
         parts = []
         for one in running:
             rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
@@ -117,7 +119,7 @@ def run_passes(
             missing = _missing(one, storage, run_id)
             if missing.num_rows:
                 one.progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
-                PassMetrics(one.plan.step).retried(missing.num_rows)
+                one.metrics.retried(missing.num_rows)
                 few = min(one.workers, missing.num_rows)
                 parts.append(_Part(one, list(committed.batched(missing, 1)), few, few))
         if parts:
@@ -128,6 +130,7 @@ def run_passes(
             if missing.num_rows:
                 error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
                 _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.metrics.lost(missing.num_rows)
                 one.count(0, missing.num_rows, {error.code: missing.num_rows})
     finally:
         for one in running:
@@ -144,6 +147,7 @@ class _Running:
     step: Step
     workers: int
     progress: Progress
+    metrics: PassMetrics
     ended: bool = False
 
     def count(self, ok: int, failed: int, codes: dict[str, int]) -> None:
@@ -174,6 +178,7 @@ class _Running:
         if not self.ended:
             self.ended = True
             self.step.seconds = self.progress.finish()
+            self.metrics.end()
 
 
 @dataclass
@@ -223,7 +228,8 @@ def _begin(plan: Pass, step: Step, nodes: Sequence[Mapping[str, float]], alone: 
     step.workers = workers
     step.cpus, step.gpus = workers * held["CPU"], workers * held["GPU"]
     plan = replace(plan, resources=replace(plan.resources, cpus=held["CPU"]))
-    return _Running(plan, step, workers, Progress(plan.step, plan.rows.num_rows, bar=alone))
+    progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
+    return _Running(plan, step, workers, progress, PassMetrics(plan.step))
 
 
 def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
@@ -234,7 +240,6 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
     branches = [_branch(part, storage, run_id, attempts) for part in parts]
     done = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
     by_name = {part.name: part for part in parts}
-    metrics = {part.name: PassMetrics(part.of.plan.step) for part in parts}
     ending: BoundReached | None = None
     whole = False
     results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
@@ -252,8 +257,7 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                     part.of.count(counts["ok"], counts["failed"], codes)
                     part.of.step.empty += counts["empty"]
                     part.counted += counts["ok"] + counts["failed"] > 0
-                    metrics[part.name].shard(counts)
-                    metrics[part.name].waiting(part.of.left())
+                    part.of.metrics.shard(counts)
                 if ending is None:
                     try:
                         stop()

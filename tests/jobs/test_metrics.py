@@ -1,20 +1,32 @@
-"""What Prometheus finds at a node of the cluster while and after a step ran."""
+"""What Prometheus finds at a node of the cluster before, while and after a step runs."""
 
+import json
+import mmap
 import os
 import re
 import sys
+import threading
 import time
+from pathlib import Path
 from urllib.request import urlopen
 
 import pyarrow as pa
+import pytest
+import yaml
 
+from conftest import REPOSITORY
+from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import VOTES
+from jobs import metrics
 from jobs.connection import cluster
 from jobs.extract import vote_rows
-from jobs.passes import Pass, run_passes
+from jobs.passes import BoundReached, Pass, run_passes
+
+# What a machine without a GPU does not export, and a run that needs no disk.
+ONLY_ELSEWHERE = {"ray_node_gpus_utilization", "ray_spill_manager_objects_bytes"}
 
 
 class Dying:
@@ -26,38 +38,198 @@ class Dying:
         return vote_rows(shard, [["happy"]] * shard.num_rows, "test", "1")
 
 
-def test_clips_seconds_waiting_rows_and_retries_are_exported(ray_cluster, tmp_path):
+class Frozen:
+    """A worker that ends a shard once the file is there that its rows are named after."""
+
+    def __call__(self, shard):
+        while not Path(shard.column("video_id")[0].as_py()).parent.joinpath("go on").exists():
+            time.sleep(0.1)
+        return vote_rows(shard, [["happy"]] * shard.num_rows, "test", "1")
+
+
+def a_pass(step, ids, worker):
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ids = ["a", "b", "kills"]
-    rows = pa.table({"video_id": ids, "expert": ["e"] * 3, "sample": pa.array([0] * 3, pa.int32())})
-    step = f"metrics {time.monotonic_ns()}"
-    plan = Pass(
+    rows = pa.table(
+        {"video_id": ids, "expert": ["e"] * len(ids), "sample": pa.array([0] * len(ids), pa.int32())}
+    )
+    return Pass(
         step=step,
         table=VOTES,
         where=VOTES.name,
         rows=rows,
         key=VOTES.key,
-        worker=Dying,
+        worker=worker,
         failed=lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, "1"),
         resources=Resources(cpus=1),
         shard_rows=1,
     )
-    wanted = {"emo_clips_total", "emo_seconds_per_clip_bucket", "emo_waiting", "emo_retries_total"}
+
+
+def scraped():
+    """Every series of this node: name, labels, value."""
+    import ray
+
+    port = ray.nodes()[0]["MetricsExportPort"]
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = [re.match(r"(\w+)\{(.*)\} (\S+)$", line) for line in lines]
+    return [
+        (match[1], dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2])), float(match[3]))
+        for match in found
+        if match
+    ]
+
+
+def values(step):
+    """The emo metrics of a step: name and status or direction → value."""
+    return {
+        (name.removeprefix("ray_"), labels.get("status") or labels.get("direction") or ""): value
+        for name, labels, value in scraped()
+        if labels.get("step") == step
+    }
+
+
+def wait_for(what, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return found
+
+
+def asked():
+    """Every metric that a rule or a panel asks for, with the labels that it sorts or selects by."""
+    rules = yaml.safe_load((REPOSITORY / "cluster/alert-rules.yml").read_text())["groups"][0]["rules"]
+    dashboard = json.loads((REPOSITORY / "cluster/grafana-dashboard.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel["targets"]]
+    texts = [(rule["expr"], "") for rule in rules]
+    texts += [(target["expr"], target["legendFormat"]) for target in targets]
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    for expression, legend in texts:
+        of_all = {
+            label for by in re.findall(r"by \(([^)]*)\)", expression) for label in re.split(r",\s*", by)
+        }
+        of_all |= set(re.findall(r"\{\{(\w+)\}\}", legend))
+        names = re.findall(r"([a-z]\w*(?::\w+)+|ray_\w+)(?:\{([^}]*)\})?", expression)
+        assert names, expression
+        for name, selectors in names:
+            if ":" in name:
+                assert name in recorded
+                continue
+            selected = dict(re.findall(r'(\w+)="([^"]*)"', selectors))
+            # The instance is Prometheus's own label.
+            yield name, of_all - {"instance"}, selected
+
+
+def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_cluster, tmp_path):
+    step = f"metrics {time.monotonic_ns()}"
+    wanted = list(asked())
+    assert len(wanted) > 10
     with cluster(ray_cluster["RAY_ADDRESS"], None):
-        done = Step(step, rows=3)
-        run_passes([(plan, done)], Storage(str(tmp_path)), "1", lambda: None)
-        port = ray.nodes()[0]["MetricsExportPort"]
-        found: dict[str, str] = {}
+        plan = a_pass(step, ["a", "b", "kills"], Dying)
+        run_passes([(plan, Step(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None)
+
+        def missing():
+            # One row died three times with its worker and once alone: it failed, and was tried again.
+            found = values(step)
+            if found.get(("emo_clips_total", "failed")) != 1:
+                return ["the last counts"]
+            series = [(name, labels) for name, labels, _ in scraped() if labels.get("step") in (step, None)]
+            return [
+                (name, by, selected)
+                for name, by, selected in wanted
+                if name not in ONLY_ELSEWHERE
+                and not any(
+                    name == exported and by <= labels.keys() and selected.items() <= labels.items()
+                    for exported, labels in series
+                )
+            ]
+
         deadline = time.monotonic() + 60
-        while not wanted <= found.keys():
-            assert time.monotonic() < deadline, found
-            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-                text = answer.read().decode()
-            lines = [line for line in text.splitlines() if step in line]
-            found = {match[1]: line for line in lines if (match := re.match(r"ray_(emo_\w+)\{", line))}
+        while left := missing():
+            assert time.monotonic() < deadline, left
             time.sleep(0.5)
-    assert 'status="ok"' in found["emo_clips_total"]
+        found = values(step)
+    assert found["emo_clips_total", "ok"] == 2
     # At least: where the machine is slow, Ray's exporter sends an increment again.
-    assert float(found["emo_retries_total"].rpartition(" ")[2]) >= 1
+    assert found["emo_retries_total", ""] >= 1
+    assert found["emo_tokens_total", "prompt"] == found["emo_tokens_total", "output"] == 0
+
+
+def test_metrics_of_a_gpu_and_of_spilling_are_named_as_ray_names_them():
+    import ray
+    from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
+
+    assert {name for name, _, _ in asked()} >= ONLY_ELSEWHERE
+    (labels,) = [by for name, by, _ in asked() if name == "ray_node_gpus_utilization"]
+    assert labels <= set(METRICS_GAUGES["node_gpus_utilization"].view.columns)
+    # The raylet counts what it spills: its program holds the names.
+    raylet = Path(ray.__file__).parent / "core/src/ray/raylet/raylet"
+    with raylet.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
+        assert program.find(b"spill_manager_objects_bytes") >= 0
+        for name, _, selected in asked():
+            if name == "ray_spill_manager_objects_bytes":
+                assert all(program.find(word.encode()) >= 0 for pair in selected.items() for word in pair)
+
+
+def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_ends(ray_cluster, tmp_path):
+    step = f"frozen {time.monotonic_ns()}"
+    with cluster(ray_cluster["RAY_ADDRESS"], None):
+        plan = a_pass(step, [str(tmp_path / name) for name in "abc"], Frozen)
+        running = threading.Thread(
+            target=run_passes, args=([(plan, Step(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None)
+        )
+        running.start()
+        try:
+            first = wait_for(lambda: found if (found := values(step)) else None)
+            zeros = {
+                ("emo_clips_total", "ok"): 0,
+                ("emo_clips_total", "failed"): 0,
+                ("emo_tokens_total", "prompt"): 0,
+                ("emo_tokens_total", "output"): 0,
+                ("emo_retries_total", ""): 0,
+            }
+            assert first == {("emo_waiting", ""): 3, **zeros}
+            # Longer than Ray keeps a gauge that nobody sets.
+            for _ in range(12):
+                time.sleep(2)
+                assert values(step)["emo_waiting", ""] == 3
+        finally:
+            (tmp_path / "go on").touch()
+            running.join()
+        found = wait_for(lambda: now if (now := values(step)).get(("emo_waiting", "")) == 0 else None)
+        assert found["emo_clips_total", "ok"] == 3
+
+
+def test_a_pass_that_ends_early_leaves_nothing_waiting(ray_cluster, tmp_path, monkeypatch):
+    """Rows were left over: they wait for another run, and no alarm of this one."""
+    waits = {}
+
+    class Noted(metrics.PassMetrics):
+        def begin(self, left):
+            super().begin(left)
+            waits[self._step["step"]] = self
+
+    monkeypatch.setattr("jobs.passes.PassMetrics", Noted)
+    steps = [f"{what} {time.monotonic_ns()}" for what in ("bound", "error")]
+
+    def bound():
+        raise BoundReached("reached")
+
+    def broken(_):
+        raise EmoError("this worker cannot start")
+
+    with cluster(ray_cluster["RAY_ADDRESS"], None):
+        (tmp_path / "go on").touch()
+        plan = a_pass(steps[0], [str(tmp_path / str(n)) for n in range(8)], Frozen)
+        with pytest.raises(BoundReached):
+            run_passes([(plan, Step(steps[0], rows=8))], Storage(str(tmp_path)), "1", bound)
+        plan = a_pass(steps[1], ["a"], lambda: broken)
+        with pytest.raises(EmoError, match="cannot start"):
+            run_passes([(plan, Step(steps[1], rows=1))], Storage(str(tmp_path)), "1", lambda: None)
+        for step in steps:
+            assert waits[step]._timer is not None
+            assert not waits[step]._timer.is_alive()
+            wait_for(lambda step=step: values(step).get(("emo_waiting", "")) == 0)
