@@ -13,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from emo import committed, planning
+from emo.aligned import row_failure
 from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
+from emo.machine import raise_fault_of_machine
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.speech import SOURCE, Transcriber
@@ -118,17 +120,19 @@ class IngestWorker:
         for row in rows:
             try:
                 yield self._decode(row)
-            except RowError as error:
-                yield error
+            except BaseException as error:
+                yield row_failure(error)
 
     def _decode(self, row: dict[str, Any]) -> "Ingested":
         folder, _, name = row["uri"].rpartition("/")
-        storage = Storage(folder or "/", self._s3)
         try:
-            clip, version = self._one_version(row, storage, name)
+            clip, version = self._one_version(row, Storage(folder or "/", self._s3), name)
             transcript, source, language = self._transcript(row, clip)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            raise_fault_of_machine(error)
             raise RowError("unreadable", f"{row['uri']} is not there") from None
+        except InputError as error:
+            raise RowError("unreadable", str(error)) from None
         except PlaceError:
             raise
         except StorageError as error:
