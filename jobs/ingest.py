@@ -12,9 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from emo import committed, planning
+from emo.aligned import row_failure
 from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
+from emo.machine import raise_fault_of_machine
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.speech import SOURCE, Transcriber
@@ -117,17 +119,19 @@ class IngestWorker:
         for row in rows:
             try:
                 yield self._decode(row)
-            except RowError as error:
-                yield error
+            except BaseException as error:
+                yield row_failure(error)
 
     def _decode(self, row: dict[str, Any]) -> "Ingested":
         folder, _, name = row["uri"].rpartition("/")
-        storage = Storage(folder or "/", self._s3)
         try:
-            clip, version = self._one_version(row, storage, name)
+            clip, version = self._one_version(row, Storage(folder or "/", self._s3), name)
             words = self._words(row, clip)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            raise_fault_of_machine(error)
             raise RowError("unreadable", f"{row['uri']} is not there") from None
+        except InputError as error:
+            raise RowError("unreadable", str(error)) from None
         except PlaceError:
             raise
         except StorageError as error:
@@ -171,9 +175,9 @@ class IngestWorker:
             try:
                 read = self._sidecar(row)
                 return _Words(read.text, "sidecar", row["language"], read.notes)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 # One that was deleted since the listing is one that the clip does not have.
-                pass
+                raise_fault_of_machine(error)
             except RowError as error:
                 notes = (f"subtitles: {error.message}",)
         if clip.subtitles:

@@ -2,18 +2,20 @@
 
 A worker commits what it made and returns a line of counts, so clips never travel through the engine's
 object store and a shard is visible or not, as a whole. What a pass did not commit (a worker died of it) is
-tried again one row at a time; what is then still missing is committed as failed.
+tried again one row at a time; what is then still missing is committed as failed. So is a row for which a
+worker raises what nobody foresaw; the rows beside it are done without it.
 
 Several passes may run side by side, each with a pool and shards of its own: to the engine they are branches
 of one graph, so that whatever stops one of them stops them all.
 """
 
 import hashlib
+import os
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -22,10 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import committed, planning
+from emo.aligned import ENDINGS, UNEXPECTED, row_failure
 from emo.config import GrowsTo
 from emo.errors import EmoError, RowError, one_line
 from emo.experts.protocol import Resources
-from emo.logs import log_failures
+from emo.logs import log, log_failures
+from emo.machine import DeviceLostError, raise_fault_of_machine
 from emo.progress import Progress
 from emo.runs import Step
 from emo.storage import Storage
@@ -315,7 +319,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
         # nothing else bounds how many processes read at once.
         shards_out = shards_out.map_batches(
-            plan.read,
+            _Reading(plan.read),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
@@ -324,11 +328,9 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
         )
     return shards_out.map_batches(
         _Committing,
+        # Each worker gets its rows shard by shard.
         fn_constructor_args=(
-            plan.worker,
-            plan.step,
-            plan.table,
-            plan.key,
+            replace(plan, rows=plan.rows.schema.empty_table()),
             storage,
             run_id,
             attempts,
@@ -354,33 +356,48 @@ def _wait_for_readers() -> None:
             thread.join(timeout=60)
 
 
-class _Committing:
-    """A worker of the pass with what every worker has in common: attempts, commit, counts."""
+# A column of rows that could not be read: why.
+_UNREAD = "unread"
 
-    def __init__(
-        self,
-        make: Callable[[], Worker],
-        step: str,
-        table: Table,
-        key: tuple[str, ...],
-        storage: Storage,
-        run_id: str,
-        attempts: Any,
-        this_pass: str,
-    ) -> None:
-        self._table = table
-        self._key = key
+
+@dataclass(frozen=True)
+class _Reading:
+    """The reader of a pass, for which a row that breaks it costs only itself."""
+
+    read: Callable[[pa.Table], pa.Table]
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        try:
+            return self.read(rows)
+        except EmoError:
+            raise
+        except Exception as error:
+            raise_fault_of_machine(error)
+            if rows.num_rows > 1:
+                parts = [self(row) for row in _each(rows)]
+                return pa.concat_tables(parts, promote_options="default")
+            return rows.append_column(_UNREAD, pa.array([one_line(error)], pa.string()))
+
+
+class _Committing:
+    """A worker of the pass with what every worker has in common: attempts, commit, counts, and that no row
+    ends a run.
+    """
+
+    def __init__(self, plan: Pass, storage: Storage, run_id: str, attempts: Any, this_pass: str) -> None:
+        self._plan = plan
         self._storage = storage
         self._run_id = run_id
         self._attempts = attempts
         self._pass = this_pass
-        self._step = step
         self._broken: str | None = None
         attempts.arrive.remote(this_pass)
         try:
-            self._worker = make()
+            self._worker = plan.worker()
             attempts.load.remote(this_pass)
-        except Exception as error:
+        except ENDINGS:
+            raise
+        except BaseException as error:
             # An error here would make the engine try again and then print its own stack; the first shard
             # reports it instead.
             self._broken = one_line(error)
@@ -390,19 +407,25 @@ class _Committing:
 
         if self._broken is not None:
             return _counts(self._pass, stop=self._broken)
-        shard = _shard_name(self._run_id, rows, self._key)
+        key = self._plan.key
+        shard = _shard_name(self._run_id, rows, key)
         if not ray.get(self._attempts.start.remote(self._pass, shard)):
             return _counts(self._pass)
         began = time.monotonic()
         try:
-            result = self._worker(rows)
-            _commit(self._storage, self._table, self._run_id, result)
+            result = self._made(rows)
+            _commit(self._storage, self._plan.table, self._run_id, result)
+        except DeviceLostError as error:
+            # All that this process would still do would fail. A new one tries the rows again.
+            log("device_lost", run_id=self._run_id, step=self._plan.step, error=str(error))
+            os._exit(1)
         except EmoError as error:
             return _counts(self._pass, stop=one_line(error))
         finally:
             ray.get(self._attempts.finish.remote(self._pass, shard))
-        outcome = _outcome(result, self._key)
-        log_failures(result.filter(pc.equal(result.column("status"), FAILED)), self._step, self._run_id)
+        outcome = _outcome(result, key)
+        failed = result.filter(pc.equal(result.column("status"), FAILED))
+        log_failures(failed, self._plan.step, self._run_id)
         return _counts(
             self._pass,
             ok=outcome.ok,
@@ -413,6 +436,39 @@ class _Committing:
             prompt_tokens=_tokens(result, "prompt_tokens"),
             output_tokens=_tokens(result, "output_tokens"),
         )
+
+    def _made(self, rows: pa.Table) -> pa.Table:
+        """Rows of the table for rows of a shard; raises EmoError for what is no row's fault."""
+        if _UNREAD not in rows.column_names:
+            return self._answered(rows)
+        unread = rows.filter(pc.is_valid(rows.column(_UNREAD)))
+        read = rows.filter(pc.is_null(rows.column(_UNREAD))).drop_columns(_UNREAD)
+        parts = [
+            self._failed(row, RowError(UNEXPECTED, row.column(_UNREAD)[0].as_py())) for row in _each(unread)
+        ]
+        return pa.concat_tables([*parts, *([self._answered(read)] if read.num_rows else [])])
+
+    def _answered(self, rows: pa.Table) -> pa.Table:
+        """What the worker makes of the rows; where it raises, each is tried alone and may fail alone."""
+        try:
+            return self._worker(rows).cast(self._plan.table.schema)
+        except BaseException as error:
+            if isinstance(error, EmoError) and not isinstance(error, RowError):
+                raise
+            if not isinstance(error, ENDINGS):
+                # Whatever it is: a shard that is too large for the machine is not the fault of its rows.
+                raise_fault_of_machine(error)
+            failure = row_failure(error)
+        if rows.num_rows == 1:
+            return self._failed(rows, failure)
+        return pa.concat_tables([self._answered(row) for row in _each(rows)])
+
+    def _failed(self, rows: pa.Table, failure: RowError) -> pa.Table:
+        return self._plan.failed(rows, failure).cast(self._plan.table.schema)
+
+
+def _each(rows: pa.Table) -> Iterator[pa.Table]:
+    return committed.batched(rows, 1)
 
 
 class _Outcome(NamedTuple):
