@@ -18,7 +18,7 @@ from emo.engines.classification import Classifier, ClassifierSettings, Medium, c
 from emo.engines.models import NamedModel, described, memory_gib, missing_classifier
 from emo.errors import RowError
 from emo.experts import measuring, protocol
-from emo.experts.media import audio_wave, evenly
+from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert, Resources
 from emo.media.transcript import guess_language
 from emo.media.wave import AUDIO_HZ
@@ -78,7 +78,9 @@ class ClassifierExpertSettings(ClassifierSettings, measuring.Settings):
     )
     most: int = Field(3, ge=1, description="The most labels that one clip gets from this expert.")
     max_frames: int = Field(
-        3, ge=1, description="The most frames of a clip that are looked at, at even distances."
+        3,
+        ge=1,
+        description="The most frames of a clip that are looked at, one of each equal part of the clip.",
     )
     smallest_face: float = Field(
         0.1,
@@ -166,7 +168,7 @@ class ClassifierExpert(Expert):
     def _pictures(self, clip: Clip) -> _Asked | Description:
         if not clip.frames:
             return _nothing("There are no frames to look at.", FRAMES)
-        places = evenly(len(clip.frames), self._settings.max_frames)
+        places = inner(len(clip.frames), self._settings.max_frames)
         pictures = [_picture(clip.frames[place], clip) for place in places]
         if self._settings.sees == "frames":
             return _Asked(pictures, [1.0] * len(pictures), f"in {_count(len(pictures), 'frame')}")
@@ -260,6 +262,12 @@ def _picture(frame: bytes, clip: Clip) -> np.ndarray:
         raise RowError(
             "bad_frames", f"a frame of {clip.video_id} is not a readable image: {error}"
         ) from error
+
+
+def inner(count: int, wanted: int) -> list[int]:
+    """The middle places of `wanted` equal parts of `count`: a clip's ends are where it fades or cuts."""
+    wanted = min(count, wanted)
+    return [(2 * part + 1) * count // (2 * wanted) for part in range(wanted)]
 
 
 def words_of(classes: Sequence[str], labels: Mapping[str, str | None]) -> list[str | None]:
