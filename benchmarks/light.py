@@ -3,9 +3,9 @@
     python benchmarks/light.py [--clips 40] [--json light.json]
 
 The three classifiers have random weights in the sizes of the preset's models (ViT-base, wav2vec 2.0 base,
-RoBERTa-base), so the figures say how long an answer takes and nothing about whether it is right. The clips are
-of 5 seconds: eight frames with a real face, sound, one sentence. As in a run there is a process per core, each
-with one thread. The experts answer one after another. Loading is not counted.
+RoBERTa-base), so the figures say how long an answer takes and nothing about whether it is right. The clips
+are of 5 seconds: eight frames with a real face, sound, one sentence. As in a run there is a process per core,
+each with one thread. The experts answer one after another. Loading is not counted.
 """
 
 import argparse
