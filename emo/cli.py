@@ -5,6 +5,7 @@ The one module of the library that reaches for the jobs, and only once a command
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -15,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from emo import __version__
-from emo.commands import evaluate
+from emo.commands import evaluate, models
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
@@ -150,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="as of emo label; without it nightly.source",
     )
     evaluate.add(commands, _EPILOG)
+    models.add(commands, _EPILOG)
     submit = commands.add_parser(
         "submit",
         help="run a command as a job of a Ray cluster and follow it",
@@ -275,6 +277,13 @@ def _check(config: Config) -> None:
     _job("judge").check(config.judge)
 
 
+def _tell_downloads(config: Config) -> None:
+    """Say what this machine downloads before it labels; on a cluster the nodes do, each for itself."""
+    if config.ray.address is None and not os.environ.get("RAY_ADDRESS"):
+        for line in models.downloads(config):
+            print(line, file=sys.stderr)
+
+
 def _nothing(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_result(DONE, [], None)))
@@ -343,6 +352,7 @@ def _say_failures(steps: Sequence[Step]) -> None:
 def _label(options: argparse.Namespace) -> int:
     config = _config(options)
     _check(config)
+    _tell_downloads(config)
     # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
     manifest = _read_source(options.source, config)
     if manifest.num_rows == 0:
@@ -542,6 +552,7 @@ def _plan(options: argparse.Namespace) -> int:
     plan = _job("status").plan(storage, config, manifest)
     estimates = _job("status").estimate(storage, config, plan)
     hours = total(estimates)
+    _tell_downloads(config)
     if options.json:
         print(json.dumps({**plan, "estimate": as_rows(estimates), "total": hours}))
     else:

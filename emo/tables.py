@@ -90,6 +90,8 @@ DESCRIPTIONS = Table(
             pa.field("revision", pa.string()),
             pa.field("adapter", pa.string()),
             pa.field("prompt_sha", pa.string()),
+            pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
+            pa.field("strengths", pa.list_(pa.float64())),  # beside labels, above 0 to 1
             *_STATUS,
         ]
     ),
@@ -104,6 +106,7 @@ VOTES = Table(
             pa.field("labels", pa.list_(pa.string())),
             pa.field("extractor", pa.string()),
             pa.field("parse_ok", pa.bool_()),
+            pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
             *_STATUS,
         ]
     ),

@@ -169,6 +169,15 @@ def rows_of(
             name: [getattr(card, name) if card else None] * len(lines)
             for name in ("model", "revision", "adapter", "prompt_sha")
         },
+        **{
+            name: [_given(d, place) for _, _, d, _ in lines]
+            for place, name in enumerate(("labels", "strengths"))
+        },
         **status_columns(run_id, [error for _, _, _, error in lines]),
     }
     return pa.table({name: columns[name] for name in DESCRIPTIONS.schema.names}, schema=DESCRIPTIONS.schema)
+
+
+def _given(description: Description, place: int) -> list[Any] | None:
+    """The words (0) or the strengths (1) that the expert itself gave; None where it gave none to read."""
+    return None if description.labels is None else [pair[place] for pair in description.labels]

@@ -176,7 +176,7 @@ class JudgeWorker:
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
         texts = planning.current(texts, _as_clips(rows))
-        votes = self._read(VOTES, rows, "votes", ["labels", "status"])
+        votes = self._read(VOTES, rows, "votes", ["labels", "strengths", "status"])
         # A vote counts if it was read off the description that counts.
         votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
         votes = planning.in_both(votes, texts, VOTES.key)
@@ -261,7 +261,7 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> Step:
     return session.execute(plan, skipped=0)
 
 
-_VOTER = ["expert", "sample", "labels"]
+_VOTER = ["expert", "sample", "labels", "strengths"]
 
 
 def given_rows(rows: pa.Table, rule: Rule, judge: str, run_id: str) -> pa.Table:

@@ -13,7 +13,7 @@ from emo.labelsets import MOST_LABELS, as_labels
 from emo.records import Records, is_missing, short
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
-_OPTIONAL = ("run_id", "status")
+_OPTIONAL = ("run_id", "status", "strengths")
 _NAMES = ("video_id", "expert")
 _LAST_SAMPLE = 2**31 - 1
 
@@ -22,7 +22,8 @@ _LAST_SAMPLE = 2**31 - 1
 class Voters:
     """One row per voter, in no particular order.
 
-    table: video_id, expert, sample, labels, all of them without nulls; a voter without labels is silent.
+    table: video_id, expert, sample, labels, all of them without nulls, and strengths, beside the labels of a
+    voter that says how sure it is of each, null for the others; a voter without labels is silent.
     clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
     that failed on their clip, which are no voters.
@@ -54,7 +55,22 @@ def as_votes(votes: pa.Table, where: str = "votes") -> pa.Table:
     typed = {name: column.cast(tables.VOTES.schema.field(name).type) for name, column in columns.items()}
     if "status" not in typed:
         typed["status"] = pa.repeat(tables.OK, votes.num_rows)
-    return pa.table(typed).combine_chunks()
+    if "strengths" not in typed:
+        typed["strengths"] = pa.nulls(votes.num_rows, tables.VOTES.schema.field("strengths").type)
+    table = pa.table(typed).combine_chunks()
+    _check_strengths(table, where)
+    return table
+
+
+def _check_strengths(votes: pa.Table, where: str) -> None:
+    given = votes.filter(pc.is_valid(votes["strengths"]))
+    lengths = pc.fill_null(pc.list_value_length(given["labels"]), -1)
+    if pc.any(pc.not_equal(lengths, pc.list_value_length(given["strengths"]))).as_py():
+        raise InputError(f"{where}: column 'strengths' has a row with more or fewer numbers than labels")
+    values = pc.list_flatten(given["strengths"])
+    right = pc.and_(pc.greater(values, 0.0), pc.less_equal(values, 1.0))
+    if not pc.all(pc.fill_null(right, False)).as_py() and len(values):
+        raise InputError(f"{where}: column 'strengths' has a value that is no number above 0 and at most 1")
 
 
 def written_votes(found: Records) -> pa.Table:
@@ -71,6 +87,10 @@ def written_votes(found: Records) -> pa.Table:
 def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
     if name == "labels":
         return None if may_lack and is_missing(value) else as_labels(value, where)
+    if name == "strengths" and not is_missing(value):
+        if isinstance(value, list) and all(isinstance(one, int | float) for one in value):
+            return [float(one) for one in value]
+        raise InputError(f"{where}: strengths is {short(value)}; expected a list of numbers")
     if is_missing(value):
         if name in _OPTIONAL:
             return tables.OK if name == "status" else None
@@ -89,13 +109,18 @@ def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
 def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
     if name == "sample":
         right, expected = pa.types.is_integer(column.type), "an integer"
+    elif name == "strengths":
+        right = _is_list(column.type) and (
+            pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)
+        )
+        expected = "a list of numbers"
     elif name == "labels":
         right, expected = _is_list(column.type) and _is_word(column.type.value_type), "a list of strings"
     else:
         right, expected = _is_text(column.type), "a string"
     if not right:
         raise InputError(f"{where}: column {name!r} is {column.type}; expected {expected}")
-    if name not in ("labels", "run_id") and column.null_count:
+    if name not in ("labels", "run_id", "strengths") and column.null_count:
         raise InputError(f"{where}: column {name!r} has {column.null_count} null(s)")
     if name == "labels" and (longest := pc.max(pc.list_value_length(column)).as_py() or 0) > MOST_LABELS:
         raise InputError(f"{where}: a vote has {longest} labels; expected at most {MOST_LABELS}")
@@ -132,7 +157,7 @@ def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
             f"{where}: {row['video_id']}, expert {row['expert']}, sample {row['sample']} has null labels; "
             f"expected a list (empty: no emotion seen) or status {tables.FAILED!r}"
         )
-    table = answered.select(_NEEDED).combine_chunks()
+    table = answered.select([*_NEEDED, "strengths"]).combine_chunks()
     clips = pc.unique(kept["video_id"])
     return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 
