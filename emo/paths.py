@@ -73,6 +73,8 @@ def _as_system(name: bytes) -> str:
 def _with_odd_bytes(text: str) -> bytes:
     pieces = re.split(f"({_ODD_BYTE.pattern})", text)
     return b"".join(
-        bytes([int(piece[2:], 16)]) if _ODD_BYTE.fullmatch(piece) else piece.encode("utf-8", "surrogateescape")
+        bytes([int(piece[2:], 16)])
+        if _ODD_BYTE.fullmatch(piece)
+        else piece.encode("utf-8", "surrogateescape")
         for piece in pieces
     )

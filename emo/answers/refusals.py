@@ -26,7 +26,9 @@ _TURN = re.compile(
     r"|[，,；]\s*(?:但是|但|不过|然而|可是)[，,]?",
     re.IGNORECASE,
 )
-_SUBORDINATE = re.compile(r"\s*(?:(?:even )?though|although|while|despite|虽然|尽管)[^,，.。]*[,，]", re.IGNORECASE)
+_SUBORDINATE = re.compile(
+    r"\s*(?:(?:even )?though|although|while|despite|虽然|尽管)[^,，.。]*[,，]", re.IGNORECASE
+)
 _LEAD_IN = re.compile(r"[^:：\n]{2,120}[:：](?!\S*//)")
 _QUOTED = re.compile(r'"[^"\n]*"|“[^“”\n]*”|「[^「」]*」|『[^『』]*』|«[^«»]*»|‘[^‘’\n]*’(?!\w)')
 _CONNECTIVE = re.compile(r"^(?:and|so|also|well|oh|hmm|however|but|therefore|thus|then)\b[,\s]+")
