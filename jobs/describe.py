@@ -3,8 +3,8 @@
 clips minus descriptions of this expert  →  read frames and sound  →  expert  →  descriptions
 """
 
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 from emo import committed, experts, planning
 from emo.aligned import answers_of
 from emo.engines.adapters import frame_budget
-from emo.errors import EmoError, InputError, RowError
+from emo.errors import EmoError, RowError
 from emo.experts.answers import read_description
 from emo.experts.protocol import Card, Clip, Description
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
+from jobs.needs import Need
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -54,23 +55,29 @@ def left_to_do(storage: Storage, clips: pa.Table, expert: str, retry: bool = Fal
     return planning.stale(clips, done, ("video_id",))
 
 
-def check(settings: Sequence[dict[str, Any]]) -> None:
-    """Raise InputError with everything that the experts miss, before anything starts."""
-    faults = []
+def needs(settings: Sequence[dict[str, Any]]) -> list[Need]:
+    """What each of these experts needs of the machine that it runs on."""
+    found = []
     for one in settings:
         cls = experts.expert_class(one["kind"])
-        faults += [f"expert {one['name']}: {fault}" for fault in cls.missing(cls.Settings(**one))]
-    if faults:
-        raise InputError("; ".join(faults))
-    tell_frame_budgets(settings)
+        typed = cls.Settings(**one)
+        found.append(
+            Need(
+                step=f"describe {one['name']}",
+                what=f"expert {one['name']}",
+                missing=partial(cls.missing, typed),
+                resources=partial(cls.resources, typed),
+                notes=partial(_frame_budget, one),
+            )
+        )
+    return found
 
 
-def tell_frame_budgets(settings: Sequence[dict[str, Any]]) -> None:
-    """Print a line for each expert whose finetuned model is shown another number of frames than it learnt."""
-    for one in settings:
-        folder = one.get("adapter") or one.get("model")
-        if folder and (told := frame_budget(Path(folder).expanduser(), one.get("max_frames"))):
-            print(f"expert {one['name']}: {told}", file=sys.stderr)
+def _frame_budget(settings: dict[str, Any]) -> list[str]:
+    """A line for an expert whose finetuned model is shown another number of frames than it learnt."""
+    folder = settings.get("adapter") or settings.get("model")
+    told = frame_budget(Path(folder).expanduser(), settings.get("max_frames")) if folder else None
+    return [told] if told else []
 
 
 def plan(session: Session, settings: dict[str, Any], clips: pa.Table) -> Pass:

@@ -4,6 +4,7 @@ descriptions minus votes  →  read texts  →  extractor  →  votes
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,11 +12,12 @@ import pyarrow.compute as pc
 
 from emo import committed, experts, extraction, planning
 from emo.aligned import answers_of
-from emo.errors import EmoError, InputError, RowError
+from emo.errors import EmoError, RowError
 from emo.extraction.protocol import ExtractRow
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, OK, VOTES
+from jobs.needs import Need
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -55,12 +57,11 @@ def left_to_do(storage: Storage, descriptions: pa.Table, retry: bool = False) ->
     return pa.concat_tables([descriptions.slice(0, 0), *parts])
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Raise InputError with everything that the extractor misses, before anything starts."""
+def needs(settings: dict[str, Any]) -> list[Need]:
+    """What the extractor needs of the machine that it runs on."""
     cls = extraction.extractor_class(settings["kind"])
-    faults = cls.missing(cls.Settings(**settings))
-    if faults:
-        raise InputError("; ".join(f"extract: {fault}" for fault in faults))
+    typed = cls.Settings(**settings)
+    return [Need("extract", "extract", partial(cls.missing, typed), partial(cls.resources, typed))]
 
 
 def run(session: Session, rows: pa.Table, skipped: int) -> Step:

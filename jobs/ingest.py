@@ -6,6 +6,7 @@ manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from emo.runs import Step
 from emo.sources import look_up
 from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS
+from jobs.needs import Need
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -83,12 +85,12 @@ def run(session: Session, rows: pa.Table, skipped: int) -> Step:
     return session.execute(plan, skipped)
 
 
-def check(settings: Ingest) -> None:
-    """Raise InputError with everything that ingest misses, before anything starts."""
-    if settings.transcribe is not None:
-        faults = Transcriber.missing(settings.transcribe)
-        if faults:
-            raise InputError("; ".join(f"ingest.transcribe: {fault}" for fault in faults))
+def needs(settings: Ingest) -> list[Need]:
+    """What the transcriber needs of the machine that it runs on."""
+    if settings.transcribe is None:
+        return []
+    lacks = partial(Transcriber.missing, settings.transcribe)
+    return [Need("ingest", "ingest.transcribe", lacks, partial(resources, settings))]
 
 
 def resources(settings: Ingest) -> Resources:

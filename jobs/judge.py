@@ -7,6 +7,7 @@ few files that its clips stand in and no shuffle is needed.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ from emo.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
 from emo.runs import Step
 from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
+from jobs.needs import Need
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -67,12 +69,16 @@ _ROWS = pa.schema(
 )
 
 
-def check(settings: Judge) -> None:
-    """Raise InputError with everything that the text model of an adjudication misses."""
-    if settings.adjudicate is not None:
-        faults = missing(settings.adjudicate.text_model)
-        if faults:
-            raise InputError("; ".join(f"judge.adjudicate: {fault}" for fault in faults))
+def needs(settings: Judge) -> list[Need]:
+    """What the text model of an adjudication needs of the machine that it runs on."""
+    if settings.adjudicate is None:
+        return []
+    lacks = partial(missing, settings.adjudicate.text_model)
+    return [Need("judge", "judge.adjudicate", lacks, partial(_resources, settings.adjudicate))]
+
+
+def _resources(asked: Adjudicate | None) -> Resources:
+    return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1)
 
 
 def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
@@ -154,7 +160,7 @@ def run(session: Session, rows: pa.Table, skipped: int, found: Inputs) -> Step:
         key=JUDGMENTS.key,
         worker=lambda: JudgeWorker(storage, rule, asked, judge, run_id),
         failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1),
+        resources=_resources(asked),
         shard_rows=ASKED_SHARD_ROWS if asked else SHARD_ROWS,
     )
     return session.execute(plan, skipped)

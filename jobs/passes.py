@@ -34,9 +34,15 @@ from emo.progress import Progress
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import FAILED, OK, Table
+from jobs import nodes
 from jobs.attempts import ATTEMPTS, attempts_of_connection
 from jobs.metrics import PassMetrics
 from jobs.waiting import told
+
+# A reader holds a shard as it is stored, as it is read, and as it is handed on: some times 50 MB.
+_READER_BYTES = 256 * 2**20
+# Of the memory of all nodes, readers may hold this share; the rest is the workers'.
+_READERS_SHARE = 0.25
 
 
 class BoundReached(EmoError):
@@ -84,12 +90,13 @@ def status_columns(run_id: str, errors: list[RowError | None]) -> dict[str, list
 
 def fit_together(plans: Sequence[Pass], grows_to: GrowsTo | None = None) -> bool:
     """Whether the cluster has room for all the workers that these passes can use, beside each other."""
-    nodes = _nodes(grows_to)
+    room = [_bound(grows_to)] if grows_to else nodes.alive()
     pools = []
     for plan in plans:
         rows = plan.rows.num_rows
-        pools.append((_held(plan, nodes), planning.pool_size(rows, plan.workers or rows, plan.shard_rows)))
-    return planning.fit_together(nodes, pools)
+        held = nodes.needed(plan.resources, room)
+        pools.append((held, planning.pool_size(rows, plan.workers or rows, plan.shard_rows)))
+    return planning.fit_together(room, pools)
 
 
 def run_passes(
@@ -102,21 +109,21 @@ def run_passes(
     """Run passes side by side to their end, counting in the step of each; raises EmoError where one cannot
     go on, and ends the others.
 
-    stop: called between results; raises to end the passes early. What was committed stays. grows_to: what an
-    autoscaling cluster can become; workers that do not fit yet start as its nodes come.
+    stop: called between results; raises to end the passes early. What was committed stays. grows_to: the
+    bound of what the passes may make an autoscaling cluster become. Where nodes can come, a pool starts with
+    the workers that fit, at least one, and grows with the nodes.
     """
-    nodes = _nodes(grows_to)
-    running = [_begin(plan, step, nodes, alone=len(passes) == 1) for plan, step in passes]
+    running = [_begin(plan, step, grows_to, alone=len(passes) == 1, stop=stop) for plan, step in passes]
     try:
         for one in running:
             one.metrics.begin(one.left)
         parts = []
         for one in running:
             rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
-            size = planning.shard_size(rows, one.workers, shard_rows)
+            size = planning.shard_size(rows, one.grows_to or one.workers, shard_rows)
             shards = list(committed.batched(one.plan.rows, size))
             most = planning.pool_size(rows, one.plan.workers or len(shards), shard_rows)
-            parts.append(_Part(one, shards, one.workers, most))
+            parts.append(_Part(one, shards, one.workers, min(most, one.grows_to or most)))
         _run_shards(parts, storage, run_id, stop)
         parts = []
         for one in running:
@@ -145,11 +152,16 @@ def run_passes(
 
 @dataclass
 class _Running:
-    """A pass that is on, as this cluster can run it."""
+    """A pass that is on, as this cluster can run it.
+
+    workers: that there is room for; grows_to: so many there may be where an autoscaler adds nodes, or None.
+    """
 
     plan: Pass
     step: Step
     workers: int
+    held: Mapping[str, float]
+    grows_to: int | None
     progress: Progress
     metrics: PassMetrics
     ended: bool = False
@@ -201,39 +213,41 @@ class _Part:
     counted: int = 0
 
 
-def _nodes(grows_to: GrowsTo | None) -> list[Mapping[str, float]]:
-    """What each node of the cluster has."""
-    import ray
-
-    if grows_to is not None:
-        # Asked for more workers than fit today, Ray asks its autoscaler for nodes. Their shapes only the
-        # autoscaler knows, so they count as one.
-        return [{"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus)}]
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _bound(grows_to: GrowsTo) -> Mapping[str, float]:
+    """What the cluster may become, as one node: the shapes of its nodes only the autoscaler knows."""
+    return {"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus), "memory": float("inf")}
 
 
-def _held(plan: Pass, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What a worker of the pass holds on this cluster."""
-    # CPUs are counted for preparing inputs beside the model: with fewer it is slower, not impossible.
-    cpus = min(plan.resources.cpus, max((node.get("CPU", 0.0) for node in nodes), default=0.0))
-    return {"CPU": cpus, "GPU": plan.resources.gpus}
+def _begin(
+    plan: Pass, step: Step, grows_to: GrowsTo | None, alone: bool, stop: Callable[[], None]
+) -> _Running:
+    """The pass as this cluster can run it; waits for a node where none has room and one can come.
 
-
-def _begin(plan: Pass, step: Step, nodes: Sequence[Mapping[str, float]], alone: bool) -> _Running:
-    held = _held(plan, nodes)
-    most = planning.workers_that_fit(nodes, held)
-    if most < 1 or held["CPU"] <= 0:
-        total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
-        raise EmoError(
-            f"{plan.step}: a worker needs {plan.resources.cpus:g} CPUs and {plan.resources.gpus:g} GPUs on "
-            f"one node; the cluster has {total['CPU']:g} CPUs and {total['GPU']:g} GPUs on {len(nodes)} nodes"
-        )
-    workers = planning.pool_size(plan.rows.num_rows, min(plan.workers or most, most), plan.shard_rows)
+    Raises EmoError where a worker never can start.
+    """
+    progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
+    there = nodes.alive()
+    held: Mapping[str, float] = nodes.needed(plan.resources, there)
+    grows = nodes.autoscaler() is not None
+    if not nodes.fits(held, there):
+        if grows_to and not nodes.fits(nodes.needed(plan.resources, [_bound(grows_to)]), [_bound(grows_to)]):
+            raise EmoError(
+                f"{plan.step}: a worker needs {nodes.in_words(held)}; ray.grows_to allows "
+                f"{grows_to.cpus} CPUs and {grows_to.gpus} GPUs"
+            )
+        held = nodes.await_node(plan.step, plan.resources, progress.note, stop)
+        there = nodes.alive()
+    rows = plan.rows.num_rows
+    fit = planning.workers_that_fit(there, held)
+    workers = planning.pool_size(rows, min(plan.workers or fit, max(fit, 1)), plan.shard_rows)
+    most = None
+    if grows:
+        wanted = plan.workers or rows
+        allowed = planning.workers_that_fit([_bound(grows_to)], held) if grows_to else wanted
+        most = max(workers, planning.pool_size(rows, min(wanted, allowed), plan.shard_rows))
     step.workers = workers
     step.cpus, step.gpus = workers * held["CPU"], workers * held["GPU"]
-    plan = replace(plan, resources=replace(plan.resources, cpus=held["CPU"]))
-    progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
-    return _Running(plan, step, workers, progress, PassMetrics(plan.step))
+    return _Running(plan, step, workers, held, most, progress, PassMetrics(plan.step))
 
 
 def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
@@ -303,7 +317,7 @@ def _note_under_way(parts: list[_Part], attempts: Any) -> None:
 def _told(part: _Part, attempts: Any) -> AbstractContextManager[threading.Event]:
     # A step with a model is named after its expert.
     what = part.of.plan.step.partition(" ")[2] or "what it needs"
-    return told(part.of.progress, what, part.of.plan.resources, lambda: attempts.workers.remote(part.name))
+    return told(part.of.progress, what, part.of.held, lambda: attempts.workers.remote(part.name))
 
 
 def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
@@ -311,7 +325,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     import ray
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    plan = part.of.plan
+    plan, held = part.of.plan, part.of.held
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
     shards_out = ray.data.from_blocks(part.shards)
@@ -324,7 +338,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=0,
-            compute=TaskPoolStrategy(size=part.workers * (2 if plan.resources.gpus else 1)),
+            compute=TaskPoolStrategy(size=_readers(part)),
         )
     return shards_out.map_batches(
         _Committing,
@@ -340,16 +354,31 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
         batch_size=max(shard.num_rows for shard in part.shards),
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ActorPoolStrategy(min_size=part.workers, max_size=max(part.workers, part.most)),
-        num_cpus=plan.resources.cpus,
-        num_gpus=plan.resources.gpus,
+        compute=ActorPoolStrategy(
+            min_size=part.workers,
+            max_size=max(part.workers, part.most),
+            # The shard under way, and for a model the next one beside it: the engine would queue more, and a
+            # worker that is slow or stands still would hold them from the others.
+            max_tasks_in_flight_per_actor=2 if plan.resources.gpus else 1,
+        ),
+        num_cpus=held["CPU"],
+        num_gpus=held["GPU"],
+        **({"memory": held["memory"]} if held["memory"] else {}),
     )
+
+
+def _readers(part: _Part) -> int:
+    """How many processes read ahead of the workers at once: as many as are needed, and as memory allows."""
+    memory = sum(node.get("memory", 0.0) for node in nodes.alive())
+    allowed = int(_READERS_SHARE * memory / _READER_BYTES)
+    return max(1, min(part.workers * (2 if part.of.plan.resources.gpus else 1), allowed))
 
 
 def _wait_for_readers() -> None:
     """Wait for the threads in which Ray Data reads results: closing its iterator does not.
 
-    One that still asks Ray for a block when the connection has been closed ends the whole process.
+    One that still asks Ray for a block when the connection has been closed ends the whole process. They are
+    found by their names, because Ray Data hands out no other sign of them.
     """
     for thread in threading.enumerate():
         if thread.name == "iter_threaded" or thread.name.startswith("StreamingExecutor"):

@@ -19,6 +19,7 @@ from jobs import extract, judge
 from jobs.describe import rows_of
 from jobs.extract import vote_rows
 from jobs.ingest import Ingested, clip_rows
+from jobs.needs import check_here
 
 EXPERTS = ["a", "b"]
 
@@ -195,4 +196,4 @@ def test_an_adjudication_wants_one_model_that_is_there():
     with pytest.raises(ValidationError, match="expected either model or server"):
         Judge(adjudicate={})
     with pytest.raises(InputError, match=r"^judge\.adjudicate: .*nowhere"):
-        judge.check(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}}))
+        check_here(judge.needs(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}})), print)
