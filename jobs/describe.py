@@ -16,10 +16,10 @@ from emo.aligned import answers_of
 from emo.engines.adapters import frame_budget
 from emo.errors import EmoError, RowError
 from emo.experts.answers import read_description
-from emo.experts.protocol import Card, Clip, Description
+from emo.experts.protocol import Card, Clip, Description, Expert
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
-from jobs.needs import Need
+from jobs.needs import Need, overridden
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -60,6 +60,8 @@ def needs(settings: Sequence[dict[str, Any]]) -> list[Need]:
     found = []
     for one in settings:
         cls = experts.expert_class(one["kind"])
+        if not overridden(cls.missing, Expert.missing):
+            continue  # it needs nothing that a machine may lack
         typed = cls.Settings(**one)
         found.append(
             Need(

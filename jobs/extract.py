@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from emo import committed, experts, extraction, planning
 from emo.aligned import answers_of
 from emo.errors import EmoError, RowError
-from emo.extraction.protocol import ExtractRow
+from emo.extraction.protocol import Extractor, ExtractRow
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, OK, VOTES
-from jobs.needs import Need
+from jobs.needs import Need, overridden
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -60,6 +60,8 @@ def left_to_do(storage: Storage, descriptions: pa.Table, retry: bool = False) ->
 def needs(settings: dict[str, Any]) -> list[Need]:
     """What the extractor needs of the machine that it runs on."""
     cls = extraction.extractor_class(settings["kind"])
+    if not overridden(cls.missing, Extractor.missing):
+        return []  # it needs nothing that a machine may lack
     typed = cls.Settings(**settings)
     return [Need("extract", "extract", partial(cls.missing, typed), partial(cls.resources, typed))]
 

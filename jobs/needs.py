@@ -7,6 +7,7 @@ step with the step's own resources, because the machine that sends it may have n
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from emo.errors import InputError
 from emo.experts.protocol import Resources
@@ -85,3 +86,8 @@ def check_on_nodes(
     if faults:
         raise InputError("; ".join(faults))
     return found
+
+
+def overridden(method: Any, of_protocol: Any) -> bool:
+    """Whether a class gives a class method of its protocol a body of its own."""
+    return getattr(method, "__func__", method) is not of_protocol.__func__

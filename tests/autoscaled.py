@@ -63,9 +63,7 @@ def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Itera
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _configuration(
-    types: Mapping[str, Mapping[str, float]], most: int, port: int
-) -> dict[str, object]:
+def _configuration(types: Mapping[str, Mapping[str, float]], most: int, port: int) -> dict[str, object]:
     workers = {
         name: {"resources": dict(has), "node_config": {}, "min_workers": 0, "max_workers": most}
         for name, has in types.items()
