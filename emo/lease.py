@@ -422,7 +422,9 @@ class Lease:
 
     def _bytes(self) -> bytes:
         # Two renewals within one tick of the clock must differ too.
-        return json.dumps({**asdict(self._holder), "renewed": self._now(), "write": uuid.uuid4().hex}).encode()
+        return json.dumps(
+            {**asdict(self._holder), "renewed": self._now(), "write": uuid.uuid4().hex}
+        ).encode()
 
     def _write(self) -> bool:
         assert self._place is not None

@@ -274,8 +274,8 @@ class Storage:
 
         Returns the name of the version written, or None where the file is another one by now.
 
-        Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match). Raises
-        StorageError where `conditions` says that the server does not.
+        Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match).
+        Raises StorageError where `conditions` says that the server does not.
         """
         if not self.on_s3:
             with self.errors(path), _locked(Path(self._absolute(path))):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, planning
+from emo import committed, fences, planning
 from emo.config import GrowsTo
 from emo.errors import EmoError, RowError, one_line
 from emo.experts.protocol import Resources
@@ -127,7 +127,8 @@ def run_passes(
             missing = _missing(one, storage, run_id)
             if missing.num_rows:
                 error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
-                _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.files += _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.await_listed(storage)
                 one.count(0, missing.num_rows, {error.code: missing.num_rows})
     finally:
         for one in running:
@@ -145,6 +146,8 @@ class _Running:
     workers: int
     progress: Progress
     ended: bool = False
+    # Of counted shards, until a listing has shown them.
+    files: list[str] = field(default_factory=list)
 
     def count(self, ok: int, failed: int, codes: dict[str, int]) -> None:
         self.step.ok += ok
@@ -165,6 +168,11 @@ class _Running:
         if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
             self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
             self.step.error_codes = outcome.codes
+
+    def await_listed(self, storage: Storage) -> None:
+        """What was counted is there for whoever lists the table next."""
+        committed.await_listed(storage, self.files, self.progress.note)
+        self.files.clear()
 
     def left(self) -> int:
         return self.plan.rows.num_rows - self.step.ok - self.step.failed
@@ -251,6 +259,7 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                     codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
                     part.of.count(counts["ok"], counts["failed"], codes)
                     part.of.step.empty += counts["empty"]
+                    part.of.files += counts["files"]
                     part.counted += counts["ok"] + counts["failed"] > 0
                     metrics[part.name].shard(counts)
                     metrics[part.name].waiting(part.of.left())
@@ -264,6 +273,8 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                     states = ray.get([attempts.end.remote(part.name) for part in parts])
                     if states == [(0, part.counted) for part in parts]:
                         break
+        for part in parts:
+            part.of.await_listed(storage)
         if ending is not None:
             raise ending
         whole = True
@@ -392,7 +403,7 @@ class _Committing:
         began = time.monotonic()
         try:
             result = self._worker(rows)
-            _commit(self._storage, self._table, self._run_id, result)
+            files = _commit(self._storage, self._table, self._run_id, result)
         except EmoError as error:
             return _counts(self._pass, stop=one_line(error))
         finally:
@@ -408,6 +419,7 @@ class _Committing:
             seconds=time.monotonic() - began,
             prompt_tokens=_tokens(result, "prompt_tokens"),
             output_tokens=_tokens(result, "output_tokens"),
+            files=files,
         )
 
 
@@ -458,6 +470,7 @@ def _counts(
     seconds: float = 0.0,
     prompt_tokens: int = 0,
     output_tokens: int = 0,
+    files: Sequence[str] = (),
 ) -> pa.Table:
     codes = codes or {}
     return pa.table(
@@ -471,6 +484,7 @@ def _counts(
             "output_tokens": [output_tokens],
             "codes": pa.array([list(codes)], pa.list_(pa.string())),
             "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
+            "files": pa.array([list(files)], pa.list_(pa.string())),
             "stop": [stop],
         }
     )
@@ -485,14 +499,22 @@ def _shard_name(run_id: str, rows: pa.Table, key: tuple[str, ...]) -> str:
     return f"{run_id}-{digest.hexdigest()[:16]}"
 
 
-def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> None:
-    if "expert" not in table.key:
-        committed.commit(storage, committed.folder(table), table, _shard_name(run_id, rows, table.key), rows)
-        return
-    for expert in pc.unique(rows.column("expert")).to_pylist():
-        part = rows.filter(pc.equal(rows.column("expert"), expert))
+def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> list[str]:
+    """Commit rows, a file per expert where the table has experts; the files. Raises StorageError, and commits
+    nothing, where another run has taken the place of this one.
+    """
+    parts = [(committed.folder(table), rows)]
+    if "expert" in table.key:
+        parts = [
+            (committed.folder(table, expert), rows.filter(pc.equal(rows.column("expert"), expert)))
+            for expert in pc.unique(rows.column("expert")).to_pylist()
+        ]
+    files = []
+    for where, part in parts:
+        fences.check(storage, run_id)
         name = _shard_name(run_id, part, table.key)
-        committed.commit(storage, committed.folder(table, expert), table, name, part)
+        files.append(committed.commit(storage, where, table, name, part))
+    return files
 
 
 def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:
