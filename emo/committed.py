@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from emo import fences
 from emo.errors import StorageError
+from emo.paths import split
 from emo.storage import Storage
 from emo.tables import Table
 
@@ -189,7 +190,7 @@ def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa
 
 
 def _is_merged(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(MERGED)
+    return split(path)[1].startswith(MERGED)
 
 
 def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
@@ -233,7 +234,7 @@ def read_rows(
     try:
         found = _rows_of_file(storage, table, path, column, values, names)
     except FileNotFoundError:
-        found = _rows_of_merged(storage, table, path.rpartition("/")[0], column, values, names)
+        found = _rows_of_merged(storage, table, split(path)[0], column, values, names)
     at = pc.index_in(found.column(column), value_set=pa.array(list(values)))
     return found.take(pc.sort_indices(at))
 
@@ -290,7 +291,7 @@ def await_listed(storage: Storage, paths: Iterable[str], note: Callable[[str], N
     began = time.monotonic()
     told = False
     while True:
-        for where in {path.rpartition("/")[0] for path in unseen}:
+        for where in {split(path)[0] for path in unseen}:
             unseen.difference_update(storage.names(where))
         if not unseen:
             return

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 from emo.errors import StorageError
+from emo.paths import split
 from emo.storage import Storage
 from emo.tables import RETRIES, TABLES
 
@@ -38,11 +39,7 @@ def fence(storage: Storage, run_id: str) -> None:
 
 def is_fenced(storage: Storage, run_id: str) -> bool:
     """Whether another run has taken the place of this one."""
-    try:
-        storage.entry(_path(run_id))
-    except FileNotFoundError:
-        return False
-    return True
+    return storage.has(_path(run_id))
 
 
 def check(storage: Storage, run_id: str) -> None:
@@ -54,7 +51,7 @@ def check(storage: Storage, run_id: str) -> None:
 def inside(storage: Storage, paths: Iterable[str]) -> list[str]:
     """The files that count, of those of a listing."""
     paths = list(paths)
-    fenced = {path.rpartition("/")[2].removesuffix(".json") for path in storage.names(FOLDER)}
+    fenced = {split(path)[1].removesuffix(".json") for path in storage.names(FOLDER)}
     if not fenced:
         return paths
     # A fence is read only while its run has files: compaction makes others of them in time.
@@ -66,7 +63,7 @@ def _path(run_id: str) -> str:
 
 
 def _run_of(path: str) -> str:
-    return path.rpartition("/")[2].partition("-")[0]
+    return split(path)[1].partition("-")[0]
 
 
 def _files(storage: Storage, run_id: str) -> frozenset[str]:

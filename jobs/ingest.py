@@ -22,7 +22,7 @@ from emo.media.speech import SOURCE, Transcriber
 from emo.media.transcript import guess_language, read_sidecar
 from emo.runs import Step
 from emo.sources import look_up
-from emo.storage import S3Settings, Storage
+from emo.storage import S3Settings, Storage, storage_of
 from emo.tables import CLIPS
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
@@ -122,8 +122,7 @@ class IngestWorker:
                 yield error
 
     def _decode(self, row: dict[str, Any]) -> "Ingested":
-        folder, _, name = row["uri"].rpartition("/")
-        storage = Storage(folder or "/", self._s3)
+        storage, name = storage_of(row["uri"], self._s3)
         try:
             clip, version = self._one_version(row, storage, name)
             transcript, source, language = self._transcript(row, clip)
@@ -168,10 +167,10 @@ class IngestWorker:
         if row["subtitle"]:
             return row["subtitle"], "manifest", row["language"]
         if row["sidecar"]:
-            folder, _, name = row["sidecar"].rpartition("/")
+            storage, name = storage_of(row["sidecar"], self._s3)
             # A sidecar that was deleted since the listing is one that the clip does not have.
             with suppress(FileNotFoundError):
-                data = Storage(folder, self._s3).read(name)
+                data = storage.read(name)
                 return read_sidecar(PurePosixPath(name).name, data), "sidecar", row["language"]
         if clip.subtitles:
             return clip.subtitles, "embedded", row["language"] or clip.subtitles_language

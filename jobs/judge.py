@@ -28,7 +28,7 @@ from emo.judge.learning import calibrate, estimate
 from emo.judge.rule import Learned, Rule
 from emo.judge.votes import Voters, as_votes, read_voters
 from emo.runs import Step
-from emo.storage import S3Settings, Storage
+from emo.storage import S3Settings, Storage, storage_of
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
@@ -271,9 +271,9 @@ def votes_from(path: str, s3: S3Settings) -> Voters:
 
     Raises InputError where there is none or one is not a votes table.
     """
-    folder, _, name = path.rstrip("/").rpartition("/")
-    if name.endswith(".parquet"):
-        storage, paths = Storage(folder or ".", s3), [name]
+    if path.rstrip("/").endswith(".parquet"):
+        storage, name = storage_of(path.rstrip("/"), s3)
+        paths = [name]
     else:
         storage = Storage(path, s3)
         paths = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]

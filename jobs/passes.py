@@ -28,7 +28,7 @@ from emo.experts.protocol import Resources
 from emo.logs import log_failures
 from emo.progress import Progress
 from emo.runs import Step
-from emo.storage import Storage
+from emo.storage import Storage, use_s3
 from emo.tables import FAILED, OK, Table
 from jobs.attempts import ATTEMPTS, attempts_of_connection
 from jobs.metrics import PassMetrics
@@ -383,6 +383,7 @@ class _Committing:
         self._pass = this_pass
         self._step = step
         self._broken: str | None = None
+        use_s3(storage.s3)
         attempts.arrive.remote(this_pass)
         try:
             self._worker = make()

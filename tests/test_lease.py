@@ -294,7 +294,8 @@ def test_a_process_that_another_user_may_not_see_is_not_dead(tmp_path):
         pytest.skip("needs root, unshare and setpriv, to hide processes from another user")
     readable = REPOSITORY.stat().st_mode & 0o005 == 0o005
     mount = ["unshare", "--mount", "sh", "-c"]
-    hide = 'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    hide = f'mount -t proc -o hidepid=2 proc /proc && exec {nobody} "$@"'
     as_nobody = [*mount, hide, "sh", sys.executable, "-c"]
     if not readable or subprocess.run([*as_nobody, "import emo"], cwd=REPOSITORY).returncode:
         pytest.skip("no second user can run Python here")

@@ -5,7 +5,7 @@ import io
 import math
 
 from emo.errors import InputError
-from emo.storage import S3Settings, Storage
+from emo.storage import S3Settings, storage_of
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
@@ -14,9 +14,9 @@ _WORDS = (NEGATIVE, NEUTRAL, POSITIVE)
 
 def load_gold(place: str, s3: S3Settings) -> dict[str, str]:
     """The gold of a file, local or on S3, as read_gold reads it; raises InputError where it is not there."""
-    parent, _, name = place.rpartition("/")
     try:
-        data = Storage(parent or ("/" if place.startswith("/") else "."), s3).read(name)
+        storage, name = storage_of(place, s3)
+        data = storage.read(name)
     except FileNotFoundError:
         raise InputError(f"gold {place!r} does not exist") from None
     return read_gold(data, place)

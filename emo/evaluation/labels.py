@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from emo import tables
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
-from emo.storage import Storage, is_s3
+from emo.storage import Storage, is_s3, storage_of
 
 _IDS = ("video_id", "name", "names")
 _SUFFIXES = (".parquet", ".csv", ".jsonl", ".npz")
@@ -178,8 +178,8 @@ def _files(path: str, kind: Kind) -> Iterator[tuple[str, str, _Rows]]:
     suffix = Path(path).suffix
     if is_s3(path) or Path(path).is_dir() or (suffix == ".parquet" and Path(path).is_file()):
         if suffix == ".parquet" and not Path(path).is_dir():
-            above, _, name = path.rpartition("/")
-            storage, names = Storage(above or "."), [name]
+            storage, name = storage_of(path)
+            names = [name]
         else:
             storage = Storage(path)
             names = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]
