@@ -124,9 +124,7 @@ def _from_s3(source: str, s3: S3Settings) -> pa.Table:
     if storage.is_there():
         return _from_folder(storage)
     if name and Storage(folder, s3, exact=True).has(name):
-        raise InputError(
-            f"source {source!r} is an object, but no video or manifest by its name; expected {_EXPECTED}"
-        )
+        raise InputError(f"source {source!r} is no video and no manifest by its name; expected {_EXPECTED}")
     raise InputError(f"source {source!r} does not exist; expected {_EXPECTED}")
 
 

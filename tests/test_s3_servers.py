@@ -1,9 +1,11 @@
 """S3 servers other than the one of all other tests: what each promises, and what emo makes of it."""
 
+import json
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -86,15 +88,19 @@ def test_of_many_that_begin_at_once_no_two_hold_it(storage, quick):
         pass
 
 
+def settings_with_secrets(storage):
+    shown = storage.s3.model_dump(exclude={"key", "secret"})
+    secrets = {name: getattr(storage.s3, name).get_secret_value() for name in ("key", "secret")}
+    return json.dumps({**shown, **secrets})
+
+
 def test_the_lease_of_a_killed_process_is_free_at_once(storage):
     program = (
         "import sys, time; from emo.lease import Lease; from emo.storage import S3Settings, Storage\n"
         "s3 = S3Settings.model_validate_json(sys.argv[2])\n"
         "with Lease(Storage(sys.argv[1], s3), 'label'): print('held', flush=True); time.sleep(600)\n"
     )
-    key, secret = storage.s3.key.get_secret_value(), storage.s3.secret.get_secret_value()
-    settings = storage.s3.model_dump_json(exclude={"key", "secret"})[:-1] + f', "key": "{key}", '
-    settings += f'"secret": "{secret}"}}'
+    settings = settings_with_secrets(storage)
     holder = subprocess.Popen([sys.executable, "-c", program, storage.url, settings], stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
@@ -112,14 +118,15 @@ def test_a_holder_that_stood_still_learns_that_another_has_it(storage, quick, mo
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(lease, "_machine", lambda: "another machine")
         slow = Lease(storage, "label")
-    with slow:
-        slow._writing.acquire()  # as a process that is stopped: it renews nothing
-        with Lease(Storage(storage.url, storage.s3), "nightly"):
-            slow._writing.release()
-            _until(lambda: slow.lost)
-            with pytest.raises(EmoError, match="this run stops"):
-                slow.check()
-            assert read_lease(storage).holder.command == "nightly"
+    with slow, ExitStack() as stack:
+        with slow._writing:  # as a process that is stopped: it renews nothing
+            time.sleep(lease.EXPIRES_S + 0.5)
+            taken = stack.enter_context(Lease(Storage(storage.url, storage.s3), "nightly"))
+        _until(lambda: slow.lost)
+        with pytest.raises(EmoError, match="this run stops"):
+            slow.check()
+        assert read_lease(storage).holder.command == "nightly"
+        taken.check()
 
 
 def test_a_whole_run_and_the_next_one_go_through(storage, tmp_path, ray_cluster):
@@ -127,9 +134,9 @@ def test_a_whole_run_and_the_next_one_go_through(storage, tmp_path, ray_cluster)
     videos.mkdir()
     make_clip(videos / "a.mp4", seconds=1.0, size=(160, 120))
     (videos / "a.txt").write_text("I am happy")
-    settings = ["--set", f"s3.endpoint_url={storage.s3.endpoint_url}"]
-    settings += ["--set", f"s3.key={storage.s3.key.get_secret_value()}"]
-    settings += ["--set", f"s3.secret={storage.s3.secret.get_secret_value()}", "--set", "s3.region=us-east-1"]
+    config = tmp_path / "config.yaml"
+    config.write_text(f"s3: {settings_with_secrets(storage)}\n")
+    settings = ["--config", config]
     for name in ("a", "b"):
         (videos / f"{name}.txt").write_text("I am happy")
         (videos / f"{name}.mp4").write_bytes((videos / "a.mp4").read_bytes())

@@ -41,7 +41,7 @@ def command(where, videos, out, *more):
     return [sys.executable, "-c", RUN, where, *map(str, label)]
 
 
-@pytest.mark.parametrize("place", ["local", "s3"])
+@pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.long)])
 def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
     place, videos, tmp_path, bucket, ray_cluster
 ):
