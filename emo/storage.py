@@ -132,7 +132,9 @@ class Storage:
         """Raise StorageError unless the root can be listed (S3) or made and written (local)."""
         with self.errors(""):
             if self.on_s3:
-                self._s3fs.call_s3("list_objects_v2", Bucket=self._root.split("/")[0], MaxKeys=1)
+                # Of one name below the root: who may list no more than that may run here.
+                bucket, start = self._below("lease.json")
+                self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start)
             else:
                 if has_odd_bytes(self.url) and not os.path.lexists(self._root):
                     raise InputError(f"{self.url}: this name is not in UTF-8; give a new folder one that is")
@@ -146,7 +148,7 @@ class Storage:
             if not self.on_s3:
                 return Path(self._absolute(prefix)).is_dir()
             bucket, start = self._below(prefix)
-            page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start, MaxKeys=1)
+            page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start)
             return not start or bool(page.get("Contents"))
 
     def entries(self, prefix: str = "", *, recursive: bool = True) -> list[Entry]:
