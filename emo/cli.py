@@ -4,6 +4,7 @@ The one module of the library that reaches for the jobs, and only once a command
 """
 
 import argparse
+import io
 import json
 import re
 import shutil
@@ -19,9 +20,10 @@ from emo.commands import evaluate, models
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
+from emo.paths import readable
 from emo.progress import LINE_EVERY_S, duration
 from emo.runs import Step, load_runs
-from emo.storage import Storage
+from emo.storage import Storage, use_s3
 from emo.watch import Watch
 
 DONE, BAD_INPUT, TOO_MANY_FAILED, INTERRUPTED = 0, 2, 3, 130
@@ -217,6 +219,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    if arguments is None:
+        arguments = _typed()
     options = build_parser().parse_args(arguments)
     options.began = time.monotonic()
     try:
@@ -226,6 +230,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nemo: interrupted; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
+
+
+def _typed() -> list[str]:
+    """The arguments of this process as text, whatever its locale; what it prints is fit for that locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    return [readable(argument) for argument in sys.argv[1:]]
 
 
 def _stopped(options: argparse.Namespace, error: EmoError) -> int:
@@ -242,7 +254,7 @@ def _job(name: str) -> Any:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    return load_config(preset=options.preset, file=options.config, overrides=options.set)
+    return _in_force(load_config(preset=options.preset, file=options.config, overrides=options.set))
 
 
 def _config_of_out(options: argparse.Namespace) -> Config:
@@ -254,7 +266,12 @@ def _config_of_out(options: argparse.Namespace) -> Config:
     storage = _existing(
         options.out, load_config(overrides=[one for one in options.set if one.startswith("s3")])
     )
-    return load_config(tree=load_runs(storage, last=1)[0]["config"], overrides=options.set)
+    return _in_force(load_config(tree=load_runs(storage, last=1)[0]["config"], overrides=options.set))
+
+
+def _in_force(config: Config) -> Config:
+    use_s3(config.s3)
+    return config
 
 
 def _session(

@@ -1,7 +1,10 @@
 """The committed rows of a table: written one shard at a time, read as the newest row of each key."""
 
+import errno
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -12,7 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from emo import fences
 from emo.errors import StorageError
+from emo.paths import split
 from emo.storage import Storage
 from emo.tables import Table
 
@@ -24,6 +29,9 @@ REMEMBERED_ROWS = 500_000
 SCAN_FILES = 500
 # Files that compaction made of many begin with this; those that workers commit begin with their run's id.
 MERGED = "merged-"
+# Linux's NFS client keeps a folder's entries for up to a minute.
+LISTED_S = 90.0
+LIST_AGAIN_S = 0.5
 # A reader that meets a compaction lists again, and reads only what is new to it: that ends soon.
 LISTINGS = 100
 
@@ -33,19 +41,21 @@ def folder(table: Table, expert: str | None = None) -> str:
     return f"{table.name}/expert={expert}" if expert else table.name
 
 
-def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table) -> None:
-    """Make one shard visible in one step: `OUT/where/name.parquet`.
+def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table) -> str:
+    """Make one shard visible in one step: `OUT/where/name.parquet`; its path below OUT.
 
     The same name is given to the same rows, so that a task that the engine repeats replaces its own file.
     """
     sink = io.BytesIO()
     pq.write_table(rows.cast(table.schema), sink, compression="zstd", row_group_size=table.row_group_rows)
-    storage.write(f"{where}/{name}.parquet", sink.getvalue())
+    path = f"{where}/{name}.parquet"
+    storage.write(path, sink.getvalue())
+    return path
 
 
 def files(storage: Storage, where: str) -> list[str]:
-    """The committed files of a table, sorted; other files are none of ours."""
-    return [path for path in storage.names(where) if path.endswith(".parquet")]
+    """The committed files of a table that count, sorted; other files are none of ours."""
+    return fences.inside(storage, (path for path in storage.names(where) if path.endswith(".parquet")))
 
 
 @contextmanager
@@ -174,13 +184,13 @@ def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa
     if _fault_of_rows(rows, stored):
         return None
     if with_file:
-        places = pc.utf8_slice_codeunits(rows.column("__filename"), len(storage.url) + 1)
+        places = pc.utf8_slice_codeunits(rows.column("__filename"), len(storage.full("x")) - 1)
         rows = rows.drop_columns("__filename").append_column("file", places)
     return rows.cast(schema)
 
 
 def _is_merged(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(MERGED)
+    return split(path)[1].startswith(MERGED)
 
 
 def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
@@ -217,10 +227,40 @@ def read_rows(
 ) -> pa.Table:
     """The rows of one file whose `column` is among `values`, in the order of `values`.
 
-    Row groups that cannot hold any of them are not read.
+    Row groups that cannot hold any of them are not read. Needs no lease: where a compaction has taken the
+    file away since it was listed, the rows are looked for in the merged files, the newest of each key.
     """
-    wanted = pa.array(sorted(values))
     names = list(dict.fromkeys([column, *columns]))
+    try:
+        found = _rows_of_file(storage, table, path, column, values, names)
+    except FileNotFoundError:
+        found = _rows_of_merged(storage, table, split(path)[0], column, values, names)
+    at = pc.index_in(found.column(column), value_set=pa.array(list(values)))
+    return found.take(pc.sort_indices(at))
+
+
+def _rows_of_merged(
+    storage: Storage, table: Table, where: str, column: str, values: Sequence[str], names: Sequence[str]
+) -> pa.Table:
+    """Rows of a file that is gone. FileNotFoundError where no merged file can have taken its place."""
+    wanted = list(dict.fromkeys([*names, *table.key, "run_id"]))
+    for _ in range(LISTINGS):
+        merged = [path for path in files(storage, where) if _is_merged(path)]
+        try:
+            parts = [_rows_of_file(storage, table, path, column, values, wanted) for path in merged]
+        except FileNotFoundError:
+            # The next compaction took this one too.
+            continue
+        if not parts:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), storage.full(where))
+        return newest(pa.concat_tables(parts), table.key).select(list(names))
+    raise StorageError(f"{storage.full(where)} changes faster than it can be read")
+
+
+def _rows_of_file(
+    storage: Storage, table: Table, path: str, column: str, values: Sequence[str], names: Sequence[str]
+) -> pa.Table:
+    wanted = pa.array(sorted(values))
     low, high = wanted[0].as_py(), wanted[-1].as_py()
     parts = []
     with _parquet(storage, path) as file:
@@ -235,12 +275,36 @@ def read_rows(
                 and (statistics.max < low or statistics.min > high)
             ):
                 continue
-            rows = file.read_row_group(group, columns=names)
+            rows = file.read_row_group(group, columns=list(names))
             parts.append(rows.filter(pc.is_in(rows.column(column), value_set=wanted)))
     schema = pa.schema([table.schema.field(name) for name in names])
-    found = pa.concat_tables([schema.empty_table(), *(part.select(names).cast(schema) for part in parts)])
-    at = pc.index_in(pa.array(list(values)), value_set=found.column(column).combine_chunks())
-    return found.take(at.drop_null())
+    return pa.concat_tables([schema.empty_table(), *(part.select(names).cast(schema) for part in parts)])
+
+
+def await_listed(storage: Storage, paths: Iterable[str], note: Callable[[str], None]) -> None:
+    """Return once all these committed files show in a listing; StorageError where one does not in LISTED_S.
+
+    Network file systems keep what a folder holds for half a minute, and some object stores list late. What a
+    step reads from a listing would lack what the step before it has made. note: told what is waited for.
+    """
+    unseen = set(paths)
+    began = time.monotonic()
+    told = False
+    while True:
+        for where in {split(path)[0] for path in unseen}:
+            unseen.difference_update(storage.names(where))
+        if not unseen:
+            return
+        some = f"{len(unseen)} committed files, such as {min(unseen)}"
+        if time.monotonic() - began >= LISTED_S:
+            raise StorageError(
+                f"{storage.url}: {some}, do not show in a listing after {LISTED_S:.0f} s; the same command "
+                "goes on once they do"
+            )
+        if not told:
+            told = True
+            note(f"{some}, do not show in a listing yet; waiting up to {LISTED_S:.0f} s")
+        time.sleep(LIST_AGAIN_S)
 
 
 def batched(rows: pa.Table, size: int) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed
+from emo import committed, fences
 from emo.errors import StorageError
 from emo.storage import Storage
 from emo.tables import Table
@@ -82,7 +82,11 @@ def compact(
     For the holder of the lease only: two compactions of one folder would delete each other's work.
     drop: video_ids of which nothing is kept. check: called before every merge, raises to stop there.
     """
-    sizes = {entry.path: entry.size for entry in storage.entries(where) if entry.path.endswith(".parquet")}
+    listed = {entry.path: entry.size for entry in storage.entries(where) if entry.path.endswith(".parquet")}
+    sizes = {path: listed[path] for path in fences.inside(storage, listed)}
+    for path in listed.keys() - sizes.keys():
+        # Of a run that had lost OUT when it committed: nobody reads it.
+        storage.delete(path)
     everything = committed.read_all(storage, where, table, [], with_file=True)
     live = committed.newest(everything, table.key)
     if drop:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emo.storage import Entry, is_folder, is_regular, list_folder, local_entry, readable
+from emo.paths import on_disk, readable
+from emo.storage import Entry, is_folder, is_regular, list_folder, local_entry
 
 # Folders of operating systems, disks and network storage: trash, previews, parts of other files. Hidden ones
 # (`.Trashes`, `.git`, `._clip.mp4` of macOS) are known by their dot.
@@ -41,6 +42,7 @@ def read_through(root: str) -> Found:
     above the root is not followed, and that is said: it would lead into everything beside the root.
     """
     found = Found()
+    root = on_disk(root)
     cut = len(root.rstrip("/")) + 1
     seen: set[tuple[int, int]] = set()
     above = {_identity(parent) for parent in Path(os.path.realpath(root)).parents}

@@ -1,7 +1,7 @@
 """Paths as text: taken apart in one way, and brought to the disk whatever their bytes and the locale are.
 
-Inside emo a path is text that any table can hold. A file name that is not UTF-8 has its odd bytes written out,
-such as `\\xc4`; `on_disk` finds the file again.
+Inside emo a path is text that any table can hold. A file name that is not UTF-8 has its odd bytes written
+out, such as `\\xc4`; `on_disk` finds the file again.
 """
 
 import os
@@ -54,27 +54,24 @@ def on_disk(path: str) -> str:
 
     A file whose very name is the text comes before one whose odd bytes are written so.
     """
-    whole = _as_system(path.encode("utf-8", "surrogateescape"))
+    whole = os.fsdecode(_bytes(path))
     if not has_odd_bytes(path) or os.path.lexists(whole):
         return whole
     found = ""
     for number, part in enumerate(path.split("/")):
         before = f"{found}/" if number else ""
-        literal = before + _as_system(part.encode("utf-8", "surrogateescape"))
-        odd = before + _as_system(_with_odd_bytes(part))
+        literal = before + os.fsdecode(_bytes(part))
+        odd = before + os.fsdecode(_with_odd_bytes(part))
         found = odd if os.path.lexists(odd) and not os.path.lexists(literal) else literal
     return found
 
 
-def _as_system(name: bytes) -> str:
-    return os.fsdecode(name)
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _with_odd_bytes(text: str) -> bytes:
     pieces = re.split(f"({_ODD_BYTE.pattern})", text)
     return b"".join(
-        bytes([int(piece[2:], 16)])
-        if _ODD_BYTE.fullmatch(piece)
-        else piece.encode("utf-8", "surrogateescape")
-        for piece in pieces
+        bytes([int(piece[2:], 16)]) if _ODD_BYTE.fullmatch(piece) else _bytes(piece) for piece in pieces
     )

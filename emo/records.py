@@ -27,7 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo.errors import InputError
-from emo.storage import S3Settings, Storage, is_s3
+from emo.paths import is_s3, split
+from emo.storage import S3Settings, Storage
 
 # What may stand before `.gz` too.
 TEXT_SUFFIXES = (".csv", ".jsonl", ".json")
@@ -93,16 +94,10 @@ def is_table(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
     return suffix_of(name) in (suffixes if not packed else [one for one in suffixes if one in TEXT_SUFFIXES])
 
 
-def split_place(place: str) -> tuple[str, str]:
-    """The folder and the name of a file, local or on S3."""
-    folder, _, name = place.rstrip("/").rpartition("/")
-    return folder or ("/" if place.startswith("/") else "."), name
-
-
 def tables_at(place: str, s3: S3Settings | None = None) -> tuple[Storage, list[str]]:
     """Where a table stands, and its files: one, or the Parquet files of a folder (also `x.parquet/`)."""
-    folder, name = split_place(place)
-    one = (Storage(folder, s3), [name])
+    folder, name = split(place.rstrip("/"))
+    one = (Storage(folder, s3, exact=True), [name])
     if suffix_of(name) in TEXT_SUFFIXES or (not is_s3(place) and Path(place).is_file()):
         return one
     storage = Storage(place, s3)

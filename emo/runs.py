@@ -8,6 +8,7 @@ from typing import Any
 
 from emo import __version__
 from emo.errors import InputError, StorageError
+from emo.paths import split
 from emo.storage import Storage
 
 FOLDER = "runs"
@@ -71,7 +72,7 @@ class Run:
 
 def new_run_id(storage: Storage, now: datetime) -> str:
     """An id that sorts after that of every earlier run of this OUT, also when the clock went back."""
-    earlier = [entry.path.split("/")[-1].removesuffix(".json") for entry in storage.entries(FOLDER)]
+    earlier = [split(entry.path)[1].removesuffix(".json") for entry in storage.entries(FOLDER)]
     moment = now.astimezone(UTC).replace(microsecond=0)
     latest = max((when for name in earlier if (when := run_moment(name)) is not None), default=None)
     if latest is not None and latest >= moment:

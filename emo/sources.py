@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.folders import Found, is_of_system, left_out, read_through
+from emo.paths import S3_PREFIX, is_s3, join, on_disk, readable, split
 from emo.records import (
     MISSING,
     PARQUET,
@@ -30,12 +31,11 @@ from emo.records import (
     load,
     read_records,
     short,
-    split_place,
     suffix_of,
     tables_at,
 )
 from emo.sidecars import Sidecars
-from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_folder, is_s3
+from emo.storage import Entry, S3Settings, Storage, is_folder
 from emo.tables import CLIPS
 
 MANIFEST = pa.schema(
@@ -109,20 +109,17 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     if is_s3(source):
         if any(character in source for character in "*?"):
             raise InputError(f"{source!r}: a glob works on local files only; give a prefix or a manifest")
-        folder, _, name = source.rpartition("/")
-        if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES:
-            return _finish([_Row(source, posixpath.splitext(name)[0], source)], _listing(folder, s3), [])
-        return _from_folder(Storage(source, s3))
-    if Path(source).is_dir():
+        return _from_s3(source, s3)
+    if is_folder(on_disk(source)):
         return _from_folder(Storage(source))
-    if Path(source).is_file():
+    if Path(on_disk(source)).is_file():
         path = Path(source).absolute()
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             raise InputError(
                 f"source {source!r} is neither a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a video by "
                 f"its name ({', '.join(sorted(VIDEO_SUFFIXES))}); name a file of another kind in a manifest"
             )
-        return _finish([_Row(str(path), path.stem, source)], _listing(str(path.parent), s3), [])
+        return _finish([_Row(str(path), path.stem, source)], _listing(split(str(path))[0], s3), [])
     if any(character in source for character in "*?["):
         return _from_glob(source)
     raise InputError(f"source {source!r} does not exist; expected {_EXPECTED}")
@@ -132,6 +129,22 @@ def _holds_no_table(source: str) -> bool:
     """Whether it is a local folder of something else, whatever its name."""
     folder = not is_s3(source) and Path(source).is_dir()
     return folder and not (suffix_of(source) == PARQUET and tables_at(source)[1])
+
+
+def _from_s3(source: str, s3: S3Settings) -> pa.Table:
+    """A single video, or all below a prefix. One slash at its end says no more than that it is a prefix."""
+    # A bucket without a key has no name to go by.
+    folder, name = split(source) if "/" in source.removeprefix(S3_PREFIX) else (source, "")
+    if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES:
+        listing = _listing(folder, s3)
+        if source in listing:
+            return _finish([_Row(source, posixpath.splitext(name)[0], source)], listing, [])
+    storage = Storage(source.removesuffix("/"), s3, exact=True)
+    if storage.is_there():
+        return _from_folder(storage)
+    if name and Storage(folder, s3, exact=True).has(name):
+        raise InputError(f"source {source!r} is no video and no manifest by its name; expected {_EXPECTED}")
+    raise InputError(f"source {source!r} does not exist; expected {_EXPECTED}")
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
@@ -145,7 +158,16 @@ def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
 
 def _from_folder(storage: Storage) -> pa.Table:
     found = Found(storage.entries()) if storage.on_s3 else read_through(storage.url)
-    entries = {entry.path: entry for entry in found.entries if not is_of_system(entry.path)}
+    entries: dict[str, Entry] = {}
+    for entry in found.entries:
+        if is_of_system(entry.path):
+            continue
+        # Odd bytes are written out, and another name may hold just that text.
+        if entry.path in entries:
+            raise InputError(
+                f"two files would have the same path in the tables: {storage.full(entry.path)}; rename one"
+            )
+        entries[entry.path] = entry
     listing = {storage.full(path): entry for path, entry in entries.items()}
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
@@ -244,7 +266,9 @@ def _from_glob(pattern: str) -> pa.Table:
         names = (*(entry.path for entry in found.entries), *found.unusable)
         paths = [root / name for name in names if _matches(tuple(name.split("/")), below)]
     else:
-        paths = [Path(name).absolute() for name in glob.iglob(pattern)]  # noqa: PTH207 - takes no absolute one
+        # Not Path.glob: it takes no absolute pattern.
+        found_here = glob.iglob(on_disk(pattern))  # noqa: PTH207
+        paths = [Path(readable(name)).absolute() for name in found_here]
     files = [path for path in paths if not is_folder(path)]
     kept = [path for path in files if not _is_hidden(path.relative_to(root).parts, below)]
     videos = [path for path in kept if is_video(path.name)]
@@ -277,13 +301,13 @@ def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
 
 def _listing(folder: str, s3: S3Settings) -> dict[str, Entry]:
     """The files right in one folder, by their full path; empty where it is not there."""
-    storage = Storage(folder or "/", s3)
+    storage = Storage(folder, s3, exact=True)
     return {storage.full(entry.path): entry for entry in storage.entries(recursive=False)}
 
 
 def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
     storage, names = tables_at(source, s3)
-    base = Storage(split_place(source)[0], s3).url
+    base = Storage(split(source.rstrip("/"))[0], s3, exact=True).url
     rows: list[_Row] = []
     unused: dict[str, None] = {}
     missing = 0
@@ -343,20 +367,33 @@ def _resolve(uri: str, base: str) -> tuple[str, str]:
         full = uri
     elif uri.startswith("/"):
         full = os.path.normpath(uri)
+    elif is_s3(base):
+        full = S3_PREFIX + _without_dots(f"{base.removeprefix(S3_PREFIX)}/{uri}")
     else:
-        full = (
-            S3_PREFIX + os.path.normpath(f"{base.removeprefix(S3_PREFIX)}/{uri}")
-            if is_s3(base)
-            else (os.path.normpath(f"{base}/{uri}"))
-        )
-    below = full.removeprefix(base + "/") if full.startswith(base + "/") else full.removeprefix(S3_PREFIX)
-    return full, posixpath.splitext(below.lstrip("/"))[0]
+        full = os.path.normpath(join(base, uri))
+    above = base if is_s3(base) else base.rstrip("/")
+    if full.startswith(f"{above}/"):
+        below = full.removeprefix(f"{above}/")
+    else:
+        below = full.removeprefix(S3_PREFIX).removeprefix("/")
+    return full, posixpath.splitext(below)[0]
+
+
+def _without_dots(key: str) -> str:
+    """Bucket and key with `.` and `..` worked out, as in a path; empty names of a key stay."""
+    parts: list[str] = []
+    for part in key.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)
 
 
 def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
     """The files of every folder that a manifest names: one listing per folder, not one question per clip."""
     listing: dict[str, Entry] = {}
-    for folder in sorted({row.uri.rpartition("/")[0] for row in rows}):
+    for folder in sorted({split(row.uri)[0] for row in rows}):
         listing |= _listing(folder, s3)
     return listing
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -50,13 +50,31 @@ class S3Settings(BaseModel):
     max_attempts: int = Field(6, ge=1)
 
 
+_in_use = S3Settings()
+
+
+def use_s3(settings: S3Settings) -> None:
+    """From now on this process reaches models and adapters on S3 so: their addresses carry no settings."""
+    global _in_use
+    _in_use = settings
+
+
+def s3_in_use() -> S3Settings:
+    """How this process reaches models and adapters on S3."""
+    return _in_use
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One file of a listing: `path` is relative to the root, `size` in bytes, `modified` in UTC."""
+    """One file of a listing: `path` is relative to the root, `size` in bytes, `modified` in UTC.
+
+    tag: tells versions of one size apart where S3 lists it.
+    """
 
     path: str
     size: int
     modified: datetime
+    tag: str = field(default="", compare=False)
 
 
 class Storage:
@@ -114,7 +132,9 @@ class Storage:
         """Raise StorageError unless the root can be listed (S3) or made and written (local)."""
         with self.errors(""):
             if self.on_s3:
-                self._s3fs.call_s3("list_objects_v2", Bucket=self._root.split("/")[0], MaxKeys=1)
+                # Of one name below the root: who may list no more than that may run here.
+                bucket, start = self._below("lease.json")
+                self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start)
             else:
                 if has_odd_bytes(self.url) and not os.path.lexists(self._root):
                     raise InputError(f"{self.url}: this name is not in UTF-8; give a new folder one that is")
@@ -128,7 +148,7 @@ class Storage:
             if not self.on_s3:
                 return Path(self._absolute(prefix)).is_dir()
             bucket, start = self._below(prefix)
-            page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start, MaxKeys=1)
+            page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start)
             return not start or bool(page.get("Contents"))
 
     def entries(self, prefix: str = "", *, recursive: bool = True) -> list[Entry]:
@@ -162,7 +182,8 @@ class Storage:
             for item in page.get("Contents", []):
                 if not item["Key"].endswith("/"):
                     modified = item["LastModified"].astimezone(UTC)
-                    entries.append(Entry(item["Key"][cut:], item["Size"], modified))
+                    tag = str(item.get("ETag", ""))
+                    entries.append(Entry(item["Key"][cut:], item["Size"], modified, tag))
             if not page.get("IsTruncated"):
                 return entries
             token["ContinuationToken"] = page["NextContinuationToken"]
@@ -194,6 +215,14 @@ class Storage:
                 return Entry(path, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
             stat = Path(self._absolute(path)).stat()
             return Entry(path, stat.st_size, _moment(stat, self.full(path)))
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+        try:
+            self.entry(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""
@@ -274,8 +303,8 @@ class Storage:
 
         Returns the name of the version written, or None where the file is another one by now.
 
-        Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match). Raises
-        StorageError where `conditions` says that the server does not.
+        Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match).
+        Raises StorageError where `conditions` says that the server does not.
         """
         if not self.on_s3:
             with self.errors(path), _locked(Path(self._absolute(path))):
@@ -317,10 +346,15 @@ class Storage:
             target = Path(folder) / ("clip" + Path(path).suffix)
             with self.errors(path):
                 if self.on_s3:
-                    objects.download(self._s3fs, *self._object(path), self.s3.max_attempts, target)
+                    self.fetch(path, target)
                 else:
                     target.symlink_to(Path(local).resolve(strict=True))
             yield str(target)
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Write an object of S3 into a local file, without holding it in memory."""
+        with self.errors(path):
+            objects.download(self._s3fs, *self._object(path), self.s3.max_attempts, target)
 
     @contextmanager
     def errors(self, path: str) -> Iterator[None]:

@@ -133,10 +133,12 @@ JUDGMENTS = Table(
             pa.field("agreement", pa.float64()),  # null with fewer than two voters
             pa.field("description", pa.string()),
             pa.field("judge", pa.string()),
+            # A digest of which votes and descriptions it was made of; null: made before this was kept.
+            pa.field("seen", pa.int64()),
             *_STATUS,
         ]
     ),
-    light=("status", "error", "judge"),
+    light=("status", "error", "judge", "seen"),
 )
 
 _VARIANT = [

@@ -27,7 +27,7 @@ from emo.finetuning.model import check_family
 from emo.finetuning.page import page
 from emo.finetuning.settings import Finetune, differences
 from emo.lease import Lease
-from emo.storage import S3_PREFIX, Storage
+from emo.storage import S3_PREFIX, Storage, use_s3
 from jobs import finetune_data
 from jobs.connection import cluster
 
@@ -189,7 +189,7 @@ def _train_and_judge(
     }
     asks = settings.validation.samples > 0 and about["held_out"] > 0
     before = None
-    if asks and not _there(place, BASE_ANSWERS):
+    if asks and not place.has(BASE_ANSWERS):
         options = {"num_cpus": 0, "num_gpus": settings.validation.gpus}
         before = ray.remote(_validate_base).options(**options).remote(task)
     with _watched(monitor, live):
@@ -221,10 +221,6 @@ def refusals(entries: Sequence[prepared.Entry]) -> list[str]:
 
 def _steps(settings: Finetune, count: int) -> int:
     return batching.steps_in(count, settings.batch, settings.epochs, settings.max_steps)
-
-
-def _there(place: Storage, path: str) -> bool:
-    return any(entry.path == path for entry in place.entries(path.rpartition("/")[0]))
 
 
 def _check_resources(settings: Finetune) -> None:
@@ -513,6 +509,7 @@ class _Worker:
             torch.set_num_threads(1)
         engine.initialise_communication(settings.device)
         assert settings.model is not None
+        use_s3(self.place.s3)
         self.base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
         entries = prepared.read_entries(self.place)
         self.entries = finetune_data.training_entries(entries)
@@ -784,6 +781,7 @@ def _validate(checkpoint: Any, *, step: int, settings: Finetune, place: Storage)
     assert settings.model is not None
     with checkpoint.as_directory() as path:
         result = Path(path) / RESULT
+        use_s3(place.s3)
         base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
         target = f"answers/step-{step:07d}.json"
         if settings.lora is None:
@@ -796,6 +794,7 @@ def _validate_base(task: dict[str, Any]) -> None:
     _one_thread()
     settings = Finetune(**task["settings"])
     assert settings.model is not None
+    use_s3(task["run"].s3)
     base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
     _judge(task["run"], settings, base, None, BASE_ANSWERS)
 
@@ -832,10 +831,10 @@ def _finish(task: dict[str, Any], settings: Finetune, place: Storage, result: An
             else:
                 metrics = figures
     place.write("curve.json", finetune_data.as_json(history))
-    before = json.loads(place.read(BASE_ANSWERS)) if _there(place, BASE_ANSWERS) else None
+    before = json.loads(place.read(BASE_ANSWERS)) if place.has(BASE_ANSWERS) else None
     after_path = f"answers/step-{int(metrics['step']):07d}.json"
-    after = json.loads(place.read(after_path)) if _there(place, after_path) else None
-    trained = json.loads(place.read("trained.json")) if _there(place, "trained.json") else {}
+    after = json.loads(place.read(after_path)) if place.has(after_path) else None
+    trained = json.loads(place.read("trained.json")) if place.has("trained.json") else {}
     text = page(task["name"], task["settings"], task["about"], history, metrics, before, after, trained)
     place.write("index.html", text.encode())
     return {
@@ -859,7 +858,7 @@ def _rank(metrics: dict[str, Any]) -> tuple[float, float, float]:
 
 def _with_answers(place: Storage, figures: dict[str, Any]) -> dict[str, Any]:
     path = f"answers/step-{int(figures['step']):07d}.json"
-    if not _there(place, path):
+    if not place.has(path):
         return figures
     return {**figures, **json.loads(place.read(path))["metrics"]}
 

@@ -37,7 +37,7 @@ from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.wave import AUDIO_HZ
 from emo.sources import VIDEO_SUFFIXES
-from emo.storage import S3Settings, Storage
+from emo.storage import S3Settings, Storage, storage_of
 from emo.tables import CAPTIONS, CLIPS, OK
 
 # Files of captions that others published; any other file holds messages.
@@ -112,8 +112,7 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
 
 
 def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> list[Listed]:
-    parent, _, name = path.rpartition("/")
-    folder = Storage(parent or ("/" if path.startswith("/") else "."), s3)
+    folder, name = storage_of(path, s3)
     try:
         data = folder.read(name)
     except FileNotFoundError:
@@ -307,18 +306,18 @@ class _Preparer:
         return Clip(name, frames, times, sound, None, None, max(1.0, float(len(frames))))
 
     def _read(self, path: str) -> bytes:
-        folder, _, name = path.rpartition("/")
         try:
-            return Storage(folder or "/", self._out.s3).read(name)
+            folder, name = storage_of(path, self._out.s3)
+            return folder.read(name)
         except (FileNotFoundError, StorageError) as error:
             raise RowError("media", f"{path} cannot be read: {error}") from None
 
     def _decode(self, path: str) -> Any:
         if self._decoder is None:
             self._decoder = Decoder(DecodeSettings(frames=self._settings.max_frames))
-        folder, _, name = path.rpartition("/")
         try:
-            with Storage(folder or "/", self._out.s3).download(name) as local:
+            folder, name = storage_of(path, self._out.s3)
+            with folder.download(name) as local:
                 return self._decoder.decode(local)
         except (FileNotFoundError, StorageError) as error:
             raise RowError("media", f"{path} cannot be read: {error}") from None

@@ -24,7 +24,7 @@ from emo.media.speech import SOURCE, Transcriber
 from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
 from emo.runs import Step
 from emo.sources import look_up
-from emo.storage import S3Settings, Storage
+from emo.storage import S3Settings, Storage, storage_of
 from emo.tables import CLIPS
 from jobs.needs import Need
 from jobs.passes import Pass, status_columns
@@ -125,9 +125,9 @@ class IngestWorker:
                 yield row_failure(error)
 
     def _decode(self, row: dict[str, Any]) -> "Ingested":
-        folder, _, name = row["uri"].rpartition("/")
+        storage, name = storage_of(row["uri"], self._s3)
         try:
-            clip, version = self._one_version(row, Storage(folder or "/", self._s3), name)
+            clip, version = self._one_version(row, storage, name)
             words = self._words(row, clip)
         except FileNotFoundError as error:
             raise_fault_of_machine(error)
@@ -188,8 +188,7 @@ class IngestWorker:
 
     def _sidecar(self, row: dict[str, Any]) -> Sidecar:
         """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
-        folder, _, name = row["sidecar"].rpartition("/")
-        storage = Storage(folder or "/", self._s3)
+        storage, name = storage_of(row["sidecar"], self._s3)
         size = storage.entry(name).size
         if size > MAX_SIDECAR_BYTES:
             raise RowError("bad_subtitle", f"{name}: {too_long(size)}")

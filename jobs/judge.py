@@ -6,6 +6,7 @@ Shards are ranges of sorted ids, and the committed files of votes hold such rang
 few files that its clips stand in and no shuffle is needed.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,8 +49,8 @@ class Inputs:
     """What can be judged.
 
     rows: a line per clip: video_id, run_id (of its newest input), clip_run (that ingested it), votes and
-    texts (files that hold its rows), clip_error; rule: by which they are judged, read here, because no other
-    node need have the file; judge: the mark of judgments of these inputs.
+    texts (files that hold its rows), clip_error, seen (a digest of these rows); rule: by which they are
+    judged, read here, because no other node need have the file; judge: the mark of judgments of these inputs.
     """
 
     rows: pa.Table
@@ -65,6 +66,7 @@ _ROWS = pa.schema(
         ("votes", pa.list_(pa.string())),
         ("texts", pa.list_(pa.string())),
         ("clip_error", pa.string()),
+        ("seen", pa.int64()),
     ]
 )
 
@@ -86,7 +88,7 @@ def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
     clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
     votes = _files(storage, VOTES, experts)
     texts = _files(storage, DESCRIPTIONS, experts)
-    voted = _of(votes, clips)
+    voted, told = _of(votes, clips), _of(texts, clips)
     newest_run = pc.max_element_wise(clips.column("run_id"), voted.column("run_id_max"))
     failed = pc.equal(clips.column("status"), FAILED)
     rows = pa.table(
@@ -95,8 +97,9 @@ def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
             "run_id": newest_run,
             "clip_run": clips.column("run_id"),
             "votes": voted.column("file_distinct"),
-            "texts": _of(texts, clips).column("file_distinct"),
+            "texts": told.column("file_distinct"),
             "clip_error": pc.if_else(failed, clips.column("error"), pa.scalar(None, pa.string())),
+            "seen": pc.add(*(pc.fill_null(one.column("mark_sum"), 0) for one in (voted, told))),
         },
         schema=_ROWS,
     )
@@ -106,12 +109,39 @@ def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
 
 
 def _files(storage: Storage, table: Table, experts: list[str]) -> pa.Table:
-    """Per clip: the newest run and the files of its newest rows, over all experts and samples."""
-    parts = []
+    """Per clip: the newest run, the files and the digest of its newest rows, over all experts and samples."""
+    parts, marks = [], []
     for expert in experts:
         rows = committed.read_newest(storage, committed.folder(table, expert), table, [], with_file=True)
         parts.append(without_repeats(rows.select(["video_id", "run_id", "file"])))
-    return pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "distinct")])
+        marked = rows.select(["video_id"]).append_column("mark", _marks(rows, f"{table.name} {expert}"))
+        summed = marked.group_by("video_id").aggregate([("mark", "sum")])
+        marks.append(summed.rename_columns(["video_id", "mark"]))
+    found = pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "distinct")])
+    digest = pa.concat_tables(marks).group_by("video_id").aggregate([("mark", "sum")])
+    sums = digest.column("mark_sum").take(planning.place(found, digest, ("video_id",)))
+    return found.append_column("mark_sum", sums)
+
+
+def _marks(rows: pa.Table, of: str) -> pa.Array:
+    """A number below 2^48 for each row, by its run and sample and by what it is of.
+
+    The sum of those of a clip tells its rows apart from any others, in whatever order they are read.
+    """
+    runs = rows.column("run_id").combine_chunks().dictionary_encode()
+    of_runs = [
+        int.from_bytes(hashlib.blake2b(f"{of} {run}".encode(), digest_size=8).digest())
+        for run in runs.dictionary.to_pylist()
+    ]
+    mixed = np.array(of_runs, np.uint64)[runs.indices.to_numpy()]
+    mixed += (rows.column("sample").to_numpy().astype(np.uint64) + np.uint64(1)) * _ODD
+    for shift in (30, 27):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * _ODD
+    return pa.array((mixed >> np.uint64(16)).astype(np.int64))
+
+
+# Multiplied with it, near numbers become far ones (splitmix64).
+_ODD = np.uint64(0xBF58476D1CE4E5B9)
 
 
 def without_repeats(rows: pa.Table) -> pa.Table:
@@ -132,11 +162,12 @@ def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
 
 
 def left_to_do(storage: Storage, found: Inputs, retry: bool = False) -> pa.Table:
-    """The clips whose judgment is missing, older than a vote, or made by another rule or other experts.
+    """The clips whose judgment is missing, older than a vote, made of other votes or descriptions than those
+    that are there now, or made by another rule or other experts.
 
     retry: those that the judge itself failed on too.
     """
-    columns = ["judge", "status", "error"]
+    columns = ["judge", "status", "error", "seen"]
     done = committed.read_newest(storage, committed.folder(JUDGMENTS), JUDGMENTS, columns)
     if retry:
         handed_on = pc.is_in(done.column("error"), value_set=pa.array([CLIP_FAILED, NO_VOTER]))
@@ -145,7 +176,17 @@ def left_to_do(storage: Storage, found: Inputs, retry: bool = False) -> pa.Table
     # What the text model decided says so behind a plus.
     same = pc.or_(pc.equal(by, found.judge), pc.starts_with(by, f"{found.judge}+"))
     same_rule = done.filter(pc.fill_null(same, False))
-    return planning.stale(found.rows, same_rule, JUDGMENTS.key)
+    return planning.stale(found.rows, same_rule.filter(_of_the_same(same_rule, found.rows)), JUDGMENTS.key)
+
+
+def _of_the_same(done: pa.Table, rows: pa.Table) -> pa.Array:
+    """Whether each judgment is of the rows that are there now, as far as it says what it was made of."""
+    at = planning.place(done, rows, JUDGMENTS.key)
+    now, seen = rows.column("seen").take(at), done.column("seen")
+    # An old judgment does not say; one that found no vote is made once more where there are votes.
+    healed = pc.and_(pc.equal(done.column("error"), NO_VOTER), pc.is_valid(rows.column("votes").take(at)))
+    old = pc.and_(pc.is_null(seen), pc.invert(pc.fill_null(healed, False)))
+    return pc.or_(pc.fill_null(pc.equal(seen, now), False), old)
 
 
 def run(session: Session, rows: pa.Table, skipped: int, found: Inputs) -> Step:
@@ -197,7 +238,11 @@ class JudgeWorker:
             else RowError(NO_VOTER, "no expert could describe this clip")
             for error in rest.column("clip_error").to_pylist()
         ]
-        return pa.concat_tables([judged, unjudged_rows(rest, errors, self._judge, self._run_id)])
+        everything = pa.concat_tables([judged, unjudged_rows(rest, errors, self._judge, self._run_id)])
+        seen = rows.column("seen").take(planning.place(everything, rows, JUDGMENTS.key))
+        return everything.set_column(
+            everything.schema.get_field_index("seen"), JUDGMENTS.schema.field("seen"), seen
+        )
 
     def _read(self, table: Table, rows: pa.Table, column: str, columns: list[str]) -> pa.Table:
         names = [*table.key, *columns, "run_id"]
@@ -222,6 +267,7 @@ def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str,
     judged = judge_votes(votes, rule, texts)
     columns = {name: judged.column(name) for name in judged.column_names}
     columns["judge"] = pa.repeat(judge, judged.num_rows)
+    columns["seen"] = pa.nulls(judged.num_rows, pa.int64())
     columns["run_id"] = pa.repeat(run_id, judged.num_rows)
     return pa.table({name: columns[name] for name in JUDGMENTS.schema.names}).cast(JUDGMENTS.schema)
 

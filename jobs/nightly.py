@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from emo import committed, compaction, estimates, planning
 from emo.compaction import Compacted
 from emo.nightly import retention, retries
+from emo.paths import split
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, OK, RETRIES, VOTES, Table
@@ -205,7 +206,7 @@ def _folders(storage: Storage) -> list[tuple[Table, str]]:
     """Every folder with files of a table, of experts too that the configuration no longer names."""
     found: list[tuple[Table, str]] = []
     for table in (JUDGMENTS, VOTES, DESCRIPTIONS):
-        folders = {path.rpartition("/")[0] for path in committed.files(storage, table.name)}
+        folders = {split(path)[0] for path in committed.files(storage, table.name)}
         found += [(table, folder) for folder in sorted(folders)]
     return found
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, planning
+from emo import committed, fences, planning
 from emo.aligned import ENDINGS, UNEXPECTED, row_failure
 from emo.config import GrowsTo
 from emo.errors import EmoError, RowError, one_line
@@ -32,7 +32,7 @@ from emo.logs import log, log_failures
 from emo.machine import DeviceLostError, raise_fault_of_machine
 from emo.progress import Progress
 from emo.runs import Step
-from emo.storage import Storage
+from emo.storage import Storage, use_s3
 from emo.tables import FAILED, OK, Table
 from jobs import nodes
 from jobs.attempts import ATTEMPTS, attempts_of_connection
@@ -140,8 +140,9 @@ def run_passes(
             missing = _missing(one, storage, run_id)
             if missing.num_rows:
                 error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
-                _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
                 one.metrics.lost(missing.num_rows)
+                one.files += _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.await_listed(storage)
                 one.count(0, missing.num_rows, {error.code: missing.num_rows})
     finally:
         for one in running:
@@ -165,6 +166,8 @@ class _Running:
     progress: Progress
     metrics: PassMetrics
     ended: bool = False
+    # Of counted shards, until a listing has shown them.
+    files: list[str] = field(default_factory=list)
 
     def count(self, ok: int, failed: int, codes: dict[str, int]) -> None:
         self.step.ok += ok
@@ -185,6 +188,11 @@ class _Running:
         if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
             self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
             self.step.error_codes = outcome.codes
+
+    def await_listed(self, storage: Storage) -> None:
+        """What was counted is there for whoever lists the table next."""
+        committed.await_listed(storage, self.files, self.progress.note)
+        self.files.clear()
 
     def left(self) -> int:
         return self.plan.rows.num_rows - self.step.ok - self.step.failed
@@ -274,6 +282,7 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                     codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
                     part.of.count(counts["ok"], counts["failed"], codes)
                     part.of.step.empty += counts["empty"]
+                    part.of.files += counts["files"]
                     part.counted += counts["ok"] + counts["failed"] > 0
                     part.of.metrics.shard(counts)
                 if ending is None:
@@ -286,6 +295,8 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                     states = ray.get([attempts.end.remote(part.name) for part in parts])
                     if states == [(0, part.counted) for part in parts]:
                         break
+        for part in parts:
+            part.of.await_listed(storage)
         if ending is not None:
             raise ending
         whole = True
@@ -420,6 +431,7 @@ class _Committing:
         self._attempts = attempts
         self._pass = this_pass
         self._broken: str | None = None
+        use_s3(storage.s3)
         attempts.arrive.remote(this_pass)
         try:
             self._worker = plan.worker()
@@ -443,7 +455,7 @@ class _Committing:
         began = time.monotonic()
         try:
             result = self._made(rows)
-            _commit(self._storage, self._plan.table, self._run_id, result)
+            files = _commit(self._storage, self._plan.table, self._run_id, result)
         except DeviceLostError as error:
             # All that this process would still do would fail. A new one tries the rows again.
             log("device_lost", run_id=self._run_id, step=self._plan.step, error=str(error))
@@ -464,6 +476,7 @@ class _Committing:
             seconds=time.monotonic() - began,
             prompt_tokens=_tokens(result, "prompt_tokens"),
             output_tokens=_tokens(result, "output_tokens"),
+            files=files,
         )
 
     def _made(self, rows: pa.Table) -> pa.Table:
@@ -547,6 +560,7 @@ def _counts(
     seconds: float = 0.0,
     prompt_tokens: int = 0,
     output_tokens: int = 0,
+    files: Sequence[str] = (),
 ) -> pa.Table:
     codes = codes or {}
     return pa.table(
@@ -560,6 +574,7 @@ def _counts(
             "output_tokens": [output_tokens],
             "codes": pa.array([list(codes)], pa.list_(pa.string())),
             "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
+            "files": pa.array([list(files)], pa.list_(pa.string())),
             "stop": [stop],
         }
     )
@@ -574,14 +589,22 @@ def _shard_name(run_id: str, rows: pa.Table, key: tuple[str, ...]) -> str:
     return f"{run_id}-{digest.hexdigest()[:16]}"
 
 
-def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> None:
-    if "expert" not in table.key:
-        committed.commit(storage, committed.folder(table), table, _shard_name(run_id, rows, table.key), rows)
-        return
-    for expert in pc.unique(rows.column("expert")).to_pylist():
-        part = rows.filter(pc.equal(rows.column("expert"), expert))
+def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> list[str]:
+    """Commit rows, a file per expert where the table has experts; the files. Raises StorageError, and commits
+    nothing, where another run has taken the place of this one.
+    """
+    parts = [(committed.folder(table), rows)]
+    if "expert" in table.key:
+        parts = [
+            (committed.folder(table, expert), rows.filter(pc.equal(rows.column("expert"), expert)))
+            for expert in pc.unique(rows.column("expert")).to_pylist()
+        ]
+    files = []
+    for where, part in parts:
+        fences.check(storage, run_id)
         name = _shard_name(run_id, part, table.key)
-        committed.commit(storage, committed.folder(table, expert), table, name, part)
+        files.append(committed.commit(storage, where, table, name, part))
+    return files
 
 
 def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import committed
+from emo.paths import split
 from emo.report import choose_gallery, gallery_items, render, summarise
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
 from emo.runs import load_runs
@@ -50,7 +51,7 @@ def write(session: Session, only_if_changed: bool = False) -> str:
 
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
-    written = [entry.modified for entry in storage.entries(PATH.rpartition("/")[0])]
+    written = [entry.modified for entry in storage.entries(split(PATH)[0])]
     tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))

@@ -12,6 +12,7 @@ from typing import Any
 from emo.config import Config
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
+from emo.fences import fence
 from emo.lease import EXPIRES_S, Lease
 from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
@@ -92,8 +93,7 @@ class Session:
 
     def check(self) -> None:
         """Raise where the run must not go on."""
-        if self._lease.lost:
-            raise EmoError(f"the lease of {self.storage.url} was taken by another run; this run stops")
+        self._lease.check()
         self.bound = self.bound or self._bounds.reached(time.monotonic() - self._began, self._gpu_hours())
         if self.bound is not None:
             raise BoundReached(self.bound)
@@ -237,10 +237,14 @@ def session(
         storage.sweep("", EXPIRES_S, recursive=False)
         # Under the lease, so that no other run of this OUT can get the same id.
         run_id = new_run_id(storage, datetime.now(UTC))
+        lease.carry(run_id)
         # Credentials of the configuration are SecretStr: they print as asterisks.
         shown = config.model_dump(mode="json")
         run = Run(run_id, command, source, shown, datetime.now(UTC).isoformat())
         for previous in load_runs(storage, last=1):
+            if previous.get("outcome") != "done":
+                # Its workers may still be there.
+                fence(storage, previous["run_id"])
             run.made_with = previous.get("made_with", {})
             run.redo_since = previous.get("redo_since", {})
         if not redo:

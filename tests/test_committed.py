@@ -1,5 +1,7 @@
 """Committed rows: the newest per key, nothing foreign, nothing in silence."""
 
+import time
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emo import committed
+from emo.compaction import compact
 from emo.errors import StorageError
 from emo.storage import Storage
 from emo.tables import VOTES
@@ -156,3 +159,64 @@ def test_many_local_files_are_scanned_at_once_with_the_same_rows(storage):
     )
     order = [("run_id", "ascending"), ("video_id", "ascending")]
     assert scanned.sort_by(order).equals(one_by_one.cast(schema).sort_by(order))
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_rows_of_a_file_that_a_compaction_took_away_since_it_was_listed_are_found(place, tmp_path, bucket):
+    storage = Storage(str(tmp_path)) if place == "local" else Storage(f"{bucket[0]}/out", bucket[1])
+    for name in "abc":
+        committed.commit(storage, WHERE, VOTES, f"1-{name}", votes("1", [(name, 0), (name, 1)]))
+    committed.commit(storage, WHERE, VOTES, "2-b", votes("2", [("b", 0)]))
+    planned = committed.read_newest(storage, WHERE, VOTES, [], with_file=True).to_pylist()
+    expected = [(row["video_id"], row["sample"], row["run_id"]) for row in planned]
+    for night in ("3", "4"):
+        compact(storage, WHERE, VOTES, night)
+        found = []
+        for row in planned:
+            rows = committed.read_rows(
+                storage, VOTES, row["file"], "video_id", [row["video_id"]], ["sample", "run_id"]
+            ).to_pylist()
+            found += [
+                (one["video_id"], one["sample"], one["run_id"])
+                for one in rows
+                if one["sample"] == row["sample"]
+            ]
+        assert found == expected
+        committed.commit(storage, WHERE, VOTES, f"{night}-d", votes(night, [("d", 0)]))
+
+
+def test_a_file_that_is_gone_and_in_no_merged_one_is_missing(storage):
+    committed.commit(storage, WHERE, VOTES, "1-a", votes("1", [("a", 0)]))
+    with pytest.raises(FileNotFoundError):
+        committed.read_rows(storage, VOTES, f"{WHERE}/1-gone.parquet", "video_id", ["a"], ["labels"])
+
+
+class Late(Storage):
+    """Lists a new file only some seconds after it can be read, as network file systems do."""
+
+    late_s = 1.0
+
+    def names(self, prefix=""):
+        now = time.time()
+        paths = super().names(prefix)
+        return [path for path in paths if now - self.entry(path).modified.timestamp() > self.late_s]
+
+
+def test_committed_files_are_waited_for_until_a_listing_shows_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(committed, "LIST_AGAIN_S", 0.05)
+    storage, said = Late(str(tmp_path)), []
+    path = committed.commit(storage, WHERE, VOTES, "1-a", votes("1", [("a", 0)]))
+    assert committed.files(storage, WHERE) == []
+    committed.await_listed(storage, [path], said.append)
+    assert committed.files(storage, WHERE) == [path]
+    assert said == [f"1 committed files, such as {path}, do not show in a listing yet; waiting up to 90 s"]
+
+
+def test_files_that_never_show_are_an_error_in_bounded_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(committed, "LIST_AGAIN_S", 0.05)
+    monkeypatch.setattr(committed, "LISTED_S", 0.3)
+    monkeypatch.setattr(Late, "late_s", 1000)
+    storage = Late(str(tmp_path))
+    path = committed.commit(storage, WHERE, VOTES, "1-a", votes("1", [("a", 0)]))
+    with pytest.raises(StorageError, match="do not show in a listing after 0 s"):
+        committed.await_listed(storage, [path], lambda _: None)

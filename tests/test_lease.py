@@ -9,13 +9,14 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
 from conftest import REPOSITORY
-from emo import lease
+from emo import conditions, lease
 from emo.errors import EmoError, LeaseHeldError, StorageError
 from emo.lease import Lease
 from emo.storage import Storage
@@ -294,7 +295,8 @@ def test_a_process_that_another_user_may_not_see_is_not_dead(tmp_path):
         pytest.skip("needs root, unshare and setpriv, to hide processes from another user")
     readable = REPOSITORY.stat().st_mode & 0o005 == 0o005
     mount = ["unshare", "--mount", "sh", "-c"]
-    hide = 'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    hide = f'mount -t proc -o hidepid=2 proc /proc && exec {nobody} "$@"'
     as_nobody = [*mount, hide, "sh", sys.executable, "-c"]
     if not readable or subprocess.run([*as_nobody, "import emo"], cwd=REPOSITORY).returncode:
         pytest.skip("no second user can run Python here")
@@ -317,3 +319,80 @@ def test_a_process_that_another_user_may_not_see_is_not_dead(tmp_path):
         holder.kill()
         holder.wait()
         shutil.rmtree(place)
+
+
+@pytest.fixture
+def unconditional(bucket):
+    """An OUT on a server of which it was found out that it writes whatever the condition."""
+    storage = Storage(f"{bucket[0]}/out", bucket[1])
+    found = {"endpoint": bucket[1].endpoint_url, "new": False, "tag": None}
+    storage.write(conditions.PATH, json.dumps(found).encode())
+    return storage
+
+
+@pytest.fixture
+def quick_claims(quick, monkeypatch):
+    monkeypatch.setattr(lease, "SETTLE_S", 0.2)
+
+
+def test_without_conditions_a_second_run_stops_at_once_and_emo_says_how_it_makes_sure(
+    unconditional, quick_claims, capsys
+):
+    with Lease(unconditional, "label") as held:
+        assert "this server writes whatever the condition" in capsys.readouterr().err
+        first = lease.read_lease(unconditional).version
+        _wait(lambda: lease.read_lease(unconditional).version != first)
+        with pytest.raises(LeaseHeldError, match="in use by emo label"), Lease(unconditional, "nightly"):
+            pass
+        held.check()
+    assert lease.read_lease(unconditional) is None
+    with Lease(unconditional, "nightly"):
+        pass
+
+
+def test_without_conditions_of_many_that_begin_at_once_no_two_hold_it(unconditional, quick_claims):
+    holding, seen, lock = set(), [], threading.Lock()
+
+    def contend(number):
+        try:
+            with Lease(Storage(unconditional.url, unconditional.s3), "label"):
+                with lock:
+                    holding.add(number)
+                    seen.append(len(holding))
+                time.sleep(0.5)
+                with lock:
+                    holding.remove(number)
+        except LeaseHeldError:
+            pass
+
+    threads = [threading.Thread(target=contend, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(seen, default=1) == 1
+    with Lease(unconditional, "label"):
+        pass
+
+
+def test_without_conditions_a_holder_whose_claim_was_removed_stops_and_takes_nothing_back(
+    unconditional, quick_claims, monkeypatch
+):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(lease, "_machine", lambda: "another machine")
+        slow = Lease(unconditional, "label")
+    with slow, ExitStack() as stack:
+        with slow._writing:  # as a process that is stopped: it renews nothing
+            time.sleep(lease.EXPIRES_S + 0.5)
+            taken = stack.enter_context(Lease(Storage(unconditional.url, unconditional.s3), "nightly"))
+        _wait(lambda: slow.lost)
+        with pytest.raises(EmoError, match="this run stops"):
+            slow.check()
+        assert lease.read_lease(unconditional).holder.command == "nightly"
+        taken.check()
+
+
+def test_without_conditions_a_lease_of_an_earlier_version_is_respected(unconditional, quick_claims):
+    _write_holder(unconditional)
+    with pytest.raises(LeaseHeldError, match="elsewhere"), Lease(unconditional, "label"):
+        pass

@@ -4,6 +4,8 @@ import csv
 import gzip
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from emo.errors import InputError, StorageError
+from emo.paths import readable
+from emo.s3 import s3_filesystem
 from emo.sources import MANIFEST, look_up, read_source
-from emo.storage import Storage
+from emo.storage import Storage, storage_of
 
 
 def _touch(root, *names):
@@ -528,3 +532,155 @@ def test_a_time_of_change_that_no_table_can_hold_is_one_line(tmp_path):
         pytest.skip("this file system keeps no such time")
     with pytest.raises(InputError, match=r"a\.mp4: was last changed in a year that is none"):
         read_source(str(tmp_path))
+
+
+@pytest.fixture
+def odd_keys(bucket):
+    """Keys that differ in slashes and in what follows a question mark, each with content of its own size."""
+    url, settings = bucket
+    files = s3_filesystem(settings)
+    name = url.removeprefix("s3://")
+    keys = ["d/x.mp4", "d//x.mp4", "d//z/w.mp4", "/lead.mp4", "lead.mp4", "v.mp4", "d/v?versionId=3.mp4"]
+    for size, key in enumerate(keys, start=1):
+        files.call_s3("put_object", Bucket=name, Key=key, Body=b"x" * size)
+    return url, settings, {f"{url}/{key}": size for size, key in enumerate(keys, start=1)}
+
+
+def _read_back(uri, settings):
+    storage, name = storage_of(uri, settings)
+    with storage.download(name) as path, storage.open(name) as handle:
+        assert handle.read() == Path(path).read_bytes() == storage.read(name)
+        return storage.entry(name).size, len(storage.read(name))
+
+
+def test_every_key_of_a_prefix_is_its_own_clip(odd_keys):
+    url, settings, sizes = odd_keys
+    rows = read_source(url, settings)
+    assert dict(zip(_column(rows, "uri"), _column(rows, "size"), strict=True)) == sizes
+    assert len(set(_column(rows, "video_id"))) == len(sizes)
+    for uri, size in sizes.items():
+        assert _read_back(uri, settings) == (size, size)
+
+
+def test_every_key_that_a_manifest_names_is_its_own_clip(odd_keys, tmp_path):
+    url, settings, sizes = odd_keys
+    lines = [json.dumps({"uri": uri, "video_id": f"{size}"}) for uri, size in sizes.items()]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    rows = read_source(str(tmp_path / "list.jsonl"), settings)
+    found = dict(zip(_column(rows, "uri"), _column(rows, "size"), strict=True))
+    assert found == sizes
+    Storage(url, settings).write("d/list.csv", b"uri\nx.mp4\n/x.mp4\n../d//x.mp4\nz/../v?versionId=3.mp4\n")
+    with pytest.raises(InputError, match="share the id"):
+        read_source(f"{url}/d/list.csv", settings)
+    Storage(url, settings).write("d/list.csv", b"uri\nx.mp4\n../d//x.mp4\nz/../v?versionId=3.mp4\n")
+    rows = read_source(f"{url}/d/list.csv", settings)
+    found = dict(zip(_column(rows, "uri"), _column(rows, "size"), strict=True))
+    assert found == {uri: sizes[uri] for uri in found}
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("d", {"d/x.mp4", "d//x.mp4", "d//z/w.mp4", "d/v?versionId=3.mp4"}),
+        ("d/", {"d/x.mp4", "d//x.mp4", "d//z/w.mp4", "d/v?versionId=3.mp4"}),
+        ("d//", {"d//x.mp4", "d//z/w.mp4"}),
+        ("d//x.mp4", {"d//x.mp4"}),
+        ("/lead.mp4", {"/lead.mp4"}),
+        ("/", {"/lead.mp4"}),
+        ("d//z", {"d//z/w.mp4"}),
+    ],
+)
+def test_a_source_with_empty_names_in_it_is_what_it_says(odd_keys, source, expected):
+    url, settings, sizes = odd_keys
+    rows = read_source(f"{url}/{source}", settings)
+    found = dict(zip(_column(rows, "uri"), _column(rows, "size"), strict=True))
+    assert found == {f"{url}/{key}": sizes[f"{url}/{key}"] for key in expected}
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing/", "m/MAN.csv", "m/list.doc", "a.mp4"])
+def test_a_source_on_s3_that_is_not_there_is_refused_like_a_local_one(bucket, name):
+    url, settings = bucket
+    Storage(f"{url}/m", settings).write("list.doc", b"uri\n")
+    with pytest.raises(InputError, match=r"does not exist|by its name; expected"):
+        read_source(f"{url}/{name}", settings)
+
+
+def test_an_empty_bucket_and_a_prefix_without_videos_are_there_and_give_no_rows(bucket):
+    url, settings = bucket
+    assert read_source(url, settings).num_rows == 0
+    Storage(f"{url}/m", settings).write("notes.doc", b"1")
+    assert read_source(f"{url}/m", settings).num_rows == 0
+
+
+def test_a_file_at_the_root_is_in_the_folder_of_the_root(tmp_path, monkeypatch):
+    """Not in the current folder, where another has the same name."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text("uri\n")
+    storage, name = storage_of("/x.csv")
+    assert (storage.url, name, storage.full(name)) == ("/", "x.csv", "/x.csv")
+    assert not storage.has(name)
+    assert storage_of("x.csv")[0].has("x.csv")
+
+
+ODD = os.fsdecode(b"gbk_\xc4\xe3")
+
+
+@pytest.mark.parametrize("kind", ["folder", "glob", "file", "manifest"])
+def test_files_whose_names_are_not_utf8_are_found_again(tmp_path, kind):
+    folder = tmp_path / ODD
+    folder.mkdir()
+    (folder / f"{ODD}.mp4").write_bytes(b"12345")
+    (folder / f"{ODD}.srt").write_bytes(b"1")
+    text = tmp_path / r"gbk_\xc4\xe3"
+    sources = {
+        "folder": str(folder),
+        "glob": f"{folder}/*.mp4",
+        "file": f"{folder}/{ODD}.mp4",
+        "manifest": str(tmp_path / "list.jsonl"),
+    }
+    (tmp_path / "list.jsonl").write_text(json.dumps({"uri": str(text / r"gbk_\xc4\xe3.mp4")}))
+    rows = read_source(readable(sources[kind]))
+    assert _column(rows, "uri") == [str(text / r"gbk_\xc4\xe3.mp4")]
+    assert _column(rows, "size") == [5]
+    assert _column(rows, "sidecar") == [str(text / r"gbk_\xc4\xe3.srt")]
+    storage, name = storage_of(rows.column("uri")[0].as_py())
+    assert storage.read(name) == b"12345"
+    with storage.download(name) as path:
+        path.encode()
+        assert Path(path).read_bytes() == b"12345"
+
+
+def test_a_name_that_is_the_very_text_of_another_is_seen_and_refused(tmp_path):
+    (tmp_path / f"{ODD}.mp4").write_bytes(b"1")
+    (tmp_path / r"gbk_\xc4\xe3.mp4").write_bytes(b"22")
+    with pytest.raises(InputError, match="two files would have the same path"):
+        read_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+def test_a_path_means_the_same_file_in_every_locale(tmp_path, locale):
+    (tmp_path / "dü").mkdir()
+    (tmp_path / "dü" / "é.mp4").write_bytes(b"12345")
+    program = (
+        "import sys; from emo.paths import readable; from emo.sources import read_source\n"
+        "from emo.storage import storage_of\n"
+        "rows = read_source(readable(sys.argv[1])).to_pylist()\n"
+        "storage, name = storage_of(rows[0]['uri'])\n"
+        "print(ascii(rows[0]['video_id']), rows[0]['size'], storage.read(name))\n"
+    )
+    plain = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "dü")],
+        env={**os.environ, **plain},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["'\\xe9'", "5", "b'12345'"], done.stderr
+
+
+def test_a_new_folder_whose_name_is_not_utf8_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not in UTF-8"):
+        Storage(readable(str(tmp_path / ODD))).check()
+    (tmp_path / ODD).mkdir()
+    Storage(readable(str(tmp_path / ODD))).check()

@@ -227,3 +227,78 @@ class _answering:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+class _counting(_answering):
+    """The same, and how many requests came."""
+
+    def __enter__(self) -> "_counting":
+        self.requests = 0
+        self.port = super().__enter__()
+        return self
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.requests += 1
+            with connection:
+                connection.recv(65536)
+                connection.sendall(self._answer)
+
+
+@pytest.mark.parametrize("call", ["check", "read", "write", "entry"])
+def test_a_request_is_tried_as_often_as_the_settings_say_and_a_person_sees_it(call, capsys):
+    body = b"<Error><Code>InternalError</Code><Message>no</Message></Error>"
+    with _counting(500, body) as server:
+        settings = S3Settings(endpoint_url=f"http://127.0.0.1:{server.port}", max_attempts=3)
+        storage = Storage("s3://bucket/x", settings)
+        arguments = {"check": (), "read": ("a",), "write": ("a", b"1"), "entry": ("a",)}[call]
+        with pytest.raises(StorageError):
+            getattr(storage, call)(*arguments)
+        assert server.requests == 3
+        said = capsys.readouterr().err
+    assert f"S3 at http://127.0.0.1:{server.port} did not answer as it should (" in said
+    assert "), 2 times of 3; trying again" in said
+
+
+def test_what_a_server_does_with_conditions_is_tried_once_and_kept(bucket):
+    url, settings = bucket
+    found = Storage(f"{url}/out", settings).conditions
+    assert (found.honoured, found.tag) == (True, "quoted")
+    # As if it had been another server that was asked.
+    again = Storage(f"{url}/out", settings)
+    again.write(
+        "conditions.json", f'{{"endpoint": "{settings.endpoint_url}", "new": true, "tag": "bare"}}'.encode()
+    )
+    assert again.conditions.tag == "bare"
+    moved = Storage(f"{url}/out", settings)
+    moved.write("conditions.json", b'{"endpoint": "http://elsewhere", "new": false, "tag": null}')
+    assert moved.conditions == found
+    assert moved.names() == ["conditions.json"]
+
+
+def test_where_a_server_ignores_conditions_no_write_pretends_to_have_one(bucket):
+    url, settings = bucket
+    storage = Storage(f"{url}/out", settings)
+    storage.write(
+        "conditions.json", f'{{"endpoint": "{settings.endpoint_url}", "new": false, "tag": null}}'.encode()
+    )
+    with pytest.raises(StorageError, match="does not compare before it writes"):
+        storage.replace_if("lease.json", None, b"1")
+
+
+def test_a_new_name_is_flushed_with_its_folder_and_those_above_that_are_new(tmp_path, monkeypatch):
+    flushed = []
+    real = os.fsync
+
+    def fsync(handle):
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Storage(str(tmp_path)).write("a/b/file", b"1")
+    assert set(flushed[1:]) == {tmp_path / "a/b", tmp_path / "a", tmp_path}
+    assert flushed[0].name.endswith(".part")

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Collection
 
 from emo.errors import InputError
-from emo.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short, split_place
-from emo.storage import S3Settings, Storage
+from emo.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short
+from emo.storage import S3Settings, storage_of
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
@@ -15,9 +15,9 @@ _WORDS = (NEGATIVE, NEUTRAL, POSITIVE)
 
 def load_gold(place: str, s3: S3Settings) -> dict[str, str]:
     """The gold of a file, local or on S3, as read_gold reads it; raises InputError where it is not there."""
-    folder, name = split_place(place)
     try:
-        data = Storage(folder, s3).read(name)
+        storage, name = storage_of(place, s3)
+        data = storage.read(name)
     except FileNotFoundError:
         raise InputError(f"gold {place!r} does not exist") from None
     return read_gold(data, place)

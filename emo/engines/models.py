@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from emo.engines.settings import ModelSettings
-from emo.errors import InputError, StorageError
+from emo.errors import EmoError, InputError, StorageError
+from emo.storage import Entry, Storage, is_s3, s3_in_use
 
 if TYPE_CHECKING:
     from emo.engines.classification import ClassifierSettings, Medium
@@ -41,7 +42,7 @@ def resolve_model(
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    if model.startswith("s3://"):
+    if is_s3(model):
         return _fetch_s3(model)
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
         raise InputError(f"model {model!r}: no such folder")
@@ -134,36 +135,41 @@ def cache_root() -> Path:
 
 def _fetch_s3(uri: str) -> Path:
     """Copy an S3 folder into the cache; a file is fetched when its size or ETag is not the one on record."""
-    import s3fs
     from filelock import FileLock
 
-    target = cache_root() / "models" / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+    source = Storage(uri, s3_in_use())
+    # Two servers may have buckets of one name.
+    name = f"{source.s3.endpoint_url or ''}{source.url}"
+    target = cache_root() / "models" / hashlib.sha256(name.encode()).hexdigest()[:16]
     target.mkdir(parents=True, exist_ok=True)
     record = target / ".emo-fetched.json"
-    prefix = uri.removeprefix("s3://").rstrip("/")
     try:
         with FileLock(target.with_suffix(".lock")):
-            found = s3fs.S3FileSystem().find(prefix, detail=True)
+            found = source.entries()
             if not found:
                 raise InputError(f"model {uri!r}: no objects under this prefix")
             known = json.loads(record.read_text()) if record.exists() else {}
-            for key, entry in found.items():
-                name = key.removeprefix(prefix).lstrip("/")
-                mark = [entry["size"], entry.get("ETag")]
-                local = target / PurePosixPath(name)
-                if known.get(name) == mark and local.exists() and local.stat().st_size == entry["size"]:
+            for entry in found:
+                mark = [entry.size, entry.tag]
+                local = target / PurePosixPath(entry.path.lstrip("/"))
+                if known.get(entry.path) == mark and local.exists() and local.stat().st_size == entry.size:
                     continue
                 local.parent.mkdir(parents=True, exist_ok=True)
-                partial = local.with_name(local.name + ".part")
-                s3fs.S3FileSystem().get_file(key, str(partial))
-                if partial.stat().st_size != entry["size"]:
-                    raise StorageError(f"{key}: fetched {partial.stat().st_size} of {entry['size']} bytes")
-                partial.replace(local)
-                known[name] = mark
+                _fetch_file(source, entry, local)
+                known[entry.path] = mark
                 record.write_text(json.dumps(known))
     except OSError as error:
         raise StorageError(f"model {uri!r}: cannot be fetched: {error}") from error
     return target
+
+
+def _fetch_file(source: Storage, entry: Entry, local: Path) -> None:
+    partial = local.with_name(local.name + ".part")
+    source.fetch(entry.path, partial)
+    fetched = partial.stat().st_size
+    if fetched != entry.size:
+        raise StorageError(f"{source.full(entry.path)}: fetched {fetched} of {entry.size} bytes")
+    partial.replace(local)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -355,12 +361,10 @@ def _free_gib(settings: ModelSettings) -> float | None:
 
 
 def _missing_remote(model: str, revision: str | None) -> list[str]:
-    if model.startswith("s3://"):
-        import s3fs
-
+    if is_s3(model):
         try:
-            found = s3fs.S3FileSystem().ls(model.removeprefix("s3://"))
-        except OSError as error:
+            found = Storage(model, s3_in_use()).is_there()
+        except EmoError as error:
             return [f"{model}: cannot be listed: {error}"]
         return [] if found else [f"{model}: no objects under this prefix"]
     if Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:

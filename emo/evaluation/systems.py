@@ -9,7 +9,7 @@ from emo.errors import InputError
 from emo.evaluation.labels import LABELS, TEXTS, Read, read, voter_name
 from emo.judge.fusion import judge_votes
 from emo.judge.rule import Rule
-from emo.storage import Storage, is_s3
+from emo.storage import Storage, is_s3, storage_of
 from emo.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
 
 _VOTE_COLUMNS = pa.schema([VOTES.schema.field(name) for name in ("video_id", "expert", "sample", "labels")])
@@ -96,10 +96,10 @@ def _table_in(path: str, table: str) -> str:
 
 def _votes_beside(where: str) -> Read | None:
     """The votes of the OUT whose judgments these are."""
-    above, _, name = where.rstrip("/").rpartition("/")
-    if name != JUDGMENTS.name or not above or not _has(Storage(above), VOTES.name):
+    out, name = storage_of(where.rstrip("/"))
+    if name != JUDGMENTS.name or not _has(out, VOTES.name):
         return None
-    return read(Storage(above).full(VOTES.name), LABELS)
+    return read(out.full(VOTES.name), LABELS)
 
 
 def _has(storage: Storage, folder: str) -> bool:

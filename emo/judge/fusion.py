@@ -17,7 +17,8 @@ from emo.errors import InputError
 from emo.judge.rule import FIRST, LATER, LEAST, Rule
 from emo.judge.votes import codes, read_voters
 
-JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name != "run_id")
+# Those that the step adds are about its run, not about the votes.
+JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in ("run_id", "seen"))
 _TOLERANCE = 1e-9
 
 
@@ -238,7 +239,7 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
 
     votes: a votes table (extra columns are not read; failed rows are no voters; the newest run of a key
     counts) with all rows of each of its clips. descriptions: a descriptions table, for the `description`
-    column. Returns the columns of the judgments table but `run_id`, `status` always ok.
+    column. Returns the columns JUDGMENT_COLUMNS of the judgments table, `status` always ok.
 
     A voter is (expert, sample); one without labels is silent: it is not counted, in `n_voters` neither. The
     candidates of a clip are the words its voters wrote. The most used spelling of a word stands for all its

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from emo.paths import split
 from emo.runs import FOLDER, run_moment
 from emo.storage import Storage
 
@@ -32,7 +33,7 @@ def prune_runs(storage: Storage, days: float, now: datetime) -> int:
 
 
 def _run_id(path: str) -> str:
-    return path.rpartition("/")[2].partition(".")[0]
+    return split(path)[1].partition(".")[0]
 
 
 def gone(manifest: pa.Table, clips: pa.Table) -> tuple[list[str], str | None]:

@@ -23,6 +23,8 @@ from emo.engines.settings import ModelSettings
 from emo.engines.text import TextPreprocessor
 from emo.engines.transformers_engine import TransformersEngine
 from emo.errors import InputError, StorageError
+from emo.s3 import s3_filesystem
+from emo.storage import S3Settings, use_s3
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +49,12 @@ def bucket(monkeypatch, tmp_path):
         "EMO_CACHE": str(tmp_path / "cache"),
     }.items():
         monkeypatch.setenv(name, value)
+    s3_filesystem.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
     client = boto3.client("s3", endpoint_url=url)
     client.create_bucket(Bucket="models")
     yield client
+    s3_filesystem.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
@@ -245,3 +249,19 @@ def test_experts_are_configured_without_importing_torch():
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_in_s3_is_reached_as_the_configuration_says(bucket, folder, monkeypatch):
+    """No variable of the environment leads there."""
+    upload(bucket, folder, "reader")
+    reach = S3Settings(
+        endpoint_url=os.environ["AWS_ENDPOINT_URL"], region="us-east-1", key="key", secret="secret"
+    )
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    use_s3(reach)
+    try:
+        assert missing_model(settings("s3://models/reader"), None) == []
+        assert (resolve_model("s3://models/reader") / "config.json").exists()
+    finally:
+        use_s3(S3Settings())

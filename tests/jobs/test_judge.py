@@ -197,3 +197,58 @@ def test_an_adjudication_wants_one_model_that_is_there():
         Judge(adjudicate={})
     with pytest.raises(InputError, match=r"^judge\.adjudicate: .*nowhere"):
         check_here(judge.needs(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}})), print)
+
+
+def commit_judgments(storage, run="1"):
+    found = judge.inputs(storage, EXPERTS, Judge())
+    rows = judge.JudgeWorker(storage, found.rule, None, found.judge, run)(found.rows)
+    committed.commit(storage, committed.folder(JUDGMENTS), JUDGMENTS, f"{run}-all", rows)
+
+
+def left(storage):
+    found = judge.inputs(storage, EXPERTS, Judge())
+    return judge.left_to_do(storage, found).column("video_id").to_pylist()
+
+
+def hide(storage, expert):
+    """What a listing that lags does not show of an expert's votes; its file and its bytes."""
+    (path,) = committed.files(storage, committed.folder(VOTES, expert))
+    data = storage.read(path)
+    storage.delete(path)
+    return path, data
+
+
+@pytest.mark.parametrize("late", [("b",), ("a", "b")], ids=["one_voter", "every_voter"])
+def test_votes_of_the_same_run_that_show_late_are_judged_by_the_next_run(storage, late):
+    """With one of them the clip had got a label of too few voters, with all of them `no_voter`."""
+    commit_clips(storage, "1", ["x", "y"])
+    for expert in EXPERTS:
+        commit_texts(storage, "1", expert, ["x", "y"], 2)
+        commit_votes(storage, "1", expert, ["x", "y"], 2, 10, "happy")
+    hidden = [hide(storage, expert) for expert in late]
+    commit_judgments(storage)
+    assert left(storage) == []
+    for path, data in hidden:
+        storage.write(path, data)
+    assert left(storage) == ["x", "y"]
+    commit_judgments(storage, "2")
+    assert left(storage) == []
+    assert {row["n_voters"] for row in judged(storage).values()} == {4}
+
+
+def test_a_judgment_that_does_not_say_what_it_saw_stays_unless_it_found_no_vote(storage):
+    """As an earlier version left them."""
+    commit_clips(storage, "1", ["x", "y"])
+    commit_texts(storage, "1", "a", ["x", "y"], 1)
+    commit_votes(storage, "1", "a", ["x"], 1, 10, "happy")
+    commit_judgments(storage)
+    (path,) = committed.files(storage, JUDGMENTS.name)
+    rows = committed.read_file(storage, JUDGMENTS, path)
+    place = rows.schema.get_field_index("seen")
+    rows = rows.set_column(place, rows.schema.field("seen"), pa.nulls(rows.num_rows, pa.int64()))
+    committed.commit(storage, JUDGMENTS.name, JUDGMENTS, "1-all", rows)
+    assert left(Storage(storage.url)) == []
+    votes = {"video_id": ["y"], "expert": ["a"], "sample": pa.array([0], pa.int32())}
+    made = vote_rows(pa.table(votes), [["sad"]], "rules", "1")
+    committed.commit(storage, committed.folder(VOTES, "a"), VOTES, "1-late", made)
+    assert left(Storage(storage.url)) == ["y"]

@@ -97,7 +97,9 @@ def test_a_sender_without_gpu_and_models_runs_the_paper_s_preset_on_nodes_that_h
     out = tmp_path / "out"
     done = send(cluster, folder, out, videos, settings)
     steps = {step["name"]: step for step in last_run(out)["steps"]}
-    assert list(steps) == ["ingest", "describe internvl", "describe affectgpt", "extract", "judge"], done.stderr
+    assert list(steps) == ["ingest", "describe internvl", "describe affectgpt", "extract", "judge"], (
+        done.stderr
+    )
     assert [steps[name]["failed"] for name in list(steps)[:3]] == [0, 0, 0]
     assert steps["describe internvl"]["gpus"] == 1
     # The text model ran too; what one of random weights answers is no list of labels.

@@ -1,0 +1,118 @@
+"""A run that stands still while another takes its place commits nothing afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from clips import make_clip
+from emo import committed
+from emo.storage import Storage
+from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from labelling import WORDS_ONLY, raw_rows, rows
+
+CLIPS_OF_THE_SOURCE = 24
+# `emo` with a term of seconds; the first one is of another machine for the second.
+RUN = (
+    "import sys; from emo import lease\n"
+    "lease.EXPIRES_S, lease.RENEW_S, lease.LOOK_S = 4.0, 0.5, 0.2\n"
+    "if sys.argv[1] == 'elsewhere': lease._machine = lambda: 'another machine'\n"
+    "from emo.cli import main\n"
+    "sys.exit(main(sys.argv[2:]))\n"
+)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    first = make_clip(folder / "clip00.mp4", seconds=1.0, size=(160, 120))
+    for number in range(CLIPS_OF_THE_SOURCE):
+        (folder / f"clip{number:02d}.mp4").write_bytes(first.read_bytes())
+        (folder / f"clip{number:02d}.txt").write_text("I am happy")
+    return folder
+
+
+def command(where, videos, out, *more):
+    label = ["label", videos, "--out", out.url, *WORDS_ONLY, "--set", "ingest.shard_rows=1", *more]
+    return [sys.executable, "-c", RUN, where, *map(str, label)]
+
+
+@pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.long)])
+def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
+    place, videos, tmp_path, bucket, ray_cluster
+):
+    url, s3 = bucket
+    out = Storage(f"{url}/out", s3) if place == "s3" else Storage(str(tmp_path / "out"))
+    more = ["--set", f"s3.endpoint_url={s3.endpoint_url}"] if place == "s3" else []
+    stopped = subprocess.Popen(
+        command("elsewhere", videos, out, *more),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: out.names("clips"), stopped)
+        workers = [one for one in psutil.Process(stopped.pid).children(recursive=True) if is_worker(one)]
+        assert workers
+        for process in (stopped, *workers):
+            process.send_signal(signal.SIGSTOP)
+        already = out.names("clips")
+        assert len(already) < CLIPS_OF_THE_SOURCE, "it was too quick to be stopped in the middle"
+
+        second = subprocess.run(
+            command("here", videos, out, *more),
+            env={**os.environ, **ray_cluster},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert second.returncode == 0, second.stderr
+        assert "may be dead; waiting up to 4 s" in second.stderr
+        after = everything(out)
+        assert set(already) <= set(after)
+
+        # The workers go on while their driver stands still; then it wakes up too.
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
+        time.sleep(4)
+        assert everything(out) == after
+        stopped.send_signal(signal.SIGCONT)
+        _, said = stopped.communicate(timeout=120)
+        assert stopped.returncode == 1, said
+        assert "this run stops" in said or "it stops" in said, said
+        assert everything(out) == after
+    finally:
+        for one in [*psutil.Process(stopped.pid).children(recursive=True)] if stopped.poll() is None else []:
+            one.kill()
+        stopped.kill()
+        stopped.wait()
+    ids = [f"clip{number:02d}" for number in range(CLIPS_OF_THE_SOURCE)]
+    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
+        assert sorted(raw_rows(out, table).column("video_id").to_pylist()) == ids, table.name
+    assert {row["status"] for row in rows(out, JUDGMENTS, "status")} == {"ok"}
+
+
+def everything(out):
+    """The files that count, of all tables."""
+    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
+    return sorted(path for table in tables for path in committed.files(out, table.name))
+
+
+def is_worker(process):
+    try:
+        return "MapWorker" in " ".join(process.cmdline()[:1])
+    except psutil.Error:
+        return False
+
+
+def until(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
