@@ -155,7 +155,9 @@ def _timing(line: str) -> tuple[float, float, str] | None:
     if exact:
         left, _, right = line.partition("-->")
         # Times that nobody can read, but times: groups of digits, and nothing that is a word.
-        if all(_DIGIT_GROUPS.search(side) for side in (left, right) if side.strip()) and not _WORD.search(left):
+        if all(_DIGIT_GROUPS.search(side) for side in (left, right) if side.strip()) and not _WORD.search(
+            left
+        ):
             return math.nan, math.nan, ""
     return None
 

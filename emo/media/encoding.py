@@ -121,11 +121,15 @@ def _utf8(data: bytes, language: str | None) -> Decoded | None:
 
 def _pronounceable(text: str) -> bool:
     words = re.findall(r"[^\W\d_]+", text)
-    return all(word.isascii() or re.search(r"(?i)[aeiouyаеёиоуыэюяіїєαεηιουωάέήίόύώ]", _bare(word)) for word in words)
+    return all(
+        word.isascii() or re.search(r"(?i)[aeiouyаеёиоуыэюяіїєαεηιουωάέήίόύώ]", _bare(word)) for word in words
+    )
 
 
 def _bare(word: str) -> str:
-    return "".join(letter for letter in unicodedata.normalize("NFD", word) if not unicodedata.combining(letter))
+    return "".join(
+        letter for letter in unicodedata.normalize("NFD", word) if not unicodedata.combining(letter)
+    )
 
 
 def _wide_only(text: str) -> bool:
@@ -225,7 +229,9 @@ def _sample(data: bytes) -> tuple[bytes, bool]:
     while size < _SAMPLE_BYTES and (high := _HIGH.search(data, end)):
         # A very long line begins shortly before its first such byte; what follows ASCII begins a character.
         begin = max(end, data.rfind(b"\n", 0, high.start()) + 1, high.start() - 20)
-        end = min(len(data) if (newline := data.find(b"\n", high.end())) < 0 else newline, begin + _SAMPLE_BYTES)
+        end = min(
+            len(data) if (newline := data.find(b"\n", high.end())) < 0 else newline, begin + _SAMPLE_BYTES
+        )
         taken.append(data[begin:end])
         size += end - begin
     return b"\n".join(taken), size < _SAMPLE_BYTES

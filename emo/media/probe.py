@@ -22,6 +22,7 @@ FORMATS = (
 TRUNCATED_SHARE = 0.05
 
 _TEXT_SUBTITLES = {"ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text"}
+_PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 _ISO_BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx", b"uuid"}
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -29,9 +30,12 @@ _SEGMENT = b"\x18\x53\x80\x67"
 
 @dataclass(frozen=True)
 class Tracks:
-    """The streams (of PyAV) that are used of a file; ignored: notes about those that are not."""
+    """The streams (of PyAV) that are used of a file; ignored: notes about those that are not.
 
-    video: Any
+    video: None where the file has sound and no moving pictures.
+    """
+
+    video: Any | None
     audio: Any | None
     subtitles: Any | None
     ignored: tuple[str, ...]
@@ -74,10 +78,36 @@ def open_container(path: str) -> Any:
 
 def choose(container: Any) -> Tracks:
     """The tracks to use, each the default one or else the first; raises RowError (`no_video_stream`, ...)."""
+    ignored: list[str] = []
+    video = _pictures(container, ignored)
+    heard = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if container.streams.audio and not heard:
+        ignored.append("audio: there is no decoder for the track")
+    if video is None and not heard:
+        raise RowError("no_video_stream", "the file has no moving pictures, and no sound that can be decoded")
+    texts = [stream for stream in container.streams.subtitles if is_text(stream)]
+    if container.streams.subtitles and not texts:
+        ignored.append(f"subtitles: {_why_no_text(container.streams.subtitles[0])}")
+    spoken = [stream for stream in texts if not stream.disposition & Disposition.forced]
+    return Tracks(
+        video=video,
+        audio=_default(heard) if heard else None,
+        subtitles=_default(spoken or texts) if texts else None,
+        ignored=tuple(ignored),
+    )
+
+
+def _pictures(container: Any, ignored: list[str]) -> Any | None:
+    """The film, ready to be decoded; None where the file has none."""
     still = Disposition.attached_pic | Disposition.still_image
     moving = [stream for stream in container.streams.video if not stream.disposition & still]
+    if len(moving) > 1:
+        films = [stream for stream in moving if not _is_cover(stream, moving)]
+        if films and len(films) < len(moving):
+            ignored.append(f"video: track {moving[0].index} is a single picture, a cover; the film is taken")
+            moving = films
     if not moving:
-        raise RowError("no_video_stream", "the file has no moving pictures")
+        return None
     video = _default(moving)
     if video.codec_context is None:
         raise RowError("unsupported_codec", "there is no decoder for the video track")
@@ -86,21 +116,17 @@ def choose(container: Any) -> Tracks:
     # One thread: a core has its own decoder process, and more threads cost memory and hangs at exit.
     video.codec_context.thread_type = "NONE"
     video.codec_context.thread_count = 1
+    return video
 
-    ignored = []
-    heard = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    if container.streams.audio and not heard:
-        ignored.append("audio: there is no decoder for the track")
-    texts = [stream for stream in container.streams.subtitles if _is_text(stream)]
-    if container.streams.subtitles and not texts:
-        ignored.append("subtitles: the track holds pictures, not text")
-    spoken = [stream for stream in texts if not stream.disposition & Disposition.forced]
-    return Tracks(
-        video=video,
-        audio=_default(heard) if heard else None,
-        subtitles=_default(spoken or texts) if texts else None,
-        ignored=tuple(ignored),
-    )
+
+def _is_cover(stream: Any, among: list[Any]) -> bool:
+    """Whether a track that no mark tells from a film is one picture of a kind that covers are in."""
+    if stream.codec_context is None or stream.codec_context.name not in _PICTURES:
+        return False
+    if stream.frames:
+        return bool(stream.frames == 1)
+    lengths = [float(one.duration * one.time_base) for one in among if one.duration]
+    return not stream.duration or float(stream.duration * stream.time_base) * 10 < max(lengths)
 
 
 def announced_duration(container: Any, video: Any) -> float | None:
@@ -137,8 +163,15 @@ def _default(streams: list[Any]) -> Any:
     return (marked or streams)[0]
 
 
-def _is_text(stream: Any) -> bool:
+def is_text(stream: Any) -> bool:
+    """Whether a subtitle track can be read as text."""
     return stream.codec_context is not None and stream.codec_context.name in _TEXT_SUBTITLES
+
+
+def _why_no_text(stream: Any) -> str:
+    if stream.codec_context is not None:
+        return f"the track holds pictures ({stream.codec_context.name}), not text"
+    return "the track is of a kind that cannot be read"
 
 
 def _fault(path: str, error: Exception) -> RowError:

@@ -73,7 +73,9 @@ def read_sidecar(name: str, data: bytes, language: str | None = None) -> Sidecar
         raise RowError("bad_subtitle", f"{name}: no line of the form 00:00:01,000 --> 00:00:02,000")
     notes = []
     if decoded.guessed:
-        notes.append(f"subtitles: {name} does not name its encoding; it was read as {decoded.encoding}, a guess")
+        notes.append(
+            f"subtitles: {name} does not name its encoding; it was read as {decoded.encoding}, a guess"
+        )
     if decoded.lost:
         notes.append(f"subtitles: {decoded.lost} bytes of {name} are broken")
     if parsed is None:

@@ -89,7 +89,9 @@ def test_a_sidecar_that_takes_too_much_is_a_note_and_the_next_clip_is_read(
     video: Path, tmp_path: Path
 ) -> None:
     lines = "0:0-->0:1\nx\n" * 650_000
-    source = beside(video, tmp_path / "source", {"a.srt": lines.encode(), "b.srt": CUE.format("Fine.").encode()})
+    source = beside(
+        video, tmp_path / "source", {"a.srt": lines.encode(), "b.srt": CUE.format("Fine.").encode()}
+    )
     rows = ingested(source, memory_mib=256)
     assert rows["a"]["notes"] == ["subtitles: decoding needed more than 256 MiB"]
     assert [row["transcript"] for row in rows.values()] == [None, "Fine."]

@@ -187,7 +187,9 @@ def test_cues_without_numbers_keep_their_last_lines() -> None:
 
 @given(
     st.lists(
-        st.lists(st.sampled_from(["I am fine.", "No!", "42 of them", "我恨你", "- Why?"]), min_size=1, max_size=3),
+        st.lists(
+            st.sampled_from(["I am fine.", "No!", "42 of them", "我恨你", "- Why?"]), min_size=1, max_size=3
+        ),
         min_size=1,
         max_size=6,
     ),
@@ -343,7 +345,9 @@ def test_broken_bytes_cost_themselves_alone_and_are_told() -> None:
         found = read_sidecar("a.txt", data)
         assert found.text == said
         assert "bytes of a.txt are broken" in found.notes[-1]
-    assert words("头 smile 😀".encode("utf-16-le").decode("utf-16-le").encode("utf-8", "surrogatepass"), "a.txt")
+    assert words(
+        "头 smile 😀".encode("utf-16-le").decode("utf-16-le").encode("utf-8", "surrogatepass"), "a.txt"
+    )
 
 
 def test_pairs_of_surrogates_in_utf8_are_characters() -> None:
@@ -378,7 +382,9 @@ def test_what_rolls_is_found_as_by_trying_every_length(lines: list[list[str]]) -
 def test_a_file_of_megabytes_takes_seconds(kind: str) -> None:
     long = "\n".join(f"line {number}" for number in range(40_000))
     data = {
-        "overlapping": "".join(f"{k}\n00:00:0{k},000 --> 00:00:0{k + 1},000\n{long}\n\n" for k in range(1, 9)),
+        "overlapping": "".join(
+            f"{k}\n00:00:0{k},000 --> 00:00:0{k + 1},000\n{long}\n\n" for k in range(1, 9)
+        ),
         "many": "".join(f"{k}\n00:00:01,000 --> 00:00:01,990\nI said {k % 3}\n\n" for k in range(50_000)),
         "spaces": SRT + (" " * 9_000 + ":\n") * 500,
         "colons": SRT + ("1:" * 4_000 + "\n") * 500,
