@@ -22,6 +22,8 @@ _WHOLE_S = 900.0
 _DECORD_SHARE = 0.4
 # Streams for broadcast: anybody may set their clock, and their length is read off it.
 _BROADCAST = {"mpegts", "mpeg"}
+# Containers that hold the decoding times of packets.
+_STORED_DTS = ("mpegts", "mpeg", "flv", "mov,", "avi")
 # So many packets tell how many bytes a second of a file has, and by how much its length may differ from that.
 _PACKETS_OF_RATE = 200
 _TRUSTED_LENGTH = 2.0
@@ -53,6 +55,9 @@ def _film(
 ) -> DecodedClip:
     """The clip of a file with moving pictures."""
     notes = [*tracks.ignored, *_check_length(path, size, survey)]
+    if not frames.is_plausible(survey.index.stream.sample_aspect_ratio):
+        aspect = survey.index.stream.sample_aspect_ratio
+        notes.append(f"video: a pixel aspect of {aspect} is none; the pixels count as square")
     pictures = _with_decord(path, container, survey, settings)
     if pictures is None:
         pictures = _with_pyav(path, container, survey, settings)
@@ -181,7 +186,8 @@ def _length_by_rate(path: str, size: int) -> float:
 def _survey(container: Any, tracks: probe.Tracks, complete: bool, settings: DecodeSettings) -> _Survey:
     video: Any = tracks.video
     promised_s = probe.announced_duration(container, video)
-    index = frames.PacketIndex(video, by_decoding_time=container.format.name == "avi")
+    name = container.format.name
+    index = frames.PacketIndex(video, name == "avi", stored_dts=name.startswith(_STORED_DTS))
     side: dict[Any, Any] = {}
     if tracks.audio is not None and (settings.audio or complete):
         until_s = float((video.start_time or 0) * video.time_base) + settings.max_audio_s

@@ -28,6 +28,9 @@ _DECORD_PIXELS = {"yuv420p", "yuvj420p"}
 
 T = TypeVar("T")
 
+# Anamorphic film has pixels of 2:1, the narrowest broadcast ones are of 1:2.
+_WIDEST_PIXEL = 5
+
 # FFmpeg's seek by time in these never finds the first keyframe.
 _NO_WAY_BACK = {"mpegts", "mpeg"}
 
@@ -95,13 +98,20 @@ def display_turn(frame: Any) -> Turn:
     return Turn(round(-np.degrees(np.arctan2(down, across)) / 90) % 4, bool(mirrored))
 
 
+def is_plausible(pixel_aspect: Fraction | None) -> bool:
+    """Whether a pixel may have this shape; what is wider or narrower stands in broken headers."""
+    return not pixel_aspect or 1 / _WIDEST_PIXEL <= pixel_aspect <= _WIDEST_PIXEL
+
+
 def geometry(
     stored_width: int, stored_height: int, pixel_aspect: Fraction | None, turn: Turn, longest_side: int
 ) -> Geometry:
     """How a stored picture becomes the displayed one: pixel aspect first, then the turn, then the bound.
 
-    A pixel that is not square changes the width, as players do it.
+    A pixel that is not square changes the width, as players do it; one of a nonsense shape counts as square.
     """
+    if not is_plausible(pixel_aspect):
+        pixel_aspect = None
     width = max(1, round(stored_width * (pixel_aspect or 1)))
     height = stored_height
     scale = min(1.0, longest_side / max(width, height))
@@ -116,11 +126,13 @@ class PacketIndex:
     Times are ticks of the track's time base. In AVI a packet has no display time, but the n-th frame shown
     is shown at the n-th decoding time. `first` is the first frame that could be decoded: what only a frame
     knows (its display matrix) is read from it. `plain` is False once anything was seen that decord gets
-    wrong. Where the clock jumps, `ticks` are on the one clock that `join` makes of it.
+    wrong. stored_dts: the decoding times are from the file and not computed from the others, which after a long
+    still picture gives any. Where the clock jumps, `ticks` are on the one clock that `join` makes of it.
     """
 
     stream: Any
     by_decoding_time: bool
+    stored_dts: bool = True
     ticks: list[int] = field(default_factory=list)
     first: Any = None
     plain: bool = True
@@ -149,9 +161,7 @@ class PacketIndex:
         if not self.ticks or tick >= max(self.ticks[-1], self.ticks[0]):
             self._last_duration = packet.duration or 0
         self.ticks.append(tick)
-        self._part_of.append(
-            self._parts.add(float((tick if packet.dts is None else packet.dts) * self._base))
-        )
+        self._part_of.append(self._part(self._parts, packet, tick))
 
     def close(self) -> None:
         """Sort the times, once all packets are in."""
@@ -163,9 +173,17 @@ class PacketIndex:
             return
         found = timeline(Shown([tick * self._base for tick in self.ticks], self._part_of), sound, broadcast)
         if found.jumps:
-            self.jumps, self.plain, self._last_duration = found, False, 0
+            # The file's own average counts the jumps.
+            step = round(float(np.median(np.diff(sorted(self.ticks)))))
+            self.jumps, self.plain, self._last_duration = found, False, step
             moved = zip(self.ticks, self._part_of, strict=True)
             self.ticks = [self._moved(tick, part) for tick, part in moved]
+
+    def _part(self, parts: Parts, packet: Any, tick: int) -> int:
+        if self.stored_dts and packet.dts is not None:
+            return parts.add(packet.dts * self._base)
+        # Only those of keyframes ascend in the order of the file.
+        return parts.add(tick * self._base) if packet.is_keyframe else parts.part
 
     def _moved(self, tick: int, part: int) -> int:
         assert self.jumps is not None
@@ -183,8 +201,7 @@ class PacketIndex:
         for packet in readable(container, [stream]):
             tick = packet.dts if self.by_decoding_time else packet.pts
             if packet.size and tick is not None and not packet.is_discard:
-                stamp = tick if packet.dts is None else packet.dts
-                packet.pts = self._moved(tick, parts.add(float(stamp * self._base)))
+                packet.pts = self._moved(tick, self._part(parts, packet, tick))
             try:
                 decoded = packet.decode()
             except MemoryError:

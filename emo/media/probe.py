@@ -129,15 +129,15 @@ def _is_cover(stream: Any, among: list[Any]) -> bool:
     return not stream.duration or float(stream.duration * stream.time_base) * 10 < max(lengths)
 
 
-def announced_duration(container: Any, video: Any) -> float | None:
-    """Seconds that the header promises for the video track, or None; the container's where no better is."""
-    if video.frames and video.average_rate and container.format.name == "avi":
-        return float(video.frames / video.average_rate)
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\s*", video.metadata.get("DURATION", ""))
+def announced_duration(container: Any, track: Any) -> float | None:
+    """Seconds that the header promises for a track, or None; the container's where no better is."""
+    if container.format.name == "avi" and track.type == "video" and track.frames and track.average_rate:
+        return float(track.frames / track.average_rate)
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\s*", track.metadata.get("DURATION", ""))
     if tag:
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-    if video.duration:
-        return float(video.duration * video.time_base)
+    if track.duration:
+        return float(track.duration * track.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
