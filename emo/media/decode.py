@@ -75,7 +75,7 @@ def _film(
         subtitles=survey.subtitles.text() if survey.subtitles else None,
         subtitles_language=survey.subtitles.language if survey.subtitles else None,
         decoder=pictures.decoder,
-        notes=(*notes, *sound.notes, *pictures.notes),
+        notes=(*notes, *sound.notes, *pictures.notes, *(survey.subtitles.notes if survey.subtitles else ())),
     )
 
 
@@ -113,7 +113,10 @@ def _sound_alone(
         subtitles=words.text() if words else None,
         subtitles_language=words.language if words else None,
         decoder="pyav",
-        notes=("video: the file has no moving pictures, only sound", *tracks.ignored, *notes, *sound.notes),
+        notes=(
+            "video: the file has no moving pictures, only sound",
+            *(*tracks.ignored, *notes, *sound.notes, *(words.notes if words else ())),
+        ),
     )
 
 

@@ -21,7 +21,10 @@ FORMATS = (
 # A file whose bytes end early is used all the same while no more than this share of its video is missing.
 TRUNCATED_SHARE = 0.05
 
-_TEXT_SUBTITLES = {"ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text"}
+_TEXT_SUBTITLES = {
+    "ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text", "microdvd", "mpl2", "sami", "subviewer",
+    "subviewer1", "realtext", "jacosub", "stl", "vplayer", "pjs",
+}  # fmt: skip
 _PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 _ISO_BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx", b"uuid"}
 _EBML = b"\x1a\x45\xdf\xa3"
@@ -85,9 +88,12 @@ def choose(container: Any) -> Tracks:
         ignored.append("audio: there is no decoder for the track")
     if video is None and not heard:
         raise RowError("no_video_stream", "the file has no moving pictures, and no sound that can be decoded")
-    texts = [stream for stream in container.streams.subtitles if is_text(stream)]
+    # What FFmpeg has no decoder for may be text all the same.
+    unknown = [stream for stream in container.streams.subtitles if stream.codec_context is None]
+    texts = [stream for stream in container.streams.subtitles if _is_text(stream)] or unknown
     if container.streams.subtitles and not texts:
-        ignored.append(f"subtitles: {_why_no_text(container.streams.subtitles[0])}")
+        kind = container.streams.subtitles[0].codec_context.name
+        ignored.append(f"subtitles: the track holds pictures ({kind}), not text")
     spoken = [stream for stream in texts if not stream.disposition & Disposition.forced]
     return Tracks(
         video=video,
@@ -163,15 +169,8 @@ def _default(streams: list[Any]) -> Any:
     return (marked or streams)[0]
 
 
-def is_text(stream: Any) -> bool:
-    """Whether a subtitle track can be read as text."""
+def _is_text(stream: Any) -> bool:
     return stream.codec_context is not None and stream.codec_context.name in _TEXT_SUBTITLES
-
-
-def _why_no_text(stream: Any) -> str:
-    if stream.codec_context is not None:
-        return f"the track holds pictures ({stream.codec_context.name}), not text"
-    return "the track is of a kind that cannot be read"
 
 
 def _fault(path: str, error: Exception) -> RowError:

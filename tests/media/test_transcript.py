@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emo.errors import RowError
-from emo.media.cues import Cue
+from emo.media.cues import Cue, webvtt_in_boxes
 from emo.media.transcript import MAX_SIDECAR_BYTES, guess_language, join, read_sidecar
 
 SRT = """1
@@ -266,6 +266,17 @@ def test_subrip_in_a_text_file_is_no_text_of_numbers_and_times() -> None:
 def test_notes_and_names_of_webvtt_are_not_said_and_words_after_an_empty_line_are() -> None:
     lines = "WEBVTT\n\n00:01.000 --> 00:02.000\nFirst\n\nSecond\n\nNOTE nothing\nat all\n\nintro\n00:03.000 --> 00:04.000\nBye\n"
     assert words(lines, "a.vtt") == "First Second Bye"
+
+
+def test_cues_of_webvtt_in_boxes_are_found() -> None:
+    def box(kind: bytes, body: bytes) -> bytes:
+        return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+    sample = box(b"vttc", box(b"iden", b"1") + box(b"payl", b"I am fine.")) + box(
+        b"vttc", box(b"payl", b"You?")
+    )
+    assert list(webvtt_in_boxes(sample)) == ["I am fine.", "You?"]
+    assert list(webvtt_in_boxes(box(b"vtte", b"") + b"\0\0")) == []
 
 
 def test_lines_that_no_time_precedes_are_told() -> None:
