@@ -222,7 +222,7 @@ class _Numbers:
 
 
 def _without_notes(body: list[str], named: bool) -> list[str]:
-    """The lines after a line of times without notes and styles, and without a name of the cue that follows."""
+    """The lines after a line of times without notes, styles and a name of the cue that follows."""
     kept: list[str] = []
     noted = False
     for place, line in enumerate(body):

@@ -126,8 +126,8 @@ class PacketIndex:
     Times are ticks of the track's time base. In AVI a packet has no display time, but the n-th frame shown
     is shown at the n-th decoding time. `first` is the first frame that could be decoded: what only a frame
     knows (its display matrix) is read from it. `plain` is False once anything was seen that decord gets
-    wrong. stored_dts: the decoding times are from the file and not computed from the others, which after a long
-    still picture gives any. Where the clock jumps, `ticks` are on the one clock that `join` makes of it.
+    wrong. stored_dts: the decoding times are from the file and not computed from the others, which after a
+    long still picture gives any. Where the clock jumps, `ticks` are on the one clock that `join` makes of it.
     """
 
     stream: Any

@@ -195,7 +195,7 @@ class SubtitleTrack:
         return [cue_files.lines_of_ass(text) for text in texts]
 
     def _undecoded(self, data: bytes) -> list[tuple[str, ...]]:
-        """FFmpeg has no decoder for TTML and for some names of WebVTT, whose packets are documents, or text."""
+        """For TTML and some names of WebVTT FFmpeg has no decoder: a packet is a document, or text."""
         try:
             text = data.decode()
         except UnicodeDecodeError:

@@ -345,7 +345,8 @@ def test_an_embedded_document_of_ttml_is_read_and_pictures_of_words_are_named(
 
 def test_drawings_in_an_embedded_track_are_no_words(plain: Path, tmp_path: Path) -> None:
     events = (
-        "[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n[Events]\n"
+        "[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n"
+        "[Events]\n"
         "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
         "Dialogue: 0,0:00:00.10,0:00:00.50,Default,,0,0,0,,{\\i1}Up{\\i0} here,\\hnow\\Nthere\n"
         "Dialogue: 0,0:00:00.60,0:00:00.90,Default,,0,0,0,,{\\p1}m 0 0 l 100 0 100 100{\\p0}\n"
