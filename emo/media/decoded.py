@@ -44,12 +44,12 @@ class DecodedClip:
     clock jumps over; width, height: pixels as displayed (pixel aspect and rotation applied), before the bound
     on the longest side, of the first frame where the size changes; fps: average frames per second. Of a file
     with sound alone these three are None, duration_s is that of the sound, and there are no frames. frames:
-    JPEG, RGB, the frames on show at the centres of N equal intervals of the duration, each one once (a clip with fewer frames than asked for gives those it has); frame_times:
-    when each of them begins, in seconds from the first frame; audio: FLAC, 16 kHz mono, 16 bit, its first
-    sample at the time of the first frame, or None where the file has no sound that can be read; subtitles:
-    the text of an embedded subtitle track, or None, with its language where the file names one; decoder:
-    `decord` or `pyav`, whichever read the frames; notes: what is missing or broken in a file that could be
-    used all the same, one sentence each.
+    JPEG, RGB, the frames on show at the centres of N equal intervals of the duration, each one once (a clip
+    with fewer frames than asked for gives those it has); frame_times: when each of them begins, in seconds
+    from the first frame; audio: FLAC, 16 kHz mono, 16 bit, its first sample at the time of the first frame,
+    or None where the file has no sound that can be read; subtitles: the text of an embedded subtitle track,
+    or None, with its language where the file names one; decoder: `decord` or `pyav`, whichever read the
+    frames; notes: what is missing or broken in a file that could be used all the same, one sentence each.
     """
 
     duration_s: float
