@@ -53,7 +53,7 @@ CLIPS = Table(
             pa.field("size", pa.int64()),  # bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),
             pa.field("duration_s", pa.float64()),
-            pa.field("width", pa.int32()),  # pixels as displayed: rotation applied
+            pa.field("width", pa.int32()),  # pixels as displayed: rotation applied; null: sound alone
             pa.field("height", pa.int32()),
             pa.field("fps", pa.float64()),  # average
             pa.field("frame_times", pa.list_(pa.float64())),  # seconds from the first frame

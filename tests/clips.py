@@ -116,6 +116,28 @@ def remuxed(source: Path, target: Path) -> Path:
     return target
 
 
+def with_channels(source: Path, target: Path, channels: int, layout: str | None) -> None:
+    """Copy the film and give it a sound of so many channels, each with a beep after half a second.
+
+    layout: their places, as FFmpeg names them; None: none are named.
+    """
+    wave = np.repeat(beep(2.0, 0.5)[:, None].astype(np.float32), channels, axis=1)
+    with av.open(str(source)) as file, av.open(str(target), "w") as copy:
+        track = file.streams.video[0]
+        video = copy.add_stream_from_template(track)
+        sound = copy.add_stream("pcm_s16le", rate=RATE, layout=layout or f"{channels} channels")
+        for packet in file.demux(track):
+            if packet.dts is not None:
+                packet.stream = video
+                copy.mux(packet)
+        data = (wave * 32767).astype(np.int16).tobytes()
+        for start in range(0, len(data), 2 * channels * 1024):
+            packet = av.Packet(data[start : start + 2 * channels * 1024])
+            packet.stream, packet.time_base = sound, Fraction(1, RATE)
+            packet.pts = packet.dts = start // (2 * channels)
+            copy.mux(packet)
+
+
 def picture(number: int, size: tuple[int, int] = (320, 240)) -> np.ndarray:
     """Frame `number` (height × width × 3, RGB, uint8): coloured corners, and the number in bits of black and
     white, the highest first, on a band across the middle."""

@@ -39,6 +39,9 @@ _COMMENT = re.compile(r"\{[^{}]*\}")
 _DRAWING = re.compile(r"\\p(\d+)")
 _BREAK = re.compile(r"\\[Nn]")
 
+# A cue, none, and what stands between cues.
+WEBVTT_BOXES = (b"vttc", b"vtte", b"vtta")
+
 _ASS = re.compile(
     r"^(?:\[Script Info\]|\[Events\]|Dialogue:[ \t]*(?:Marked=)?\d+,[ \t]*\d+:)", re.MULTILINE | re.IGNORECASE
 )
@@ -219,7 +222,7 @@ class _Numbers:
 
 
 def _without_notes(body: list[str], named: bool) -> list[str]:
-    """The lines after a line of times without notes and styles, and without a name of the cue that follows."""
+    """The lines after a line of times without notes, styles and a name of the cue that follows."""
     kept: list[str] = []
     noted = False
     for place, line in enumerate(body):
@@ -286,6 +289,23 @@ def ttml(text: str) -> list[Cue] | None:
         for one in root.iter()
         if _local(one) == "p"
     ]
+
+
+def webvtt_in_boxes(data: bytes) -> Iterator[str]:
+    """The cues in a sample of WebVTT in MP4 (ISO/IEC 14496-30): boxes `vttc` that hold one `payl` each."""
+    for kind, body in _boxes(data):
+        if kind == b"vttc":
+            yield from (text.decode("utf-8", "replace") for name, text in _boxes(body) if name == b"payl")
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 0
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        if size < 8:
+            return
+        yield data[place + 4 : place + 8], data[place + 8 : place + size]
+        place += size
 
 
 def lines_of_plain(texts: Iterable[str]) -> tuple[str, ...]:

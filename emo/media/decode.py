@@ -1,14 +1,17 @@
 """One file → one decoded clip. Runs in the sandbox, because the libraries below crash, hang and leak."""
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import av
 from av.video.reformatter import VideoReformatter
 
 from emo.errors import RowError
 from emo.media import frames, probe
-from emo.media.audio import AudioTrack
+from emo.media.audio import AudioTrack, Sound
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
 
@@ -17,6 +20,13 @@ _WHOLE_BYTES = 256 * 2**20
 _WHOLE_S = 900.0
 # How much of the deadline decord may use before PyAV takes over.
 _DECORD_SHARE = 0.4
+# Streams for broadcast: anybody may set their clock, and their length is read off it.
+_BROADCAST = {"mpegts", "mpeg"}
+# Containers that hold the decoding times of packets.
+_STORED_DTS = ("mpegts", "mpeg", "flv", "mov,", "avi")
+# So many packets tell how many bytes a second of a file has, and by how much its length may differ from that.
+_PACKETS_OF_RATE = 200
+_TRUSTED_LENGTH = 2.0
 
 
 def decode_file(path: str, settings: DecodeSettings) -> DecodedClip:
@@ -24,27 +34,90 @@ def decode_file(path: str, settings: DecodeSettings) -> DecodedClip:
     size = probe.size_of(path)
     with probe.open_container(path) as container:
         tracks = probe.choose(container)
-        survey = _survey(container, tracks, size, settings)
-        notes = [*tracks.ignored, *_check_length(path, size, survey)]
-        pictures = _with_decord(path, container, survey, settings)
-        if pictures is None:
-            pictures = _with_pyav(container, survey, settings)
-        audio, audio_notes = None, list[str]()
-        if survey.audio is not None:
-            audio, audio_notes = survey.audio.close(survey.start_s, settings.max_audio_s)
-        return DecodedClip(
-            duration_s=survey.duration_s,
-            width=pictures.shape.width,
-            height=pictures.shape.height,
-            fps=survey.fps,
-            frame_times=tuple(survey.seconds(tick) for tick in pictures.ticks),
-            frames=pictures.jpegs,
-            audio=audio,
-            subtitles=survey.subtitles.text() if survey.subtitles else None,
-            subtitles_language=survey.subtitles.language if survey.subtitles else None,
-            decoder=pictures.decoder,
-            notes=(*notes, *audio_notes, *pictures.notes),
+        if tracks.video is None:
+            return _sound_alone(path, size, container, tracks, settings)
+        survey = _survey(container, tracks, _is_short(path, container, tracks.video, size), settings)
+        if survey.complete or container.format.name not in _BROADCAST:
+            return _film(path, size, container, tracks, survey, settings)
+        try:
+            return _film(path, size, container, tracks, survey, settings)
+        except RowError as error:
+            if error.code != "damaged":
+                raise
+    # Where the clock jumps, seeking finds nothing: read in the order of the file, it may all be there.
+    with probe.open_container(path) as container:
+        tracks = probe.choose(container)
+        return _film(path, size, container, tracks, _survey(container, tracks, True, settings), settings)
+
+
+def _film(
+    path: str, size: int, container: Any, tracks: probe.Tracks, survey: "_Survey", settings: DecodeSettings
+) -> DecodedClip:
+    """The clip of a file with moving pictures."""
+    notes = [*tracks.ignored, *_check_length(path, size, survey)]
+    if not frames.is_plausible(survey.index.stream.sample_aspect_ratio):
+        aspect = survey.index.stream.sample_aspect_ratio
+        notes.append(f"video: a pixel aspect of {aspect} is none; the pixels count as square")
+    pictures = _with_decord(path, container, survey, settings)
+    if pictures is None:
+        pictures = _with_pyav(path, container, survey, settings)
+    sound = Sound(None, 0.0, [])
+    if survey.audio is not None and settings.audio:
+        sound = survey.audio.close(survey.start_s, settings.max_audio_s, survey.index.jumps)
+    return DecodedClip(
+        duration_s=survey.duration_s,
+        width=pictures.shape.width,
+        height=pictures.shape.height,
+        fps=survey.fps,
+        frame_times=tuple(survey.seconds(tick) for tick in pictures.ticks),
+        frames=pictures.jpegs,
+        audio=sound.flac,
+        subtitles=survey.subtitles.text() if survey.subtitles else None,
+        subtitles_language=survey.subtitles.language if survey.subtitles else None,
+        decoder=pictures.decoder,
+        notes=(*notes, *sound.notes, *pictures.notes, *(survey.subtitles.notes if survey.subtitles else ())),
+    )
+
+
+def _sound_alone(
+    path: str, size: int, container: Any, tracks: probe.Tracks, settings: DecodeSettings
+) -> DecodedClip:
+    """The clip of a file without moving pictures; raises RowError where there is no sound either."""
+    if not settings.audio:
+        raise RowError("no_video_stream", "the file has no moving pictures, and the sound is not asked for")
+    promised_s = probe.announced_duration(container, tracks.audio)
+    audio = AudioTrack(
+        settings.max_audio_s, (container.start_time or 0) / av.time_base + settings.max_audio_s
+    )
+    collectors: dict[Any, Any] = {tracks.audio: audio}
+    if tracks.subtitles is not None:
+        collectors[tracks.subtitles] = SubtitleTrack(tracks.subtitles)
+    _collect(container, collectors)
+    sound = audio.close(None, settings.max_audio_s, None)
+    if sound.flac is None or audio.mostly_broken:
+        why = "; ".join(sound.notes)
+        raise RowError(
+            "no_video_stream", f"the file has no moving pictures, and its sound cannot be used: {why}"
         )
+    whole = sound.seconds < settings.max_audio_s
+    notes = _check_cut(path, size, promised_s, sound.seconds) if whole else []
+    words = collectors.get(tracks.subtitles)
+    return DecodedClip(
+        duration_s=sound.seconds if whole else max(sound.seconds, promised_s or 0.0),
+        width=None,
+        height=None,
+        fps=None,
+        frame_times=(),
+        frames=(),
+        audio=sound.flac,
+        subtitles=words.text() if words else None,
+        subtitles_language=words.language if words else None,
+        decoder="pyav",
+        notes=(
+            "video: the file has no moving pictures, only sound",
+            *(*tracks.ignored, *notes, *sound.notes, *(words.notes if words else ())),
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -88,26 +161,54 @@ class _Pictures:
     notes: tuple[str, ...] = ()
 
 
-def _survey(container: Any, tracks: probe.Tracks, size: int, settings: DecodeSettings) -> _Survey:
-    video = tracks.video
+def _is_short(path: str, container: Any, video: Any, size: int) -> bool:
+    """Whether all packets of a file are to be read."""
     promised_s = probe.announced_duration(container, video)
-    index = frames.PacketIndex(video, by_decoding_time=container.format.name == "avi")
+    if promised_s is None:
+        return True
+    if size > _WHOLE_BYTES:
+        return False
+    return promised_s <= _WHOLE_S or (
+        container.format.name in _BROADCAST and promised_s > _TRUSTED_LENGTH * _length_by_rate(path, size)
+    )
+
+
+def _length_by_rate(path: str, size: int) -> float:
+    """How many seconds a file has if all of it is like its beginning."""
+    with probe.open_container(path) as container:
+        video = container.streams.video[0]
+        packets = itertools.islice(frames.readable(container, [video]), _PACKETS_OF_RATE)
+        places = [(packet.pos, packet.dts) for packet in packets if packet.pos and packet.dts is not None]
+        if len(places) < 2:
+            return math.inf
+        (first, begin), (last, end) = places[0], places[-1]
+        seconds = float((end - begin) * video.time_base)
+    return math.inf if last <= first or seconds <= 0 else size * seconds / (last - first)
+
+
+def _survey(container: Any, tracks: probe.Tracks, complete: bool, settings: DecodeSettings) -> _Survey:
+    video: Any = tracks.video
+    promised_s = probe.announced_duration(container, video)
+    name = container.format.name
+    index = frames.PacketIndex(video, name == "avi", stored_dts=name.startswith(_STORED_DTS))
     side: dict[Any, Any] = {}
-    if tracks.audio is not None and settings.audio:
-        start_s = float((video.start_time or 0) * video.time_base)
-        side[tracks.audio] = AudioTrack(start_s + settings.max_audio_s)
+    if tracks.audio is not None and (settings.audio or complete):
+        until_s = float((video.start_time or 0) * video.time_base) + settings.max_audio_s
+        most_s = settings.max_audio_s if settings.audio else 0.0
+        side[tracks.audio] = AudioTrack(most_s, math.inf if complete else until_s)
     if tracks.subtitles is not None:
         side[tracks.subtitles] = SubtitleTrack(tracks.subtitles)
 
-    complete = promised_s is None or (size <= _WHOLE_BYTES and promised_s <= _WHOLE_S)
+    audio = side.get(tracks.audio)
     if complete:
         _collect(container, {video: index, **side})
+        index.join(audio.shown if audio else None, container.format.name in _BROADCAST)
     else:
         if side:
             _collect(container, side)
         _collect_ends(container, index, promised_s or 0.0)
     index.close()
-    return _Survey(index, complete, promised_s, side.get(tracks.audio), side.get(tracks.subtitles))
+    return _Survey(index, complete, promised_s, audio, side.get(tracks.subtitles))
 
 
 def _collect(container: Any, collectors: dict[Any, Any]) -> None:
@@ -134,17 +235,28 @@ def _collect_ends(container: Any, index: frames.PacketIndex, promised_s: float) 
 
 def _check_length(path: str, size: int, survey: _Survey) -> list[str]:
     """Raises RowError where the file was cut, or has no frames; a note where next to nothing is missing."""
-    found = probe.announced(path)
-    cut = found is not None and found.size is not None and found.size > size
     if not survey.index.ticks:
+        cut = _is_cut(path, size)
         raise RowError("truncated" if cut else "damaged", "the file ends before the first frame")
-    missing_s = (survey.promised_s or 0.0) - survey.duration_s
-    if not cut or missing_s <= 0:
+    if survey.index.jumps is not None:
+        return [survey.index.jumps.note()]
+    return _check_cut(path, size, survey.promised_s, survey.duration_s)
+
+
+def _check_cut(path: str, size: int, promised_s: float | None, duration_s: float) -> list[str]:
+    """Raises RowError (`truncated`) where the file was cut; a note where next to nothing is missing."""
+    missing_s = (promised_s or 0.0) - duration_s
+    if missing_s <= 0 or not _is_cut(path, size):
         return []
-    missing = f"the file was cut: the last {missing_s:.1f} of {survey.promised_s:.1f} s of video are missing"
-    if missing_s > probe.TRUNCATED_SHARE * (survey.promised_s or 0.0):
+    missing = f"the file was cut: the last {missing_s:.1f} of {promised_s:.1f} s are missing"
+    if missing_s > probe.TRUNCATED_SHARE * (promised_s or 0.0):
         raise RowError("truncated", missing)
     return [missing]
+
+
+def _is_cut(path: str, size: int) -> bool:
+    found = probe.announced(path)
+    return found is not None and found.size is not None and found.size > size
 
 
 def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures | None:
@@ -162,29 +274,46 @@ def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSet
     return _Pictures(tuple(index.ticks[i] for i in wanted), jpegs, shape, "decord")
 
 
-def _with_pyav(container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures:
+def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures:
     """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
     index = survey.index
     moments = _moments(survey, settings)
-    reader = frames.FrameReader(
-        container, index.stream, index.by_decoding_time, index.start, exact=survey.complete
-    )
+    if index.jumps is None:
+        reader = frames.FrameReader(
+            container, index.stream, index.by_decoding_time, index.start, exact=survey.complete
+        )
+        return _painted(index, reader.read(moments), len(moments), settings)
+    with probe.open_container(path) as again:
+        probe.choose(again)
+        return _painted(index, frames.on_show(index.in_file_order(again), moments), len(moments), settings)
+
+
+def _painted(
+    index: frames.PacketIndex, found: Iterable[tuple[int, Any, bool]], wanted: int, settings: DecodeSettings
+) -> _Pictures:
+    """The frames that were found as JPEG, each once and in its own shape."""
     reformatter = VideoReformatter()
-    shape: frames.Geometry | None = None
+    first: frames.Geometry | None = None
+    shapes: set[tuple[int, int]] = set()
     pictures: dict[int, bytes] = {}
     lost = 0
-    for tick, frame, stale in reader.read(moments):
+    for tick, frame, stale in found:
         lost += stale
         if frame is None or tick in pictures:
             continue
-        shape = shape or _shape(index.stream, frame, settings)
+        shape = _shape(index.stream, frame, settings)
+        first = first or shape
+        shapes.add((shape.width, shape.height))
         stored = frames.pixels(frame, shape, reformatter)
         pictures[tick] = frames.jpeg(frames.upright(stored, shape.turn), settings.jpeg_quality)
-    problem = f"{lost} of {len(moments)} frames could not be decoded"
-    if shape is None or lost > len(moments) / 2:
+    problem = f"{lost} of {wanted} frames could not be decoded"
+    if first is None or lost > wanted / 2:
         raise RowError("damaged", problem)
-    notes = (f"{problem}; earlier ones stand in for them",) if lost else ()
-    return _Pictures(tuple(pictures), tuple(pictures.values()), shape, "pyav", notes)
+    notes = [f"{problem}; earlier ones stand in for them"] if lost else []
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{width}x{height}" for width, height in sorted(shapes))
+        notes.append(f"video: the picture changes its size ({sizes}); each frame has its own")
+    return _Pictures(tuple(pictures), tuple(pictures.values()), first, "pyav", tuple(notes))
 
 
 def _moments(survey: _Survey, settings: DecodeSettings) -> Sequence[int]:

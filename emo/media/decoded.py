@@ -7,7 +7,7 @@ ERRORS = {
     "empty": "the file has no bytes",
     "not_a_video": "the file is of no known video format (text, an image, noise)",
     "truncated": "the file was cut: more than 5 % of the video, or the index, is missing",
-    "no_video_stream": "the file has sound but no moving pictures (cover art does not count)",
+    "no_video_stream": "neither moving pictures (cover art does not count) nor sound that can be used",
     "unreadable": "the file cannot be opened or read: permission, a folder, an I/O error, a broken header",
     "unsupported_codec": "there is no decoder for the video track",
     "damaged": "for more than half of the moments asked for, no frame can be decoded",
@@ -15,7 +15,7 @@ ERRORS = {
     "decoder_crashed": "the decoder process died (SIGSEGV and the like)",
     "timeout": "decoding took longer than deadline_s",
     "out_of_memory": "decoding needed more than memory_mib",
-    "bad_subtitle": "a sidecar is not a subtitle file, or its encoding cannot be known: a note, the clip is used",
+    "bad_subtitle": "a sidecar is no subtitle file or in no known encoding (a note of its clip)",
 }
 
 
@@ -40,21 +40,22 @@ class DecodeSettings:
 class DecodedClip:
     """One decoded file.
 
-    duration_s: seconds of the video track, from the first frame to the end of the last; width, height:
-    pixels as displayed (pixel aspect and rotation applied), before the bound on the longest side; fps:
-    average frames per second; frames: JPEG, RGB, the frames on show at the centres of N equal intervals of
-    the duration, each one once (a clip with fewer frames than asked for gives those it has); frame_times:
-    when each of them begins, in seconds from the first frame; audio: FLAC, 16 kHz mono, 16 bit, its first
-    sample at the time of the first frame, or None where the file has no sound that can be read; subtitles:
-    the text of an embedded subtitle track, or None, with its language where the file names one; decoder:
-    `decord` or `pyav`, whichever read the frames; notes: what is missing or broken in a file that could be
-    used all the same, one sentence each.
+    duration_s: seconds of the video track, from the first frame to the end of the last, without what its
+    clock jumps over; width, height: pixels as displayed (pixel aspect and rotation applied), before the bound
+    on the longest side, of the first frame where the size changes; fps: average frames per second. Of a file
+    with sound alone these three are None, duration_s is that of the sound, and there are no frames. frames:
+    JPEG, RGB, the frames on show at the centres of N equal intervals of the duration, each one once (a clip
+    with fewer frames than asked for gives those it has); frame_times: when each of them begins, in seconds
+    from the first frame; audio: FLAC, 16 kHz mono, 16 bit, its first sample at the time of the first frame,
+    or None where the file has no sound that can be read; subtitles: the text of an embedded subtitle track,
+    or None, with its language where the file names one; decoder: `decord` or `pyav`, whichever read the
+    frames; notes: what is missing or broken in a file that could be used all the same, one sentence each.
     """
 
     duration_s: float
-    width: int
-    height: int
-    fps: float
+    width: int | None
+    height: int | None
+    fps: float | None
     frame_times: tuple[float, ...]
     frames: tuple[bytes, ...]
     audio: bytes | None

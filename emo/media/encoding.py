@@ -35,7 +35,8 @@ _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 # Before anything is read: how likely an encoding or a language is beside the commonest ones, as a logarithm.
 _PRIOR = {
     "is": -2.0, "vi": -1.0,
-    "big5hkscs": -0.5, "big5": -0.6, "euc_jp": -1.0, "cp949": -0.3, "cp1251": -0.1, "koi8_r": -0.5, "koi8_u": -1.0,
+    "big5hkscs": -0.5, "big5": -0.6, "euc_jp": -1.0, "cp949": -0.3, "cp1251": -0.1, "koi8_r": -0.5,
+    "koi8_u": -1.0,
     "cp866": -3.0, "iso8859_5": -3.0, "iso8859_7": -2.0, "iso8859_2": -2.0, "cp1257": -2.0, "cp1258": -3.0,
     "cp1250": -0.7, "cp1253": -0.7, "cp1254": -0.7, "cp1255": -0.7, "cp1256": -0.7, "cp874": -0.7,
 }  # fmt: skip

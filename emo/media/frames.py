@@ -7,9 +7,10 @@ people have: 8-bit 4:2:0 H.264, HEVC, VP8, VP9 and MPEG-4 in MP4, MOV, MKV and W
 long. It reports no damage, so any doubt sends the file to PyAV.
 """
 
+import functools
 import threading
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -19,11 +20,16 @@ import cv2
 import numpy as np
 from av.stream import Discard
 
+from emo.media.clock import Parts, Shown, Timeline, timeline
+
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9", "libvpx", "libvpx-vp9"}
 _DECORD_CONTAINERS = ("mov,", "matroska,")
 _DECORD_PIXELS = {"yuv420p", "yuvj420p"}
 
 T = TypeVar("T")
+
+# Anamorphic film has pixels of 2:1, the narrowest broadcast ones are of 1:2.
+_WIDEST_PIXEL = 5
 
 # FFmpeg's seek by time in these never finds the first keyframe.
 _NO_WAY_BACK = {"mpegts", "mpeg"}
@@ -92,13 +98,20 @@ def display_turn(frame: Any) -> Turn:
     return Turn(round(-np.degrees(np.arctan2(down, across)) / 90) % 4, bool(mirrored))
 
 
+def is_plausible(pixel_aspect: Fraction | None) -> bool:
+    """Whether a pixel may have this shape; what is wider or narrower stands in broken headers."""
+    return not pixel_aspect or 1 / _WIDEST_PIXEL <= pixel_aspect <= _WIDEST_PIXEL
+
+
 def geometry(
     stored_width: int, stored_height: int, pixel_aspect: Fraction | None, turn: Turn, longest_side: int
 ) -> Geometry:
     """How a stored picture becomes the displayed one: pixel aspect first, then the turn, then the bound.
 
-    A pixel that is not square changes the width, as players do it.
+    A pixel that is not square changes the width, as players do it; one of a nonsense shape counts as square.
     """
+    if not is_plausible(pixel_aspect):
+        pixel_aspect = None
     width = max(1, round(stored_width * (pixel_aspect or 1)))
     height = stored_height
     scale = min(1.0, longest_side / max(width, height))
@@ -113,15 +126,20 @@ class PacketIndex:
     Times are ticks of the track's time base. In AVI a packet has no display time, but the n-th frame shown
     is shown at the n-th decoding time. `first` is the first frame that could be decoded: what only a frame
     knows (its display matrix) is read from it. `plain` is False once anything was seen that decord gets
-    wrong.
+    wrong. stored_dts: the decoding times are from the file and not computed from the others, which after a
+    long still picture gives any. Where the clock jumps, `ticks` are on the one clock that `join` makes of it.
     """
 
     stream: Any
     by_decoding_time: bool
+    stored_dts: bool = True
     ticks: list[int] = field(default_factory=list)
     first: Any = None
     plain: bool = True
     done: bool = False
+    jumps: Timeline | None = None
+    _parts: Parts = field(default_factory=Parts)
+    _part_of: list[int] = field(default_factory=list)
     _last_duration: int = 0
     _keyframe: int | None = None
 
@@ -143,10 +161,58 @@ class PacketIndex:
         if not self.ticks or tick >= max(self.ticks[-1], self.ticks[0]):
             self._last_duration = packet.duration or 0
         self.ticks.append(tick)
+        self._part_of.append(self._part(self._parts, packet, tick))
 
     def close(self) -> None:
         """Sort the times, once all packets are in."""
         self.ticks.sort()
+
+    def join(self, sound: Shown | None, broadcast: bool) -> None:
+        """Make one clock of one that jumps, before `close`; all packets must be in. See `timeline`."""
+        if not self.ticks:
+            return
+        found = timeline(Shown([tick * self._base for tick in self.ticks], self._part_of), sound, broadcast)
+        if found.jumps:
+            # The file's own average counts the jumps.
+            step = round(float(np.median(np.diff(sorted(self.ticks)))))
+            self.jumps, self.plain, self._last_duration = found, False, step
+            moved = zip(self.ticks, self._part_of, strict=True)
+            self.ticks = [self._moved(tick, part) for tick, part in moved]
+
+    def _part(self, parts: Parts, packet: Any, tick: int) -> int:
+        if self.stored_dts and packet.dts is not None:
+            return parts.add(packet.dts * self._base)
+        # Only those of keyframes ascend in the order of the file.
+        return parts.add(tick * self._base) if packet.is_keyframe else parts.part
+
+    def _moved(self, tick: int, part: int) -> int:
+        assert self.jumps is not None
+        return tick + round(self.jumps.offset(part, tick * self._base) / self._base)
+
+    @functools.cached_property
+    def _base(self) -> float:
+        return float(self.stream.time_base)
+
+    def in_file_order(self, container: Any) -> Iterator[tuple[int, Any]]:
+        """Tick on the one clock and frame, for every frame of a container that was just opened."""
+        parts = Parts()
+        stream = container.streams[self.stream.index]
+        trusted = True
+        for packet in readable(container, [stream]):
+            tick = packet.dts if self.by_decoding_time else packet.pts
+            if packet.size and tick is not None and not packet.is_discard:
+                packet.pts = self._moved(tick, self._part(parts, packet, tick))
+            try:
+                decoded = packet.decode()
+            except MemoryError:
+                raise
+            except av.FFmpegError:
+                trusted = False
+                continue
+            for frame in decoded:
+                trusted = trusted or frame.key_frame
+                if trusted and frame.pts is not None and not frame.is_corrupt:
+                    yield frame.pts, frame
 
     @property
     def start(self) -> int:
@@ -302,6 +368,22 @@ class FrameReader:
             return frame.dts - self._delay
         # The frames that come out at the end of the file have no packet of their own.
         return None if last is None else last + max(1, frame_ticks(self._stream))
+
+
+def on_show(found: Iterable[tuple[int, Any]], moments: Sequence[int]) -> Iterator[tuple[int, Any, bool]]:
+    """Tick, frame and whether it is missing, for each moment (ascending), of frames as they come.
+
+    Those of two pieces that were joined in the middle of a group of pictures may come out of their order.
+    """
+    wanted = set(moments)
+    seen: dict[int, Any] = {}
+    for tick, frame in found:
+        if tick in wanted:
+            seen[tick] = frame
+        if len(seen) == len(wanted):
+            break
+    for moment in moments:
+        yield moment, seen.get(moment), moment not in seen
 
 
 def rewind(container: Any, stream: Any, tick: int) -> None:

@@ -22,7 +22,11 @@ FORMATS = (
 # A file whose bytes end early is used all the same while no more than this share of its video is missing.
 TRUNCATED_SHARE = 0.05
 
-_TEXT_SUBTITLES = {"ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text"}
+_TEXT_SUBTITLES = {
+    "ass", "ssa", "subrip", "srt", "mov_text", "webvtt", "text", "microdvd", "mpl2", "sami", "subviewer",
+    "subviewer1", "realtext", "jacosub", "stl", "vplayer", "pjs",
+}  # fmt: skip
+_PICTURES = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 _ISO_BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx", b"uuid"}
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -30,9 +34,12 @@ _SEGMENT = b"\x18\x53\x80\x67"
 
 @dataclass(frozen=True)
 class Tracks:
-    """The streams (of PyAV) that are used of a file; ignored: notes about those that are not."""
+    """The streams (of PyAV) that are used of a file; ignored: notes about those that are not.
 
-    video: Any
+    video: None where the file has sound and no moving pictures.
+    """
+
+    video: Any | None
     audio: Any | None
     subtitles: Any | None
     ignored: tuple[str, ...]
@@ -77,26 +84,19 @@ def open_container(path: str) -> Any:
 
 def choose(container: Any) -> Tracks:
     """The tracks to use, each the default one or else the first; raises RowError (`no_video_stream`, ...)."""
-    still = Disposition.attached_pic | Disposition.still_image
-    moving = [stream for stream in container.streams.video if not stream.disposition & still]
-    if not moving:
-        raise RowError("no_video_stream", "the file has no moving pictures")
-    video = _default(moving)
-    if video.codec_context is None:
-        raise RowError("unsupported_codec", "there is no decoder for the video track")
-    if not (video.codec_context.width and video.codec_context.height):
-        raise RowError("damaged", "the size of the picture cannot be found")
-    # One thread: a core has its own decoder process, and more threads cost memory and hangs at exit.
-    video.codec_context.thread_type = "NONE"
-    video.codec_context.thread_count = 1
-
-    ignored = []
+    ignored: list[str] = []
+    video = _pictures(container, ignored)
     heard = [stream for stream in container.streams.audio if stream.codec_context is not None]
     if container.streams.audio and not heard:
         ignored.append("audio: there is no decoder for the track")
-    texts = [stream for stream in container.streams.subtitles if _is_text(stream)]
+    if video is None and not heard:
+        raise RowError("no_video_stream", "the file has no moving pictures, and no sound that can be decoded")
+    # What FFmpeg has no decoder for may be text all the same.
+    unknown = [stream for stream in container.streams.subtitles if stream.codec_context is None]
+    texts = [stream for stream in container.streams.subtitles if _is_text(stream)] or unknown
     if container.streams.subtitles and not texts:
-        ignored.append("subtitles: the track holds pictures, not text")
+        kind = container.streams.subtitles[0].codec_context.name
+        ignored.append(f"subtitles: the track holds pictures ({kind}), not text")
     spoken = [stream for stream in texts if not stream.disposition & Disposition.forced]
     return Tracks(
         video=video,
@@ -106,15 +106,47 @@ def choose(container: Any) -> Tracks:
     )
 
 
-def announced_duration(container: Any, video: Any) -> float | None:
-    """Seconds that the header promises for the video track, or None; the container's where no better is."""
-    if video.frames and video.average_rate and container.format.name == "avi":
-        return float(video.frames / video.average_rate)
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\s*", video.metadata.get("DURATION", ""))
+def _pictures(container: Any, ignored: list[str]) -> Any | None:
+    """The film, ready to be decoded; None where the file has none."""
+    still = Disposition.attached_pic | Disposition.still_image
+    moving = [stream for stream in container.streams.video if not stream.disposition & still]
+    if len(moving) > 1:
+        films = [stream for stream in moving if not _is_cover(stream, moving)]
+        if films and len(films) < len(moving):
+            ignored.append(f"video: track {moving[0].index} is a single picture, a cover; the film is taken")
+            moving = films
+    if not moving:
+        return None
+    video = _default(moving)
+    if video.codec_context is None:
+        raise RowError("unsupported_codec", "there is no decoder for the video track")
+    if not (video.codec_context.width and video.codec_context.height):
+        raise RowError("damaged", "the size of the picture cannot be found")
+    # One thread: a core has its own decoder process, and more threads cost memory and hangs at exit.
+    video.codec_context.thread_type = "NONE"
+    video.codec_context.thread_count = 1
+    return video
+
+
+def _is_cover(stream: Any, among: list[Any]) -> bool:
+    """Whether a track that no mark tells from a film is one picture of a kind that covers are in."""
+    if stream.codec_context is None or stream.codec_context.name not in _PICTURES:
+        return False
+    if stream.frames:
+        return bool(stream.frames == 1)
+    lengths = [float(one.duration * one.time_base) for one in among if one.duration]
+    return not stream.duration or float(stream.duration * stream.time_base) * 10 < max(lengths)
+
+
+def announced_duration(container: Any, track: Any) -> float | None:
+    """Seconds that the header promises for a track, or None; the container's where no better is."""
+    if container.format.name == "avi" and track.type == "video" and track.frames and track.average_rate:
+        return float(track.frames / track.average_rate)
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\s*", track.metadata.get("DURATION", ""))
     if tag:
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-    if video.duration:
-        return float(video.duration * video.time_base)
+    if track.duration:
+        return float(track.duration * track.time_base)
     return container.duration / av.time_base if container.duration else None
 
 

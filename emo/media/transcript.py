@@ -167,23 +167,51 @@ class SubtitleTrack:
     stream: Any
     done: bool = False
     _cues: list[Cue] = field(default_factory=list)
+    _unread: int = 0
 
     def add(self, packet: Any) -> None:
         """Take one packet of the track, in the order of the file."""
         if packet.size == 0 or packet.pts is None:
             return
         try:
-            shown = packet.decode()
+            shown = self._shown(packet)
         except MemoryError:
             raise
         except av.FFmpegError:
             return
         start = float(packet.pts * packet.time_base)
         end = start + float((packet.duration or 0) * packet.time_base)
-        for event in shown:
-            # Number, layer, style, name, three margins and an effect come before the text.
-            text = event.ass.decode("utf-8", "replace").split(",", 8)[-1]
-            self._cues.append(Cue(start, end, cue_files.lines_of_ass(text)))
+        self._cues += [Cue(start, end, lines) for lines in shown]
+
+    def _shown(self, packet: Any) -> list[tuple[str, ...]]:
+        """The lines of each cue in a packet."""
+        data = bytes(packet)
+        if data[4:8] in cue_files.WEBVTT_BOXES:
+            return [cue_files.lines_of(text) for text in cue_files.webvtt_in_boxes(data)]
+        if self.stream.codec_context is None:
+            return self._undecoded(data)
+        # Number, layer, style, name, three margins and an effect come before the text.
+        texts = (event.ass.decode("utf-8", "replace").split(",", 8)[-1] for event in packet.decode())
+        return [cue_files.lines_of_ass(text) for text in texts]
+
+    def _undecoded(self, data: bytes) -> list[tuple[str, ...]]:
+        """For TTML and some names of WebVTT FFmpeg has no decoder: a packet is a document, or text."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = "\0"
+        if encoding.CONTROL.search(text):
+            self._unread += 1
+            return []
+        parsed = cue_files.parse(text)
+        return [cue_files.lines_of(text)] if parsed is None else [cue.lines for cue in parsed.cues]
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the track could not be read."""
+        if not self._unread:
+            return []
+        return [f"subtitles: {self._unread} packets of the track are of a kind that cannot be read"]
 
     def text(self) -> str | None:
         """What the track says, or None where it says nothing."""

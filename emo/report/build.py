@@ -375,6 +375,8 @@ def _facts(item: GalleryItem) -> list[str]:
         facts.append(f"{item.width} × {item.height}")
     if item.frames:
         facts.append("with sound" if item.sound else "no sound")
+    elif item.sound:
+        facts.append("sound alone")
     if item.language:
         facts.append(_short(item.language, 20))
     return facts

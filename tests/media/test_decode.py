@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -22,9 +23,11 @@ from clips import (
     shown,
     tone,
     turned,
+    with_channels,
     with_matrix,
 )
 from emo.errors import RowError
+from emo.media.audio import mono
 from emo.media.decode import decode_file
 from emo.media.decoded import ERRORS, DecodedClip, DecodeSettings
 
@@ -43,9 +46,9 @@ def decode(path: Path, **settings: object) -> DecodedClip:
     return decode_file(str(path), DecodeSettings(**settings))  # type: ignore[arg-type]
 
 
-def refusal(path: Path) -> RowError:
+def refusal(path: Path, **settings: object) -> RowError:
     with pytest.raises(RowError) as caught:
-        decode(path)
+        decode(path, **settings)
     assert caught.value.code in ERRORS
     return caught.value
 
@@ -325,6 +328,34 @@ def test_an_embedded_subtitle_track_is_read(
     assert decode(plain).subtitles is None
 
 
+def test_an_embedded_document_of_ttml_is_read_and_pictures_of_words_are_named(
+    plain: Path, tmp_path: Path
+) -> None:
+    lines = (
+        "1\n00:00:00,100 --> 00:00:00,900\n<i>I am</i> fine.\n\n2\n00:00:01,000 --> 00:00:01,900\n真的吗？\n"
+    )
+    (tmp_path / "said.srt").write_text(lines, encoding="utf-8")
+    ffmpeg(
+        "-i", plain, "-i", tmp_path / "said.srt", "-map", "0", "-map", "1", "-c", "copy", "-c:s", "ttml",
+        "-metadata:s:s:0", "language=eng", tmp_path / "said.mp4",
+    )  # fmt: skip
+    decoded = decode(tmp_path / "said.mp4")
+    assert (decoded.subtitles, decoded.subtitles_language, decoded.notes) == ("I am fine. 真的吗？", "en", ())
+
+
+def test_drawings_in_an_embedded_track_are_no_words(plain: Path, tmp_path: Path) -> None:
+    events = (
+        "[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n"
+        "[Events]\n"
+        "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        "Dialogue: 0,0:00:00.10,0:00:00.50,Default,,0,0,0,,{\\i1}Up{\\i0} here,\\hnow\\Nthere\n"
+        "Dialogue: 0,0:00:00.60,0:00:00.90,Default,,0,0,0,,{\\p1}m 0 0 l 100 0 100 100{\\p0}\n"
+    )
+    (tmp_path / "said.ass").write_text(events)
+    ffmpeg("-i", plain, "-i", tmp_path / "said.ass", "-c", "copy", "-c:s", "ass", tmp_path / "said.mkv")
+    assert decode(tmp_path / "said.mkv").subtitles == "Up here, now there"
+
+
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts", "avi"])
 def test_an_hour_is_sampled_by_seeking_and_its_sound_is_bounded(
     clip: Make, tmp_path: Path, container: str
@@ -393,17 +424,240 @@ def test_an_image_is_not_a_video(plain: Path, tmp_path: Path) -> None:
         assert refusal(tmp_path / f"{name}.mp4").code == "not_a_video"
 
 
-def test_sound_alone_has_no_video_stream_even_with_cover_art(plain: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sound.mp4", ("-c", "copy")),
+        ("sound.m4a", ("-c", "copy")),
+        ("sound.mkv", ("-c", "copy")),
+        ("sound.ts", ("-c", "copy")),
+        ("sound.mp3", ()),
+        ("sound.wav", ()),
+        ("sound.flac", ()),
+        ("sound.ogg", ("-c:a", "libopus")),
+        ("sound.aac", ("-c", "copy")),
+    ],
+)
+def test_sound_alone_is_a_clip_without_frames(
+    clip: Make, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    beeping = clip("beeping.mp4", sounds=[beep(2.0, 0.5)])
+    ffmpeg("-i", beeping, "-vn", *options, tmp_path / name)
+    renamed = (tmp_path / name).rename(tmp_path / f"{name}.mp4")
+    decoded = decode(renamed)
+    assert (decoded.width, decoded.height, decoded.fps) == (None, None, None)
+    assert (decoded.frames, decoded.frame_times) == ((), ())
+    assert decoded.duration_s == pytest.approx(2.0, abs=0.1)
+    assert sound_of(decoded).size / 16_000 == pytest.approx(2.0, abs=0.1)
+    assert onset(sound_of(decoded)) == pytest.approx(0.5, abs=0.06)
+    assert decoded.notes == ("video: the file has no moving pictures, only sound",)
+
+
+def test_a_cover_is_no_moving_picture_with_a_mark_and_no_film_without_one(
+    plain: Path, tmp_path: Path
+) -> None:
     ffmpeg("-i", plain, "-vn", "-c", "copy", tmp_path / "sound.mp4")
     ffmpeg("-i", plain, "-frames:v", "1", tmp_path / "cover.jpg")
     ffmpeg(
         "-i", tmp_path / "sound.mp4", "-i", tmp_path / "cover.jpg", "-map", "0", "-map", "1",
         "-c", "copy", "-disposition:v", "attached_pic", tmp_path / "album.m4a",
     )  # fmt: skip
-    ffmpeg("-i", plain, "-vn", tmp_path / "sound.wav")
-    (tmp_path / "sound.wav").rename(tmp_path / "wave.mp4")
-    for name in ("sound.mp4", "album.m4a", "wave.mp4"):
-        assert refusal(tmp_path / name).code == "no_video_stream"
+    assert decode(tmp_path / "album.m4a").frames == ()
+    for name in ("first.mkv", "first.mov"):
+        ffmpeg(
+            "-i", tmp_path / "cover.jpg", "-i", plain, "-map", "0", "-map", "1",
+            "-c", "copy", tmp_path / name,
+        )  # fmt: skip
+        decoded = decode(tmp_path / name)
+        assert_every_frame_is_the_one_of_its_time(decoded)
+        assert len(decoded.frames) == 8
+        assert decoded.duration_s == pytest.approx(2.0, abs=0.06)
+        assert "cover" in decoded.notes[0]
+
+
+def test_sound_alone_that_is_cut_bounded_or_broken_says_so(clip: Make, tmp_path: Path) -> None:
+    long = tmp_path / "long.wav"
+    soundfile.write(long, tone(20.0), RATE)
+    bounded = decode(long, max_audio_s=5.0)
+    assert sound_of(bounded).size == 5 * 16_000
+    assert bounded.duration_s == pytest.approx(20.0, abs=0.1)
+    assert refusal(long, audio=False).code == "no_video_stream"
+    ffmpeg("-i", long, "-c:a", "aac", "-movflags", "+faststart", tmp_path / "long.m4a")
+    data = (tmp_path / "long.m4a").read_bytes()
+    (tmp_path / "cut.m4a").write_bytes(data[: len(data) // 2])
+    assert refusal(tmp_path / "cut.m4a").code == "truncated"
+    begin = data.index(b"mdat") + 4
+    noise = np.random.default_rng(1).bytes(len(data) - begin)
+    (tmp_path / "noise.m4a").write_bytes(data[:begin] + noise)
+    assert refusal(tmp_path / "noise.m4a").code == "no_video_stream"
+
+
+LAYOUTS = [
+    ("back.mov", 2, "BL+BR"),
+    ("side.mov", 2, "SL+SR"),
+    ("low.mov", 2, "FL+LFE"),
+    ("nine.mkv", 9, None),
+    ("eleven.mov", 11, None),
+    ("twenty.mkv", 20, None),
+    ("sixty.mov", 60, None),
+    ("surround.mkv", 6, "5.1"),
+]
+
+
+@pytest.mark.parametrize(("name", "channels", "layout"), LAYOUTS)
+def test_sound_of_any_channels_is_heard_and_costs_no_picture(
+    plain: Path, tmp_path: Path, name: str, channels: int, layout: str | None
+) -> None:
+    path = tmp_path / name
+    with_channels(plain, path, channels, layout)
+    decoded = decode(path)
+    assert len(decoded.frames) == 8
+    samples = sound_of(decoded)
+    assert samples.size / 16_000 == pytest.approx(2.0, abs=0.05)
+    assert onset(samples) == pytest.approx(0.5, abs=0.02)
+    assert 0.2 < np.abs(samples).max() < 0.9
+    assert [note for note in decoded.notes if "channels" in note] or layout == "5.1"
+
+
+def test_of_ambisonics_the_channel_that_hears_all_around_is_taken(plain: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "sound.wav"
+    silence = np.zeros(2 * RATE)
+    soundfile.write(sound, np.stack([beep(2.0, 0.5), *[silence + 0.3] * 3], axis=1), RATE)
+    ffmpeg(
+        "-i", plain, "-i", sound, "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-af", "aformat=cl=4.0",
+        "-c:a", "libopus", "-mapping_family", "2", tmp_path / "around.mkv",
+    )  # fmt: skip
+    decoded = decode(tmp_path / "around.mkv")
+    assert len(decoded.frames) == 8
+    assert onset(sound_of(decoded)) == pytest.approx(0.5, abs=0.02)
+    assert "ambisonic 1" in decoded.notes[0]
+
+
+@pytest.mark.parametrize("layout", ["binaural", "ambisonic 1", "TFL+TFR", "BL+BR"])
+@pytest.mark.parametrize("form", ["fltp", "s16", "s32", "u8", "dbl"])
+def test_any_form_of_samples_is_mixed_at_its_loudness(layout: str, form: str) -> None:
+    channels = 4 if layout == "ambisonic 1" else 2
+    wave = np.repeat(tone(0.1)[None], channels, axis=0)
+    top = {"s16": 2**15 - 1, "s32": 2**31 - 1, "u8": 127}.get(form, 1)
+    kind = {"fltp": np.float32, "dbl": np.float64, "s16": np.int16, "s32": np.int32, "u8": np.uint8}[form]
+    stored = (wave * top + (128 if form == "u8" else 0)).astype(kind)
+    if form != "fltp":
+        stored = stored.T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(stored), format=form, layout=layout)
+    frame.sample_rate = RATE
+    mixed = mono(frame).to_ndarray()[0]
+    assert mixed == pytest.approx(wave[0], abs=0.02)
+
+
+def joined(folder: Path, parts: list[Path]) -> Path:
+    """Streams one after the other in one file, as `cat` leaves them."""
+    path = folder / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def stream(clip: Make, folder: Path, begins_s: float, **options: object) -> Path:
+    """Two seconds of MPEG-TS whose clock begins at a second, with a beep after half a second of it."""
+    source = clip("beeping.ts", seconds=2.0, sounds=[beep(2.0, 0.5)], **options)
+    path = folder / f"from{begins_s}.ts"
+    ffmpeg("-i", source, "-map", "0", "-c", "copy", "-output_ts_offset", str(begins_s), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "begins", [[0, 16], [0, 200], [0, 2000], [500, 0], [0, 0], [60, 50, 3000], [0, 95440]]
+)
+def test_a_clock_that_jumps_loses_no_frame_and_invents_no_silence(
+    clip: Make, tmp_path: Path, begins: list[float]
+) -> None:
+    parts = [stream(clip, tmp_path, begin) for begin in begins]
+    decoded = decode(joined(tmp_path, parts), frames=8 * len(parts))
+    length = 2.0 * len(parts)
+    assert decoded.duration_s == pytest.approx(length, abs=0.15 * len(parts))
+    assert len(decoded.frames) == 8 * len(parts)
+    # Each part shows 0 to 49 again; at the joints a frame of sound or two stands without a picture.
+    for seconds, jpeg in zip(decoded.frame_times, decoded.frames, strict=True):
+        part = min(int(seconds / decoded.duration_s * len(parts)), len(parts) - 1)
+        assert number_in(jpeg) / 25 == pytest.approx(
+            seconds - part * decoded.duration_s / len(parts), abs=0.16
+        )
+    samples = sound_of(decoded)
+    assert samples.size / 16_000 == pytest.approx(length, abs=0.2 * len(parts))
+    loud = np.abs(samples) > 0.1
+    for part in range(len(parts)):
+        begin = part * decoded.duration_s / len(parts)
+        piece = loud[int(begin * 16_000) : int((begin + 1.5) * 16_000)]
+        first = next(t for t, jpeg in zip(decoded.frame_times, decoded.frames, strict=True) if t >= begin)
+        assert first
+        assert np.argmax(piece) / 16_000 == pytest.approx(0.5, abs=0.12)
+    assert [note for note in decoded.notes if "clock" in note] == [decoded.notes[0]]
+    assert len(decoded.notes) == 1
+
+
+def test_a_jump_of_the_clock_in_other_containers_is_one_too(clip: Make, tmp_path: Path) -> None:
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+    for name in ("jump.mkv", "jump.mp4", "jump.flv"):
+        ffmpeg("-i", both, "-c", "copy", "-copyts", *(("-bsf:a", "aac_adtstoasc")), tmp_path / name)
+        decoded = decode(tmp_path / name)
+        assert decoded.duration_s == pytest.approx(4.0, abs=0.3), name
+        assert len(decoded.frames) == 8
+        assert sound_of(decoded).size / 16_000 == pytest.approx(4.0, abs=0.4)
+        assert "clock" in decoded.notes[0]
+
+
+def test_a_clock_that_goes_round_is_no_jump(clip: Make, tmp_path: Path) -> None:
+    # 33 bits of a 90 kHz clock are 95,443.7 s.
+    decoded = decode(stream(clip, tmp_path, 95_442.5))
+    assert decoded.duration_s == pytest.approx(2.0, abs=0.05)
+    assert_every_frame_is_the_one_of_its_time(decoded)
+    assert decoded.notes == ()
+
+
+@pytest.mark.parametrize("name", ["still.mp4", "still.mkv", "still.ts"])
+def test_a_still_picture_while_sound_goes_on_is_no_jump(clip: Make, name: str) -> None:
+    keep = ("-vf", "select='lt(t,1)+gt(t,24)'", "-fps_mode", "vfr")
+    # An encoder that looks ahead would begin a stream with ten seconds of sound.
+    video = (*X264, "-tune", "zerolatency")
+    decoded = decode(clip(name, seconds=25.0, fps=5, sounds=[tone(25.0)], video=video, after=keep))
+    assert decoded.duration_s == pytest.approx(25.0, abs=0.5)
+    assert sound_of(decoded).size / 16_000 == pytest.approx(25.0, abs=0.5)
+    assert decoded.notes == ()
+
+
+@pytest.mark.parametrize("name", ["still.mp4", "still.mkv"])
+def test_a_still_picture_without_sound_is_no_jump_but_in_a_broadcast_stream(
+    clip: Make, tmp_path: Path, name: str
+) -> None:
+    keep = ("-vf", "select='lt(t,1)+gt(t,24)'", "-fps_mode", "vfr")
+    decoded = decode(clip(name, seconds=25.0, fps=5, sounds=[], after=keep))
+    assert decoded.duration_s == pytest.approx(25.0, abs=1.1)
+    assert decoded.notes == ()
+    mute = clip("mute.ts", seconds=2.0, sounds=[])
+    later = tmp_path / "later.ts"
+    ffmpeg("-i", mute, "-c", "copy", "-output_ts_offset", "100", later)
+    jumping = decode(joined(tmp_path, [mute, later]))
+    assert jumping.duration_s == pytest.approx(4.0, abs=0.1)
+    assert "clock" in jumping.notes[0]
+
+
+def test_a_picture_that_changes_its_size_keeps_its_shapes(clip: Make, tmp_path: Path) -> None:
+    wide = clip("wide.ts", size=(320, 240), sounds=[])
+    tall = clip("tall.ts", size=(240, 320), sounds=[])
+    later = tmp_path / "later.ts"
+    ffmpeg("-i", tall, "-c", "copy", "-output_ts_offset", "2", later)
+    decoded = decode(joined(tmp_path, [wide, later]))
+    shapes = {shown(jpeg).shape for jpeg in decoded.frames}
+    assert shapes == {(240, 320, 3), (320, 240, 3)}
+    assert (decoded.width, decoded.height) == (320, 240)
+    assert any("changes its size (240x320, 320x240)" in note for note in decoded.notes)
+
+
+@pytest.mark.parametrize("name", ["nonsense.mp4", "nonsense.mkv"])
+@pytest.mark.parametrize("aspect", ["1/200", "40/1"])
+def test_a_nonsense_pixel_aspect_is_ignored_and_told(clip: Make, name: str, aspect: str) -> None:
+    decoded = decode(clip(name, seconds=0.4, after=("-vf", f"setsar={aspect}:max=10000")))
+    assert (decoded.width, decoded.height) == (320, 240)
+    assert any("pixel aspect" in note for note in decoded.notes)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emo.errors import RowError
-from emo.media.cues import Cue
+from emo.media.cues import Cue, webvtt_in_boxes
 from emo.media.transcript import MAX_SIDECAR_BYTES, guess_language, join, read_sidecar
 
 SRT = """1
@@ -129,7 +129,10 @@ def test_nonsense_is_a_bad_subtitle(name: str, data: bytes) -> None:
     assert name in caught.value.message
 
 
-HELLO = "1\n00:00:01,000 --> 00:00:02,000\nHello.\n\n2\n{times}\nI hate you.\n\n3\n00:00:08,000 --> 00:00:09,000\nBye.\n"
+HELLO = (
+    "1\n00:00:01,000 --> 00:00:02,000\nHello.\n\n2\n{times}\nI hate you.\n\n"
+    "3\n00:00:08,000 --> 00:00:09,000\nBye.\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -174,12 +177,16 @@ def test_words_beside_the_times_stay_and_settings_go() -> None:
 
 
 def test_an_empty_line_within_a_cue_ends_nothing() -> None:
-    lines = "1\n00:00:01,000 --> 00:00:02,000\nFirst line.\n\nSecond line.\n\n2\n00:00:03,000 --> 00:00:04,000\nBye.\n"
+    first = "1\n00:00:01,000 --> 00:00:02,000\nFirst line.\n\nSecond line.\n\n"
+    lines = first + "2\n00:00:03,000 --> 00:00:04,000\nBye.\n"
     assert words(lines) == "First line. Second line. Bye."
 
 
 def test_cues_without_numbers_keep_their_last_lines() -> None:
-    bare = "00:00:01,000 --> 00:00:02,000\nI love you.\n00:00:03,000 --> 00:00:04,000\n{}\n00:00:05,000 --> 00:00:06,000\nBye.\n"
+    bare = (
+        "00:00:01,000 --> 00:00:02,000\nI love you.\n00:00:03,000 --> 00:00:04,000\n{}\n"
+        "00:00:05,000 --> 00:00:06,000\nBye.\n"
+    )
     assert words(bare.format("I hate you.")) == "I love you. I hate you. Bye."
     assert words(bare.format("How old?\n42")) == "I love you. How old? 42 Bye."
     assert words("WEBVTT\n\n" + bare.format("I hate you."), "a.vtt") == "I love you. I hate you. Bye."
@@ -237,7 +244,8 @@ def test_breaks_and_drawings_of_ass_in_subrip_are_none_of_its_words() -> None:
 
 
 def test_ttml_gives_its_paragraphs_whatever_the_profile() -> None:
-    body = '<body><div><div><p begin="00:00:01:12" end="2s">Hello <span>my <b>dear</b></span><br/>friend</p></div></div><p begin="3s">Bye &amp; out</p></body>'
+    hello = '<p begin="00:00:01:12" end="2s">Hello <span>my <b>dear</b></span><br/>friend</p>'
+    body = f'<body><div><div>{hello}</div></div><p begin="3s">Bye &amp; out</p></body>'
     for space in ("http://www.w3.org/ns/ttml", "http://www.w3.org/2006/10/ttaf1"):
         document = f'<?xml version="1.0" encoding="utf-8"?>\n<tt xmlns="{space}">{body}</tt>'
         for name in ("a.ttml", "a.xml", "a.vtt"):
@@ -264,8 +272,20 @@ def test_subrip_in_a_text_file_is_no_text_of_numbers_and_times() -> None:
 
 
 def test_notes_and_names_of_webvtt_are_not_said_and_words_after_an_empty_line_are() -> None:
-    lines = "WEBVTT\n\n00:01.000 --> 00:02.000\nFirst\n\nSecond\n\nNOTE nothing\nat all\n\nintro\n00:03.000 --> 00:04.000\nBye\n"
+    first = "WEBVTT\n\n00:01.000 --> 00:02.000\nFirst\n\nSecond\n\n"
+    lines = first + "NOTE nothing\nat all\n\nintro\n00:03.000 --> 00:04.000\nBye\n"
     assert words(lines, "a.vtt") == "First Second Bye"
+
+
+def test_cues_of_webvtt_in_boxes_are_found() -> None:
+    def box(kind: bytes, body: bytes) -> bytes:
+        return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+    sample = box(b"vttc", box(b"iden", b"1") + box(b"payl", b"I am fine.")) + box(
+        b"vttc", box(b"payl", b"You?")
+    )
+    assert list(webvtt_in_boxes(sample)) == ["I am fine.", "You?"]
+    assert list(webvtt_in_boxes(box(b"vtte", b"") + b"\0\0")) == []
 
 
 def test_lines_that_no_time_precedes_are_told() -> None:
