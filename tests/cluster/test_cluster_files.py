@@ -113,6 +113,8 @@ def pods():
         yield name, submitter(job_of(one))
     for name, one in of_kind("CronJob"):
         yield name, one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    for name, one in of_kind("Pod"):
+        yield name, one["spec"]
 
 
 def test_all_kinds_are_there():
