@@ -1,12 +1,13 @@
 """The image installs what the tests ran with, on the Python and for the CUDA that it was tried with."""
 
 import fnmatch
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,75 @@ def test_pip_finds_no_conflict_between_the_pins_and_the_project(made_here):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def constraints():
+    """The module that writes the pins."""
+    name = "cluster_constraints"
+    found = importlib.util.spec_from_file_location(name, CLUSTER / "constraints.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def installed_extras():
+    """Those that the image is made with."""
+    (line,) = [rest for word, rest in instructions() if word == "RUN" and "--constraint" in rest]
+    return frozenset(re.search(r"'\.\[([\w,-]+)\]'", line)[1].split(","))
+
+
+ALONE = """\
+import importlib, sys
+there = set(sys.argv[1].split(","))
+
+class Absent:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in there:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent)
+for name in sys.argv[2].split(","):
+    importlib.import_module(name)
+"""
+
+
+def test_what_the_image_installs_is_enough_for_emo_for_its_head_and_for_the_autoscalers():
+    """In a Python that finds no package of the tests."""
+    image = constraints().closure("emo", installed_extras()).keys() | {"emo", "pip", "setuptools"}
+    absent = {
+        module
+        for module, owners in packages_distributions().items()
+        if not any(canonicalize_name(owner) in image for owner in owners)
+    }
+    assert {"pytest", "moto", "fastapi"} <= absent
+    assert "boto3" not in absent
+    files = [*(REPOSITORY / "emo").rglob("*.py"), *(REPOSITORY / "jobs").rglob("*.py")]
+    ours = [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in files]
+    ours = [name.removesuffix(".__init__") for name in ours if not name.endswith("__main__")]
+    launchers = [
+        "ray.autoscaler._private.aws.node_provider",
+        "ray.autoscaler._private.kuberay.run_autoscaler",
+        "ray.autoscaler._private.monitor",
+        "ray.autoscaler.v2.monitor",
+        "ray.dashboard.modules.job.job_head",
+        "ray.dashboard.modules.reporter.reporter_agent",
+        "ray.job_submission",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, ",".join(absent), ",".join([*ours, *launchers])],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    # It would say so.
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, ",".join(absent | {"boto3"}), launchers[0]],
+        capture_output=True,
+        text=True,
+    )
+    assert "No module named 'boto3'" in done.stderr
 
 
 def test_make_installs_by_the_constraints_on_their_python_only(tmp_path):
@@ -207,12 +277,7 @@ def test_the_sizes_that_the_comment_tells_are_those_of_the_packages(made_here):
         float(one)
         for one in re.search(r"([\d.]+) GB of packages.*?\n?.*?([\d.]+) GB are", DOCKERFILE).groups()
     )
-    sys.path.insert(0, str(CLUSTER))
-    try:
-        import constraints
-    finally:
-        sys.path.pop(0)
-    names = constraints.closure("emo", frozenset())
+    names = constraints().closure("emo", installed_extras())
 
     def size(name):
         found = distribution(name)
