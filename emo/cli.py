@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from emo import __version__
-from emo.commands import evaluate
+from emo.commands import evaluate, models
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
@@ -150,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="as of emo label; without it nightly.source",
     )
     evaluate.add(commands, _EPILOG)
+    models.add(commands, _EPILOG)
     submit = commands.add_parser(
         "submit",
         help="run a command as a job of a Ray cluster and follow it",
@@ -256,9 +257,11 @@ def _config_of_out(options: argparse.Namespace) -> Config:
     return load_config(tree=load_runs(storage, last=1)[0]["config"], overrides=options.set)
 
 
-def _session(options: argparse.Namespace, config: Config, source: str | None = None) -> Any:
+def _session(
+    options: argparse.Namespace, config: Config, source: str | None = None, needs: Sequence[Any] = ()
+) -> Any:
     return _job("session").session(
-        config, options.out, options.command, source, redo=getattr(options, "redo", False)
+        config, options.out, options.command, source, redo=getattr(options, "redo", False), needs=needs
     )
 
 
@@ -268,11 +271,29 @@ def _read_source(source: str, config: Config) -> Any:
     return read_source(source, config.s3)
 
 
-def _check(config: Config) -> None:
-    _job("ingest").check(config.ingest)
-    _job("describe").check(config.experts)
-    _job("extract").check(config.extract)
-    _job("judge").check(config.judge)
+def _needs_of_all(config: Config) -> list[Any]:
+    """What all steps of a labelling run need of the machines that they run on."""
+    return [
+        *_job("ingest").needs(config.ingest),
+        *_job("describe").needs(config.experts),
+        *_job("extract").needs(config.extract),
+        *_job("judge").needs(config.judge),
+    ]
+
+
+def _left_to_nodes(config: Config, needs: list[Any]) -> list[Any]:
+    """The needs that the nodes of a cluster are asked for; with no cluster, this machine is asked now."""
+    if _job("nodes").joined(config.ray.address):
+        return needs
+    _job("needs").check_here(needs, lambda line: print(line, file=sys.stderr))
+    return []
+
+
+def _tell_downloads(config: Config) -> None:
+    """Say what this machine downloads before it labels; on a cluster the nodes do, each for itself."""
+    if not _job("nodes").joined(config.ray.address):
+        for line in models.downloads(config):
+            print(line, file=sys.stderr)
 
 
 def _nothing(options: argparse.Namespace) -> int:
@@ -342,12 +363,13 @@ def _say_failures(steps: Sequence[Step]) -> None:
 
 def _label(options: argparse.Namespace) -> int:
     config = _config(options)
-    _check(config)
+    needs = _left_to_nodes(config, _needs_of_all(config))
+    _tell_downloads(config)
     # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
     manifest = _read_source(options.source, config)
     if manifest.num_rows == 0:
         return _nothing(options)
-    with _session(options, config, options.source) as session:
+    with _session(options, config, options.source, needs) as session:
         steps = _job("label").run(session, manifest, options.redo)
         report = _job("report").write(session, only_if_changed=True)
     return _finish(options, config, steps, report)
@@ -355,27 +377,27 @@ def _label(options: argparse.Namespace) -> int:
 
 def _ingest(options: argparse.Namespace) -> int:
     config = _config(options)
-    _job("ingest").check(config.ingest)
+    needs = _left_to_nodes(config, _job("ingest").needs(config.ingest))
     manifest = _read_source(options.source, config)
     if manifest.num_rows == 0:
         return _nothing(options)
-    with _session(options, config, options.source) as session:
+    with _session(options, config, options.source, needs) as session:
         steps = [_job("label").ingest_all(session, manifest, options.redo)]
     return _finish(options, config, steps, None)
 
 
 def _describe(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
-    _job("describe").check([config.expert(options.expert)])
-    with _session(options, config) as session:
+    needs = _left_to_nodes(config, _job("describe").needs([config.expert(options.expert)]))
+    with _session(options, config, needs=needs) as session:
         steps = _job("label").describe_all(session, [options.expert], options.redo)
     return _finish(options, config, steps, None)
 
 
 def _extract(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
-    _job("extract").check(config.extract)
-    with _session(options, config) as session:
+    needs = _left_to_nodes(config, _job("extract").needs(config.extract))
+    with _session(options, config, needs=needs) as session:
         steps = [_job("label").extract_all(session, _names(config), options.redo)]
     return _finish(options, config, steps, None)
 
@@ -399,8 +421,8 @@ def _judge(options: argparse.Namespace) -> int:
         with _session(options, config) as session:
             steps = [_job("judge").run_votes(session, voters, config.judge.rule())]
     else:
-        _job("judge").check(config.judge)
-        with _session(options, config) as session:
+        needs = _left_to_nodes(config, _job("judge").needs(config.judge))
+        with _session(options, config, needs=needs) as session:
             steps = [_job("label").judge_all(session, _names(config), options.redo)]
     return _finish(options, config, steps, None)
 
@@ -422,8 +444,8 @@ def _report(options: argparse.Namespace) -> int:
 def _failures(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     if options.retry:
-        _check(config)
-        with _session(options, config) as session:
+        needs = _left_to_nodes(config, _needs_of_all(config))
+        with _session(options, config, needs=needs) as session:
             steps = _job("label").retry(session)
             report = _job("report").write(session, only_if_changed=True)
         return _finish(options, config, steps, report)
@@ -542,6 +564,7 @@ def _plan(options: argparse.Namespace) -> int:
     plan = _job("status").plan(storage, config, manifest)
     estimates = _job("status").estimate(storage, config, plan)
     hours = total(estimates)
+    _tell_downloads(config)
     if options.json:
         print(json.dumps({**plan, "estimate": as_rows(estimates), "total": hours}))
     else:
@@ -567,13 +590,13 @@ def _nightly(options: argparse.Namespace) -> int:
     if not source or not options.out:
         name, key = ("--out", "out") if source else ("SOURCE", "source")
         raise InputError(f"nightly: no {name} is given, and the configuration has no nightly.{key}")
-    _check(config)
+    needs = _left_to_nodes(config, _needs_of_all(config))
     manifest = _read_source(source, config)
     night = _job("nightly")
     ended: dict[str, Any] = {}
     session = None
     try:
-        with _session(options, config, source) as session:
+        with _session(options, config, source, needs) as session:
             ended = night.run(session, manifest)
     except (EmoError, KeyboardInterrupt) as error:
         if session is not None:
@@ -653,7 +676,8 @@ def _caption(options: argparse.Namespace) -> int:
             print("\n".join(plan.lines()))
         print(f"emo caption: {len(plan.variants)} captions to make; nothing was started", file=sys.stderr)
         return DONE
-    with _session(options, config, options.gold) as session:
+    needs = _left_to_nodes(config, job.needs(config))
+    with _session(options, config, options.gold, needs) as session:
         steps, summary = job.run(session, gold, options.redo, options.retry)
         if options.export:
             summary["exported"] = job.export_captions(storage, Storage(options.export, config.s3))

@@ -21,6 +21,10 @@ class PlaceError(StorageError):
     """The whole place is gone, full or refused: nothing else there can succeed, so the run stops."""
 
 
+class MachineError(EmoError):
+    """The machine or the worker's own process is at fault, and no row: the run stops."""
+
+
 class LeaseHeldError(InputError):
     """Another run works on the same OUT (exit code 4)."""
 
@@ -43,7 +47,14 @@ class RowError(EmoError):
         return type(self), (self.code, self.message)
 
 
+# Some libraries put all that they were given into what they say of it.
+_LONGEST_LINE = 1000
+
+
 def one_line(error: BaseException) -> str:
-    """An error on one line: our own as it is, any other after its kind."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, EmoError) else f"{type(error).__name__}: {text}"
+    """An error on one line: our own as it is, any other after its kind; a text that a table can hold."""
+    text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+    if isinstance(error, EmoError):
+        return text
+    shown = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+    return f"{type(error).__name__}: {shown}"

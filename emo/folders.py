@@ -1,13 +1,25 @@
-"""What stands in a local source folder, links included: nothing that may be a video is passed over."""
+"""What stands in a source folder, links included: nothing that may be a video is passed over in silence."""
 
 import os
+import posixpath
 import sys
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emo.storage import Entry, is_folder, is_regular, list_folder, local_entry, readable
+
+# Folders of operating systems, disks and network storage: trash, previews, parts of other files. Hidden ones
+# (`.Trashes`, `.git`, `._clip.mp4` of macOS) are known by their dot.
+_OF_SYSTEM = frozenset(
+    (
+        *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
+        *("system volume information", "recycler", "lost+found", "lost.dir"),
+    )
+)
+_KINDS_SHOWN = 6
 
 
 @dataclass
@@ -63,3 +75,40 @@ def read_through(root: str) -> Found:
 def _identity(folder: str | Path) -> tuple[int, int]:
     stat = Path(folder).stat()
     return stat.st_dev, stat.st_ino
+
+
+def is_of_system(path: str, *, hidden: bool = True) -> bool:
+    """Whether a file belongs to an operating system or a disk by its path below the source.
+
+    hidden: whether every hidden file and folder counts, or only those that are known.
+    """
+    for part in path.split("/"):
+        if part.lower() in _OF_SYSTEM or part.startswith("._") or (hidden and part.startswith(".")):
+            return True
+    return False
+
+
+def left_out(
+    place: str, names: Iterable[str], hidden: int, used: Collection[str], is_video: Callable[[str], bool]
+) -> Iterator[str]:
+    """One line that says what of a folder is no clip, nothing where all is.
+
+    names: the files, relative to `place`; hidden: how many belong to a system; used: the subtitle files (full
+    paths) that a clip has.
+    """
+    kinds = Counter(
+        posixpath.splitext(name)[1].lower() or "no suffix"
+        for name in names
+        if not is_video(name) and f"{place}/{name}" not in used
+    )
+    said = [f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda one: (-one[1], one[0]))]
+    if len(said) > _KINDS_SHOWN:
+        rest = sum(kinds.values()) - sum(int(one.split()[0]) for one in said[:_KINDS_SHOWN])
+        said = [*said[:_KINDS_SHOWN], f"{rest} of {len(said) - _KINDS_SHOWN} other kinds"]
+    parts = []
+    if kinds:
+        parts.append(f"{sum(kinds.values())} files that are no video by their name ({', '.join(said)})")
+    if hidden:
+        parts.append(f"{hidden} files that are hidden or of a system (._*, __MACOSX, @eaDir, .Trashes, ...)")
+    if parts:
+        yield f"{place}: left out: {' and '.join(parts)}"

@@ -3,27 +3,38 @@
 Each becomes the same thing: a manifest table with one row per clip.
 """
 
-import csv
 import fnmatch
 import glob
 import hashlib
-import io
-import json
 import os
 import posixpath
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from emo.errors import InputError
-from emo.folders import Found, read_through
-from emo.media.transcript import SIDECARS
+from emo.folders import Found, is_of_system, left_out, read_through
+from emo.records import (
+    MISSING,
+    PARQUET,
+    SUFFIXES,
+    Record,
+    cut_names,
+    is_missing,
+    is_table,
+    load,
+    read_records,
+    short,
+    split_place,
+    suffix_of,
+    tables_at,
+)
+from emo.sidecars import Sidecars
 from emo.storage import S3_PREFIX, Entry, S3Settings, Storage, is_folder, is_s3
 from emo.tables import CLIPS
 
@@ -36,35 +47,38 @@ MANIFEST = pa.schema(
     ]
 )
 
+# Names of the containers that the decoder reads; what else stands in a folder is counted and said.
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        "mp4",
-        "m4v",
-        "mov",
-        "mkv",
-        "webm",
-        "avi",
-        "mpg",
-        "mpeg",
-        "wmv",
-        "flv",
-        "ts",
-        "mts",
-        "m2ts",
-        "3gp",
+        *("3g2", "3gp", "3gp2", "3gpp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "ismv", "ivf"),
+        *(
+            "m2p",
+            "m2t",
+            "m2ts",
+            "m4v",
+            "mj2",
+            "mk3d",
+            "mkv",
+            "mov",
+            "mp4",
+            "mpe",
+            "mpeg",
+            "mpg",
+            "mts",
+            "mxf",
+        ),
+        *("nut", "ogm", "ogv", "qt", "rm", "rmvb", "trp", "ts", "vob", "webm", "wmv"),
     )
 )
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+MANIFEST_SUFFIXES = SUFFIXES
 MANIFEST_COLUMNS = ("uri", "video_id", "subtitle", "language")
 _EXPECTED = f"a folder, a glob, an s3:// prefix, a video or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
 
+CHSIMS_LABELS = "label.csv"
+CHSIMS_CLIPS = "Raw/"
 CHSIMS_COLUMNS = {"video_id", "clip_id", "text", "label"}
 MER_SUBTITLES = "subtitle_chieng.csv"
-
-
-# The columns of a manifest, also those that are not used, and its rows.
-_Records = tuple[list[str], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -90,14 +104,14 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     s3 = s3 or S3Settings()
     if not source.strip():
         raise InputError(f"the source is empty; expected {_EXPECTED}")
-    if source.endswith(MANIFEST_SUFFIXES):
+    if is_table(source) and not _holds_no_table(source):
         return _from_manifest(source, s3)
     if is_s3(source):
         if any(character in source for character in "*?"):
             raise InputError(f"{source!r}: a glob works on local files only; give a prefix or a manifest")
         folder, _, name = source.rpartition("/")
         if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES:
-            return _finish([_Row(source, posixpath.splitext(name)[0], source)], _listing(folder, s3))
+            return _finish([_Row(source, posixpath.splitext(name)[0], source)], _listing(folder, s3), [])
         return _from_folder(Storage(source, s3))
     if Path(source).is_dir():
         return _from_folder(Storage(source))
@@ -108,10 +122,16 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
                 f"source {source!r} is neither a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a video by "
                 f"its name ({', '.join(sorted(VIDEO_SUFFIXES))}); name a file of another kind in a manifest"
             )
-        return _finish([_Row(str(path), path.stem, source)], _listing(str(path.parent), s3))
+        return _finish([_Row(str(path), path.stem, source)], _listing(str(path.parent), s3), [])
     if any(character in source for character in "*?["):
         return _from_glob(source)
     raise InputError(f"source {source!r} does not exist; expected {_EXPECTED}")
+
+
+def _holds_no_table(source: str) -> bool:
+    """Whether it is a local folder of something else, whatever its name."""
+    folder = not is_s3(source) and Path(source).is_dir()
+    return folder and not (suffix_of(source) == PARQUET and tables_at(source)[1])
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
@@ -120,53 +140,96 @@ def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
         _Row(row["uri"], row["video_id"], row["uri"], row["subtitle"], row["language"])
         for row in rows.to_pylist()
     ]
-    return _finish(found, _list_parents(found, s3 or S3Settings()))
+    return _finish(found, _list_parents(found, s3 or S3Settings()), [])
 
 
 def _from_folder(storage: Storage) -> pa.Table:
     found = Found(storage.entries()) if storage.on_s3 else read_through(storage.url)
-    entries = {entry.path: entry for entry in found.entries}
+    entries = {entry.path: entry for entry in found.entries if not is_of_system(entry.path)}
     listing = {storage.full(path): entry for path, entry in entries.items()}
-    if "label.csv" in entries and any(path.startswith("Raw/") for path in entries):
-        return _finish(_chsims_rows(storage), listing)
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
-    named = sorted((*entries, *found.unusable))
-    videos = [path for path in named if posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES]
+    named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
+    videos = [path for path in named if is_video(path)]
+    hidden = len(found.entries) + len(found.unusable) - len(named)
+    if CHSIMS_LABELS in entries and any(path.startswith(CHSIMS_CLIPS) for path in entries):
+        rows = _chsims_rows(storage, [path for path in videos if path.startswith(CHSIMS_CLIPS)])
+        rest = [path for path in named if path != CHSIMS_LABELS]
+        return _finish(rows, listing, rest, storage.url, hidden)
     subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
     rows = []
     for path in videos:
         # MER names clips by their file name, wherever below the folder the file stands.
         video_id = posixpath.splitext(posixpath.basename(path) if subtitles else path)[0]
         rows.append(_Row(storage.full(path), video_id, path, *subtitles.get(video_id, (None, None))))
-    return _finish(rows, listing)
+    rest = [path for path in named if not (subtitles and path == MER_SUBTITLES)]
+    return _finish(rows, listing, rest, storage.url, hidden)
 
 
-def _chsims_rows(storage: Storage) -> list[_Row]:
-    """CH-SIMS: `label.csv` names the clips, `Raw/<video_id>/<clip_id>.mp4` holds them."""
+def is_video(path: str) -> bool:
+    """Whether a file is a video by its name."""
+    return posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES
+
+
+def _chsims_rows(storage: Storage, videos: list[str]) -> list[_Row]:
+    """CH-SIMS: `label.csv` names the clips, `Raw/<video_id>/<clip_id>.mp4` holds them.
+
+    A clip_id without the zeros that a spreadsheet took is found by its number; a clip that the table does not
+    name is a clip all the same. Both are said.
+    """
+    place = storage.full(CHSIMS_LABELS)
+    found = read_records(storage.read(CHSIMS_LABELS), place)
+    if missing := CHSIMS_COLUMNS - set(found.columns):
+        raise InputError(f"{place} has no column {', '.join(sorted(missing))}; CH-SIMS' label.csv has them")
+    files = {posixpath.splitext(path.removeprefix(CHSIMS_CLIPS))[0]: path for path in videos}
+    named = [_chsims_name(record) for record in found.sound()]
+    cut = cut_names(named, files)
+    if cut:
+        print(
+            f"{place}: {len(cut)} clips lost the zeros in front of their numbers, as in a spreadsheet; they "
+            f"were found in {CHSIMS_CLIPS} by the number, such as {cut[min(cut)]} for {min(cut)}",
+            file=sys.stderr,
+        )
     rows = []
-    _, records = _csv_records(storage.read("label.csv"), storage.full("label.csv"))
-    for number, record in enumerate(records, start=2):
-        if not record.keys() >= CHSIMS_COLUMNS:
-            missing = ", ".join(sorted(CHSIMS_COLUMNS - record.keys()))
-            raise InputError(
-                f"{storage.full('label.csv')} has no column {missing}; CH-SIMS' label.csv has them"
-            )
-        clip = f"{record['video_id']}/{record['clip_id']}"
-        where = f"{storage.full('label.csv')} row {number}"
-        rows.append(_Row(storage.full(f"Raw/{clip}.mp4"), clip, where, record["text"] or None, "zh"))
-    return rows
+    for name, record in zip(named, found.rows, strict=True):
+        clip = cut.get(name, name)
+        path = files.pop(clip, f"{CHSIMS_CLIPS}{clip}.mp4")
+        text = _text(record.values["text"], record.where, "text")
+        rows.append(_Row(storage.full(path), clip, record.where, text, "zh"))
+    if files:
+        print(
+            f"{place} does not name {len(files)} clips that are in {CHSIMS_CLIPS}, such as {min(files)}; "
+            "they are labelled too, without a text of the table",
+            file=sys.stderr,
+        )
+    return rows + [_Row(storage.full(path), clip, path, None, "zh") for clip, path in files.items()]
+
+
+def _chsims_name(record: Record) -> str:
+    parts = [_text(record.values[name], record.where, name) for name in ("video_id", "clip_id")]
+    if None in parts:
+        raise InputError(f"{record.where} has no video_id or no clip_id; they name the clip")
+    return "/".join(part.strip() for part in parts if part)
 
 
 def _mer_subtitles(storage: Storage) -> dict[str, tuple[str | None, str | None]]:
     """MER: `subtitle_chieng.csv` with name, chinese, english; the clips speak Chinese."""
     place = storage.full(MER_SUBTITLES)
-    columns, records = _csv_records(storage.read(MER_SUBTITLES), place)
-    if records and not {"name", "chinese", "english"} <= set(columns):
-        raise InputError(f"{place} needs the columns name, chinese, english; it has {', '.join(columns)}")
-    return {
-        record["name"]: (record["chinese"], "zh") if record["chinese"] else (record["english"] or None, "en")
-        for record in records
-    }
+    found = read_records(storage.read(MER_SUBTITLES), place)
+    if found.rows and not {"name", "chinese", "english"} <= set(found.columns):
+        raise InputError(
+            f"{place} needs the columns name, chinese, english; it has {', '.join(found.columns)}"
+        )
+    subtitles: dict[str, tuple[str | None, str | None]] = {}
+    for record in found.sound():
+        name, chinese, english = (
+            _text(record.values[column], record.where, column) for column in ("name", "chinese", "english")
+        )
+        if name is None:
+            raise InputError(f"{record.where} has no name; it names the clip")
+        words = (chinese, "zh") if chinese else (english, "en")
+        if subtitles.setdefault(name, words) != words:
+            raise InputError(f"{record.where}: {name!r} has another text further up")
+    return subtitles
 
 
 def _from_glob(pattern: str) -> pa.Table:
@@ -182,12 +245,21 @@ def _from_glob(pattern: str) -> pa.Table:
         paths = [root / name for name in names if _matches(tuple(name.split("/")), below)]
     else:
         paths = [Path(name).absolute() for name in glob.iglob(pattern)]  # noqa: PTH207 - takes no absolute one
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not is_folder(path)]
+    files = [path for path in paths if not is_folder(path)]
+    kept = [path for path in files if not _is_hidden(path.relative_to(root).parts, below)]
+    videos = [path for path in kept if is_video(path.name)]
     listing: dict[str, Entry] = {}
     for folder in {path.parent for path in videos}:
         listing |= _listing(str(folder), S3Settings())
     rows = [_Row(str(path), path.relative_to(root).with_suffix("").as_posix(), str(path)) for path in videos]
-    return _finish(rows, listing)
+    rest = [path.relative_to(root).as_posix() for path in kept]
+    return _finish(rows, listing, rest, str(root), len(files) - len(kept))
+
+
+def _is_hidden(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a file is of a system and the glob does not ask for it by a leading dot."""
+    asked = any(part.startswith(".") for part in pattern)
+    return is_of_system("/".join(names)) and not (asked and not is_of_system("/".join(names), hidden=False))
 
 
 def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
@@ -210,48 +282,56 @@ def _listing(folder: str, s3: S3Settings) -> dict[str, Entry]:
 
 
 def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
-    parent, _, name = source.rpartition("/")
-    storage = Storage(parent or ("/" if source.startswith("/") else "."), s3)
-    try:
-        data = storage.read(name)
-    except FileNotFoundError:
-        raise InputError(f"manifest {source!r} does not exist") from None
-    columns, records = _READERS[Path(name).suffix](data, source)
-    unused = [repr(column) for column in columns if column not in MANIFEST_COLUMNS]
-    rows = []
-    for number, record in enumerate(records, start=2 if name.endswith(".csv") else 1):
-        where = f"{source} row {number}"
-        uri = _text(record.get("uri"), where, "uri")
-        if not uri:
-            raise InputError(f"{where} has no uri; a manifest needs the column uri")
-        uri, default_id = _resolve(uri, storage.url)
-        rows.append(
-            _Row(
-                uri,
-                _text(record.get("video_id"), where, "video_id") or default_id,
-                where,
-                _text(record.get("subtitle"), where, "subtitle"),
-                _text(record.get("language"), where, "language"),
+    storage, names = tables_at(source, s3)
+    base = Storage(split_place(source)[0], s3).url
+    rows: list[_Row] = []
+    unused: dict[str, None] = {}
+    missing = 0
+    for name in names:
+        found = load(storage, name, MANIFEST_COLUMNS)
+        if suffix_of(name) in (".csv", PARQUET) and "uri" not in found.columns:
+            there = ", ".join(found.columns) or "nothing"
+            raise InputError(f"{found.place} has no column uri; it has: {there}")
+        unused |= dict.fromkeys(column for column in found.columns if column not in MANIFEST_COLUMNS)
+        for record in found.sound():
+            rows.append(_manifest_row(record, base))
+            missing += sum(
+                isinstance(value, str) and value.strip() in MISSING
+                for column in MANIFEST_COLUMNS
+                for value in [record.values.get(column)]
             )
+    if missing:
+        print(
+            f"{source}: {missing} cells say nan, NULL, None or the like, and count as empty", file=sys.stderr
         )
     if unused:
         print(
-            f"{source}: columns that are not used: {', '.join(unused)}; those of a manifest are "
+            f"{source}: columns that are not used: {', '.join(map(repr, unused))}; those of a manifest are "
             f"{', '.join(MANIFEST_COLUMNS)}",
             file=sys.stderr,
         )
-    return _finish(rows, _list_parents(rows, s3))
+    return _finish(rows, _list_parents(rows, s3), [])
+
+
+def _manifest_row(record: Record, base: str) -> _Row:
+    cells = {column: _text(record.values.get(column), record.where, column) for column in MANIFEST_COLUMNS}
+    if not cells["uri"]:
+        raise InputError(f"{record.where} has no uri; a manifest needs the column uri")
+    uri, default_id = _resolve(cells["uri"], base)
+    return _Row(uri, cells["video_id"] or default_id, record.where, cells["subtitle"], cells["language"])
 
 
 def _text(value: Any, where: str, column: str) -> str | None:
-    if value is None or value == "":
+    if is_missing(value):
         return None
     if not isinstance(value, str):
-        raise InputError(f"{where}: {column} is {value!r}, expected text")
+        raise InputError(f"{where}: {column} is {short(value)}, expected text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{where}: {column} is {value!r}, which is not text in Unicode") from None
+        raise InputError(f"{where}: {column} is {short(value)}, which is not text in Unicode") from None
+    if "\0" in value:
+        raise InputError(f"{where}: {column} is {short(value)}, with a character that no text has")
     return value
 
 
@@ -281,72 +361,14 @@ def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
     return listing
 
 
-def _csv_records(data: bytes, place: str) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns of a CSV file with a header, and its rows."""
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        columns, records = list(reader.fieldnames or ()), list(reader)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place} is not in UTF-8: {error}") from None
-    except csv.Error as error:
-        raise InputError(f"{place} is not a CSV file: {error}") from None
-    for number, record in enumerate(records, start=2):
-        # What has no column of its own stands under None: a comma in a text would cut the text there.
-        if beyond := record.get(None):
-            raise InputError(
-                f"{place} row {number} has {len(columns) + len(beyond)} fields, its header has "
-                f"{len(columns)}; a text with a comma in it must stand in double quotes"
-            )
-    return columns, records
+def _finish(
+    rows: list[_Row], listing: dict[str, Entry], named: Iterable[str], place: str = "", hidden: int = 0
+) -> pa.Table:
+    """Look up every file and its sidecar, refuse ids that are not unique, sort; say what was left out.
 
-
-def _csv_manifest(data: bytes, place: str) -> _Records:
-    columns, records = _csv_records(data, place)
-    if "uri" not in columns:
-        raise InputError(f"{place} has no column uri; it has: {', '.join(columns) or 'nothing'}")
-    return columns, list(records)
-
-
-def _jsonl_manifest(data: bytes, place: str) -> _Records:
-    records = []
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place} is not in UTF-8: {error}") from None
-    # Not splitlines: it also splits at characters that may stand inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{place} row {number} is not JSON: {error}") from None
-            if not isinstance(record, dict):
-                raise InputError(f"{place} row {number} is not a JSON object")
-            records.append(record)
-    return list(dict.fromkeys(name for record in records for name in record)), records
-
-
-def _parquet_manifest(data: bytes, place: str) -> _Records:
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{place} is not a Parquet file: {error}") from None
-    columns = file.schema_arrow.names
-    if "uri" not in columns:
-        raise InputError(f"{place} has no column uri; it has: {', '.join(columns)}")
-    return columns, file.read(columns=[name for name in MANIFEST_COLUMNS if name in columns]).to_pylist()
-
-
-_READERS: dict[str, Callable[[bytes, str], _Records]] = {
-    ".csv": _csv_manifest,
-    ".jsonl": _jsonl_manifest,
-    ".parquet": _parquet_manifest,
-}
-
-
-def _finish(rows: list[_Row], listing: dict[str, Entry]) -> pa.Table:
-    """Look up every file and its sidecar, refuse ids that are not unique, sort."""
+    named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
+    belong to a system.
+    """
     first: dict[str, str] = {}
     for row in rows:
         if row.video_id in first:
@@ -356,9 +378,23 @@ def _finish(rows: list[_Row], listing: dict[str, Entry]) -> pa.Table:
             )
         first[row.video_id] = row.where
     found = [listing.get(row.uri) for row in rows]
-    sidecars = [_sidecar(row, listing) for row in rows]
-    spoken = [listing.get(sidecar or "") for sidecar in sidecars]
+    beside = Sidecars(listing, is_video)
+    sidecars = [None if row.subtitle is not None else beside.of(row.uri, row.language) for row in rows]
+    rows = [
+        replace(row, language=row.language or sidecar.language) if sidecar else row
+        for row, sidecar in zip(rows, sidecars, strict=True)
+    ]
+    spoken = [listing.get(sidecar.uri) if sidecar else None for sidecar in sidecars]
     versions = [_transcript_version(row, file) for row, file in zip(rows, spoken, strict=True)]
+    used = {sidecar.uri for sidecar in sidecars if sidecar}
+    for line in left_out(place, named, hidden, used, is_video):
+        print(line, file=sys.stderr)
+    if beside.several:
+        print(
+            f"{len(beside.several)} clips have subtitle files in several languages, such as "
+            f"{beside.several[0]}; the first by name is taken where a manifest gives no language",
+            file=sys.stderr,
+        )
     table = pa.table(
         {
             "video_id": [row.video_id for row in rows],
@@ -368,18 +404,11 @@ def _finish(rows: list[_Row], listing: dict[str, Entry]) -> pa.Table:
             "language": [row.language for row in rows],
             "transcript_version": versions,
             "subtitle": [row.subtitle for row in rows],
-            "sidecar": sidecars,
+            "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
         },
         schema=MANIFEST,
     )
     return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
-
-
-def _sidecar(row: _Row, listing: dict[str, Entry]) -> str | None:
-    if row.subtitle is not None:
-        return None
-    stem = posixpath.splitext(row.uri)[0]
-    return next((stem + suffix for suffix in SIDECARS if stem + suffix in listing), None)
 
 
 def _transcript_version(row: _Row, sidecar: Entry | None) -> str | None:

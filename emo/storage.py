@@ -15,14 +15,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from emo import s3 as objects
+from emo.conditions import Conditions, conditions_of
 from emo.errors import EmoError, InputError, PlaceError, StorageError
-from emo.logs import log
+from emo.paths import S3_PREFIX, has_odd_bytes, is_s3, join, on_disk, readable, split
+from emo.s3 import s3_filesystem
 
-S3_PREFIX = "s3://"
 # Marks files that are being written; a listing never shows them.
 PART_SUFFIX = ".part"
 # Of files that only serialise writers: who waits for one has it open, so it is never removed.
@@ -57,28 +59,30 @@ class Entry:
     modified: datetime
 
 
-def is_s3(url: str) -> bool:
-    """Whether a source or OUT names S3 rather than a local path."""
-    return url.startswith(S3_PREFIX)
-
-
 class Storage:
     """A folder, local or on S3: list, read, write atomically.
 
     All paths are relative to the root and use `/`. Raises StorageError with one line that names the place
     where it does not answer, and FileNotFoundError where a file is not there.
+
+    exact: slashes at the end of an S3 address belong to its keys, as in `split`; a person who types one more
+    means the same place.
     """
 
-    def __init__(self, url: str, s3: S3Settings | None = None) -> None:
+    def __init__(self, url: str, s3: S3Settings | None = None, *, exact: bool = False) -> None:
         self.s3 = s3 or S3Settings()
         self.on_s3 = is_s3(url)
-        self._root = url.removeprefix(S3_PREFIX).strip("/") if self.on_s3 else str(Path(url).absolute())
-        self.url = S3_PREFIX + self._root if self.on_s3 else self._root
-        if self.on_s3 and not self._root.split("/")[0]:
-            raise InputError(f"{url!r} names no bucket; expected s3://BUCKET/PREFIX")
+        if self.on_s3:
+            self._root = url.removeprefix(S3_PREFIX) if exact else url.removeprefix(S3_PREFIX).rstrip("/")
+            self.url = S3_PREFIX + self._root
+            if not self._root.split("/")[0]:
+                raise InputError(f"{url!r} names no bucket; expected s3://BUCKET/PREFIX")
+        else:
+            self._root = on_disk(str(Path(on_disk(url)).absolute()))
+            self.url = readable(self._root)
 
-    def __reduce__(self) -> tuple[type["Storage"], tuple[str, S3Settings]]:
-        return type(self), (self.url, self.s3)
+    def __reduce__(self) -> tuple[Any, tuple[str, S3Settings]]:
+        return _exactly, (self.url, self.s3)
 
     @functools.cached_property
     def _s3fs(self) -> Any:
@@ -86,12 +90,25 @@ class Storage:
 
     def full(self, path: str) -> str:
         """The path or URL that a person can use."""
-        return f"{self.url}/{path}" if path else self.url
+        if not path:
+            return self.url
+        return f"{self.url}/{path}" if self.on_s3 else join(self.url, path)
 
     def _absolute(self, path: str) -> str:
+        """The path on the disk; of S3 the bucket and the key, with a slash between them."""
         if ".." in path.split("/"):
             raise InputError(f"{path!r} leaves {self.url}")
-        return f"{self._root}/{path}" if path else self._root
+        if self.on_s3:
+            return f"{self._root}/{path}" if path else self._root
+        return on_disk(join(self._root, path)) if path else self._root
+
+    def _object(self, path: str) -> tuple[str, str]:
+        """Bucket and key of a file on S3."""
+        return objects.address(self._absolute(path))
+
+    def _below(self, prefix: str) -> tuple[str, str]:
+        """Bucket and key prefix of what is below a folder on S3."""
+        return objects.address(f"{self._absolute(prefix)}/")
 
     def check(self) -> None:
         """Raise StorageError unless the root can be listed (S3) or made and written (local)."""
@@ -99,9 +116,20 @@ class Storage:
             if self.on_s3:
                 self._s3fs.call_s3("list_objects_v2", Bucket=self._root.split("/")[0], MaxKeys=1)
             else:
+                if has_odd_bytes(self.url) and not os.path.lexists(self._root):
+                    raise InputError(f"{self.url}: this name is not in UTF-8; give a new folder one that is")
                 Path(self._root).mkdir(parents=True, exist_ok=True)
                 if not os.access(self._root, os.W_OK):
                     raise PermissionError(errno.EACCES, "not writable", self._root)
+
+    def is_there(self, prefix: str = "") -> bool:
+        """Whether a folder is there; on S3: whether any key begins with it."""
+        with self.errors(prefix):
+            if not self.on_s3:
+                return Path(self._absolute(prefix)).is_dir()
+            bucket, start = self._below(prefix)
+            page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start, MaxKeys=1)
+            return not start or bool(page.get("Contents"))
 
     def entries(self, prefix: str = "", *, recursive: bool = True) -> list[Entry]:
         """All files below a folder (or right in it), sorted by path; empty where the folder is not there."""
@@ -124,9 +152,8 @@ class Storage:
             return sorted(path for path in found if not path.endswith(PART_SUFFIX))
 
     def _list_s3(self, prefix: str, recursive: bool) -> list[Entry]:
-        bucket, _, base = self._absolute(prefix).partition("/")
-        start = f"{base}/" if base else ""
-        cut = len(self._root.partition("/")[2])
+        bucket, start = self._below(prefix)
+        cut = len(self._below("")[1])
         entries: list[Entry] = []
         token: dict[str, str] = {} if recursive else {"Delimiter": "/"}
         while True:
@@ -134,8 +161,8 @@ class Storage:
             page = self._s3fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=start, **token)
             for item in page.get("Contents", []):
                 if not item["Key"].endswith("/"):
-                    path = item["Key"][cut:].lstrip("/")
-                    entries.append(Entry(path, item["Size"], item["LastModified"].astimezone(UTC)))
+                    modified = item["LastModified"].astimezone(UTC)
+                    entries.append(Entry(item["Key"][cut:], item["Size"], modified))
             if not page.get("IsTruncated"):
                 return entries
             token["ContinuationToken"] = page["NextContinuationToken"]
@@ -162,25 +189,29 @@ class Storage:
         """One file as it is now; raises FileNotFoundError. On S3 the time is of whole seconds."""
         with self.errors(path):
             if self.on_s3:
-                bucket, _, key = self._absolute(path).partition("/")
+                bucket, key = self._object(path)
                 answer = self._s3fs.call_s3("head_object", Bucket=bucket, Key=key)
                 return Entry(path, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
             stat = Path(self._absolute(path)).stat()
-            return Entry(path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+            return Entry(path, stat.st_size, _moment(stat, self.full(path)))
 
     def read(self, path: str) -> bytes:
         """The bytes of one file; raises FileNotFoundError."""
         with self.errors(path):
             if self.on_s3:
-                return bytes(self._s3fs.cat_file(self._absolute(path)))
+                return self._get(path)[0]
             return Path(self._absolute(path)).read_bytes()
+
+    def _get(self, path: str) -> tuple[bytes, str]:
+        return objects.get(self._s3fs, *self._object(path), self.s3.max_attempts)
 
     def open(self, path: str) -> BinaryIO:
         """A file for random reads (Parquet: footer and single columns, as ranges on S3)."""
         with self.errors(path):
             if self.on_s3:
-                # No read-ahead: Parquet asks for exactly the ranges that it needs.
-                return self._s3fs.open(self._absolute(path), "rb", cache_type="none")
+                return cast(
+                    BinaryIO, objects.ObjectFile(self._s3fs, *self._object(path), self.s3.max_attempts)
+                )
             return Path(self._absolute(path)).open("rb")
 
     def write(self, path: str, data: bytes) -> None:
@@ -188,7 +219,8 @@ class Storage:
         with self.errors(path):
             if self.on_s3:
                 # One PUT up to the limit of S3 (5 GB): parts of a write that was killed would stay and cost.
-                self._s3fs.pipe_file(self._absolute(path), data, chunksize=2**32)
+                bucket, key = self._object(path)
+                self._s3fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data)
             else:
                 _write_local(Path(self._absolute(path)), data)
 
@@ -196,10 +228,21 @@ class Storage:
         """Remove one file; nothing happens where it is not there."""
         with self.errors(path):
             if self.on_s3:
-                bucket, _, key = self._absolute(path).partition("/")
+                bucket, key = self._object(path)
                 self._s3fs.call_s3("delete_object", Bucket=bucket, Key=key)
             else:
                 Path(self._absolute(path)).unlink(missing_ok=True)
+
+    def delete_if(self, path: str, version: str) -> bool:
+        """Remove one local file if it is still that version; whether it was. S3 has no such request."""
+        if self.on_s3:
+            raise InputError(f"{self.full(path)}: an object of S3 cannot be removed by its version")
+        with self.errors(path), _locked(Path(self._absolute(path))):
+            current = self.read_versioned(path)
+            if current is None or current[1] != version:
+                return False
+            Path(self._absolute(path)).unlink()
+            return True
 
     def sweep(self, prefix: str, older_than_s: float, *, recursive: bool = True) -> int:
         """Remove what writers that were killed left in a local folder; how many files that were.
@@ -222,9 +265,7 @@ class Storage:
                 if not self.on_s3:
                     data = Path(self._absolute(path)).read_bytes()
                     return data, hashlib.sha256(data).hexdigest()
-                bucket, _, key = self._absolute(path).partition("/")
-                answer = self._s3fs.call_s3("head_object", Bucket=bucket, Key=key)
-                return bytes(self._s3fs.cat_file(self._absolute(path))), str(answer["ETag"])
+                return self._get(path)
         except FileNotFoundError:
             return None
 
@@ -233,7 +274,8 @@ class Storage:
 
         Returns the name of the version written, or None where the file is another one by now.
 
-        Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match).
+        Locally a lock file serialises the writers, on S3 the server compares (If-None-Match, If-Match). Raises
+        StorageError where `conditions` says that the server does not.
         """
         if not self.on_s3:
             with self.errors(path), _locked(Path(self._absolute(path))):
@@ -242,10 +284,12 @@ class Storage:
                     return None
                 _write_local(Path(self._absolute(path)), data)
                 return hashlib.sha256(data).hexdigest()
-        bucket, _, key = self._absolute(path).partition("/")
-        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        if not self.conditions.honoured:
+            raise StorageError(f"{self.full(path)}: this server does not compare before it writes")
+        bucket, key = self._object(path)
         try:
             with self.errors(path):
+                condition = self.conditions.header(version)
                 answer = self._s3fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition)
                 return str(answer["ETag"])
         except (_PreconditionError, FileNotFoundError):
@@ -253,16 +297,29 @@ class Storage:
             found = self.read_versioned(path)
             return found[1] if found is not None and found[0] == data else None
 
+    @functools.cached_property
+    def conditions(self) -> Conditions:
+        """What this S3 server does with conditions on a write: asked once for each root, and kept there."""
+        with self.errors(""):
+            return conditions_of(self._s3fs, *self._below(""), self.s3.max_attempts)
+
     @contextmanager
     def download(self, path: str) -> Iterator[str]:
-        """A local path that holds the file: itself, or a temporary copy of an S3 object."""
-        if not self.on_s3:
-            yield self._absolute(path)
+        """A local path that holds the file: itself, or a temporary copy of an S3 object.
+
+        One that is not UTF-8 gets a link with a plain name: not every library can be given its own.
+        """
+        local = "" if self.on_s3 else self._absolute(path)
+        if local and not has_odd_bytes(readable(local)):
+            yield local
             return
         with tempfile.TemporaryDirectory(prefix="emo-") as folder:
             target = Path(folder) / ("clip" + Path(path).suffix)
             with self.errors(path):
-                self._s3fs.get_file(self._absolute(path), str(target))
+                if self.on_s3:
+                    objects.download(self._s3fs, *self._object(path), self.s3.max_attempts, target)
+                else:
+                    target.symlink_to(Path(local).resolve(strict=True))
             yield str(target)
 
     @contextmanager
@@ -278,7 +335,20 @@ class Storage:
                 raise PlaceError(f"{self.url}: the bucket does not exist") from error
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ESTALE:
+                # What a network file system says of a file that another machine removed.
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.full(path)) from error
             raise _explain(self.full(path), error) from error
+
+
+def _exactly(url: str, s3: S3Settings) -> Storage:
+    return Storage(url, s3, exact=True)
+
+
+def storage_of(path: str, s3: S3Settings | None = None) -> tuple[Storage, str]:
+    """The folder that a file stands in, and its name there; raises InputError where it can be no file."""
+    folder, name = split(path)
+    return Storage(folder, s3, exact=True), name
 
 
 def list_folder(folder: str) -> list[os.DirEntry[str]]:
@@ -311,12 +381,16 @@ def is_folder(path: str | Path) -> bool:
 def local_entry(item: os.DirEntry[str], cut: int) -> Entry:
     """One local file, its path without the first `cut` characters; raises FileNotFoundError."""
     stat = item.stat()
-    return Entry(readable(item.path[cut:]), stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+    return Entry(readable(item.path[cut:]), stat.st_size, _moment(stat, item.path))
 
 
-def readable(name: str) -> str:
-    """A file name that is not UTF-8, with its odd bytes written out; no table could hold it otherwise."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+def _moment(stat: os.stat_result, place: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(stat.st_mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(
+            f"{readable(place)}: was last changed in a year that is none (9999 at most); touch the file"
+        ) from None
 
 
 class _PreconditionError(EmoError):
@@ -331,7 +405,7 @@ def _explain(place: str, error: Exception) -> EmoError:
     while cause is not None:
         if isinstance(cause, ClientError):
             code = str(cause.response.get("Error", {}).get("Code", ""))
-            if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+            if code in objects.REFUSED:
                 return _PreconditionError(place)
             if code == "NoSuchBucket":
                 return PlaceError(f"{place}: the bucket does not exist")
@@ -355,7 +429,7 @@ def _explain(place: str, error: Exception) -> EmoError:
 
 
 def _write_local(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made = _make_folder(target.parent)
     handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PART_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -371,6 +445,26 @@ def _write_local(target: Path, data: bytes) -> None:
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
+    # The new name too must outlive a loss of power: compaction removes files because this one is there.
+    for folder in (target.parent, *made):
+        _flush_folder(folder)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder; those that got a new folder in them."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [one.parent for one in missing]
+
+
+def _flush_folder(folder: Path) -> None:
+    # Some file systems refuse this for folders; they keep their names in another way.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _is_part(item: os.DirEntry[str]) -> bool:
@@ -405,49 +499,3 @@ def _locked(target: Path) -> Iterator[None]:
     with target.with_name(f".{target.name}{LOCK_SUFFIX}").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _tell_of_retry(
-    operation: Any = None,
-    attempts: int = 0,
-    response: Any = None,
-    caught_exception: BaseException | None = None,
-    **_: Any,
-) -> None:
-    """Log a request to S3 that failed for a passing reason, before the client tries it again."""
-    status = response[0].status_code if response is not None else None
-    if caught_exception is not None or (status is not None and (status >= 500 or status == 429)):
-        what = type(caught_exception).__name__ if caught_exception is not None else str(status)
-        log("s3_retry", operation=getattr(operation, "name", None), attempt=attempts, answer=what)
-
-
-@functools.cache
-def s3_filesystem(settings: S3Settings) -> Any:
-    """The s3fs file system of these settings; retries with back-off are the client's own (adaptive mode)."""
-    import s3fs
-
-    class _Retelling(s3fs.S3FileSystem):
-        async def set_session(self, *arguments: Any, **options: Any) -> Any:
-            client = await super().set_session(*arguments, **options)
-            # The client retries by itself and in silence; whoever looks into a slow night wants to see it.
-            client.meta.events.register("needs-retry.s3", _tell_of_retry, unique_id="emo")
-            return client
-
-    def secret(value: SecretStr | None) -> str | None:
-        return value.get_secret_value() if value else None
-
-    return _Retelling(
-        anon=settings.anonymous,
-        endpoint_url=settings.endpoint_url,
-        key=secret(settings.key),
-        secret=secret(settings.secret),
-        token=secret(settings.token),
-        client_kwargs={"region_name": settings.region} if settings.region else {},
-        config_kwargs={
-            "retries": {"max_attempts": settings.max_attempts, "mode": "adaptive"},
-            "connect_timeout": 10,
-            "read_timeout": 60,
-        },
-        # Other processes write the same prefixes; a cached listing would hide their work.
-        use_listings_cache=False,
-    )

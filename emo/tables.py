@@ -80,14 +80,18 @@ DESCRIPTIONS = Table(
         [
             *_VOTER,
             pa.field("text", pa.string()),
+            pa.field("thought", pa.string()),  # what the model thought before it wrote the text
             pa.field("prompt_tokens", pa.int32()),
             pa.field("output_tokens", pa.int32()),
             pa.field("finish_reason", pa.string()),
-            pa.field("degraded", pa.list_(pa.string())),  # modalities wanted and not there
+            pa.field("modalities", pa.list_(pa.string())),  # wanted
+            pa.field("degraded", pa.list_(pa.string())),  # wanted and not there
             pa.field("model", pa.string()),
             pa.field("revision", pa.string()),
             pa.field("adapter", pa.string()),
             pa.field("prompt_sha", pa.string()),
+            pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
+            pa.field("strengths", pa.list_(pa.float64())),  # beside labels, above 0 to 1
             *_STATUS,
         ]
     ),
@@ -102,6 +106,7 @@ VOTES = Table(
             pa.field("labels", pa.list_(pa.string())),
             pa.field("extractor", pa.string()),
             pa.field("parse_ok", pa.bool_()),
+            pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
             *_STATUS,
         ]
     ),
@@ -152,6 +157,7 @@ DRAFTS = Table(
             *_VARIANT,
             pa.field("question", pa.string(), nullable=False),  # what a model trained on it is asked
             pa.field("text", pa.string()),
+            pa.field("thought", pa.string()),
             pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames that went along
             pa.field("audio", pa.bool_()),  # whether the window's sound went along
             pa.field("gold_shown", pa.string(), nullable=False),  # label_free | label_conditioned

@@ -69,7 +69,7 @@ class Watch:
         if held is None:
             died = "it ended without a word; the same command goes on where it stopped"
             return View(runs[0], died if running else "no run is active", active=False)
-        who = held.holder.describe()
+        who = held.describe()
         quiet = self._quiet(held)
         lives = held.lives()
         if lives is False or (lives is None and quiet >= EXPIRES_S):

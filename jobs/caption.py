@@ -10,12 +10,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, experts
+from emo import committed
 from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.captioners import captioners
 from emo.captions.export import export
@@ -27,8 +28,8 @@ from emo.errors import InputError, RowError
 from emo.runs import Step, load_runs
 from emo.storage import Storage
 from emo.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
-from jobs import drafts
-from jobs.describe import tell_frame_budgets
+from jobs import describe, drafts, extract
+from jobs.needs import Need
 from jobs.session import Session
 
 COMMIT_ROWS = 5000
@@ -40,18 +41,25 @@ RUNS_LOOKED_AT = 50
 
 
 def check(config: Config, gold: Mapping[str, str] | None) -> None:
-    """Raise InputError with everything that the captioning experts miss, before anything starts."""
-    faults = []
-    asked = [(captioner, config.expert(captioner.expert)) for captioner in captioners(config)]
-    for captioner, settings in asked:
-        cls = experts.expert_class(settings["kind"])
-        faults += [f"expert {settings['name']}: {fault}" for fault in cls.missing(cls.Settings(**settings))]
-        for prompt in captioner.prompts:
-            if prompt.shows_gold and gold is None:
-                faults.append(f"caption prompt {prompt.name} shows the gold; give it with --gold")
-    if faults:
-        raise InputError("; ".join(dict.fromkeys(faults)))
-    tell_frame_budgets([settings for _, settings in asked])
+    """Raise InputError where what the captioning experts are asked is not sound, on any machine."""
+    shown = [
+        f"caption prompt {prompt.name} shows the gold; give it with --gold"
+        for captioner in captioners(config)
+        for prompt in captioner.prompts
+        if prompt.shows_gold and gold is None
+    ]
+    if shown:
+        raise InputError("; ".join(dict.fromkeys(shown)))
+
+
+def needs(config: Config) -> list[Need]:
+    """What the captioning experts and the extractor need of the machines that they run on."""
+    asked = [config.expert(captioner.expert) for captioner in captioners(config)]
+    # A step of each expert and prompt; they take what the expert takes.
+    drafting = [
+        replace(need, step=need.step.replace("describe", "caption", 1)) for need in describe.needs(asked)
+    ]
+    return [*drafting, *(replace(need, step="extract captions") for need in extract.needs(config.extract))]
 
 
 def ingested(storage: Storage) -> pa.Table:

@@ -3,8 +3,8 @@
 clips minus descriptions of this expert  →  read frames and sound  →  expert  →  descriptions
 """
 
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 from emo import committed, experts, planning
 from emo.aligned import answers_of
 from emo.engines.adapters import frame_budget
-from emo.errors import EmoError, InputError, RowError
-from emo.experts.protocol import Card, Clip, Description
+from emo.errors import EmoError, RowError
+from emo.experts.answers import read_description
+from emo.experts.protocol import Card, Clip, Description, Expert
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
+from jobs.needs import Need, overridden
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -53,23 +55,31 @@ def left_to_do(storage: Storage, clips: pa.Table, expert: str, retry: bool = Fal
     return planning.stale(clips, done, ("video_id",))
 
 
-def check(settings: Sequence[dict[str, Any]]) -> None:
-    """Raise InputError with everything that the experts miss, before anything starts."""
-    faults = []
+def needs(settings: Sequence[dict[str, Any]]) -> list[Need]:
+    """What each of these experts needs of the machine that it runs on."""
+    found = []
     for one in settings:
         cls = experts.expert_class(one["kind"])
-        faults += [f"expert {one['name']}: {fault}" for fault in cls.missing(cls.Settings(**one))]
-    if faults:
-        raise InputError("; ".join(faults))
-    tell_frame_budgets(settings)
+        if not overridden(cls.missing, Expert.missing):
+            continue  # it needs nothing that a machine may lack
+        typed = cls.Settings(**one)
+        found.append(
+            Need(
+                step=f"describe {one['name']}",
+                what=f"expert {one['name']}",
+                missing=partial(cls.missing, typed),
+                resources=partial(cls.resources, typed),
+                notes=partial(_frame_budget, one),
+            )
+        )
+    return found
 
 
-def tell_frame_budgets(settings: Sequence[dict[str, Any]]) -> None:
-    """Print a line for each expert whose finetuned model is shown another number of frames than it learnt."""
-    for one in settings:
-        folder = one.get("adapter") or one.get("model")
-        if folder and (told := frame_budget(Path(folder).expanduser(), one.get("max_frames"))):
-            print(f"expert {one['name']}: {told}", file=sys.stderr)
+def _frame_budget(settings: dict[str, Any]) -> list[str]:
+    """A line for an expert whose finetuned model is shown another number of frames than it learnt."""
+    folder = settings.get("adapter") or settings.get("model")
+    told = frame_budget(Path(folder).expanduser(), settings.get("max_frames")) if folder else None
+    return [told] if told else []
 
 
 def plan(session: Session, settings: dict[str, Any], clips: pa.Table) -> Pass:
@@ -148,7 +158,7 @@ def rows_of(
             if isinstance(result, RowError):
                 lines.append((video_id, sample, nothing, result))
             elif sample < len(result):
-                lines.append((video_id, sample, result[sample], None))
+                lines.append((video_id, sample, *read_description(result[sample])))
             else:
                 missing = RowError("sample_missing", f"the expert gave {len(result)} of the samples")
                 lines.append((video_id, sample, nothing, missing))
@@ -158,15 +168,25 @@ def rows_of(
         "expert": [settings["name"]] * len(lines),
         "sample": [sample for _, sample, _, _ in lines],
         "text": [None if bad else d.text for (_, _, d, _), bad in zip(lines, failed, strict=True)],
+        "modalities": [None if bad or not card else card.modalities for bad in failed],
         "degraded": [None if bad else d.degraded for (_, _, d, _), bad in zip(lines, failed, strict=True)],
         **{
             name: [getattr(description, name) for _, _, description, _ in lines]
-            for name in ("prompt_tokens", "output_tokens", "finish_reason")
+            for name in ("thought", "prompt_tokens", "output_tokens", "finish_reason")
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)
             for name in ("model", "revision", "adapter", "prompt_sha")
         },
+        **{
+            name: [_given(d, place) for _, _, d, _ in lines]
+            for place, name in enumerate(("labels", "strengths"))
+        },
         **status_columns(run_id, [error for _, _, _, error in lines]),
     }
     return pa.table({name: columns[name] for name in DESCRIPTIONS.schema.names}, schema=DESCRIPTIONS.schema)
+
+
+def _given(description: Description, place: int) -> list[Any] | None:
+    """The words (0) or the strengths (1) that the expert itself gave; None where it gave none to read."""
+    return None if description.labels is None else [pair[place] for pair in description.labels]

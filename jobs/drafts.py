@@ -26,6 +26,7 @@ from emo.captions.plan import Variant
 from emo.captions.prompts import CaptionPrompt
 from emo.config import Config
 from emo.errors import EmoError, RowError
+from emo.experts.answers import read_description
 from emo.experts.media import evenly
 from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Description
 from emo.extraction.protocol import ExtractRow
@@ -190,7 +191,10 @@ class CaptionWorker:
         shown = evenly(len(places), self._ask.settings.get("max_frames") or len(places))
         frames, audio = [places[at] for at in shown], AUDIO in senses and clip.audio is not None
         missing = RowError("sample_missing", f"the expert gave {len(answers)} of {wanted} samples")
-        drafted = [Drafted(answer, frames, audio) for answer in answers[:wanted]]
+        drafted: list[Drafted | RowError] = []
+        for answer in answers[:wanted]:
+            description, error = read_description(answer)
+            drafted.append(error or Drafted(description, frames, audio))
         return [*drafted, *[missing] * (wanted - len(drafted))]
 
 

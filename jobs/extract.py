@@ -4,6 +4,7 @@ descriptions minus votes  →  read texts  →  extractor  →  votes
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,15 +12,18 @@ import pyarrow.compute as pc
 
 from emo import committed, experts, extraction, planning
 from emo.aligned import answers_of
-from emo.errors import EmoError, InputError, RowError
-from emo.extraction.protocol import ExtractRow
+from emo.errors import EmoError, RowError
+from emo.extraction.protocol import Extractor, ExtractRow
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, OK, VOTES
+from jobs.needs import Need, overridden
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
 SHARD_ROWS = 2000
+# What `votes.extractor` says where the expert gave the labels itself.
+GIVEN = "expert"
 
 
 def described(storage: Storage, names: list[str]) -> pa.Table:
@@ -53,12 +57,13 @@ def left_to_do(storage: Storage, descriptions: pa.Table, retry: bool = False) ->
     return pa.concat_tables([descriptions.slice(0, 0), *parts])
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Raise InputError with everything that the extractor misses, before anything starts."""
+def needs(settings: dict[str, Any]) -> list[Need]:
+    """What the extractor needs of the machine that it runs on."""
     cls = extraction.extractor_class(settings["kind"])
-    faults = cls.missing(cls.Settings(**settings))
-    if faults:
-        raise InputError("; ".join(f"extract: {fault}" for fault in faults))
+    if not overridden(cls.missing, Extractor.missing):
+        return []  # it needs nothing that a machine may lack
+    typed = cls.Settings(**settings)
+    return [Need("extract", "extract", partial(cls.missing, typed), partial(cls.resources, typed))]
 
 
 def run(session: Session, rows: pa.Table, skipped: int) -> Step:
@@ -105,7 +110,7 @@ def with_clip_file(storage: Storage, rows: pa.Table, unread: list[str]) -> pa.Ta
 def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
     """The text of each description of a shard, and the transcript of its clip where it is wanted."""
     parts = []
-    columns = [*DESCRIPTIONS.key, "text", "status", "error", "error_message"]
+    columns = [*DESCRIPTIONS.key, "text", "labels", "strengths", "status", "error", "error_message"]
     for path in pc.unique(rows.column("file")).to_pylist():
         found = committed.read_file(storage, DESCRIPTIONS, path, columns)
         wanted = rows.filter(pc.equal(rows.column("file"), path))
@@ -133,37 +138,50 @@ def _transcripts(storage: Storage, texts: pa.Table, rows: pa.Table) -> pa.Array:
 
 
 class ExtractWorker:
-    """Holds an extractor; a description that failed becomes a vote that failed, with the same error."""
+    """Holds an extractor; a description that failed becomes a vote that failed, with the same error.
+
+    The text of an expert that gave labels itself is not read: its labels are the vote, with their strengths.
+    """
 
     def __init__(self, settings: dict[str, Any], run_id: str) -> None:
         self._extractor = extraction.load(settings)
         self._run_id = run_id
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        results: list[list[str] | RowError] = []
+        results: list[list[str] | RowError | None] = []
         waiting: list[ExtractRow] = []
         for row in rows.to_pylist():
             key = f"{row['video_id']}/{row['expert']}/{row['sample']}"
-            if row["status"] == OK:
-                waiting.append(ExtractRow(row["text"], row["transcript"], key))
-                results.append([])
-            else:
+            if row["status"] != OK:
                 results.append(RowError(row["error"], row["error_message"]))
+            elif row["labels"] is not None:
+                results.append(row["labels"])
+            else:
+                waiting.append(ExtractRow(row["text"], row["transcript"], key))
+                results.append(None)
         answers = iter(answers_of(self._extractor.extract, waiting, "extractor_error"))
-        results = [result if isinstance(result, RowError) else next(answers) for result in results]
-        return vote_rows(rows, results, self._extractor.name, self._run_id)
+        read = [next(answers) if result is None else result for result in results]
+        return vote_rows(rows, read, self._extractor.name, self._run_id)
 
 
 def vote_rows(
-    rows: pa.Table, results: list[list[str] | RowError], extractor: str | None, run_id: str
+    rows: pa.Table, results: Sequence[list[str] | RowError], extractor: str | None, run_id: str
 ) -> pa.Table:
-    """Rows of the `votes` table for descriptions and the labels of each."""
+    """Rows of the `votes` table for descriptions and the labels of each.
+
+    rows: with the columns `labels` and `strengths` where experts may have given them.
+    """
+    given: list[Any] = [None] * rows.num_rows
+    strengths = given
+    if "labels" in rows.column_names:
+        given, strengths = (rows.column(name).to_pylist() for name in ("labels", "strengths"))
     errors = [result if isinstance(result, RowError) else None for result in results]
     columns = {
         **{name: rows.column(name) for name in VOTES.key},
         "labels": [None if isinstance(result, RowError) else result for result in results],
-        "extractor": [extractor] * rows.num_rows,
+        "extractor": [extractor if labels is None else GIVEN for labels in given],
         "parse_ok": [error is None for error in errors],
+        "strengths": strengths,
         **status_columns(run_id, errors),
     }
     return pa.table({name: columns[name] for name in VOTES.schema.names}, schema=VOTES.schema)

@@ -4,26 +4,29 @@ manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from emo import committed, planning
+from emo.aligned import row_failure
 from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
+from emo.machine import raise_fault_of_machine
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.speech import SOURCE, Transcriber
-from emo.media.transcript import guess_language, read_sidecar
+from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
 from emo.runs import Step
 from emo.sources import look_up
 from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS
+from jobs.needs import Need
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -82,12 +85,12 @@ def run(session: Session, rows: pa.Table, skipped: int) -> Step:
     return session.execute(plan, skipped)
 
 
-def check(settings: Ingest) -> None:
-    """Raise InputError with everything that ingest misses, before anything starts."""
-    if settings.transcribe is not None:
-        faults = Transcriber.missing(settings.transcribe)
-        if faults:
-            raise InputError("; ".join(f"ingest.transcribe: {fault}" for fault in faults))
+def needs(settings: Ingest) -> list[Need]:
+    """What the transcriber needs of the machine that it runs on."""
+    if settings.transcribe is None:
+        return []
+    lacks = partial(Transcriber.missing, settings.transcribe)
+    return [Need("ingest", "ingest.transcribe", lacks, partial(resources, settings))]
 
 
 def resources(settings: Ingest) -> Resources:
@@ -118,25 +121,28 @@ class IngestWorker:
         for row in rows:
             try:
                 yield self._decode(row)
-            except RowError as error:
-                yield error
+            except BaseException as error:
+                yield row_failure(error)
 
     def _decode(self, row: dict[str, Any]) -> "Ingested":
         folder, _, name = row["uri"].rpartition("/")
-        storage = Storage(folder or "/", self._s3)
         try:
-            clip, version = self._one_version(row, storage, name)
-            transcript, source, language = self._transcript(row, clip)
-        except FileNotFoundError:
+            clip, version = self._one_version(row, Storage(folder or "/", self._s3), name)
+            words = self._words(row, clip)
+        except FileNotFoundError as error:
+            raise_fault_of_machine(error)
             raise RowError("unreadable", f"{row['uri']} is not there") from None
+        except InputError as error:
+            raise RowError("unreadable", str(error)) from None
         except PlaceError:
             raise
         except StorageError as error:
             # Not the clip's own fault: a night tries it again.
             raise RowError("unreachable", str(error)) from None
-        if language is None and transcript:
-            language = guess_language(transcript)
-        return Ingested(clip, version, transcript, source, language, clip.notes)
+        language = words.language
+        if language is None and words.text:
+            language = guess_language(words.text)
+        return Ingested(clip, version, words.text, words.source, language, (*clip.notes, *words.notes))
 
     def _one_version(
         self, row: dict[str, Any], storage: Storage, name: str
@@ -162,20 +168,59 @@ class IngestWorker:
                 return outcome, before
         raise RowError("replaced", f"{row['uri']} was written while it was read, {READS} times")
 
-    def _transcript(
-        self, row: dict[str, Any], clip: DecodedClip
-    ) -> tuple[str | None, str | None, str | None]:
+    def _words(self, row: dict[str, Any], clip: DecodedClip) -> "_Words":
+        """What the source says of the words; a sidecar that cannot be used leaves a note and no failure."""
         if row["subtitle"]:
-            return row["subtitle"], "manifest", row["language"]
+            return _Words(row["subtitle"], "manifest", row["language"])
+        notes: tuple[str, ...] = ()
         if row["sidecar"]:
-            folder, _, name = row["sidecar"].rpartition("/")
-            # A sidecar that was deleted since the listing is one that the clip does not have.
-            with suppress(FileNotFoundError):
-                data = Storage(folder, self._s3).read(name)
-                return read_sidecar(PurePosixPath(name).name, data), "sidecar", row["language"]
+            try:
+                read = self._sidecar(row)
+                return _Words(read.text, "sidecar", row["language"], read.notes)
+            except FileNotFoundError as error:
+                # One that was deleted since the listing is one that the clip does not have.
+                raise_fault_of_machine(error)
+            except RowError as error:
+                notes = (f"subtitles: {error.message}",)
         if clip.subtitles:
-            return clip.subtitles, "embedded", row["language"] or clip.subtitles_language
-        return None, None, row["language"]
+            return _Words(clip.subtitles, "embedded", row["language"] or clip.subtitles_language, notes)
+        return _Words(None, None, row["language"], notes)
+
+    def _sidecar(self, row: dict[str, Any]) -> Sidecar:
+        """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
+        folder, _, name = row["sidecar"].rpartition("/")
+        storage = Storage(folder or "/", self._s3)
+        size = storage.entry(name).size
+        if size > MAX_SIDECAR_BYTES:
+            raise RowError("bad_subtitle", f"{name}: {too_long(size)}")
+        if not storage.on_s3 and not _stays(row):
+            raise RowError("bad_subtitle", f"{name}: a link that leaves the source, and is not followed")
+        with storage.download(name) as path:
+            return self._decoder.read_sidecar(SidecarFile(path, name, row["language"]))
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The transcript of a clip as the source gives it: its text, where it is from, its language, notes."""
+
+    text: str | None
+    source: str | None
+    language: str | None
+    notes: tuple[str, ...] = ()
+
+
+def _stays(row: dict[str, Any]) -> bool:
+    """Whether a local sidecar is a file of the source, also where it is a link.
+
+    An id is the path of the video below the source, unless a manifest gave another: then only the folder of
+    the sidecar is known to belong to it. So does the folder itself, wherever a link put it.
+    """
+    sidecar = Path(row["sidecar"])
+    root = Path(row["uri"]).with_suffix("").as_posix().removesuffix("/" + row["video_id"])
+    inside = [sidecar.parent.resolve()]
+    if root != Path(row["uri"]).with_suffix("").as_posix():
+        inside.append(Path(root or "/").resolve())
+    return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
 
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:

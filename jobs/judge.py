@@ -7,11 +7,11 @@ few files that its clips stand in and no shuffle is needed.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from emo import committed, planning
 from emo.config import Adjudicate, Judge
@@ -25,10 +25,12 @@ from emo.judge.adjudication import adjudicate
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import calibrate, estimate
 from emo.judge.rule import Learned, Rule
-from emo.judge.votes import Voters, as_votes, read_voters
+from emo.judge.votes import Voters, as_votes, read_voters, written_votes
+from emo.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
 from emo.runs import Step
 from emo.storage import S3Settings, Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
+from jobs.needs import Need
 from jobs.passes import Pass, status_columns
 from jobs.session import Session
 
@@ -67,12 +69,16 @@ _ROWS = pa.schema(
 )
 
 
-def check(settings: Judge) -> None:
-    """Raise InputError with everything that the text model of an adjudication misses."""
-    if settings.adjudicate is not None:
-        faults = missing(settings.adjudicate.text_model)
-        if faults:
-            raise InputError("; ".join(f"judge.adjudicate: {fault}" for fault in faults))
+def needs(settings: Judge) -> list[Need]:
+    """What the text model of an adjudication needs of the machine that it runs on."""
+    if settings.adjudicate is None:
+        return []
+    lacks = partial(missing, settings.adjudicate.text_model)
+    return [Need("judge", "judge.adjudicate", lacks, partial(_resources, settings.adjudicate))]
+
+
+def _resources(asked: Adjudicate | None) -> Resources:
+    return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1)
 
 
 def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
@@ -154,7 +160,7 @@ def run(session: Session, rows: pa.Table, skipped: int, found: Inputs) -> Step:
         key=JUDGMENTS.key,
         worker=lambda: JudgeWorker(storage, rule, asked, judge, run_id),
         failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1),
+        resources=_resources(asked),
         shard_rows=ASKED_SHARD_ROWS if asked else SHARD_ROWS,
     )
     return session.execute(plan, skipped)
@@ -176,7 +182,7 @@ class JudgeWorker:
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
         texts = planning.current(texts, _as_clips(rows))
-        votes = self._read(VOTES, rows, "votes", ["labels", "status"])
+        votes = self._read(VOTES, rows, "votes", ["labels", "strengths", "status"])
         # A vote counts if it was read off the description that counts.
         votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
         votes = planning.in_both(votes, texts, VOTES.key)
@@ -221,28 +227,23 @@ def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str,
 
 
 def votes_from(path: str, s3: S3Settings) -> Voters:
-    """The voters of a votes table from elsewhere: a Parquet file, or all of them below a folder.
+    """The voters of a votes table from elsewhere: one file of any kind, or the Parquet files of a folder.
 
     Raises InputError where there is none or one is not a votes table.
     """
-    folder, _, name = path.rstrip("/").rpartition("/")
-    if name.endswith(".parquet"):
-        storage, paths = Storage(folder or ".", s3), [name]
-    else:
-        storage = Storage(path, s3)
-        paths = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]
-    if not paths:
+    storage, names = tables_at(path, s3)
+    if not names:
         raise InputError(f"{path}: no Parquet file of votes is there")
     parts = []
-    for file in paths:
-        place = storage.full(file)
+    for name in names:
+        place = storage.full(name)
+        if suffix_of(name) in TEXT_SUFFIXES:
+            parts.append(as_votes(written_votes(load(storage, name, (), unit="line")), place))
+            continue
         try:
-            with storage.open(file) as handle:
-                table = pq.read_table(handle)
+            _, table = read_parquet(storage, name, VOTES.schema.names)
         except FileNotFoundError:
             raise InputError(f"{place} does not exist") from None
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{place} is not a readable Parquet file: {error}") from None
         parts.append(as_votes(table, place))
     return read_voters(pa.concat_tables(parts, promote_options="default"), path)
 
@@ -266,7 +267,7 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> Step:
     return session.execute(plan, skipped=0)
 
 
-_VOTER = ["expert", "sample", "labels"]
+_VOTER = ["expert", "sample", "labels", "strengths"]
 
 
 def given_rows(rows: pa.Table, rule: Rule, judge: str, run_id: str) -> pa.Table:

@@ -2,18 +2,20 @@
 
 A worker commits what it made and returns a line of counts, so clips never travel through the engine's
 object store and a shard is visible or not, as a whole. What a pass did not commit (a worker died of it) is
-tried again one row at a time; what is then still missing is committed as failed.
+tried again one row at a time; what is then still missing is committed as failed. So is a row for which a
+worker raises what nobody foresaw; the rows beside it are done without it.
 
 Several passes may run side by side, each with a pool and shards of its own: to the engine they are branches
 of one graph, so that whatever stops one of them stops them all.
 """
 
 import hashlib
+import os
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -22,17 +24,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import committed, planning
+from emo.aligned import ENDINGS, UNEXPECTED, row_failure
 from emo.config import GrowsTo
 from emo.errors import EmoError, RowError, one_line
 from emo.experts.protocol import Resources
-from emo.logs import log_failures
+from emo.logs import log, log_failures
+from emo.machine import DeviceLostError, raise_fault_of_machine
 from emo.progress import Progress
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import FAILED, OK, Table
+from jobs import nodes
 from jobs.attempts import ATTEMPTS, attempts_of_connection
 from jobs.metrics import PassMetrics
 from jobs.waiting import told
+
+# A reader holds a shard as it is stored, as it is read, and as it is handed on: some times 50 MB.
+_READER_BYTES = 256 * 2**20
+# Of the memory of all nodes, readers may hold this share; the rest is the workers'.
+_READERS_SHARE = 0.25
 
 
 class BoundReached(EmoError):
@@ -80,12 +90,13 @@ def status_columns(run_id: str, errors: list[RowError | None]) -> dict[str, list
 
 def fit_together(plans: Sequence[Pass], grows_to: GrowsTo | None = None) -> bool:
     """Whether the cluster has room for all the workers that these passes can use, beside each other."""
-    nodes = _nodes(grows_to)
+    room = [_bound(grows_to)] if grows_to else nodes.alive()
     pools = []
     for plan in plans:
         rows = plan.rows.num_rows
-        pools.append((_held(plan, nodes), planning.pool_size(rows, plan.workers or rows, plan.shard_rows)))
-    return planning.fit_together(nodes, pools)
+        held = nodes.needed(plan.resources, room)
+        pools.append((held, planning.pool_size(rows, plan.workers or rows, plan.shard_rows)))
+    return planning.fit_together(room, pools)
 
 
 def run_passes(
@@ -98,21 +109,21 @@ def run_passes(
     """Run passes side by side to their end, counting in the step of each; raises EmoError where one cannot
     go on, and ends the others.
 
-    stop: called between results; raises to end the passes early. What was committed stays. grows_to: what an
-    autoscaling cluster can become; workers that do not fit yet start as its nodes come.
+    stop: called between results; raises to end the passes early. What was committed stays. grows_to: the
+    bound of what the passes may make an autoscaling cluster become. Where nodes can come, a pool starts with
+    the workers that fit, at least one, and grows with the nodes.
     """
-    nodes = _nodes(grows_to)
-    running = [_begin(plan, step, nodes, alone=len(passes) == 1) for plan, step in passes]
+    running = [_begin(plan, step, grows_to, alone=len(passes) == 1, stop=stop) for plan, step in passes]
     try:
         for one in running:
             one.metrics.begin(one.left)
         parts = []
         for one in running:
             rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
-            size = planning.shard_size(rows, one.workers, shard_rows)
+            size = planning.shard_size(rows, one.grows_to or one.workers, shard_rows)
             shards = list(committed.batched(one.plan.rows, size))
             most = planning.pool_size(rows, one.plan.workers or len(shards), shard_rows)
-            parts.append(_Part(one, shards, one.workers, most))
+            parts.append(_Part(one, shards, one.workers, min(most, one.grows_to or most)))
         _run_shards(parts, storage, run_id, stop)
         parts = []
         for one in running:
@@ -141,11 +152,16 @@ def run_passes(
 
 @dataclass
 class _Running:
-    """A pass that is on, as this cluster can run it."""
+    """A pass that is on, as this cluster can run it.
+
+    workers: that there is room for; grows_to: so many there may be where an autoscaler adds nodes, or None.
+    """
 
     plan: Pass
     step: Step
     workers: int
+    held: Mapping[str, float]
+    grows_to: int | None
     progress: Progress
     metrics: PassMetrics
     ended: bool = False
@@ -197,39 +213,41 @@ class _Part:
     counted: int = 0
 
 
-def _nodes(grows_to: GrowsTo | None) -> list[Mapping[str, float]]:
-    """What each node of the cluster has."""
-    import ray
-
-    if grows_to is not None:
-        # Asked for more workers than fit today, Ray asks its autoscaler for nodes. Their shapes only the
-        # autoscaler knows, so they count as one.
-        return [{"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus)}]
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _bound(grows_to: GrowsTo) -> Mapping[str, float]:
+    """What the cluster may become, as one node: the shapes of its nodes only the autoscaler knows."""
+    return {"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus), "memory": float("inf")}
 
 
-def _held(plan: Pass, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What a worker of the pass holds on this cluster."""
-    # CPUs are counted for preparing inputs beside the model: with fewer it is slower, not impossible.
-    cpus = min(plan.resources.cpus, max((node.get("CPU", 0.0) for node in nodes), default=0.0))
-    return {"CPU": cpus, "GPU": plan.resources.gpus}
+def _begin(
+    plan: Pass, step: Step, grows_to: GrowsTo | None, alone: bool, stop: Callable[[], None]
+) -> _Running:
+    """The pass as this cluster can run it; waits for a node where none has room and one can come.
 
-
-def _begin(plan: Pass, step: Step, nodes: Sequence[Mapping[str, float]], alone: bool) -> _Running:
-    held = _held(plan, nodes)
-    most = planning.workers_that_fit(nodes, held)
-    if most < 1 or held["CPU"] <= 0:
-        total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
-        raise EmoError(
-            f"{plan.step}: a worker needs {plan.resources.cpus:g} CPUs and {plan.resources.gpus:g} GPUs on "
-            f"one node; the cluster has {total['CPU']:g} CPUs and {total['GPU']:g} GPUs on {len(nodes)} nodes"
-        )
-    workers = planning.pool_size(plan.rows.num_rows, min(plan.workers or most, most), plan.shard_rows)
+    Raises EmoError where a worker never can start.
+    """
+    progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
+    there = nodes.alive()
+    held: Mapping[str, float] = nodes.needed(plan.resources, there)
+    grows = nodes.autoscaler() is not None
+    if not nodes.fits(held, there):
+        if grows_to and not nodes.fits(nodes.needed(plan.resources, [_bound(grows_to)]), [_bound(grows_to)]):
+            raise EmoError(
+                f"{plan.step}: a worker needs {nodes.in_words(held)}; ray.grows_to allows "
+                f"{grows_to.cpus} CPUs and {grows_to.gpus} GPUs"
+            )
+        held = nodes.await_node(plan.step, plan.resources, progress.note, stop)
+        there = nodes.alive()
+    rows = plan.rows.num_rows
+    fit = planning.workers_that_fit(there, held)
+    workers = planning.pool_size(rows, min(plan.workers or fit, max(fit, 1)), plan.shard_rows)
+    most = None
+    if grows:
+        wanted = plan.workers or rows
+        allowed = planning.workers_that_fit([_bound(grows_to)], held) if grows_to else wanted
+        most = max(workers, planning.pool_size(rows, min(wanted, allowed), plan.shard_rows))
     step.workers = workers
     step.cpus, step.gpus = workers * held["CPU"], workers * held["GPU"]
-    plan = replace(plan, resources=replace(plan.resources, cpus=held["CPU"]))
-    progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
-    return _Running(plan, step, workers, progress, PassMetrics(plan.step))
+    return _Running(plan, step, workers, held, most, progress, PassMetrics(plan.step))
 
 
 def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
@@ -299,7 +317,7 @@ def _note_under_way(parts: list[_Part], attempts: Any) -> None:
 def _told(part: _Part, attempts: Any) -> AbstractContextManager[threading.Event]:
     # A step with a model is named after its expert.
     what = part.of.plan.step.partition(" ")[2] or "what it needs"
-    return told(part.of.progress, what, part.of.plan.resources, lambda: attempts.workers.remote(part.name))
+    return told(part.of.progress, what, part.of.held, lambda: attempts.workers.remote(part.name))
 
 
 def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
@@ -307,7 +325,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     import ray
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    plan = part.of.plan
+    plan, held = part.of.plan, part.of.held
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
     shards_out = ray.data.from_blocks(part.shards)
@@ -315,20 +333,18 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
         # nothing else bounds how many processes read at once.
         shards_out = shards_out.map_batches(
-            plan.read,
+            _Reading(plan.read),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=0,
-            compute=TaskPoolStrategy(size=part.workers * (2 if plan.resources.gpus else 1)),
+            compute=TaskPoolStrategy(size=_readers(part)),
         )
     return shards_out.map_batches(
         _Committing,
+        # Each worker gets its rows shard by shard.
         fn_constructor_args=(
-            plan.worker,
-            plan.step,
-            plan.table,
-            plan.key,
+            replace(plan, rows=plan.rows.schema.empty_table()),
             storage,
             run_id,
             attempts,
@@ -338,49 +354,79 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
         batch_size=max(shard.num_rows for shard in part.shards),
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ActorPoolStrategy(min_size=part.workers, max_size=max(part.workers, part.most)),
-        num_cpus=plan.resources.cpus,
-        num_gpus=plan.resources.gpus,
+        compute=ActorPoolStrategy(
+            min_size=part.workers,
+            max_size=max(part.workers, part.most),
+            # The shard under way, and for a model the next one beside it: the engine would queue more, and a
+            # worker that is slow or stands still would hold them from the others.
+            max_tasks_in_flight_per_actor=2 if plan.resources.gpus else 1,
+        ),
+        num_cpus=held["CPU"],
+        num_gpus=held["GPU"],
+        **({"memory": held["memory"]} if held["memory"] else {}),
     )
+
+
+def _readers(part: _Part) -> int:
+    """How many processes read ahead of the workers at once: as many as are needed, and as memory allows."""
+    memory = sum(node.get("memory", 0.0) for node in nodes.alive())
+    allowed = int(_READERS_SHARE * memory / _READER_BYTES)
+    return max(1, min(part.workers * (2 if part.of.plan.resources.gpus else 1), allowed))
 
 
 def _wait_for_readers() -> None:
     """Wait for the threads in which Ray Data reads results: closing its iterator does not.
 
-    One that still asks Ray for a block when the connection has been closed ends the whole process.
+    One that still asks Ray for a block when the connection has been closed ends the whole process. They are
+    found by their names, because Ray Data hands out no other sign of them.
     """
     for thread in threading.enumerate():
         if thread.name == "iter_threaded" or thread.name.startswith("StreamingExecutor"):
             thread.join(timeout=60)
 
 
-class _Committing:
-    """A worker of the pass with what every worker has in common: attempts, commit, counts."""
+# A column of rows that could not be read: why.
+_UNREAD = "unread"
 
-    def __init__(
-        self,
-        make: Callable[[], Worker],
-        step: str,
-        table: Table,
-        key: tuple[str, ...],
-        storage: Storage,
-        run_id: str,
-        attempts: Any,
-        this_pass: str,
-    ) -> None:
-        self._table = table
-        self._key = key
+
+@dataclass(frozen=True)
+class _Reading:
+    """The reader of a pass, for which a row that breaks it costs only itself."""
+
+    read: Callable[[pa.Table], pa.Table]
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        try:
+            return self.read(rows)
+        except EmoError:
+            raise
+        except Exception as error:
+            raise_fault_of_machine(error)
+            if rows.num_rows > 1:
+                parts = [self(row) for row in _each(rows)]
+                return pa.concat_tables(parts, promote_options="default")
+            return rows.append_column(_UNREAD, pa.array([one_line(error)], pa.string()))
+
+
+class _Committing:
+    """A worker of the pass with what every worker has in common: attempts, commit, counts, and that no row
+    ends a run.
+    """
+
+    def __init__(self, plan: Pass, storage: Storage, run_id: str, attempts: Any, this_pass: str) -> None:
+        self._plan = plan
         self._storage = storage
         self._run_id = run_id
         self._attempts = attempts
         self._pass = this_pass
-        self._step = step
         self._broken: str | None = None
         attempts.arrive.remote(this_pass)
         try:
-            self._worker = make()
+            self._worker = plan.worker()
             attempts.load.remote(this_pass)
-        except Exception as error:
+        except ENDINGS:
+            raise
+        except BaseException as error:
             # An error here would make the engine try again and then print its own stack; the first shard
             # reports it instead.
             self._broken = one_line(error)
@@ -390,19 +436,25 @@ class _Committing:
 
         if self._broken is not None:
             return _counts(self._pass, stop=self._broken)
-        shard = _shard_name(self._run_id, rows, self._key)
+        key = self._plan.key
+        shard = _shard_name(self._run_id, rows, key)
         if not ray.get(self._attempts.start.remote(self._pass, shard)):
             return _counts(self._pass)
         began = time.monotonic()
         try:
-            result = self._worker(rows)
-            _commit(self._storage, self._table, self._run_id, result)
+            result = self._made(rows)
+            _commit(self._storage, self._plan.table, self._run_id, result)
+        except DeviceLostError as error:
+            # All that this process would still do would fail. A new one tries the rows again.
+            log("device_lost", run_id=self._run_id, step=self._plan.step, error=str(error))
+            os._exit(1)
         except EmoError as error:
             return _counts(self._pass, stop=one_line(error))
         finally:
             ray.get(self._attempts.finish.remote(self._pass, shard))
-        outcome = _outcome(result, self._key)
-        log_failures(result.filter(pc.equal(result.column("status"), FAILED)), self._step, self._run_id)
+        outcome = _outcome(result, key)
+        failed = result.filter(pc.equal(result.column("status"), FAILED))
+        log_failures(failed, self._plan.step, self._run_id)
         return _counts(
             self._pass,
             ok=outcome.ok,
@@ -413,6 +465,39 @@ class _Committing:
             prompt_tokens=_tokens(result, "prompt_tokens"),
             output_tokens=_tokens(result, "output_tokens"),
         )
+
+    def _made(self, rows: pa.Table) -> pa.Table:
+        """Rows of the table for rows of a shard; raises EmoError for what is no row's fault."""
+        if _UNREAD not in rows.column_names:
+            return self._answered(rows)
+        unread = rows.filter(pc.is_valid(rows.column(_UNREAD)))
+        read = rows.filter(pc.is_null(rows.column(_UNREAD))).drop_columns(_UNREAD)
+        parts = [
+            self._failed(row, RowError(UNEXPECTED, row.column(_UNREAD)[0].as_py())) for row in _each(unread)
+        ]
+        return pa.concat_tables([*parts, *([self._answered(read)] if read.num_rows else [])])
+
+    def _answered(self, rows: pa.Table) -> pa.Table:
+        """What the worker makes of the rows; where it raises, each is tried alone and may fail alone."""
+        try:
+            return self._worker(rows).cast(self._plan.table.schema)
+        except BaseException as error:
+            if isinstance(error, EmoError) and not isinstance(error, RowError):
+                raise
+            if not isinstance(error, ENDINGS):
+                # Whatever it is: a shard that is too large for the machine is not the fault of its rows.
+                raise_fault_of_machine(error)
+            failure = row_failure(error)
+        if rows.num_rows == 1:
+            return self._failed(rows, failure)
+        return pa.concat_tables([self._answered(row) for row in _each(rows)])
+
+    def _failed(self, rows: pa.Table, failure: RowError) -> pa.Table:
+        return self._plan.failed(rows, failure).cast(self._plan.table.schema)
+
+
+def _each(rows: pa.Table) -> Iterator[pa.Table]:
+    return committed.batched(rows, 1)
 
 
 class _Outcome(NamedTuple):

@@ -3,19 +3,21 @@
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from emo.config import Config
 from emo.errors import EmoError
+from emo.experts.protocol import Resources
 from emo.lease import EXPIRES_S, Lease
 from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.storage import Storage
 from emo.tables import RETRIES, TABLES
 from jobs.connection import cluster
+from jobs.needs import Need, check_on_nodes
 from jobs.passes import BoundReached, Pass, fit_together, run_passes
 
 # A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
@@ -41,7 +43,15 @@ class Bounds:
 class Session:
     """One run on one OUT. Ray starts only when a step has something to do."""
 
-    def __init__(self, config: Config, storage: Storage, run: Run, lease: Lease, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        config: Config,
+        storage: Storage,
+        run: Run,
+        lease: Lease,
+        stack: ExitStack,
+        needs: Sequence[Need] = (),
+    ) -> None:
         self.config = config
         self.storage = storage
         self.run = run
@@ -54,6 +64,9 @@ class Session:
         self._saved = self._began
         self._running: list[Step] = []
         self.bound: str | None = None
+        # What the nodes are asked before the first pass, and what workers of each step take there.
+        self._needs = tuple(needs)
+        self._taken: dict[str, Resources] = {}
 
     @property
     def run_id(self) -> str:
@@ -66,7 +79,16 @@ class Session:
             logs = self._stack.enter_context(cluster(self.config.ray.address, self.config.ray.num_cpus))
             # Ray sets a handler of its own when it starts.
             signal.signal(signal.SIGTERM, _terminate)
-            print(f"Ray is up; its own messages are in {logs}", file=sys.stderr)
+            _tell(f"Ray is up; its own messages are in {logs}")
+        if self._needs:
+            needs, self._needs = self._needs, ()
+            self._taken = check_on_nodes(needs, _tell, self.check)
+
+    def _as_taken(self, plan: Pass) -> Pass:
+        """The pass with what its workers take on the nodes, which see models that the sender may not."""
+        # Of a caption step the last word is the prompt.
+        taken = self._taken.get(plan.step) or self._taken.get(plan.step.rpartition(" ")[0])
+        return replace(plan, resources=taken) if taken else plan
 
     def check(self) -> None:
         """Raise where the run must not go on."""
@@ -135,8 +157,12 @@ class Session:
         plans = [plan for plan, _ in passes if plan.rows.num_rows]
         if not plans or self.bound is not None:
             return True
-        self._connect()
-        return fit_together(plans, self.config.ray.grows_to)
+        try:
+            self._connect()
+        except BoundReached:
+            # The pass that comes next says so.
+            return False
+        return fit_together([self._as_taken(plan) for plan in plans], self.config.ray.grows_to)
 
     def _execute(self, passes: list[tuple[Pass, int]]) -> list[Step]:
         """Run passes side by side."""
@@ -151,11 +177,12 @@ class Session:
         self._step_began = time.monotonic()
         try:
             self.check()
+            self._connect()
         except BoundReached:
             for _, step in running:
                 step.left = step.rows
             return steps
-        self._connect()
+        running = [(self._as_taken(plan), step) for plan, step in running]
         self._running = [step for _, step in running]
         names = [step.name for step in self._running]
         before = {name: self.run.made_with[name] for name in names if name in self.run.made_with}
@@ -188,9 +215,16 @@ class Session:
 
 @contextmanager
 def session(
-    config: Config, out: str, command: str, source: str | None, redo: bool = False
+    config: Config,
+    out: str,
+    command: str,
+    source: str | None,
+    redo: bool = False,
+    needs: Sequence[Need] = (),
 ) -> Iterator[Session]:
     """A run: takes the lease of OUT, keeps the run file, ends both whatever happens.
+
+    needs: what the nodes of the cluster are asked before the first pass, where this machine was not.
 
     Raises LeaseHeldError, and InputError where OUT holds rows of other settings and `redo` is not set.
     """
@@ -211,7 +245,7 @@ def session(
             run.redo_since = previous.get("redo_since", {})
         if not redo:
             check_settings(run.made_with, run.redo_since, settings_of(shown))
-        current = Session(config, storage, run, lease, stack)
+        current = Session(config, storage, run, lease, stack, needs)
         # A scheduler ends a job with SIGTERM: the lease is given back and the run file says what happened.
         before = signal.signal(signal.SIGTERM, _terminate)
         stack.callback(signal.signal, signal.SIGTERM, before)
@@ -227,6 +261,10 @@ def session(
         finally:
             run.finished = datetime.now(UTC).isoformat()
             _save(run, storage)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _save(run: Run, storage: Storage) -> None:

@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from emo.experts.protocol import Resources
 from emo.progress import Progress, duration
+from jobs import nodes
 
 LOOK_S = 1.0
 # Ray needs some seconds to start a process; who waits this long waits for a place in the cluster.
@@ -16,15 +16,15 @@ NO_WORKER_S = 30.0
 
 @contextmanager
 def told(
-    progress: Progress, what: str, resources: Resources, workers: Callable[[], Any]
+    progress: Progress, what: str, held: Mapping[str, float], workers: Callable[[], Any]
 ) -> Iterator[threading.Event]:
     """Watch a pass beside the block that waits for its results; it sets the event with the first one.
 
-    what: that is loaded; resources: of each worker; workers: asks, as a Ray reference, how many workers have
-    started and how many of them have loaded.
+    what: that is loaded; held: what each worker holds; workers: asks, as a Ray reference, how many workers
+    have started and how many of them have loaded.
     """
     over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(over, progress, what, resources, workers), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(over, progress, what, held, workers), daemon=True)
     watcher.start()
     try:
         yield over
@@ -38,7 +38,7 @@ def _watch(
     over: threading.Event,
     progress: Progress,
     what: str,
-    resources: Resources,
+    held: Mapping[str, float],
     workers: Callable[[], Any],
 ) -> None:
     import ray
@@ -59,19 +59,19 @@ def _watch(
                 waited = duration(now - first_seen)
                 progress.doing("first rows are under way" if ready else f"loading {what} for {waited}")
             elif not said and now - began >= NO_WORKER_S:
-                progress.note(_no_worker(now - began, resources))
+                progress.note(_no_worker(now - began, held))
                 said = True
         except ray.exceptions.RayError:
             # Whoever waits for the results learns what is wrong with the cluster.
             continue
 
 
-def _no_worker(seconds: float, resources: Resources) -> str:
+def _no_worker(seconds: float, held: Mapping[str, float]) -> str:
     import ray
 
     there, free = ray.cluster_resources(), ray.available_resources()
     left = ", ".join(f"{free.get(kind, 0):g} of {there.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
     return (
-        f"no worker has started in {duration(seconds)}: each needs {resources.cpus:g} CPUs and "
-        f"{resources.gpus:g} GPUs on one node, free in the cluster are {left}; waiting for a place"
+        f"no worker has started in {duration(seconds)}: each needs {nodes.in_words(held)} on one node, "
+        f"free in the cluster are {left}; waiting for a place"
     )

@@ -105,6 +105,17 @@ def make_slow_clip(path: Path, seconds: int = 900) -> Path:
     return path
 
 
+def remuxed(source: Path, target: Path) -> Path:
+    """Copy all packets into another container with PyAV, whose FFmpeg also writes mirrors into Matroska."""
+    with av.open(str(source)) as file, av.open(str(target), "w") as copy:
+        tracks = {track: copy.add_stream_from_template(track) for track in file.streams}
+        for packet in file.demux():
+            if packet.dts is not None:
+                packet.stream = tracks[packet.stream]
+                copy.mux(packet)
+    return target
+
+
 def picture(number: int, size: tuple[int, int] = (320, 240)) -> np.ndarray:
     """Frame `number` (height × width × 3, RGB, uint8): coloured corners, and the number in bits of black and
     white, the highest first, on a band across the middle."""
@@ -158,13 +169,26 @@ def beep(seconds: float, at: float, length: float = 0.2) -> np.ndarray:
     return samples
 
 
-def turned(source: Path, target: Path, degrees: int) -> Path:
-    """Copy an MP4 with a display matrix that turns the picture clockwise, as telephones write it."""
-    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+# A quarter turn each, with the clock.
+TURNS = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+
+
+def turned(source: Path, target: Path, degrees: int, mirrored: bool = False) -> Path:
+    """Copy an MP4 with a display matrix that turns the picture clockwise, as telephones write it.
+
+    mirrored: left for right before the turn, as cameras do that look at the one who holds them.
+    """
+    across, down, over, under = TURNS[degrees]
+    matrix = (-across, -down, over, under) if mirrored else (across, down, over, under)
+    return with_matrix(source, target, matrix)
+
+
+def with_matrix(source: Path, target: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Copy an MP4 with a display matrix: where it puts a step to the right (x, y), and one down (x, y)."""
     data = bytearray(source.read_bytes())
     # The first track header is that of the video; its matrix follows 40 bytes of other fields (version 0).
     start = data.index(b"tkhd") + 44
     for place, value in zip((0, 1, 3, 4), matrix, strict=True):
-        data[start + 4 * place : start + 4 * place + 4] = (value * 65536).to_bytes(4, "big", signed=True)
+        data[start + 4 * place : start + 4 * place + 4] = round(value * 65536).to_bytes(4, "big", signed=True)
     target.write_bytes(data)
     return target

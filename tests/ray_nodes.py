@@ -20,7 +20,7 @@ class Nodes:
         self._folder = Path(f"/tmp/emo-test-nodes-{self._port}")
         self._running = []
 
-    def start(self, cpus, head=False, gpus=0):
+    def start(self, cpus, head=False, gpus=0, env=None):
         where = ["--head", f"--port={self._port}", "--include-dashboard=false"]
         options = where if head else [f"--address={self.address}"]
         options += [
@@ -31,6 +31,7 @@ class Nodes:
         options += ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         process = subprocess.Popen(
             [Path(sys.executable).with_name("ray"), "start", *options],
+            env={**os.environ, **(env or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -2,17 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from conftest import REPOSITORY
 from emo import lease
-from emo.errors import LeaseHeldError
+from emo.errors import EmoError, LeaseHeldError, StorageError
 from emo.lease import Lease
 from emo.storage import Storage
 
@@ -41,7 +45,7 @@ def test_a_lease_is_given_back(storage):
     for _ in range(3):
         with Lease(storage, "label"):
             pass
-    assert storage.read_versioned(lease.PATH) is None
+    assert lease.read_lease(storage) is None
 
 
 def test_a_lease_is_given_back_after_an_error(storage):
@@ -155,9 +159,38 @@ def test_a_process_number_that_was_given_anew_is_not_the_holder(storage):
         pass
 
 
-def test_a_lease_file_that_is_not_one_does_not_lock_for_ever(storage):
-    storage.write(lease.PATH, b"not json")
+FORMS = {
+    "not_json": b"not json",
+    "empty": b"",
+    "a_list": b"[1]",
+    "a_field_is_missing": b'{"host": "elsewhere", "pid": 1}',
+    "a_field_has_another_type": b'{"command": "label", "host": "h", "machine": "m", "pid": "x", '
+    b'"started": 1, "renewed": 1}',
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_lease_of_an_unknown_form_is_watched_for_the_term_and_then_taken(storage, quick, form, capsys):
+    storage.write(lease.PATH, form)
+    began = time.monotonic()
     with Lease(storage, "label"):
+        assert time.monotonic() - began >= lease.EXPIRES_S
+    assert "a run of another version of emo (lease.json) may be dead" in capsys.readouterr().err
+
+
+def test_a_lease_of_an_unknown_form_that_is_renewed_is_not_taken(storage, quick):
+    storage.write(lease.PATH, b'{"lease": 2}')
+    renews = threading.Timer(0.3, lambda: storage.write(lease.PATH, b'{"lease": 3}'))
+    renews.start()
+    with pytest.raises(LeaseHeldError, match="another version of emo"), Lease(storage, "label"):
+        pass
+    renews.join()
+    assert storage.read(lease.PATH) == b'{"lease": 3}'
+
+
+def test_what_a_later_version_adds_to_a_lease_does_not_make_its_holder_dead(storage):
+    _write_holder(storage, colour="green")
+    with pytest.raises(LeaseHeldError, match="emo label on elsewhere"), Lease(storage, "label"):
         pass
 
 
@@ -191,8 +224,96 @@ def test_a_killed_process_that_nobody_asks_after_holds_nothing(tmp_path):
     holder.wait()
 
 
-def test_a_write_whose_answer_was_lost_is_no_loss_of_the_lease(storage):
+def test_a_write_whose_answer_was_lost_is_no_loss_of_the_lease(storage, monkeypatch):
     with Lease(storage, "label") as held:
-        # The same holder's own write, by a request that the client sent twice.
-        storage.write(lease.PATH, held._bytes())
-        assert held._replace(held._version) is not None
+        real = storage.replace_if
+
+        def unheard(path, version, data):
+            assert real(path, version, data) is not None
+            raise StorageError("the answer was lost")
+
+        with monkeypatch.context() as lossy:
+            lossy.setattr(storage, "replace_if", unheard)
+            with pytest.raises(StorageError):
+                held.carry("20260101T000000Z")
+        held.carry("20260101T000001Z")
+        assert not held.lost
+    assert lease.read_lease(storage) is None
+
+
+def test_giving_back_leaves_the_lease_of_a_successor_also_when_it_comes_at_the_last_moment(
+    storage, monkeypatch
+):
+    """The successor writes its lease right before the request that gives this one back."""
+    name = "replace_if" if storage.on_s3 else "delete_if"
+    real = getattr(storage, name)
+
+    def late(path, version, *data):
+        _write_holder(storage)
+        return real(path, version, *data)
+
+    with Lease(storage, "label"):
+        monkeypatch.setattr(storage, name, late)
+    assert json.loads(storage.read(lease.PATH))["host"] == "elsewhere"
+
+
+def test_a_holder_whose_lease_cannot_be_renewed_for_its_term_stops(storage, quick, monkeypatch):
+    with Lease(storage, "label") as held:
+        held.check()
+
+        def unreachable(*_):
+            raise StorageError("no answer")
+
+        monkeypatch.setattr(storage, "replace_if", unreachable)
+        _wait(lambda: held.lost)
+        with pytest.raises(EmoError, match="could not be renewed for 1 s"):
+            held.check()
+
+
+def test_a_holder_that_stood_still_for_its_term_knows_it_at_once(storage, monkeypatch):
+    """Before its own thread has had a word with the storage."""
+    monkeypatch.setattr(lease, "RENEW_S", 600)
+    with Lease(storage, "label") as held:
+        held.check()
+        now = lease._clock()
+        monkeypatch.setattr(lease, "_clock", lambda: now + lease.EXPIRES_S + 1)
+        with pytest.raises(EmoError, match="another run may have taken it"):
+            held.check()
+
+
+HIDDEN = (
+    "import sys; from emo import lease; from emo.storage import Storage\n"
+    "held = lease.read_lease(Storage(sys.argv[1]))\n"
+    "print(lease._runs_here(held.holder))\n"
+)
+
+
+def test_a_process_that_another_user_may_not_see_is_not_dead(tmp_path):
+    """A real /proc with hidepid=2, in a mount namespace of its own, looked at by another user."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
+        pytest.skip("needs root, unshare and setpriv, to hide processes from another user")
+    readable = REPOSITORY.stat().st_mode & 0o005 == 0o005
+    mount = ["unshare", "--mount", "sh", "-c"]
+    hide = 'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
+    as_nobody = [*mount, hide, "sh", sys.executable, "-c"]
+    if not readable or subprocess.run([*as_nobody, "import emo"], cwd=REPOSITORY).returncode:
+        pytest.skip("no second user can run Python here")
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    place.chmod(0o755)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+
+        def seen():
+            return subprocess.run(
+                [*as_nobody, HIDDEN, str(place)], cwd=REPOSITORY, capture_output=True, text=True
+            ).stdout.strip()
+
+        assert seen() == "None"
+        holder.kill()
+        holder.wait()
+        assert seen() == "False"
+    finally:
+        holder.kill()
+        holder.wait()
+        shutil.rmtree(place)

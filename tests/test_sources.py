@@ -1,6 +1,7 @@
 """Every kind of source becomes the same manifest; what cannot be one is refused by name."""
 
 import csv
+import gzip
 import json
 import os
 import tempfile
@@ -192,7 +193,7 @@ def test_columns_of_a_manifest_that_are_not_used_are_named_once(tmp_path, capsys
     )
 
 
-@pytest.mark.parametrize("name", ["m.tsv", "notes.pdf", "clip", "list.CSV"])
+@pytest.mark.parametrize("name", ["m.tsv", "notes.pdf", "clip"])
 def test_a_file_that_is_no_video_by_its_name_is_no_source(tmp_path, name):
     _touch(tmp_path, name, "a.mp4")
     with pytest.raises(InputError, match=r"neither a manifest \(\.csv, .* nor a video by its name \(.*\.mp4"):
@@ -378,3 +379,152 @@ def test_text_that_is_none_is_refused(tmp_path, data, expected):
     (tmp_path / "list.jsonl").write_bytes(data)
     with pytest.raises(InputError, match=expected):
         read_source(str(tmp_path / "list.jsonl"))
+
+
+def test_a_manifest_may_be_json_gzip_upper_case_or_a_parquet_folder(tmp_path, bucket):
+    url, settings = bucket
+    _touch(tmp_path, "v/a.mp4")
+    text = "uri,video_id\nv/a.mp4,first\n"
+    (tmp_path / "list.CSV").write_text(text)
+    (tmp_path / "list.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "list.json").write_text('[{"uri": "v/a.mp4", "video_id": "first"}]')
+    (tmp_path / "list.parquet").mkdir()
+    pq.write_table(pa.table({"uri": ["v/a.mp4"], "video_id": ["first"]}), tmp_path / "list.parquet/0.parquet")
+    (tmp_path / "list.parquet" / "_SUCCESS").write_text("")
+    for name in ("list.CSV", "list.csv.gz", "list.json", "list.parquet", "list.parquet/"):
+        rows = read_source(str(tmp_path / name))
+        assert (_column(rows, "video_id"), _column(rows, "size")) == (["first"], [7])
+        if not name.endswith(".parquet"):
+            continue
+        for path in (tmp_path / "list.parquet").glob("*.parquet"):
+            Storage(f"{url}/m", settings).write(f"{name}/{path.name}", path.read_bytes())
+        Storage(f"{url}/m", settings).write("v/a.mp4", b"12345")
+        assert _column(read_source(f"{url}/m/{name}", settings), "size") == [5]
+
+
+def test_what_pandas_writes_for_no_value_is_never_a_text_or_an_id(tmp_path, capsys):
+    _touch(tmp_path, "a.mp4", "b.mp4", "b.srt")
+    (tmp_path / "list.csv").write_text(
+        "uri,video_id,subtitle,language\na.mp4,nan,NULL,None\nb.mp4,b,<NA>,NaN\n"
+    )
+    rows = read_source(str(tmp_path / "list.csv"))
+    assert (_column(rows, "video_id"), _column(rows, "subtitle")) == (["a", "b"], [None, None])
+    assert _column(rows, "language") == [None, None]
+    assert _column(rows, "sidecar") == [None, str(tmp_path / "b.srt")]
+    assert "5 cells say nan, NULL, None or the like, and count as empty" in capsys.readouterr().err
+    (tmp_path / "list.csv").write_text("uri\nnan\n")
+    with pytest.raises(InputError, match="row 2 has no uri"):
+        read_source(str(tmp_path / "list.csv"))
+
+
+_SEEN = {
+    "a.mp4": b"1",
+    "b.OGV": b"1",
+    "c.m2t": b"1",
+    "d/clip.f4v": b"1",
+    "d/clip.jpg": b"1",
+    "notes.pdf": b"1",
+    "a.txt": b"words",
+    "stray.srt": b"1",
+    "._a.mp4": b"1",
+    "__MACOSX/a.mp4": b"1",
+    "d/@eaDir/clip.mp4": b"1",
+    ".Trashes/501/x.mp4": b"1",
+}
+
+
+def test_what_a_folder_leaves_out_is_said_with_its_count(tmp_path, bucket, capsys):
+    url, settings = bucket
+    for storage in (Storage(str(tmp_path / "s")), Storage(f"{url}/s", settings)):
+        for name, data in _SEEN.items():
+            storage.write(name, data)
+        rows = read_source(storage.url, settings)
+        assert _column(rows, "video_id") == ["a", "b", "c", "d/clip"]
+        assert capsys.readouterr().err == (
+            f"{storage.url}: left out: 3 files that are no video by their name (1 .jpg, 1 .pdf, 1 .srt) and "
+            "4 files that are hidden or of a system (._*, __MACOSX, @eaDir, .Trashes, ...)\n"
+        )
+    rows = read_source(f"{tmp_path}/s/**")
+    assert _column(rows, "video_id") == ["a", "b", "c", "d/clip"]
+    assert "left out: 3 files that are no video by their name" in capsys.readouterr().err
+    assert _column(read_source(f"{tmp_path}/s/.Trashes/501/*.mp4"), "video_id") == ["x"]
+    assert _column(read_source(f"{tmp_path}/s/*/*.mp4"), "video_id") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("clip.srt", None),
+        ("clip.SRT", None),
+        ("clip.TXT", None),
+        ("clip.mp4.srt", None),
+        ("clip.en.srt", "en"),
+        ("clip.eng.VTT", "en"),
+        ("clip.zh-CN.vtt", "zh"),
+        ("clip.zh-Hans.vtt", "zh"),
+        ("clip.mp4.de.srt", "de"),
+        ("clip.pt_BR.sdh.srt", "pt"),
+    ],
+)
+def test_subtitle_files_are_found_by_their_usual_names(tmp_path, bucket, name, language):
+    url, settings = bucket
+    for storage in (Storage(str(tmp_path)), Storage(f"{url}/v", settings)):
+        storage.write("clip.mp4", b"1")
+        storage.write("clip2.mp4", b"1")
+        storage.write(name, b"1")
+        rows = read_source(storage.url, settings)
+        assert _column(rows, "sidecar") == [storage.full(name), None]
+        assert _column(rows, "language") == [language, None]
+    assert _column(look_up(rows, settings), "transcript_version") == _column(rows, "transcript_version")
+
+
+def test_of_several_subtitle_files_the_right_one_is_taken(tmp_path, capsys):
+    _touch(
+        tmp_path, "a.mp4", "a.en.mp4", "a.en.srt", "b.mp4", "b.en.srt", "b.zh.srt", "b.forced.srt", "c.mp4"
+    )
+    _touch(tmp_path, "c.srt", "c.en.srt", "d.mp4", "d.final.srt")
+    rows = read_source(str(tmp_path))
+    names = [path and path.rpartition("/")[2] for path in _column(rows, "sidecar")]
+    assert dict(zip(_column(rows, "video_id"), names, strict=True)) == {
+        "a": None,
+        "a.en": "a.en.srt",
+        "b": "b.en.srt",
+        "c": "c.srt",
+        "d": None,
+    }
+    assert "1 clips have subtitle files in several languages" in capsys.readouterr().err
+    (tmp_path / "list.csv").write_text("uri,language\nb.mp4,zh\n")
+    assert _column(read_source(str(tmp_path / "list.csv")), "sidecar") == [str(tmp_path / "b.zh.srt")]
+
+
+def test_clips_of_chsims_that_its_table_lost_are_found_and_said(tmp_path, capsys):
+    _touch(tmp_path, *(f"Raw/video_0001/000{n}.mp4" for n in (1, 2, 3)), "Raw/video_0001/0010.mp4")
+    (tmp_path / "label.csv").write_text(
+        "video_id,clip_id,text,label\nvideo_0001,1,我很高兴,0.8\nvideo_0001,10.0,nan,0\n", encoding="utf-8"
+    )
+    rows = read_source(str(tmp_path))
+    assert _column(rows, "video_id") == [f"video_0001/{n}" for n in ("0001", "0002", "0003", "0010")]
+    assert _column(rows, "subtitle") == ["我很高兴", None, None, None]
+    assert None not in _column(rows, "size")
+    said = capsys.readouterr().err.splitlines()
+    assert "2 clips lost the zeros in front of their numbers" in said[0]
+    assert "does not name 2 clips that are in Raw/, such as video_0001/0002; they are labelled too" in said[1]
+    assert len(said) == 2
+
+
+def test_two_texts_for_one_clip_of_mer_are_refused_by_row(tmp_path):
+    _touch(tmp_path, "video/s1.mp4")
+    (tmp_path / "subtitle_chieng.csv").write_text(
+        "name,chinese,english\ns1,好,well\ns1,不,no\n", encoding="utf-8"
+    )
+    with pytest.raises(InputError, match="row 3: 's1' has another text further up"):
+        read_source(str(tmp_path))
+
+
+def test_a_time_of_change_that_no_table_can_hold_is_one_line(tmp_path):
+    _touch(tmp_path, "a.mp4")
+    os.utime(tmp_path / "a.mp4", (1, 400_000_000_000))
+    if (tmp_path / "a.mp4").stat().st_mtime < 300_000_000_000:
+        pytest.skip("this file system keeps no such time")
+    with pytest.raises(InputError, match=r"a\.mp4: was last changed in a year that is none"):
+        read_source(str(tmp_path))

@@ -1,10 +1,11 @@
 """Gold polarity per clip: CH-SIMS' label.csv, or any CSV with video_id and a value."""
 
-import csv
-import io
 import math
+import sys
+from collections.abc import Collection
 
 from emo.errors import InputError
+from emo.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short, split_place
 from emo.storage import S3Settings, Storage
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
@@ -14,9 +15,9 @@ _WORDS = (NEGATIVE, NEUTRAL, POSITIVE)
 
 def load_gold(place: str, s3: S3Settings) -> dict[str, str]:
     """The gold of a file, local or on S3, as read_gold reads it; raises InputError where it is not there."""
-    parent, _, name = place.rpartition("/")
+    folder, name = split_place(place)
     try:
-        data = Storage(parent or ("/" if place.startswith("/") else "."), s3).read(name)
+        data = Storage(folder, s3).read(name)
     except FileNotFoundError:
         raise InputError(f"gold {place!r} does not exist") from None
     return read_gold(data, place)
@@ -29,27 +30,48 @@ def read_gold(data: bytes, place: str) -> dict[str, str]:
     or one of the three words. Raises InputError naming the line of a value that is neither, and where an id
     has two values.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        columns = set(reader.fieldnames or [])
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{place} is not a CSV file in UTF-8: {error}") from None
-    if not {"video_id", "label"} <= columns:
+    if not is_table(place, TEXT_SUFFIXES):
+        raise InputError(f"{place}: unknown kind of file; expected {', '.join(TEXT_SUFFIXES)}")
+    found = read_records(data, place, unit="line")
+    if not {"video_id", "label"} <= set(found.columns):
         raise InputError(
-            f"{place} needs the columns video_id and label; it has: {', '.join(sorted(columns))}"
+            f"{place} needs the columns video_id and label; it has: {', '.join(sorted(found.columns))}"
         )
+    names = ("video_id", "clip_id") if "clip_id" in found.columns else ("video_id",)
     gold: dict[str, str] = {}
-    for number, row in rows:
-        video_id = f"{row['video_id']}/{row['clip_id']}" if "clip_id" in columns else row["video_id"]
-        polarity = _polarity(row["label"], f"{place} line {number}")
+    for record in found.sound():
+        parts = [record.values.get(name) for name in names]
+        if any(map(is_missing, parts)):
+            raise InputError(f"{record.where}: has no {' and '.join(names)}; expected the id of a clip")
+        video_id = "/".join(str(part).strip() for part in parts)
+        polarity = _polarity(record.values.get("label"), record.where)
         if gold.setdefault(video_id, polarity) != polarity:
-            raise InputError(f"{place} line {number}: {video_id!r} has another label further up")
+            raise InputError(f"{record.where}: {video_id!r} has another label further up")
     return gold
 
 
-def _polarity(text: str | None, where: str) -> str:
-    word = (text or "").strip().lower()
+def of_clips(gold: dict[str, str], video_ids: Collection[str], place: str) -> dict[str, str]:
+    """The gold of these clips; one whose id a spreadsheet cut (`video_1/1` of `video_1/0001`) is found.
+
+    That, and how many clips have no gold, is said on standard error.
+    """
+    cut = cut_names(gold, video_ids)
+    if cut:
+        first = min(cut)
+        print(
+            f"{place}: {len(cut)} ids lost the zeros in front, as of a spreadsheet, and were found, such as "
+            f"{cut[first]!r} for {first!r}",
+            file=sys.stderr,
+        )
+    known = {cut.get(name, name): polarity for name, polarity in gold.items()}
+    without = sum(video_id not in known for video_id in video_ids)
+    if without:
+        print(f"{place}: {without} of {len(video_ids)} clips have no gold there", file=sys.stderr)
+    return known
+
+
+def _polarity(given: object, where: str) -> str:
+    word = "" if is_missing(given) else str(given).strip().lower()
     if word in _WORDS:
         return word
     try:
@@ -58,6 +80,6 @@ def _polarity(text: str | None, where: str) -> str:
         value = math.nan
     if not -1 <= value <= 1:
         raise InputError(
-            f"{where}: label is {text!r}, expected a number from -1 to 1 or one of {', '.join(_WORDS)}"
+            f"{where}: label is {short(given)}, expected a number from -1 to 1 or one of {', '.join(_WORDS)}"
         )
     return NEUTRAL if value == 0 else POSITIVE if value > 0 else NEGATIVE

@@ -9,16 +9,16 @@ JSON is a list of objects with these keys, or an object of them by the clip's na
 files name clips by the stem of the video file and hold no media.
 """
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from emo.captions.messages import Sample, Turn, check_characters, tagged
 from emo.errors import InputError, RowError
 from emo.extraction.parsing import parse_labels
+from emo.records import Fault, is_missing, read_records, short
 
 # Columns that tell the kinds apart -> (name, text, labels, subtitle); the first that fits counts.
 _KINDS: dict[frozenset[str], tuple[str, str | None, str | None, str | None]] = {
@@ -46,13 +46,14 @@ class Published:
 
 
 def read_published(data: bytes, place: str) -> list[Published | RowError]:
-    """The captions of a file (JSON where `place` ends in .json, else CSV), one entry per row, in their order.
+    """The captions of a file (CSV, JSON or JSON Lines by its name), one entry per row, in their order.
 
     A row without a name, or without what its kind of file is for, gives a RowError (`bad_row`, `no_name`,
     `empty`, `unparsable`) with `place`, its line and what was expected; an empty label set is none of
     `neutral`. Raises InputError where the file is of no known kind.
     """
-    columns, rows = _from_json(data, place) if place.endswith(".json") else _from_csv(data, place)
+    read = read_records(data, place, unit="line")
+    columns = read.columns
     kind = next((kind for needed, kind in _KINDS.items() if needed <= set(columns)), None)
     if kind is None:
         expected = "; ".join(", ".join(sorted(needed)) for needed in _KINDS)
@@ -60,97 +61,29 @@ def read_published(data: bytes, place: str) -> list[Published | RowError]:
             f"{place} has the columns {', '.join(columns) or 'none'}; expected one of: {expected}"
         )
     found: list[Published | RowError] = []
-    for number, row in rows:
-        where = f"{place} line {number}"
+    for record in read.rows:
         try:
-            if isinstance(row, RowError):
-                raise row
-            found.append(_published(row, kind, where))
+            if record.fault is not None:
+                raise _fault(record.fault, columns)
+            found.append(_published(record.values, kind, record.where))
         except RowError as error:
-            found.append(RowError(error.code, f"{where}: {error.message}"))
+            found.append(RowError(error.code, f"{record.where}: {error.message}"))
     return found
 
 
-_Row = dict[str, Any] | RowError
+# What people put between the words of a set, where `parse_labels` expects a sentence's marks.
+_SEPARATORS = re.compile(r"\s*[/／|\n\r\t]+\s*")
 
 
-def _from_csv(data: bytes, place: str) -> tuple[Sequence[str], list[tuple[int, _Row]]]:
-    """The columns, and the records with the line on which each begins: a text may hold line breaks."""
-    rows: list[tuple[int, _Row]] = []
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        columns = next(reader, [])
-        start = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                rows.append((start, _record(cells, columns)))
-            start = reader.line_num + 1
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{place} is not a CSV file in UTF-8: {error}") from None
-    return columns, rows
-
-
-def _record(cells: Sequence[str], columns: Sequence[str]) -> _Row:
-    if len(cells) == len(columns):
-        return dict(zip(columns, cells, strict=True))
+def _fault(fault: Fault, columns: Sequence[str]) -> RowError:
+    if fault.cells is None:
+        return RowError("bad_row", fault.text)
     # Which text stands in which column is not known any more: of an unquoted label set only the first would.
     return RowError(
         "bad_row",
-        f"{len(cells)} cells, expected {len(columns)} ({', '.join(columns)}); a text with commas stands in "
+        f"{fault.cells} cells, expected {len(columns)} ({', '.join(columns)}); a text with commas stands in "
         "quotation marks",
     )
-
-
-def _from_json(data: bytes, place: str) -> tuple[Sequence[str], list[tuple[int, _Row]]]:
-    """The keys of all objects, and these with the line on which each begins."""
-    try:
-        text = data.decode("utf-8-sig")
-        rows = list(_objects(text))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place} is not JSON: line {error.lineno}: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place} is not JSON in UTF-8: {error}") from None
-    columns = dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row)
-    return list(columns), rows
-
-
-def _objects(text: str) -> Iterator[tuple[int, _Row]]:
-    """The objects of a list, or of an object by name, with their lines; raises JSONDecodeError."""
-    decoder = json.JSONDecoder()
-
-    def skip(at: int, over: str = "") -> int:
-        while text[at : at + 1].isspace():
-            at += 1
-        if over and text[at : at + 1] not in over.split():
-            raise json.JSONDecodeError(f"expected {over.replace(' ', ' or ')}", text, at)
-        return at
-
-    def decode(at: int) -> tuple[Any, int]:
-        try:
-            return decoder.raw_decode(text, at)
-        except RecursionError:
-            raise json.JSONDecodeError("what begins here is nested too deeply", text, at) from None
-
-    at = skip(0, "[ {")
-    close = "]" if text[at] == "[" else "}"
-    at = skip(at + 1)
-    line, counted = 1, 0
-    while text[at : at + 1] != close:
-        name = None
-        line, counted = line + text.count("\n", counted, at), at
-        if close == "}":
-            name, at = decode(at)
-            at = skip(skip(at, ":") + 1)
-        value, at = decode(at)
-        if not isinstance(value, dict):
-            yield line, RowError("bad_row", f"{json.dumps(value)[:60]}, expected an object")
-        else:
-            yield line, value if name is None else {"name": name, "names": name, **value}
-        at = skip(at, f", {close}")
-        if text[at] == ",":
-            at = skip(at + 1)
-    if skip(at + 1) != len(text):
-        raise json.JSONDecodeError("something follows the end", text, at + 1)
 
 
 def _published(
@@ -160,7 +93,7 @@ def _published(
     if not name:
         raise RowError("no_name", f"the row names no clip; expected the stem of its video in {kind[0]}")
     try:
-        found = tuple(parse_labels(labels)) if labels else ()
+        found = tuple(parse_labels(_SEPARATORS.sub(", ", labels))) if labels else ()
     except RowError as error:
         expected = f"expected labels in {kind[2]}, such as [happy, calm]"
         raise RowError(error.code, f"{error.message}; {expected}") from None
@@ -176,14 +109,14 @@ def _published(
 def _cell(row: Mapping[str, Any], column: str | None) -> str:
     """The text of a cell, "" where there is none; a list of labels as one text."""
     value = row.get(column) if column else None
-    if value is None:
+    if is_missing(value):
         return ""
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         text = json.dumps(value, ensure_ascii=False) if value else ""
     elif isinstance(value, str):
         text = value.strip()
     else:
-        raise RowError("bad_row", f"{column} is {json.dumps(value)[:60]}, expected a text or a list of texts")
+        raise RowError("bad_row", f"{column} is {short(value)}, expected a text or a list of texts")
     try:
         check_characters(text)
     except ValueError as error:

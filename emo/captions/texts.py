@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from functools import cache
 
-from emo.extraction import parsing
+from emo.answers import declines
 from emo.extraction.cues import cues_of
 from emo.media.transcript import guess_language
 
@@ -40,25 +40,12 @@ def is_repetitive(text: str, repeated: float) -> bool:
     return len(runs) >= _LEAST_RUNS and 1 - len(set(runs)) / len(runs) > repeated
 
 
-_SENSES = (
-    r"(?:see|view|watch|hear|listen|access|open|process|analy[sz]e|identify|assist|help|provide|determine)"
-)
-_MEDIA = r"(?:video|clip|image|picture|photo|frame|audio|recording)s?"
-_DECLINED = re.compile(
-    rf"\bas an ai\b|\bi(?:'m| am) (?:unable|not able) to {_SENSES}|"
-    rf"\bi (?:can(?:not|'t| not)|am not able to|could(?:n't| not)) {_SENSES}|"
-    rf"\bno {_MEDIA} (?:(?:was|were|is|are|has been|have been) )?(?:provided|attached|given|uploaded|shared)|"
-    rf"\b(?:please|could you) (?:provide|upload|share|attach) |"
-    rf"\b(?:don't|do not) have (?:access to|the ability to) |"
-    r"作为(?:一个|一名)?(?:ai|人工智能|语言模型)|我(?:无法|不能|没办法)(?:看|查看|观看|听|识别|分析|访问|提供)|"
-    r"(?:没有|未)(?:提供|上传|收到)任?何?(?:视频|图片|图像|音频)|请(?:提供|上传)"
-)
-
-
 def is_refusal(text: str) -> bool:
-    """Whether the expert declines to answer, or says that it was given nothing to look at."""
-    plain = " ".join(text.replace("’", "'").split())
-    return parsing.refusal(plain) is not None or _DECLINED.search(plain.lower()) is not None
+    """Whether the expert declines to answer, or says that it was given nothing to look at.
+
+    A part that declines is enough, also beside a description: a model trained on it would decline too.
+    """
+    return declines(text)
 
 
 # Words that nearly every English text holds and hardly any text of another language in Latin script.

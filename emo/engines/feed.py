@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from emo.aligned import row_failure
 from emo.errors import RowError
 
 Task = TypeVar("Task")
@@ -75,10 +76,8 @@ class Feed(Generic[Task, Ready]):
     def _attempt(self, task: Task) -> Ready | RowError:
         try:
             return self._prepare(task)
-        except RowError as error:
-            return error
-        except Exception as error:  # one odd row must not end the rows beside it
-            return RowError("not_prepared", f"{type(error).__name__}: {error}")
+        except BaseException as error:  # one odd row must not end the rows beside it
+            return row_failure(error, "not_prepared")
 
 
 def _one_thread_per_operation() -> None:

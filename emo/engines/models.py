@@ -3,22 +3,37 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, StorageError
 
+if TYPE_CHECKING:
+    from emo.engines.classification import ClassifierSettings, Medium
+
 # Weights as safetensors only: a pickle runs code when it is read.
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken", "README.md")
+_ELSEWHERE = (
+    "emo models fetch --to FOLDER, on a machine with internet, makes a folder that can be named instead"
+)
+# Read only where the configuration consents to it, and then by torch's reader that makes tensors alone.
+_PICKLED = "pytorch_model.bin"
 _GIB = 1024**3
 
 
-def resolve_model(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Path:
+def resolve_model(
+    model: str, revision: str | None = None, trust_remote_code: bool = False, pickled: bool = False
+) -> Path:
     """The local folder of a checkpoint or adapter: a folder, an `s3://` folder, or a hub id.
+
+    pickled: fetch pytorch_model.bin too, which somebody has consented to read.
 
     What is not local is fetched once per machine; a second worker waits for the first. Raises InputError
     where there is nothing of that name, StorageError where it cannot be fetched.
@@ -33,7 +48,7 @@ def resolve_model(model: str, revision: str | None = None, trust_remote_code: bo
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    wanted = [*_WANTED, "*.py"] if trust_remote_code else list(_WANTED)
+    wanted = _wanted(trust_remote_code, pickled)
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except RepositoryNotFoundError as error:
@@ -44,6 +59,72 @@ def resolve_model(model: str, revision: str | None = None, trust_remote_code: bo
         raise StorageError(
             f"model {model!r}: not in the local cache, and the hub did not give it: {error}"
         ) from error
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A checkpoint that a configuration names.
+
+    key: the key that names it, such as `experts.NAME.model`; the rest as of the settings that name it.
+    """
+
+    key: str
+    model: str
+    revision: str | None = None
+    trust_remote_code: bool = False
+    pickled: bool = False
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is no folder of this machine."""
+        return not Path(self.model).expanduser().is_dir()
+
+    def fetch(self) -> Path:
+        """Its local folder, fetched where it is not there yet; raises as `resolve_model` does."""
+        return resolve_model(self.model, self.revision, self.trust_remote_code, self.pickled)
+
+    def here(self) -> Path | None:
+        """Its local folder where all its weights are there already; asks nobody."""
+        folder = Path(self.model).expanduser()
+        try:
+            if self.remote:
+                from huggingface_hub import snapshot_download
+
+                folder = Path(snapshot_download(self.model, revision=self.revision, local_files_only=True))
+            weight_files(folder, self.pickled)
+        except (InputError, OSError, ValueError):  # ValueError: it is no name of the hub
+            return None
+        return folder
+
+    def size(self) -> int | None:
+        """Bytes that fetching it takes; None where the hub cannot be asked or does not have it."""
+        if self.model.startswith("s3://"):
+            return None
+        from huggingface_hub import HfApi
+
+        wanted = _wanted(self.trust_remote_code, self.pickled)
+        try:
+            about = HfApi().model_info(self.model, revision=self.revision, files_metadata=True, timeout=10)
+        except Exception:  # the hub's client has many ways to say no
+            return None
+        sizes = [
+            file.size or 0
+            for file in about.siblings or []
+            if any(fnmatch(file.rfilename, pattern) for pattern in wanted)
+        ]
+        return sum(sizes) or None
+
+
+def named_models(settings: ModelSettings) -> list[NamedModel]:
+    """The model of these settings, and its adapter where there is one."""
+    code = settings.trust_remote_code
+    found = [NamedModel("model", settings.model, settings.revision, code)]
+    return [*found, *([NamedModel("adapter", settings.adapter)] if settings.adapter else [])]
+
+
+def _wanted(trust_remote_code: bool, pickled: bool) -> list[str]:
+    """Which files of a checkpoint are fetched."""
+    return [*_WANTED, *(["*.py"] if trust_remote_code else []), *([_PICKLED] if pickled else [])]
 
 
 def cache_root() -> Path:
@@ -112,21 +193,34 @@ def architecture(folder: Path, accepted: Iterable[str]) -> str:
     )
 
 
-def load_whole(cls: Any, folder: Path, **options: Any) -> Any:
-    """`cls.from_pretrained` of safetensors; InputError where it cannot be loaded or weights are missing."""
+def load_whole(
+    cls: Any, folder: Path, *, pickled: bool = False, not_read: Collection[str] = (), **options: Any
+) -> Any:
+    """`cls.from_pretrained` of safetensors; InputError where it cannot be loaded or weights are missing.
+
+    pickled: pytorch_model.bin may stand in for them; not_read: last parts of the names of weights that may be
+    missing, because answering does not use them.
+    """
+    safe = weight_files(folder, pickled)[0].suffix == ".safetensors"
     try:
-        model, info = cls.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
+        model, info = cls.from_pretrained(folder, use_safetensors=safe, output_loading_info=True, **options)
+    except UnpicklingError:
+        # Its message advises to run what the file holds.
+        raise InputError(f"{folder}: cannot be loaded: {_PICKLED} holds more than tensors") from None
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(f"{folder}: cannot be loaded: {error}") from error
-    absent = sorted(info["missing_keys"])
+    absent = sorted(name for name in info["missing_keys"] if name.rpartition(".")[2] not in not_read)
     if absent:
         shown = ", ".join(absent[:20]) + (" ..." if len(absent) > 20 else "")
         raise InputError(f"{folder}: {len(absent)} weights are not in the checkpoint: {shown}")
     return model
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that the checkpoint needs; InputError names those that are not there."""
+def weight_files(folder: Path, pickled: bool = False) -> list[Path]:
+    """The safetensors files that the checkpoint needs; InputError names those that are not there.
+
+    pickled: where there are none, pytorch_model.bin.
+    """
     index = folder / "model.safetensors.index.json"
     if index.exists():
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
@@ -136,23 +230,31 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in names]
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
+    if (folder / _PICKLED).exists():
+        if pickled:
+            return [folder / _PICKLED]
+        raise InputError(
+            f"{folder}: no model.safetensors, only {_PICKLED}, which is a pickle; name a revision with "
+            "safetensors (the hub converts to one as refs/pr/NUMBER), or consent with pickled_weights where "
+            "the expert has that key"
+        )
     raise InputError(f"{folder}: no model.safetensors; only the safetensors format is loaded")
 
 
-def memory_gib(folder: Path) -> float:
+def memory_gib(folder: Path, pickled: bool = False) -> float:
     """About what the model needs on the device: its weights, and a quarter more for prompts and answers."""
-    return sum(path.stat().st_size for path in weight_files(folder)) * 1.25 / _GIB
+    return sum(path.stat().st_size for path in weight_files(folder, pickled)) * 1.25 / _GIB
 
 
-def revision_of(folder: Path) -> str:
+def revision_of(folder: Path, pickled: bool = False) -> str:
     """The hub commit of a snapshot of the hub's cache, else a hash of names, sizes and configuration."""
-    return folder.name if folder.parent.name == "snapshots" else f"local-{content_of(folder)}"
+    return folder.name if folder.parent.name == "snapshots" else f"local-{content_of(folder, pickled)}"
 
 
-def content_of(folder: Path) -> str:
+def content_of(folder: Path, pickled: bool = False) -> str:
     """A hash of the checkpoint's configuration and weights (names, sizes, first MiB), wherever it lies."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in weight_files(folder):
+    for path in weight_files(folder, pickled):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
@@ -209,6 +311,27 @@ def missing_model(settings: ModelSettings, accepted: Iterable[str] | None) -> li
     return lines
 
 
+def missing_classifier(
+    settings: "ClassifierSettings", medium: "Medium", labels: Mapping[str, str | None]
+) -> list[str]:
+    """What keeps this classifier from running here, one line each; reads names and sizes, loads no weights.
+
+    labels: what the configuration calls its classes.
+    """
+    from emo.engines.classification import check_labels, class_names
+
+    lines = [] if settings.device == "cpu" else _missing_cuda(1)
+    folder = Path(settings.model).expanduser()
+    if not folder.is_dir():
+        return [*lines, *_missing_remote(settings.model, settings.revision)]
+    try:
+        check_labels(class_names(folder, medium), labels)
+        weight_files(folder, settings.pickled_weights)
+    except InputError as error:
+        lines.append(str(error))
+    return lines
+
+
 def _missing_cuda(gpus: int) -> list[str]:
     import torch
 
@@ -249,5 +372,6 @@ def _missing_remote(model: str, revision: str | None) -> list[str]:
     try:
         HfApi().model_info(model, revision=revision, timeout=10)
     except Exception as error:  # the hub's client has many ways to say no
-        return [f"{model}: not in the local cache, and the hub cannot be asked: {type(error).__name__}"]
+        why = f"not in the local cache, and the hub cannot be asked: {type(error).__name__}"
+        return [f"{model}: {why}; {_ELSEWHERE}"]
     return []

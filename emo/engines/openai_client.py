@@ -84,6 +84,7 @@ class Answer:
     """One choice of an answer; token counts are None where the server does not give them per choice."""
 
     text: str
+    thought: str | None
     finish_reason: str | None
     prompt_tokens: int | None
     output_tokens: int | None
@@ -290,11 +291,17 @@ def _answers(content: bytes, n: int) -> list[Answer]:
         text = message.get("content")
         if text is not None and not isinstance(text, str):
             raise TypeError("content is not a text")
+        # vLLM and SGLang hand the thought out apart, under the one name or the other.
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        thought = thought.strip() if isinstance(thought, str) else None
         if not text or not text.strip():
+            if thought:
+                raise RowError("thought_only", f"the model gave no answer (finish reason: {reason})")
             raise RowError("empty_answer", f"the model wrote nothing (finish reason: {reason})")
         answers.append(
             Answer(
                 text=text.strip(),
+                thought=thought or None,
                 finish_reason=reason,
                 prompt_tokens=usage.get("prompt_tokens"),
                 output_tokens=usage.get("completion_tokens") if n == 1 else None,

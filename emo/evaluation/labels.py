@@ -1,23 +1,34 @@
 """Reading gold and predictions: emo's own tables, and the files that the field uses."""
 
-import csv
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from emo import tables
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
+from emo.labelsets import MOST_LABELS, as_labels
+from emo.labelsets import parse_list as parse_list
+from emo.records import (
+    PARQUET,
+    SUFFIXES,
+    Record,
+    Records,
+    is_missing,
+    is_table,
+    load,
+    read_parquet,
+    short,
+    suffix_of,
+    tables_at,
+)
 from emo.storage import Storage, is_s3
 
 _IDS = ("video_id", "name", "names")
-_SUFFIXES = (".parquet", ".csv", ".jsonl", ".npz")
 
 Voter = tuple[str | None, int | None]
 """(expert, sample), None where the file has no such column"""
@@ -97,8 +108,8 @@ def read_labels(
 ) -> dict[str, tuple[str, ...]]:
     """video_id -> labels, from one file, or from all Parquet files below a folder.
 
-    Parquet and JSONL: `video_id` or `name`, and `labels` or `openset` as a list; CSV: the same columns, the
-    list as text ("[happy, sad]", as in MER-Caption+); NPZ: `filenames` and `fileitems`, as the benchmark
+    Parquet, JSON and JSONL: `video_id` or `name`, and `labels` or `openset` as a list; CSV: the same columns,
+    the list as text ("[happy, sad]", as in MER-Caption+); NPZ: `filenames` and `fileitems`, as the benchmark
     stores predictions. Of rows with one id the newest `run_id` counts; failed rows are no prediction.
     expert, sample: which of the votes of a votes table. Raises InputError that names the file and what is
     wrong, among it several voters for which nothing says which is meant.
@@ -109,7 +120,7 @@ def read_labels(
 def read(path: str | Path, kind: Kind) -> Read:
     """Everything that a file, or a folder of Parquet files, says of each clip and voter.
 
-    path: local or `s3://` (Parquet only). Raises InputError that names the file and what is wrong.
+    path: local or `s3://`. Raises InputError that names the file and what is wrong.
     """
     found: dict[Voter, dict[str, tuple[str, Any]]] = {}
     superseded = 0
@@ -137,24 +148,10 @@ def read(path: str | Path, kind: Kind) -> Read:
     return Read(str(path), voters, column, superseded, failed)
 
 
-def parse_list(text: str) -> tuple[str, ...]:
-    """The words of a list written as text: brackets and quotation marks or none, split at commas."""
-    text = text.strip().removeprefix("[").removesuffix("]")
-    return tuple(item.strip() for item in re.split("['\",]", text) if item.strip())
-
-
-def _as_labels(value: Any, where: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return parse_list(value)
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-        raise InputError(f"{where}: labels are {value!r}; expected a list of strings")
-    return tuple(value)
-
-
 def _as_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{where}: the text is {value!r}; expected a string")
-    return value.strip()
+        raise InputError(f"{where}: the text is {short(value)}; expected a string")
+    return "" if is_missing(value) else value.strip()
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -166,42 +163,36 @@ def _is_labels(kind: pa.DataType) -> bool:
     return _is_text(kind) or (is_list and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type)))
 
 
-LABELS = Kind(("labels", "openset"), _is_labels, "a list of strings", _as_labels)
+LABELS = Kind(("labels", "openset"), _is_labels, "a list of strings", as_labels)
 TEXTS = Kind(("description", "text", "reason", "reasons", "english"), _is_text, "a string", _as_text, True)
 """Descriptions: of emo's tables, and of the files of EMER, OV-MERD and MER-Caption+."""
 
 _Rows = Iterator[dict[str, Any]]
+_VOTER = ("expert", "sample", "run_id", "status")
 
 
 def _files(path: str, kind: Kind) -> Iterator[tuple[str, str, _Rows]]:
     """Name, value column and rows of each file; the rows have id and value (None: failed)."""
-    suffix = Path(path).suffix
-    if is_s3(path) or Path(path).is_dir() or (suffix == ".parquet" and Path(path).is_file()):
-        if suffix == ".parquet" and not Path(path).is_dir():
-            above, _, name = path.rpartition("/")
-            storage, names = Storage(above or "."), [name]
-        else:
-            storage = Storage(path)
-            names = [entry.path for entry in storage.entries() if entry.path.endswith(".parquet")]
-        if not names:
-            raise InputError(f"{path}: has no Parquet file")
-        for name in names:
-            yield storage.full(name), *_parquet(storage, name, kind)
-        return
-    if not Path(path).is_file():
+    if not is_s3(path) and not Path(path).exists():
         raise InputError(f"{path}: is not there")
-    readers = {".csv": _csv, ".jsonl": _jsonl, ".npz": _npz}
-    if suffix not in readers:
-        raise InputError(f"{path}: unknown kind of file; expected {', '.join(_SUFFIXES)}")
-    try:
-        yield path, *readers[suffix](Path(path), kind)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read as UTF-8: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if Path(path).suffix.lower() == ".npz" and not Path(path).is_dir():
+        yield path, *_npz(Path(path), kind)
+        return
+    if not is_s3(path) and Path(path).is_file() and not is_table(path):
+        raise InputError(f"{path}: unknown kind of file; expected {', '.join((*SUFFIXES, '.npz'))}")
+    storage, names = tables_at(path)
+    if not names:
+        raise InputError(f"{path}: has no Parquet file")
+    for name in names:
+        place = storage.full(name)
+        if suffix_of(name) == PARQUET:
+            yield place, *_parquet(storage, name, kind)
+        else:
+            found = load(storage, name, (), unit="line")
+            yield place, *_written(found, kind, of_objects=suffix_of(name) != ".csv")
 
 
-def _columns(names: Any, kind: Kind, where: str) -> tuple[str, str]:
+def _columns(names: Collection[str], kind: Kind, where: str) -> tuple[str, str]:
     chosen = []
     for wanted in (_IDS, kind.columns):
         here = [name for name in wanted if name in names]
@@ -213,82 +204,56 @@ def _columns(names: Any, kind: Kind, where: str) -> tuple[str, str]:
 
 def _parquet(storage: Storage, name: str, kind: Kind) -> tuple[str, _Rows]:
     where = storage.full(name)
-    with storage.errors(name):
-        try:
-            # Opened by hand: a reader that sees the path takes `expert=NAME` for another column `expert`.
-            with storage.open(name) as handle, pq.ParquetFile(handle) as file:
-                schema = file.schema_arrow
-                id_column, column = _columns(schema.names, kind, where)
-                found = schema.field(column).type
-                if not kind.is_right(found):
-                    raise InputError(f"{where}: column {column!r} is {found}; expected {kind.expected}")
-                more = [known for known in ("expert", "sample", "run_id", "status") if known in schema.names]
-                table = file.read(columns=[id_column, column, *more])
-        except FileNotFoundError:
-            raise InputError(f"{where}: is not there") from None
-        except pa.ArrowException as error:
-            raise InputError(f"{where}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    try:
+        names, table = read_parquet(storage, name, (*_IDS, *kind.columns, *_VOTER))
+    except FileNotFoundError:
+        raise InputError(f"{where}: is not there") from None
+    id_column, column = _columns(names, kind, where)
+    found = table.schema.field(column).type
+    if not kind.is_right(found):
+        raise InputError(f"{where}: column {column!r} is {found}; expected {kind.expected}")
     if table[id_column].null_count:
         raise InputError(f"{where}: column {id_column!r} has {table[id_column].null_count} null(s)")
-    return column, _table_rows(table, id_column, column, kind, where)
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        longest = pc.max(pc.list_value_length(table[column])).as_py() or 0
+        if longest > MOST_LABELS:
+            # Before they become Python's: a million labels of one clip would take minutes from here on.
+            raise InputError(f"{where}: a row has {longest} labels; expected at most {MOST_LABELS} per clip")
+    rows = (Record(f"{where}: {short(row[id_column])[1:-1]}", row) for row in table.to_pylist())
+    return column, (_row(record, id_column, column, kind) for record in rows)
 
 
-def _table_rows(table: pa.Table, id_column: str, column: str, kind: Kind, where: str) -> _Rows:
-    for row in table.to_pylist():
-        video_id = str(row[id_column])
-        value = kind.value(row[column], row.get("status"), f"{where}: {video_id}")
-        yield {**row, "id": video_id, "value": value}
+def _written(found: Records, kind: Kind, of_objects: bool) -> tuple[str, _Rows]:
+    """The rows of a file of text; of_objects: JSON, in which each row may have columns of its own."""
+    columns = None if of_objects else _columns(found.columns, kind, found.place)
+    rows, column = [], columns[1] if columns else ""
+    for record in found.sound():
+        id_column, column = columns or _columns(record.values, kind, record.where)
+        rows.append(_row(record, id_column, column, kind))
+    return column, iter(rows)
 
 
-def _csv(path: Path, kind: Kind) -> tuple[str, _Rows]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            id_column, column = _columns(reader.fieldnames or (), kind, str(path))
-            rows = list(enumerate(reader, start=2))
-        except csv.Error as error:
-            raise InputError(f"{path}: cannot be read as CSV: {error}") from error
-    for number, row in rows:
-        if row[id_column] is None or row[column] is None:
-            raise InputError(f"{path}: line {number} has too few columns")
-    return column, (
-        {
-            **_voter_of(row, f"{path}: line {number}"),
-            "id": row[id_column],
-            "value": kind.value(row[column], row.get("status"), f"{path}: line {number}"),
-        }
-        for number, row in rows
-    )
+def _row(record: Record, id_column: str, column: str, kind: Kind) -> dict[str, Any]:
+    row = record.values
+    if is_missing(row[id_column]):
+        raise InputError(f"{record.where}: {id_column} is {row[id_column]!r}; expected the id of a clip")
+    voter = _voter_of(row, record.where)
+    return {
+        **voter,
+        "id": str(row[id_column]),
+        "value": kind.value(row[column], voter.get("status"), record.where),
+    }
 
 
 def _voter_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """expert, sample and run_id, where the row has them."""
-    more = {name: row[name] for name in ("expert", "run_id") if row.get(name) not in (None, "")}
-    if row.get("sample") not in (None, ""):
+    """expert, sample, run_id and status, where the row has them."""
+    more = {name: row[name] for name in _VOTER if not is_missing(row.get(name))}
+    if "sample" in more:
         try:
-            more["sample"] = int(row["sample"])
+            more["sample"] = int(more["sample"])
         except (TypeError, ValueError):
             raise InputError(f"{where}: sample is {row['sample']!r}; expected a whole number") from None
     return more
-
-
-def _jsonl(path: Path, kind: Kind) -> tuple[str, _Rows]:
-    rows = []
-    column = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        where = f"{path}: line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{where} is not a JSON object")
-        id_column, column = _columns(row, kind, where)
-        value = kind.value(row[column], row.get("status"), where)
-        rows.append({**_voter_of(row, where), "id": str(row[id_column]), "value": value})
-    return column, iter(rows)
 
 
 def _npz(path: Path, kind: Kind) -> tuple[str, _Rows]:
@@ -296,10 +261,11 @@ def _npz(path: Path, kind: Kind) -> tuple[str, _Rows]:
     missing = {"filenames", "fileitems"} - arrays.keys()
     if missing:
         raise InputError(f"{path}: has no array {', '.join(sorted(missing))}; it has {', '.join(arrays)}")
-    names, items = arrays["filenames"].tolist(), arrays["fileitems"].tolist()
+    names, items = (arrays[name].ravel().tolist() for name in ("filenames", "fileitems"))
     if len(names) != len(items):
         raise InputError(f"{path}: {len(names)} filenames, but {len(items)} fileitems")
-    return "fileitems", (
-        {"id": str(name), "value": kind.parse(item, f"{path}: {name}")}
+    rows = (
+        Record(f"{path}: {short(str(name))[1:-1]}", {"name": name, "item": item})
         for name, item in zip(names, items, strict=True)
     )
+    return "fileitems", (_row(record, "name", "item", kind) for record in rows)

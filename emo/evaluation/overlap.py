@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo.errors import InputError
+from emo.records import cut_names
 
 Labels = Mapping[str, Sequence[str]]
 """video_id -> labels"""
@@ -172,9 +173,16 @@ def by_node(gold: Labels, predicted: Labels, node_of: NodeOf) -> list[NodeScore]
 
 
 def check_ids(gold: Labels, predicted: Labels) -> None:
-    """Raises InputError where there is no gold clip or none of them is among the predicted ones."""
+    """Raises InputError where there is no gold clip, none of them is among the predicted ones, or a
+    spreadsheet has cut ids of one side (1 for 0001): such clips would count as not predicted."""
     if not gold:
         raise InputError("the gold set is empty: it needs at least one clip")
+    if cut := cut_names(predicted, gold):
+        first = min(cut)
+        raise InputError(
+            f"{len(cut)} ids differ in zeros alone, as of a spreadsheet: predicted has {first!r}, gold has "
+            f"{cut[first]!r}; write the ids of both sides alike"
+        )
     if gold.keys().isdisjoint(predicted.keys()):
         raise InputError(
             f"no video_id of the gold set is among the predicted ones: gold has {_some(gold)}, "

@@ -5,17 +5,13 @@ eight runs of a language model: word -> wheel words), and five published wheels 
 `wheel5.xlsx`, three levels each). The tables are licensed for research only and are not part of emo.
 """
 
-import csv
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
-
 from emo.errors import InputError
+from emo.records import read_records, read_sheet
 
 WHEELS = ("wheel1", "wheel2", "wheel3", "wheel4", "wheel5")
 LEVELS = ("level1", "level2")
@@ -97,18 +93,14 @@ def _defects(tables: WheelTables) -> Iterator[str]:
 
 def _forms(path: Path) -> dict[str, tuple[str, ...]]:
     forms: dict[str, set[str]] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"name", "format"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(f"wheels: {path} has no column {', '.join(sorted(missing))}")
-            for row in reader:
-                base = row["name"]
-                for form in [*_items(row["format"] or ""), base]:
-                    forms.setdefault(form, set()).add(base)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"wheels: {path} cannot be read as UTF-8 CSV: {error}") from error
+    found = read_records(path.read_bytes(), f"wheels: {path}")
+    missing = {"name", "format"} - set(found.columns)
+    if missing:
+        raise InputError(f"wheels: {path} has no column {', '.join(sorted(missing))}")
+    for record in found.sound():
+        base = record.values["name"]
+        for form in [*_items(record.values["format"] or ""), base]:
+            forms.setdefault(form, set()).add(base)
     if not forms:
         raise InputError(f"wheels: {path} has no rows")
     return {form: tuple(sorted(bases)) for form, bases in forms.items()}
@@ -168,17 +160,9 @@ def _levels(path: Path) -> dict[str, dict[str, str]]:
 
 def _sheet(path: Path) -> Iterator[tuple[object, ...]]:
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise InputError(f"wheels: {path} cannot be read as an Excel workbook: {error}") from error
-    try:
-        if not book.worksheets:
-            raise InputError(f"wheels: {path} has no sheet")
-        yield from (
-            row for row in book.worksheets[0].iter_rows(values_only=True) if any(v is not None for v in row)
-        )
-    finally:
-        book.close()
+        yield from read_sheet(path)
+    except InputError as error:
+        raise InputError(f"wheels: {error}") from None
 
 
 def _items(text: str) -> list[str]:

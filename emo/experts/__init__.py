@@ -9,6 +9,7 @@ from emo.experts.protocol import Expert
 
 REGISTRY: dict[str, str] = {
     "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
+    "classifier": "emo.experts.classifier:ClassifierExpert",
     "face": "emo.experts.face:FaceExpert",
     "internvl": "emo.experts.internvl:InternVLExpert",
     "openai": "emo.experts.openai:OpenAIExpert",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from emo.engines.models import NamedModel, named_models
 from emo.engines.preprocessing import ModelInput, Preprocessor
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError, StorageError
@@ -140,6 +141,13 @@ class AffectGPTExpert(EngineExpert):
         """One core for the model's loop and one for each thread that prepares its inputs."""
         on_gpu = settings.device == "cuda"
         return Resources(cpus=1.0 + settings.workers, gpus=float(settings.gpus) if on_gpu else 0.0)
+
+    @classmethod
+    def models(cls, settings: AffectGPTSettings) -> list[NamedModel]:
+        """Its base models; the published checkpoint is a file that has to be there already."""
+        encoders = (("vision", settings.vision), ("audio", settings.audio))
+        # One of the encoders is published as pytorch_model.bin only.
+        return [*named_models(settings), *(NamedModel(key, model, pickled=True) for key, model in encoders)]
 
     @classmethod
     def missing(cls, settings: AffectGPTSettings) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from emo.engines.models import described, memory_gib, missing_model
+from emo.engines.models import NamedModel, described, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 from emo.experts.prompts import load_prompt, prompt_sha
@@ -174,6 +174,10 @@ class InProcessExpert(EngineExpert):
             return Resources(cpus=cpus, memory_gib=memory_gib(folder))
         except InputError:  # not here yet: its size is unknown
             return Resources(cpus=cpus)
+
+    @classmethod
+    def models(cls, settings: InProcessSettings) -> list[NamedModel]:
+        return named_models(settings)
 
     @classmethod
     def missing(cls, settings: InProcessSettings) -> list[str]:

@@ -139,6 +139,7 @@ def _described(answers: list[Answer] | RowError, degraded: tuple[str, ...]) -> l
             prompt_tokens=answer.prompt_tokens,
             output_tokens=answer.output_tokens,
             finish_reason=answer.finish_reason,
+            thought=answer.thought,
         )
         for answer in answers
     ]

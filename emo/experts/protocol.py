@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from emo.errors import RowError
+
+if TYPE_CHECKING:
+    from emo.engines.models import NamedModel
 
 FRAMES = "frames"
 AUDIO = "audio"
@@ -38,7 +41,10 @@ class Clip:
 class Description:
     """What one expert wrote about one clip, once.
 
-    degraded: the modalities that the expert wanted and that the clip does not have.
+    degraded: the modalities that the expert wanted and that the clip does not have; thought: what the model
+    thought, where its server hands that out apart from the text; labels: the words that the expert itself
+    gives with the strength of each (above 0, at most 1), best first; None where an extractor has to read the
+    text.
     """
 
     text: str
@@ -46,6 +52,8 @@ class Description:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     finish_reason: str | None = None
+    thought: str | None = None
+    labels: tuple[tuple[str, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,11 @@ class Expert(ABC):
     @classmethod
     def missing(cls, settings: Any) -> list[str]:
         """What is not there that this expert needs to run, one line each; looks, but loads nothing."""
+        return []
+
+    @classmethod
+    def models(cls, settings: Any) -> list["NamedModel"]:
+        """The checkpoints that these settings name. `key` is that of the expert, such as `model`."""
         return []
 
     @abstractmethod

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from emo.engines.models import memory_gib, missing_model
+from emo.engines.models import NamedModel, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 from emo.experts.prompts import Prompt
@@ -137,6 +137,10 @@ class ModelExtractor(TextModelExtractor):
             return Resources(cpus=cpus, memory_gib=memory_gib(Path(settings.model).expanduser()))
         except InputError:  # not here yet: its size is unknown
             return Resources(cpus=cpus)
+
+    @classmethod
+    def models(cls, settings: ModelExtractSettings) -> list[NamedModel]:
+        return named_models(settings)
 
     @classmethod
     def missing(cls, settings: ModelExtractSettings) -> list[str]:

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from emo.errors import RowError
 from emo.experts.protocol import Resources
+
+if TYPE_CHECKING:
+    from emo.engines.models import NamedModel
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Extractor(ABC):
     @classmethod
     def missing(cls, settings: Any) -> list[str]:
         """What is not there that this extractor needs to run, one line each; looks, but loads nothing."""
+        return []
+
+    @classmethod
+    def models(cls, settings: Any) -> list["NamedModel"]:
+        """The checkpoints that these settings name. `key` is that of the extractor, such as `model`."""
         return []
 
     @abstractmethod

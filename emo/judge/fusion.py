@@ -25,9 +25,10 @@ _TOLERANCE = 1e-9
 class Marks:
     """Who gave what, each pair once.
 
-    row: int64 per pair, the voter; strength: float64 per pair, what the mark is worth by its place in the
-    voter's list; group: int64 per pair, what was given, as a number over all (clip, what) that occur, in
-    their order; group_clip, group_what: int64 per group; n_what: all `what` are below it.
+    row: int64 per pair, the voter; strength: float64 per pair, what the mark is worth: by the strength that
+    the voter gave, else by its place in the voter's list; group: int64 per pair, what was given, as a number
+    over all (clip, what) that occur, in their order; group_clip, group_what: int64 per group; n_what: all
+    `what` are below it.
     """
 
     row: np.ndarray
@@ -108,9 +109,11 @@ def read_ballot(votes: pa.Table) -> Ballot:
     table, clip, expert = table.take(pa.array(order)), clip[order], expert[order]
 
     labels = table["labels"].combine_chunks() if table.num_rows else pa.array([], pa.list_(pa.string()))
-    row, word, words = _words(labels)
+    row, word, words, at = _words(labels)
     form_of, cluster_of, meanings = _meanings(words)
-    strength = np.maximum(FIRST * LATER ** np.minimum(_place_in_list(row), 60), LEAST)
+    by_place = FIRST * LATER ** np.minimum(_place_in_list(row), 60)
+    given = _given_strengths(table, labels)[at]
+    strength = np.maximum(np.where(np.isnan(given), by_place, FIRST * given), LEAST)
     speaks = np.zeros(len(clip), dtype=bool)
     speaks[row] = True
     return Ballot(
@@ -282,8 +285,18 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
     )
 
 
-def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array]:
-    """The voter and the word of each label; the distinct words, normalised and sorted.
+def _given_strengths(table: pa.Table, labels: pa.ListArray) -> np.ndarray:
+    """What the voter says each of its labels is worth: float64 per label, nan where it says nothing."""
+    strengths = np.full(pc.sum(pc.list_value_length(labels)).as_py() or 0, np.nan)
+    if table.num_rows and "strengths" in table.schema.names:
+        says = pc.is_valid(table["strengths"]).to_numpy()
+        column = table["strengths"].combine_chunks()
+        strengths[says[pc.list_parent_indices(labels).to_numpy()]] = pc.list_flatten(column).to_numpy()
+    return strengths
+
+
+def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array, np.ndarray]:
+    """The voter and the word of each label; the distinct words, normalised and sorted; which labels they are.
 
     What is nothing but punctuation (a bracket that an extractor left over) is no word.
     """
@@ -294,7 +307,8 @@ def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array]:
     of_spelling = np.array([number.get(word, -1) for word in normal], dtype=np.int64)
     word = of_spelling[written]
     row = pc.list_parent_indices(labels).to_numpy().astype(np.int64)
-    return row[word >= 0], word[word >= 0], pa.array(words, pa.string())
+    there = np.flatnonzero(word >= 0)
+    return row[there], word[there], pa.array(words, pa.string()), there
 
 
 def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -1,6 +1,7 @@
 """Votes as the co-judgment reads them: checked, of every key the newest run, the voters that answered."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +9,12 @@ import pyarrow.compute as pc
 
 from emo import tables
 from emo.errors import InputError
+from emo.labelsets import MOST_LABELS, as_labels
+from emo.records import Records, is_missing, short
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
-_OPTIONAL = ("run_id", "status")
+_OPTIONAL = ("run_id", "status", "strengths")
+_NAMES = ("video_id", "expert")
 _LAST_SAMPLE = 2**31 - 1
 
 
@@ -18,7 +22,8 @@ _LAST_SAMPLE = 2**31 - 1
 class Voters:
     """One row per voter, in no particular order.
 
-    table: video_id, expert, sample, labels, all of them without nulls; a voter without labels is silent.
+    table: video_id, expert, sample, labels, all of them without nulls, and strengths, beside the labels of a
+    voter that says how sure it is of each, null for the others; a voter without labels is silent.
     clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
     that failed on their clip, which are no voters.
@@ -50,20 +55,77 @@ def as_votes(votes: pa.Table, where: str = "votes") -> pa.Table:
     typed = {name: column.cast(tables.VOTES.schema.field(name).type) for name, column in columns.items()}
     if "status" not in typed:
         typed["status"] = pa.repeat(tables.OK, votes.num_rows)
-    return pa.table(typed).combine_chunks()
+    if "strengths" not in typed:
+        typed["strengths"] = pa.nulls(votes.num_rows, tables.VOTES.schema.field("strengths").type)
+    table = pa.table(typed).combine_chunks()
+    _check_strengths(table, where)
+    return table
+
+
+def _check_strengths(votes: pa.Table, where: str) -> None:
+    given = votes.filter(pc.is_valid(votes["strengths"]))
+    lengths = pc.fill_null(pc.list_value_length(given["labels"]), -1)
+    if pc.any(pc.not_equal(lengths, pc.list_value_length(given["strengths"]))).as_py():
+        raise InputError(f"{where}: column 'strengths' has a row with more or fewer numbers than labels")
+    values = pc.list_flatten(given["strengths"])
+    right = pc.and_(pc.greater(values, 0.0), pc.less_equal(values, 1.0))
+    if not pc.all(pc.fill_null(right, False)).as_py() and len(values):
+        raise InputError(f"{where}: column 'strengths' has a value that is no number above 0 and at most 1")
+
+
+def written_votes(found: Records) -> pa.Table:
+    """A votes table that was written as text (CSV, JSON); raises InputError that names the row at fault."""
+    columns: dict[str, list[Any]] = {name: [] for name in (*_NEEDED, *_OPTIONAL) if name in found.columns}
+    for record in found.sound():
+        failed = record.values.get("status") == tables.FAILED
+        for name, column in columns.items():
+            column.append(_written(name, record.values.get(name), record.where, may_lack=failed))
+    types = {name: tables.VOTES.schema.field(name).type for name in columns}
+    return pa.table({name: pa.array(column, types[name]) for name, column in columns.items()})
+
+
+def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
+    if name == "labels":
+        return None if may_lack and is_missing(value) else as_labels(value, where)
+    if name == "strengths" and not is_missing(value):
+        if isinstance(value, list) and all(isinstance(one, int | float) for one in value):
+            return [float(one) for one in value]
+        raise InputError(f"{where}: strengths is {short(value)}; expected a list of numbers")
+    if is_missing(value):
+        if name in _OPTIONAL:
+            return tables.OK if name == "status" else None
+        raise InputError(f"{where} has no {name}; a vote has video_id, expert, sample and labels")
+    if name != "sample":
+        return str(value)
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= _LAST_SAMPLE or number != float(value):
+        raise InputError(f"{where}: sample is {short(value)}; expected a number from 0 to {_LAST_SAMPLE}")
+    return number
 
 
 def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
     if name == "sample":
         right, expected = pa.types.is_integer(column.type), "an integer"
+    elif name == "strengths":
+        right = _is_list(column.type) and (
+            pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)
+        )
+        expected = "a list of numbers"
     elif name == "labels":
-        right, expected = _is_list(column.type) and _is_text(column.type.value_type), "a list of strings"
+        right, expected = _is_list(column.type) and _is_word(column.type.value_type), "a list of strings"
     else:
         right, expected = _is_text(column.type), "a string"
     if not right:
         raise InputError(f"{where}: column {name!r} is {column.type}; expected {expected}")
-    if name not in ("labels", "run_id") and column.null_count:
+    if name not in ("labels", "run_id", "strengths") and column.null_count:
         raise InputError(f"{where}: column {name!r} has {column.null_count} null(s)")
+    if name == "labels" and (longest := pc.max(pc.list_value_length(column)).as_py() or 0) > MOST_LABELS:
+        raise InputError(f"{where}: a vote has {longest} labels; expected at most {MOST_LABELS}")
+    if name in _NAMES and pc.any(pc.equal(pc.utf8_trim_whitespace(column.cast(pa.string())), "")).as_py():
+        raise InputError(f"{where}: column {name!r} has an empty text; expected the name of a clip or expert")
     if name == "sample" and len(column):
         for bound in pc.min_max(column).as_py().values():
             if not 0 <= bound <= _LAST_SAMPLE:
@@ -95,7 +157,7 @@ def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
             f"{where}: {row['video_id']}, expert {row['expert']}, sample {row['sample']} has null labels; "
             f"expected a list (empty: no emotion seen) or status {tables.FAILED!r}"
         )
-    table = answered.select(_NEEDED).combine_chunks()
+    table = answered.select([*_NEEDED, "strengths"]).combine_chunks()
     clips = pc.unique(kept["video_id"])
     return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 
@@ -136,6 +198,11 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_word(kind: pa.DataType) -> bool:
+    # Lists that are all empty have no type of their own.
+    return _is_text(kind) or pa.types.is_null(kind)
 
 
 def _is_list(kind: pa.DataType) -> bool:

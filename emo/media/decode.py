@@ -179,7 +179,7 @@ def _with_pyav(container: Any, survey: _Survey, settings: DecodeSettings) -> _Pi
             continue
         shape = shape or _shape(index.stream, frame, settings)
         stored = frames.pixels(frame, shape, reformatter)
-        pictures[tick] = frames.jpeg(frames.upright(stored, shape.turns), settings.jpeg_quality)
+        pictures[tick] = frames.jpeg(frames.upright(stored, shape.turn), settings.jpeg_quality)
     problem = f"{lost} of {len(moments)} frames could not be decoded"
     if shape is None or lost > len(moments) / 2:
         raise RowError("damaged", problem)
@@ -199,5 +199,9 @@ def _moments(survey: _Survey, settings: DecodeSettings) -> Sequence[int]:
 
 def _shape(stream: Any, frame: Any, settings: DecodeSettings) -> frames.Geometry:
     return frames.geometry(
-        frame.width, frame.height, stream.sample_aspect_ratio, frame.rotation, settings.longest_side
+        frame.width,
+        frame.height,
+        stream.sample_aspect_ratio,
+        frames.display_turn(frame),
+        settings.longest_side,
     )

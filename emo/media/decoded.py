@@ -15,7 +15,7 @@ ERRORS = {
     "decoder_crashed": "the decoder process died (SIGSEGV and the like)",
     "timeout": "decoding took longer than deadline_s",
     "out_of_memory": "decoding needed more than memory_mib",
-    "bad_subtitle": "a sidecar is not a subtitle file, or its encoding cannot be known",
+    "bad_subtitle": "a sidecar is not a subtitle file, or its encoding cannot be known: a note, the clip is used",
 }
 
 

@@ -53,30 +53,57 @@ def centres(duration: float, count: int) -> list[float]:
 class Geometry:
     """width, height: as displayed; scaled_width, scaled_height: within the bound, before the turn.
 
-    turns: quarter turns against the clock that make the stored picture upright.
+    turn: what makes the stored picture upright.
     """
 
     width: int
     height: int
     scaled_width: int
     scaled_height: int
-    turns: int
+    turn: "Turn"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a stored picture is shown: first mirrored, left for right, then turned.
+
+    turns: quarter turns against the clock.
+    """
+
+    turns: int = 0
+    mirrored: bool = False
+
+
+def display_turn(frame: Any) -> Turn:
+    """What the display matrix of a frame of PyAV asks for; of a slanted one the nearest quarter turn.
+
+    Cameras that look at the one who holds them write a matrix that mirrors.
+    """
+    matrix = next((part for part in frame.side_data if part.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return Turn()
+    across, down, _, over, under = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+    if not (across or down):
+        return Turn()
+    mirrored = across * under - down * over < 0
+    if mirrored:
+        across, down = -across, -down
+    # The matrix turns with the clock, since its second axis points down.
+    return Turn(round(-np.degrees(np.arctan2(down, across)) / 90) % 4, bool(mirrored))
 
 
 def geometry(
-    stored_width: int, stored_height: int, pixel_aspect: Fraction | None, rotation: int, longest_side: int
+    stored_width: int, stored_height: int, pixel_aspect: Fraction | None, turn: Turn, longest_side: int
 ) -> Geometry:
     """How a stored picture becomes the displayed one: pixel aspect first, then the turn, then the bound.
 
-    rotation: degrees against the clock, as the display matrix says; the nearest quarter turn is taken. A
-    pixel that is not square changes the width, as players do it.
+    A pixel that is not square changes the width, as players do it.
     """
     width = max(1, round(stored_width * (pixel_aspect or 1)))
     height = stored_height
     scale = min(1.0, longest_side / max(width, height))
-    turns = round(rotation / 90) % 4
-    upright = (height, width) if turns % 2 else (width, height)
-    return Geometry(*upright, max(1, round(width * scale)), max(1, round(height * scale)), turns)
+    upright = (height, width) if turn.turns % 2 else (width, height)
+    return Geometry(*upright, max(1, round(width * scale)), max(1, round(height * scale)), turn)
 
 
 @dataclass
@@ -330,7 +357,7 @@ def decord_may_read(container: Any, index: PacketIndex) -> bool:
     return (
         index.plain
         and index.first is not None
-        and index.first.rotation == 0
+        and display_turn(index.first) == Turn()
         and container.format.name.startswith(_DECORD_CONTAINERS)
         and len(container.streams.video) == 1
         and decoder.name in _DECORD_CODECS
@@ -395,9 +422,10 @@ def within(seconds: float, function: Callable[[], T]) -> T | None:
     return result[0] if result else None
 
 
-def upright(stored: np.ndarray, turns: int) -> np.ndarray:
-    """Turn height × width × 3 by quarter turns against the clock."""
-    return np.rot90(stored, turns) if turns else stored
+def upright(stored: np.ndarray, turn: Turn) -> np.ndarray:
+    """Show height × width × 3 as the display matrix asks for."""
+    shown = np.fliplr(stored) if turn.mirrored else stored
+    return np.rot90(shown, turn.turns) if turn.turns else shown
 
 
 def jpeg(rgb: np.ndarray, quality: int) -> bytes:

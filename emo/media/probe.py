@@ -10,6 +10,7 @@ import av
 from av.stream import Disposition
 
 from emo.errors import RowError
+from emo.machine import raise_fault_of_machine
 
 # Only these demuxers may open a file. FFmpeg goes by content, not by name: a playlist or a script renamed
 # .mp4 would make it read other files or the network, and an image or a text would count as a video. Bare
@@ -55,6 +56,7 @@ def size_of(path: str) -> int:
         with Path(path).open("rb"):
             pass
     except OSError as error:
+        raise_fault_of_machine(error)
         raise RowError("unreadable", f"cannot be opened: {error.strerror}") from None
     if found.st_size == 0:
         raise RowError("empty", "the file has no bytes")
@@ -69,6 +71,7 @@ def open_container(path: str) -> Any:
     except MemoryError:
         raise
     except av.FFmpegError as error:
+        raise_fault_of_machine(error)
         raise _fault(path, error) from None
 
 

@@ -28,8 +28,10 @@ from typing import IO
 
 import psutil
 
-from emo.errors import EmoError, RowError
+from emo.errors import MachineError, RowError, one_line
+from emo.machine import machine_fault, raise_fault_of_machine
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.transcript import Sidecar, SidecarFile, read_file
 
 _START_S = 120.0
 # Between two looks at the child's memory; allocating goes at some GB/s at most.
@@ -47,8 +49,8 @@ serve(*sys.argv[2:])
 """
 
 
-class SandboxError(EmoError):
-    """The decoder process cannot be started: no file is at fault."""
+class SandboxError(MachineError):
+    """The decoder process cannot be started or watched: no file is at fault."""
 
 
 @dataclass
@@ -98,13 +100,24 @@ class Decoder:
     def decode(self, path: str) -> DecodedClip:
         """Decode one local file.
 
-        Raises RowError (codes: `emo.media.decoded.ERRORS`) where the file is at fault, and SandboxError
-        where no child can be started.
+        Raises RowError (codes: `emo.media.decoded.ERRORS`) where the file is at fault, and MachineError
+        where this machine is.
         """
+        clip = self._ask(path)
+        assert isinstance(clip, DecodedClip)
+        return clip
+
+    def read_sidecar(self, file: SidecarFile) -> Sidecar:
+        """Read one local subtitle file, within the same bounds; raises RowError and MachineError."""
+        sidecar = self._ask(file)
+        assert isinstance(sidecar, Sidecar)
+        return sidecar
+
+    def _ask(self, task: "_Task") -> "_Result":
         child = self._ready()
         child.chatter.truncate(0)
         try:
-            child.connection.send(path)
+            child.connection.send(task)
             outcome = self._wait(child)
         except BaseException:
             self._replace()
@@ -112,7 +125,7 @@ class Decoder:
         child.clips += 1
         if outcome.worn or child.clips >= self._clips_per_child:
             self._replace()
-        if isinstance(outcome.result, RowError):
+        if isinstance(outcome.result, RowError | MachineError):
             raise outcome.result
         return outcome.result
 
@@ -136,8 +149,9 @@ class Decoder:
         """The child, once it has imported what it needs."""
         if not self._finalizer.alive:
             raise RuntimeError("the decoder is closed")
-        if self._children[0].ready and self._children[0].connection.poll():
-            # It has nothing to say between two clips, but that it was killed.
+        # None is there where the last one could not be replaced. It has nothing to say between two clips, but
+        # that it was killed.
+        if not self._children or (self._children[0].ready and self._children[0].connection.poll()):
             self._replace()
         child = self._children[0]
         if not child.ready:
@@ -156,23 +170,30 @@ class Decoder:
         """Wait for the reply with an eye on the clock and on memory; raises RowError."""
         seconds, mebibytes = self._settings.deadline_s, self._settings.memory_mib
         deadline = time.monotonic() + seconds
-        watched = psutil.Process(child.process.pid)
         try:
+            watched = psutil.Process(child.process.pid)
             while not child.connection.poll(_LOOK_S):
                 if time.monotonic() > deadline:
                     raise RowError("timeout", f"decoding took longer than {seconds:g} s")
                 if watched.memory_info().rss > mebibytes * _MIB:
                     raise RowError("out_of_memory", f"decoding needed more than {mebibytes} MiB")
             return child.connection.recv()
-        except (EOFError, OSError, psutil.NoSuchProcess):
+        except (EOFError, OSError, psutil.NoSuchProcess) as error:
+            # Without a free file handle nobody can look at the child, which is alive.
+            raise_fault_of_machine(error)
             raise _cause_of_death(child, self._settings) from None
+
+
+# A video by its path, or a sidecar.
+_Task = str | SidecarFile
+_Result = DecodedClip | Sidecar
 
 
 @dataclass(frozen=True)
 class _Outcome:
     """What the child sends back; worn: it should not be used again."""
 
-    result: DecodedClip | RowError
+    result: _Result | RowError | MachineError
     worn: bool
 
 
@@ -182,25 +203,40 @@ def _stop_all(children: list[_Child]) -> None:
 
 
 def _start(settings: DecodeSettings, function: str) -> _Child:
-    # Not the standard error of the parent: what FFmpeg says belongs into an error message, if anywhere.
-    chatter = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115
-    ours, theirs = Pipe()
-    arguments = [json.dumps(sys.path), str(theirs.fileno()), function]
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=chatter,
-            stderr=chatter,
-            pass_fds=(theirs.fileno(),),
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            # Ctrl-C is for the parent, which then ends the child.
-            start_new_session=True,
-        )
+    try:
+        # Not the standard error of the parent: what FFmpeg says belongs into an error message, if anywhere.
+        chatter = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115
+        ours, theirs = Pipe()
+        arguments = [json.dumps(_search_path()), str(theirs.fileno()), function]
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=chatter,
+                stderr=chatter,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                # The folder of the parent may vanish, or hold modules of the same names as ours.
+                cwd="/",
+                # Ctrl-C is for the parent, which then ends the child.
+                start_new_session=True,
+            )
+    except OSError as error:
+        reason = machine_fault(error) or one_line(error)
+        raise SandboxError(f"the decoder process does not start: {reason}") from error
     # The child may be dead already; then the first decode says so.
     with suppress(OSError):
         ours.send(settings)
     return _Child(process, ours, chatter)
+
+
+def _search_path() -> list[str]:
+    """The parent's search path, its relative entries as they are for the parent."""
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        return [path for path in sys.path if Path(path).is_absolute()]
+    return [str(Path(here, path)) for path in sys.path]
 
 
 def _cause_of_death(child: _Child, settings: DecodeSettings) -> RowError:
@@ -217,7 +253,7 @@ def _cause_of_death(child: _Child, settings: DecodeSettings) -> RowError:
 
 
 def serve(descriptor: str, function: str) -> None:
-    """The child: decode the paths that come in until the parent is gone."""
+    """The child: decode the paths and read the sidecars that come in until the parent is gone."""
     connection = Connection(int(descriptor))
     threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -233,28 +269,28 @@ def serve(descriptor: str, function: str) -> None:
     connection.send(True)
     while True:
         try:
-            path = connection.recv()
+            task: _Task = connection.recv()
         except EOFError:
             return
         # Reached only where the parent is gone and a library holds the interpreter's lock, so that the
         # thread above cannot run.
         signal.setitimer(signal.ITIMER_REAL, settings.deadline_s + _GRACE_S)
-        result, worn = _attempt(decode, path, settings)
+        result, worn = _attempt(decode, task, settings)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(_Outcome(result, worn or threading.active_count() > threads))
 
 
 def _attempt(
-    decode: Callable[[str, DecodeSettings], DecodedClip], path: str, settings: DecodeSettings
-) -> tuple[DecodedClip | RowError, bool]:
+    decode: Callable[[str, DecodeSettings], DecodedClip], task: _Task, settings: DecodeSettings
+) -> tuple[_Result | RowError | MachineError, bool]:
     try:
-        return decode(path, settings), False
+        return read_file(task) if isinstance(task, SidecarFile) else decode(task, settings), False
     except RowError as error:
         return error, False
     except MemoryError:
         return RowError("out_of_memory", f"decoding needed more than {settings.memory_mib} MiB"), True
     except Exception as error:
-        return RowError("decode_failed", f"{type(error).__name__}: {error}"), True
+        return machine_fault(error) or RowError("decode_failed", one_line(error)), True
 
 
 def _end_with_parent(descriptor: int) -> None:

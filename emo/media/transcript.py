@@ -1,30 +1,26 @@
 """What is said in a clip: from a sidecar file or an embedded subtitle track, as plain text."""
 
-import html
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import av
 
 from emo.errors import RowError
+from emo.media import cues as cue_files
+from emo.media import encoding
+from emo.media.cues import Cue
 
 # In the order in which they are preferred.
 SIDECARS = (".srt", ".vtt", ".txt")
+# A feature film has a tenth of a megabyte of subtitles.
+MAX_SIDECAR_BYTES = 8 * 2**20
 
 # Cues of rolling captions touch; a sentence that somebody repeats comes after a pause.
 _ROLLING_GAP_S = 0.15
-
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-_TIMING = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
-# One Chinese character between two Latin letters: an accented letter of Latin-1 that GB18030 took for half
-# of a character.
-_MISREAD = re.compile(r"[A-Za-z][\u4e00-\u9fff][a-z]|[A-Za-z][\u4e00-\u9fff]\s")
 
 # ISO 639-2, as containers name languages, to ISO 639-1.
 _LANGUAGES = {
@@ -51,31 +47,72 @@ _SCRIPTS = (
 
 
 @dataclass(frozen=True)
-class Cue:
-    """A piece of a subtitle track: seconds, and its lines."""
+class Sidecar:
+    """What a sidecar says, empty where it says nothing; notes: what was guessed or could not be used."""
 
-    start: float
-    end: float
-    lines: tuple[str, ...]
+    text: str
+    notes: tuple[str, ...] = ()
 
 
-def read_sidecar(name: str, data: bytes) -> str:
-    """The text of a .srt, .vtt or .txt file; empty where nothing is said.
+def read_sidecar(name: str, data: bytes, language: str | None = None) -> Sidecar:
+    """The text of a subtitle file, or of a plain text (`.txt`) that holds no times.
 
-    UTF-8 and UTF-16 are recognised, other bytes count as GB18030. Cue numbers, times, settings, tags and
-    notes are left out; what rolling captions repeat is written once. Raises RowError (`bad_subtitle`) for
-    what is no text or has no cues, and ValueError for another file type.
+    What kind of subtitles it is tells the content, not the name. Unicode is recognised with a mark and
+    without; what other encoding it may be is told by its letters, and language (ISO 639-1, where the source
+    names one) helps. Cue numbers, times, settings, tags, drawings and notes are left out; what rolling
+    captions repeat is written once. Raises RowError (`bad_subtitle`) for what is no text or has no cues.
     """
-    kind = PurePosixPath(name).suffix.lower()
-    if kind not in SIDECARS:
-        raise ValueError(f"{name}: a sidecar is one of {', '.join(SIDECARS)}")
-    text = _decode(name, data).replace("\r\n", "\n").replace("\r", "\n")
-    if kind == ".txt":
-        return " ".join(text.split())
-    cues = list(_cues(text))
-    if not cues and text.strip() and not text.startswith("WEBVTT"):
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise RowError("bad_subtitle", f"{name}: {too_long(len(data))}")
+    decoded = encoding.decode(data, language)
+    if decoded is None:
+        raise RowError("bad_subtitle", f"{name}: not a text in any encoding that is known")
+    text = re.sub(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]", "\n", decoded.text)
+    parsed = cue_files.parse(text)
+    if parsed is None and PurePosixPath(name).suffix.lower() != ".txt" and text.strip():
         raise RowError("bad_subtitle", f"{name}: no line of the form 00:00:01,000 --> 00:00:02,000")
-    return join(cues)
+    notes = []
+    if decoded.guessed:
+        notes.append(
+            f"subtitles: {name} does not name its encoding; it was read as {decoded.encoding}, a guess"
+        )
+    if decoded.lost:
+        notes.append(f"subtitles: {decoded.lost} bytes of {name} are broken")
+    if parsed is None:
+        return Sidecar(" ".join(text.split()), tuple(notes))
+    if parsed.unused:
+        notes.append(f"subtitles: {parsed.unused} lines of {name} have no times and were left out")
+    return Sidecar(join(parsed.cues), tuple(notes))
+
+
+@dataclass(frozen=True)
+class SidecarFile:
+    """A sidecar to be read: a local path, its name for a person, and the language that the source names."""
+
+    path: str
+    name: str
+    language: str | None = None
+
+
+def read_file(sidecar: SidecarFile) -> Sidecar:
+    """Read a local sidecar; raises RowError (`bad_subtitle`)."""
+    path = Path(sidecar.path)
+    try:
+        if not path.is_file():
+            raise RowError("bad_subtitle", f"{sidecar.name}: not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_SIDECAR_BYTES + 1)
+        size = path.stat().st_size
+    except OSError as error:
+        raise RowError("bad_subtitle", f"{sidecar.name}: cannot be opened: {error.strerror}") from None
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise RowError("bad_subtitle", f"{sidecar.name}: {too_long(size)}")
+    return read_sidecar(sidecar.name, data, sidecar.language)
+
+
+def too_long(size: int) -> str:
+    """What is said of a sidecar of so many bytes."""
+    return f"{size / 2**20:.0f} MiB are no subtitles, {MAX_SIDECAR_BYTES // 2**20} MiB are read at most"
 
 
 def join(cues: Iterable[Cue]) -> str:
@@ -143,9 +180,10 @@ class SubtitleTrack:
             return
         start = float(packet.pts * packet.time_base)
         end = start + float((packet.duration or 0) * packet.time_base)
-        for line in shown:
-            text = line.dialogue.decode("utf-8", "replace").replace(r"\N", "\n").replace(r"\n", "\n")
-            self._cues.append(Cue(start, end, _lines(text)))
+        for event in shown:
+            # Number, layer, style, name, three margins and an effect come before the text.
+            text = event.ass.decode("utf-8", "replace").split(",", 8)[-1]
+            self._cues.append(Cue(start, end, cue_files.lines_of_ass(text)))
 
     def text(self) -> str | None:
         """What the track says, or None where it says nothing."""
@@ -158,58 +196,20 @@ class SubtitleTrack:
         return None if named in {"und", "mis", "mul", "zxx"} else _LANGUAGES.get(named, named)
 
 
-def _decode(name: str, data: bytes) -> str:
-    encodings = ["utf-8-sig", "gb18030"]
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings = ["utf-16"]
-    elif len(data) >= 4 and len(data) % 2 == 0 and b"\x00" in data[:2]:
-        # No byte order mark, but the first character is one of ASCII.
-        encodings = ["utf-16-be" if data[0] == 0 else "utf-16-le"]
-    for encoding in encodings:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if _CONTROL.search(text):
-            break
-        if encoding == "gb18030" and _MISREAD.search(text):
-            break
-        return text
-    raise RowError("bad_subtitle", f"{name}: not a text in UTF-8, UTF-16 or GB18030")
-
-
-def _cues(text: str) -> Iterable[Cue]:
-    """The cues of SubRip or WebVTT: a line of times, then lines of text up to an empty one."""
-    lines = text.split("\n")
-    at = 0
-    while at < len(lines):
-        timing = _TIMING.match(lines[at])
-        at += 1
-        if not timing:
-            continue
-        spoken = []
-        while at < len(lines) and lines[at].strip() and not _TIMING.match(lines[at]):
-            spoken.append(lines[at])
-            at += 1
-        if spoken and at < len(lines) and _TIMING.match(lines[at]):
-            # No empty line before the next cue: the last line is its number.
-            spoken.pop()
-        times = timing.groups()
-        yield Cue(_seconds(times[:4]), _seconds(times[4:]), _lines("\n".join(spoken)))
-
-
-def _seconds(parts: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds, fraction = (part or "0" for part in parts)
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    """Lines without tags, entities resolved, empty ones left out."""
-    plain = html.unescape(_TAG.sub("", text))
-    return tuple(line for line in (" ".join(line.split()) for line in plain.split("\n")) if line)
-
-
 def _overlap(shown: tuple[str, ...], lines: tuple[str, ...]) -> int:
-    """How many of the first lines are the last ones of what was shown."""
-    longest = min(len(shown), len(lines))
-    return next((n for n in range(longest, 0, -1) if shown[-n:] == lines[:n]), 0)
+    """How many of the first lines are the last ones of what was shown, in time linear in their number."""
+    # Knuth, Morris and Pratt: matched[n] is the longest beginning of the lines that ends before n.
+    matched = [0]
+    for line in lines[1:]:
+        matched.append(_longer(lines, matched, matched[-1], line))
+    length = 0
+    for line in shown[-len(lines) :]:
+        length = _longer(lines, matched, length, line)
+    return length
+
+
+def _longer(lines: tuple[str, ...], matched: list[int], length: int, line: str) -> int:
+    """The longest beginning of the lines that ends with `line`, where one of `length` ended before it."""
+    while length and (length == len(lines) or lines[length] != line):
+        length = matched[length - 1]
+    return length + (lines[length] == line)

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -15,8 +16,12 @@ import psutil
 import pytest
 
 from clips import ffmpeg, make_clip, make_slow_clip
+from emo.config import Ingest
+from emo.errors import EmoError, MachineError
+from emo.sources import read_source
 from emo.storage import S3Settings, Storage, s3_filesystem
 from emo.tables import CLIPS, JUDGMENTS
+from jobs.ingest import IngestWorker
 from labelling import EMO, by_id, emo, label_words, last_run, rows
 from small_disk import small_disk
 
@@ -233,3 +238,47 @@ def _remove_bucket(url: str, settings: S3Settings) -> None:
         except OSError:
             # A worker wrote one more object in between.
             continue
+
+
+def test_no_row_of_a_manifest_and_no_sidecar_ends_a_run(tmp_path, ray_cluster):
+    clip = make_clip(tmp_path / "good.mp4", seconds=1.0, size=(160, 120))
+    odd = tmp_path / "odd.mp4"
+    odd.hardlink_to(clip)
+    (tmp_path / "odd.srt").write_text(f"1\n{'9' * 400}:00:00,000 --> 00:00:01,000\nI am happy\n")
+    lines = [
+        {"uri": str(clip), "subtitle": "I am happy"},
+        {"uri": str(odd)},
+        {"uri": "/videos/a\0b.mp4", "video_id": "nul"},
+        {"uri": f"/videos/{'x' * 5000}.mp4", "video_id": "long"},
+    ]
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    done = label_words(manifest, tmp_path / "out", "--set", "max_failed_share=0.9", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    clips = by_id(rows(tmp_path / "out", CLIPS, "status"), "status")
+    assert clips["good"] == "ok"
+    assert (clips["nul"], clips["long"]) == ("failed", "failed")
+    # What becomes of the subtitle is told where subtitles are read; here it is that the clip has its row.
+    assert "odd" in clips
+    assert len(rows(tmp_path / "out", JUDGMENTS)) == 4
+
+
+def test_a_full_folder_for_temporary_files_stops_the_job_and_fails_no_clip(
+    disk, many_videos, bucket, monkeypatch
+):
+    folder, enlarge = disk
+    url, settings = bucket
+    source = Storage(url, settings)
+    for path in many_videos.glob("*.mp4"):
+        source.write(f"videos/{path.name}", path.read_bytes())
+    (folder / "filler").write_bytes(b"x" * 190_000)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    worker = IngestWorker(Ingest(), settings, "1")
+    manifest = read_source(f"{url}/videos", settings)
+    with pytest.raises(EmoError, match="no space left on the device"):
+        worker(manifest)
+    enlarge()
+    assert set(worker(manifest).column("status").to_pylist()) == {"ok"}
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "gone"))
+    with pytest.raises(MachineError, match="temporary files"):
+        worker(manifest)

@@ -31,7 +31,7 @@ from emo import committed, estimates, planning
 from emo.config import GrowsTo, load_config
 from emo.errors import EmoError, StorageError
 from emo.experts.protocol import Resources
-from emo.lease import Lease
+from emo.lease import Lease, read_lease
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
@@ -379,7 +379,7 @@ def test_on_a_bad_day_of_s3_no_row_is_lost_and_none_is_there_twice(
     assert tables(Storage(f"{url}/out", s3), without=places) == expected
     # Whoever wonders why it was slow finds the retries in the log.
     assert re.search(r'"event": "s3_retry", "operation": "\w+", "attempt": \d', done.stderr)
-    assert Storage(f"{url}/out", s3).read_versioned("lease.json") is None
+    assert read_lease(Storage(f"{url}/out", s3)) is None
 
 
 def test_a_lease_whose_answers_are_lost_is_still_held(bucket, monkeypatch):
@@ -397,8 +397,8 @@ def test_a_lease_whose_answers_are_lost_is_still_held(bucket, monkeypatch):
     monkeypatch.setattr(filesystem, "call_s3", lossy)
     with Lease(storage, "label") as lease:
         assert not lease.lost
-        assert storage.read_versioned("lease.json") is not None
-    assert storage.read_versioned("lease.json") is None
+        assert read_lease(storage) is not None
+    assert read_lease(storage) is None
 
 
 def test_no_space_left_is_said_as_such_and_not_taken_for_a_missing_file(tmp_path):

@@ -19,6 +19,7 @@ from jobs import extract, judge
 from jobs.describe import rows_of
 from jobs.extract import vote_rows
 from jobs.ingest import Ingested, clip_rows
+from jobs.needs import check_here
 
 EXPERTS = ["a", "b"]
 
@@ -156,7 +157,9 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     pq.write_table(pa.table(theirs), tmp_path / "theirs.parquet")
     s3 = Storage(str(tmp_path)).s3
     voters = judge.votes_from(str(tmp_path), s3)
-    assert voters.table.to_pylist() == [{"video_id": "a", "expert": "e", "sample": 1, "labels": ["sad"]}]
+    assert voters.table.to_pylist() == [
+        {"video_id": "a", "expert": "e", "sample": 1, "labels": ["sad"], "strengths": None}
+    ]
     assert voters.failed == 1
     pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")
     with pytest.raises(InputError, match=r"/mine\.parquet: column 'status' has 'OK'"):
@@ -193,4 +196,4 @@ def test_an_adjudication_wants_one_model_that_is_there():
     with pytest.raises(ValidationError, match="expected either model or server"):
         Judge(adjudicate={})
     with pytest.raises(InputError, match=r"^judge\.adjudicate: .*nowhere"):
-        judge.check(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}}))
+        check_here(judge.needs(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}})), print)

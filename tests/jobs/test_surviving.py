@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import pytest
 
 from clips import make_clip
 from emo import progress
-from emo.errors import EmoError
+from emo.errors import EmoError, RowError
 from emo.experts.protocol import Resources
 from emo.runs import Step
 from emo.storage import Storage
@@ -155,6 +156,90 @@ def _wait_for(path):
 def test_an_error_of_the_place_stops_the_pass_with_its_own_words(joined, tmp_path):
     with pytest.raises(EmoError, match=r"^the place of raises is gone$"):
         run(make_pass(["a", "raises"]), tmp_path / "out")
+
+
+class Odd(Labels):
+    """A worker that meets what nobody foresaw."""
+
+    def __call__(self, shard):
+        for video_id in shard.column("video_id").to_pylist():
+            if "digits" in video_id:
+                float(10**400)
+            if "panics" in video_id:
+                raise type("PanicException", (BaseException,), {})("index out\nof bounds")
+            if "coded" in video_id:
+                raise RowError("bad_frames", "no picture")
+        return super().__call__(shard)
+
+
+def test_whatever_a_worker_raises_for_a_row_is_that_rows_failure_and_no_others(joined, tmp_path):
+    odd = {
+        "digits": ("unexpected", "OverflowError: int too large to convert to float"),
+        "panics": ("unexpected", "PanicException: index out of bounds"),
+        "coded": ("bad_frames", "no picture"),
+    }
+    ids = [f"clip{number:02d}" for number in range(10)] + list(odd)
+    step = run(make_pass(ids, make=Odd), tmp_path / "out")
+    assert (step.ok, step.failed) == (10, 3)
+    assert step.error_codes == {"unexpected": 2, "bad_frames": 1}
+    found = rows(tmp_path / "out", VOTES, "error", "error_message", "labels")
+    assert {row["video_id"]: (row["error"], row["error_message"]) for row in found if row["error"]} == odd
+    assert {row["video_id"] for row in found if row["labels"] == ["happy"]} == set(ids) - odd.keys()
+    # A shard stays one file, also where its rows were tried alone.
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) < len(ids)
+
+
+def test_a_row_that_its_reader_cannot_read_is_that_rows_failure(joined, tmp_path):
+    def read(shard):
+        if "digits" in shard.column("video_id").to_pylist():
+            float(10**400)
+        return shard.append_column("large", pa.array(["x"] * shard.num_rows))
+
+    step = run(make_pass(["a", "digits", "b"], read=read), tmp_path / "out")
+    assert (step.ok, step.failed, step.error_codes) == (2, 1, {"unexpected": 1})
+    messages = by_id(rows(tmp_path / "out", VOTES, "error_message"), "error_message")
+    assert messages["digits"] == "OverflowError: int too large to convert to float"
+    alone = run(make_pass(["digits"], read=read), tmp_path / "alone")
+    assert (alone.ok, alone.failed) == (0, 1)
+
+
+class WithoutHandles(Labels):
+    def __call__(self, shard):
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            Path(self._log).read_bytes()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_fault_of_the_machine_stops_the_pass_and_fails_no_row(joined, tmp_path):
+    log = tmp_path / "log"
+    log.touch()
+    with pytest.raises(EmoError, match="too many files open"):
+        run(make_pass(["a", "b"], str(log), make=WithoutHandles), tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+class LosesItsDevice(Labels):
+    """The first process that does a shard loses its GPU, and with it all that it would do."""
+
+    def __call__(self, shard):
+        log = Path(self._log)
+        log.touch()
+        if log.read_text() in ("", str(os.getpid())):
+            log.write_text(str(os.getpid()))
+            raise RuntimeError("CUDA error: an illegal memory access was encountered. Compile with ...")
+        return super().__call__(shard)
+
+
+def test_a_gpu_that_is_lost_costs_its_process_and_no_row(joined, tmp_path):
+    plan = make_pass(["a", "b", "c"], make=LosesItsDevice, shard_rows=1, workers=1)
+    plan = replace(plan, worker=lambda: LosesItsDevice("1", str(tmp_path / "pid")))
+    step = run(plan, tmp_path / "out")
+    assert (step.ok, step.failed) == (3, 0)
 
 
 class Broken(Labels):

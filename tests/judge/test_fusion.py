@@ -311,3 +311,54 @@ def test_null_labels_of_a_row_that_did_not_fail_are_refused():
 def test_a_share_outside_0_to_1_is_refused():
     with pytest.raises(InputError, match="expected a number from 0 to 1"):
         Rule(share=20)
+
+
+def test_a_label_that_its_voter_is_surer_of_counts_more():
+    strengths = pa.array([[0.9, 0.4], [0.5]], pa.list_(pa.float64()))
+    row = judge(["sad", "angry"], ["angry"], strengths=strengths, rule=Rule(share=0.1))
+    scores = {entry["label"]: entry["score"] for entry in row["evidence"]}
+    assert scores == {"sad": pytest.approx(0.45), "angry": pytest.approx(0.45)}
+
+
+def test_a_voter_without_strengths_counts_by_place_beside_one_with():
+    strengths = pa.array([None, [0.6]], pa.list_(pa.float64()))
+    row = judge(["sad", "angry"], ["happy"], strengths=strengths, rule=Rule(share=0.1))
+    scores = {entry["label"]: entry["score"] for entry in row["evidence"]}
+    assert scores == {
+        "sad": pytest.approx(0.5),
+        "angry": pytest.approx(0.25),
+        "happy": pytest.approx(0.3),
+    }
+
+
+def test_strengths_stay_with_their_labels_where_a_label_is_no_word():
+    strengths = pa.array([[0.4, 0.9]], pa.list_(pa.float64()))
+    [entry] = judge(["]", "happy"], strengths=strengths)["evidence"]
+    assert (entry["label"], entry["score"]) == ("happy", pytest.approx(0.9))
+
+
+@given(clips)
+def test_a_strength_of_one_is_that_of_a_first_label(voters):
+    voters = [labels[:1] for labels in voters]
+    strengths = pa.array([[1.0] * len(labels) for labels in voters], pa.list_(pa.float64()))
+    assert judge(*voters, strengths=strengths) == judge(*voters)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "fault"),
+    [
+        ([[0.5, 0.5]], "more or fewer numbers than labels"),
+        ([[1.5]], "no number above 0 and at most 1"),
+        ([[0.0]], "no number above 0 and at most 1"),
+        ([[None]], "no number above 0 and at most 1"),
+        ([[float("nan")]], "no number above 0 and at most 1"),
+    ],
+)
+def test_strengths_that_are_none_are_refused(strengths, fault):
+    with pytest.raises(InputError, match=fault):
+        judge(["happy"], strengths=pa.array(strengths, pa.list_(pa.float64())))
+
+
+def test_strengths_of_another_type_are_refused():
+    with pytest.raises(InputError, match=r"column 'strengths' is list<.*string>; expected a list of numbers"):
+        judge(["happy"], strengths=pa.array([["much"]]))

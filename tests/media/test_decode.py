@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from clips import CORNERS, RATE, beep, corners_in, ffmpeg, make_clip, number_in, shown, tone, turned
+from clips import (
+    CORNERS,
+    RATE,
+    beep,
+    corners_in,
+    ffmpeg,
+    make_clip,
+    number_in,
+    remuxed,
+    shown,
+    tone,
+    turned,
+    with_matrix,
+)
 from emo.errors import RowError
 from emo.media.decode import decode_file
 from emo.media.decoded import ERRORS, DecodedClip, DecodeSettings
@@ -138,6 +151,38 @@ def test_a_display_matrix_turns_the_picture(
     size = (320, 240) if degrees == 180 else (240, 320)
     assert (decoded.width, decoded.height) == size
     assert shown(decoded.frames[0]).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_every_turn_and_mirror_is_shown_as_ffmpeg_shows_it(
+    plain: Path, tmp_path: Path, container: str, degrees: int, mirrored: bool
+) -> None:
+    path = turned(plain, tmp_path / "turned.mp4", degrees, mirrored)
+    ffmpeg("-i", path, "-frames:v", "1", "-q:v", "2", tmp_path / "shown.jpg")
+    if container == "mkv":
+        path = remuxed(path, tmp_path / "turned.mkv")
+    decoded = decode(path, frames=1)
+    expected = corners_in((tmp_path / "shown.jpg").read_bytes())
+    found = corners_in(decoded.frames[0])
+    for corner in CORNERS:
+        assert found[corner] == pytest.approx(expected[corner], abs=12), corner
+    assert shown(decoded.frames[0]).shape == shown((tmp_path / "shown.jpg").read_bytes()).shape
+    assert decoded.decoder == ("pyav" if degrees or mirrored else "decord")
+
+
+@pytest.mark.parametrize("matrix", [(1, 0.1, -0.1, 1), (2, 0, 0, 2), (0, 0, 0, 0), (-1, 0.1, 0.1, 1)])
+def test_a_slanted_scaled_or_empty_matrix_is_the_nearest_quarter_turn(
+    plain: Path, tmp_path: Path, matrix: tuple[float, float, float, float]
+) -> None:
+    decoded = decode(with_matrix(plain, tmp_path / "odd.mp4", matrix), frames=1)
+    found = corners_in(decoded.frames[0])
+    expected = list(CORNERS.values())
+    if matrix[0] < 0:
+        expected = [expected[1], expected[0], expected[3], expected[2]]
+    for corner, colour in zip(CORNERS, expected, strict=True):
+        assert found[corner] == pytest.approx(colour, abs=12), corner
 
 
 def test_frames_of_variable_rate_come_with_their_true_times(clip: Make) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo.media.frames import centres, geometry, sample, within
+from emo.media.frames import Turn, centres, geometry, sample, within
 
 gaps = st.lists(st.floats(0.001, 5.0), min_size=0, max_size=60)
 
@@ -38,15 +38,15 @@ def test_a_constant_rate_gives_as_many_samples_as_asked_or_all_frames(frames: in
     st.integers(1, 8000),
     st.integers(1, 8000),
     st.sampled_from([None, Fraction(1), Fraction(16, 11), Fraction(8, 9), Fraction(0)]),
-    st.integers(-180, 180),
+    st.builds(Turn, st.integers(0, 3), st.booleans()),
     st.integers(16, 4000),
 )
 def test_geometry_bounds_without_enlarging_and_keeps_the_aspect(
-    width: int, height: int, aspect: Fraction | None, rotation: int, longest: int
+    width: int, height: int, aspect: Fraction | None, turn: Turn, longest: int
 ) -> None:
-    shape = geometry(width, height, aspect, rotation, longest)
+    shape = geometry(width, height, aspect, turn, longest)
     upright = (shape.scaled_width, shape.scaled_height)
-    if shape.turns % 2:
+    if turn.turns % 2:
         upright = upright[::-1]
     assert max(upright) <= longest
     assert upright[0] <= shape.width
@@ -55,7 +55,7 @@ def test_geometry_bounds_without_enlarging_and_keeps_the_aspect(
     scale = min(1.0, longest / max(shape.width, shape.height))
     assert upright[0] == pytest.approx(max(1, shape.width * scale), abs=0.51)
     assert upright[1] == pytest.approx(max(1, shape.height * scale), abs=0.51)
-    assert shape.height == (height if shape.turns % 2 == 0 else shape.height)
+    assert shape.height == (height if turn.turns % 2 == 0 else shape.height)
 
 
 def test_a_function_that_hangs_is_left_behind_and_one_that_raises_raises() -> None:

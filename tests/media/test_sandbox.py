@@ -1,18 +1,22 @@
 """The sandbox: whatever a decoder does, it costs one call, and nothing stays behind."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from emo.errors import RowError
+from clips import make_clip
+from emo.errors import MachineError, RowError
 from emo.media.decoded import ERRORS, DecodeSettings
 from emo.media.sandbox import Decoder, SandboxError
 
@@ -183,3 +187,53 @@ def test_kill_9_of_the_parent_leaves_no_child_whatever_it_does(tmp_path: Path, d
     # The child imported neither the script of the parent nor ran it again.
     assert (tmp_path / "imports").read_text() == "imported\n"
     assert main.strip() == "none"
+
+
+def test_a_current_folder_that_vanishes_is_no_fault_of_a_file(tmp_path: Path) -> None:
+    """As on a node whose agent unpacks the folder of a job anew."""
+    video = make_clip(tmp_path / "clip.mp4", seconds=1.0, size=(160, 120))
+    program = f"""
+import os
+os.makedirs({str(tmp_path / "gone")!r}); os.chdir({str(tmp_path / "gone")!r})
+from emo.media.decoded import DecodeSettings
+from emo.media.sandbox import Decoder
+if __name__ == "__main__":
+    with Decoder(DecodeSettings(), clips_per_child=1) as decoder:
+        decoder.decode({str(video)!r})
+        os.rmdir(os.getcwd())
+        # By a child from before, and by one that starts there.
+        print([decoder.decode({str(video)!r}).width for _ in range(3)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "[160, 160, 160]", done.stderr
+
+
+@contextmanager
+def no_more_files(process: int) -> Iterator[None]:
+    """As `ulimit -n` does to a process that has what it may have: it can open no other file."""
+    soft, hard = resource.prlimit(process, resource.RLIMIT_NOFILE)
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (3, hard))
+    yield
+    with suppress(ProcessLookupError):
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("whose", ["the child", "the worker"])
+def test_too_many_open_files_are_said_at_once_and_no_fault_of_a_file(tmp_path: Path, whose: str) -> None:
+    video = str(make_clip(tmp_path / "clip.mp4", seconds=1.0, size=(160, 120)))
+    with Decoder(DecodeSettings()) as decoder:
+        decoder.decode(video)
+        [child] = psutil.Process().children()
+        process = child.pid if whose == "the child" else os.getpid()
+        with no_more_files(process), pytest.raises(MachineError, match="too many files open"):
+            decoder.decode(video)
+        # With handles it goes on.
+        assert decoder.decode(video).width == 160
+
+
+def test_a_folder_for_temporary_files_that_is_gone_is_no_fault_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SandboxError, match=r"does not start: .*temporary files"):
+        Decoder(DecodeSettings())

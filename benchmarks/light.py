@@ -1,0 +1,143 @@
+"""How many clips a second the preset `light` describes on this machine.
+
+    python benchmarks/light.py [--clips 40] [--json light.json]
+
+The three classifiers have random weights in the sizes of the preset's models (ViT-base, wav2vec 2.0 base,
+RoBERTa-base), so the figures say how long an answer takes and nothing about whether it is right. The clips
+are of 5 seconds: eight frames with a real face, sound, one sentence. As in a run there is a process per core,
+each with one thread. The experts answer one after another. Loading is not counted.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from figures import add_json_option, show, write
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SECONDS = 5.0
+REPEATS = 3
+FACES = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+SIZES: dict[str, dict[str, Any]] = {
+    "face": {**FACES, "side": 224, "patch_size": 16},
+    "audio": {
+        **FACES,
+        "conv_dim": (512,) * 7,
+        "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+        "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+        "num_conv_pos_embeddings": 128,
+        "num_conv_pos_embedding_groups": 16,
+        "classifier_proj_size": 256,
+    },
+    "transcript": {**FACES, "vocab_size": 50265, "max_position_embeddings": 514},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=40)
+    add_json_option(parser)
+    arguments = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = {
+            sees: _seconds(sees, _checkpoint(sees, Path(folder)), arguments.clips, cores) for sees in SIZES
+        }
+    per_clip = {sees: statistics.median(times) / arguments.clips for sees, times in seconds.items()}
+    figures = {
+        "clips": arguments.clips,
+        "cores": cores,
+        "seconds_per_clip": per_clip,
+        "clips_per_second": 1 / sum(per_clip.values()),
+    }
+    show(figures)
+    write(arguments.json, figures)
+
+
+def _checkpoint(sees: str, folder: Path) -> Path:
+    import sys
+
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    import classifier_checkpoints
+
+    return classifier_checkpoints.MAKERS[sees](folder / sees, **SIZES[sees])
+
+
+def _seconds(sees: str, folder: Path, clips: int, cores: int) -> list[float]:
+    """The seconds in which all clips are described, once per repeat."""
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Barrier(cores + 1), context.Barrier(cores + 1)
+    share = [clips // cores + (number < clips % cores) for number in range(cores)]
+    workers = [
+        context.Process(target=_describe, args=(sees, str(folder), count, ready, go)) for count in share
+    ]
+    for worker in workers:
+        worker.start()
+    times = []
+    for _ in range(REPEATS):
+        ready.wait()
+        began = time.perf_counter()
+        go.wait()
+        times.append(time.perf_counter() - began)
+    for worker in workers:
+        worker.join()
+    return times
+
+
+def _describe(sees: str, folder: str, count: int, ready: Any, done: Any) -> None:
+    import torch
+
+    from emo import experts
+    from emo.config import load_config
+
+    torch.set_num_threads(1)
+    [settings] = [one for one in load_config(preset="light").experts if one["sees"] == sees]
+    expert = experts.load({**settings, "model": folder, "labels": {}})
+    clips = [_clip(number) for number in range(count)]
+    expert.describe(clips[:1])
+    for _ in range(REPEATS):
+        ready.wait()
+        answers = expert.describe(clips)
+        done.wait()
+        assert all(answer[0].labels or "as" in answer[0].text for answer in answers)
+
+
+def _clip(number: int) -> Any:
+    import io
+
+    import av
+    import numpy as np
+    import soundfile
+
+    from emo.experts.protocol import Clip
+
+    with av.open(str(REPOSITORY / "samples" / "clips" / "portrait_welcome.mp4")) as video:
+        pictures = [frame.to_image() for frame in video.decode(video=0)]
+    frames = []
+    for picture in pictures[:: len(pictures) // 8][:8]:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=92)
+        frames.append(buffer.getvalue())
+    numbers = np.random.default_rng(number)
+    sound = io.BytesIO()
+    soundfile.write(sound, 0.1 * numbers.standard_normal(round(SECONDS * 16000)), 16000, format="FLAC")
+    return Clip(
+        video_id=str(number),
+        frames=tuple(frames),
+        frame_times=tuple(np.linspace(0, SECONDS, 8)),
+        audio=sound.getvalue(),
+        transcript="I did not think that you would come back so soon, and I am glad that you did.",
+        language="en",
+        duration_s=SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

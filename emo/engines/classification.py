@@ -1,0 +1,256 @@
+"""Runs a classifier of transformers: pictures, sounds or texts in, a probability for each class out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emo.engines.models import load_whole, read_config, resolve_model, revision_of
+from emo.errors import InputError, RowError
+from emo.media.wave import AUDIO_HZ
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Medium = Literal["image", "audio", "text"]
+Input = Any  # uint8 [height, width, 3], float32 [samples] at 16 kHz, or text
+
+_NAMELESS = re.compile(r"LABEL_\d+")
+# Only masking during pretraining reads it; checkpoints that were finetuned without it leave it out.
+_NOT_READ = frozenset({"masked_spec_embed"})
+
+
+class ClassifierSettings(BaseModel):
+    """Which classifier, where it runs, and how its scores are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str = Field(description="A local folder, an `s3://` folder, or a hub id.")
+    revision: str | None = Field(None, description="The commit, branch or tag of a hub id.")
+    pickled_weights: bool = Field(
+        False,
+        description="Weights may be read from pytorch_model.bin where the checkpoint has no safetensors. "
+        "PyTorch then unpickles tensors only (weights_only).",
+    )
+    device: Literal["cuda", "cpu"] = Field("cpu", description="Where the model runs.")
+    gpus: float = Field(0.25, gt=0, le=1, description="The share of a GPU that one worker takes on `cuda`.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Type of the weights. `auto` is float16 on CUDA and float32 on a CPU."
+    )
+    batch: int = Field(16, ge=1, le=1024, description="Inputs that go through the model together.")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="The temperature by which scores are divided before they become probabilities. A value "
+        "above 1 makes an overconfident model less sure. It is learned on held-out clips (Guo et al. 2017).",
+    )
+
+
+class Kind(NamedTuple):
+    """How transformers names the classifiers of one medium."""
+
+    auto: str
+    mapping: str
+    processor: str
+
+
+_KINDS: Mapping[str, Kind] = {
+    "image": Kind(
+        "AutoModelForImageClassification",
+        "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
+        "AutoImageProcessor",
+    ),
+    "audio": Kind(
+        "AutoModelForAudioClassification",
+        "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
+        "AutoFeatureExtractor",
+    ),
+    "text": Kind(
+        "AutoModelForSequenceClassification",
+        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+        "AutoTokenizer",
+    ),
+}
+
+
+class Classifier:
+    """One loaded classifier.
+
+    classes: the names of its classes, in the order of its scores; several: whether more than one class may
+    hold at once (each class then has a probability of its own). Raises InputError where the checkpoint is no
+    classifier of this medium, is incomplete, or gives its classes no names.
+    """
+
+    def __init__(self, settings: ClassifierSettings, medium: Medium) -> None:
+        import torch
+        import transformers
+
+        self.settings = settings
+        self.medium = medium
+        self.folder = resolve_model(settings.model, settings.revision, pickled=settings.pickled_weights)
+        self.revision = revision_of(self.folder, settings.pickled_weights)
+        self.classes = class_names(self.folder, medium)
+        kind = _KINDS[medium]
+        dtype = settings.dtype
+        if dtype == "auto":
+            dtype = "float16" if settings.device == "cuda" else "float32"
+        if settings.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device is 'cuda', but torch sees no CUDA device; set device to 'cpu'")
+        model = load_whole(
+            getattr(transformers, kind.auto),
+            self.folder,
+            pickled=settings.pickled_weights,
+            not_read=_NOT_READ,
+            dtype=getattr(torch, dtype),
+        )
+        self._model: Any = model.to(settings.device).eval()
+        try:
+            self._processor: Any = getattr(transformers, kind.processor).from_pretrained(self.folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{self.folder}: its inputs cannot be prepared: {error}") from error
+        self.several = model.config.problem_type == "multi_label_classification"
+        self._check_processor()
+        # wav2vec 2.0 of the kind that normalises over groups was trained without a mask: it hears the silence
+        # that pads a shorter sound.
+        waves = getattr(self._processor, "feature_size", 0) == 1 and not hasattr(
+            self._processor, "num_mel_bins"
+        )
+        self._hears_padding = (
+            medium == "audio" and waves and not getattr(self._processor, "return_attention_mask", False)
+        )
+
+    def _check_processor(self) -> None:
+        rate = getattr(self._processor, "sampling_rate", AUDIO_HZ)
+        if self.medium == "audio" and rate != AUDIO_HZ:
+            raise InputError(f"{self.folder}: it wants sound of {rate} Hz; emo keeps {AUDIO_HZ} Hz")
+        if self.medium == "text" and self._processor.pad_token is None:
+            # A batch needs one; the classifier of one text at a time does not.
+            self._processor.pad_token = self._processor.eos_token or self._processor.unk_token
+            self._model.config.pad_token_id = self._processor.pad_token_id
+
+    def probabilities(self, inputs: Sequence[Input]) -> list[np.ndarray | RowError]:
+        """The probability of each class for each input: float64 [classes], aligned with `inputs`.
+
+        An input that breaks the batch costs itself alone. Equal inputs give equal probabilities in any batch,
+        to rounding: inputs of one length go together, and what is padded is masked.
+        """
+        found: dict[int, np.ndarray | RowError] = {}
+        for places in self._batches(inputs):
+            answers = self._attempt([inputs[place] for place in places])
+            found.update(zip(places, answers, strict=True))
+        return [found[place] for place in range(len(inputs))]
+
+    def _batches(self, inputs: Sequence[Input]) -> Iterator[list[int]]:
+        """The places of inputs that go together: by length, so that little is padded."""
+        most = self.settings.batch
+        batch: list[int] = []
+        for place in sorted(range(len(inputs)), key=lambda place: len(inputs[place])):
+            other = self._hears_padding and batch and len(inputs[batch[0]]) != len(inputs[place])
+            if len(batch) == most or other:
+                yield batch
+                batch = []
+            batch.append(place)
+        if batch:
+            yield batch
+
+    def _attempt(self, inputs: list[Input]) -> list[np.ndarray | RowError]:
+        """The batch, halved where it does not fit or one of its inputs breaks it."""
+        import torch
+
+        try:
+            return list(self._forward(inputs))
+        except torch.OutOfMemoryError as error:
+            failed = RowError("out_of_memory", f"the classifier does not fit beside this input: {error}")
+            torch.cuda.empty_cache()
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            failed = RowError("not_classified", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        if len(inputs) == 1:
+            return [failed]
+        half = len(inputs) // 2
+        return [*self._attempt(inputs[:half]), *self._attempt(inputs[half:])]
+
+    def _forward(self, inputs: list[Input]) -> np.ndarray:
+        import numpy as np
+        import torch
+
+        with torch.inference_mode():
+            tensors = {
+                name: value.to(self.settings.device, self._model.dtype)
+                if value.is_floating_point()
+                else value.to(self.settings.device)
+                for name, value in self._prepare(inputs).items()
+            }
+            scores = self._model(**tensors).logits.double().cpu() / self.settings.temperature
+            shares = torch.sigmoid(scores) if self.several else torch.softmax(scores, dim=-1)
+        answers = shares.numpy()
+        if answers.shape != (len(inputs), len(self.classes)) or not np.isfinite(answers).all():
+            raise ValueError(f"expected {len(self.classes)} finite scores per input, got {answers.shape}")
+        return answers
+
+    def _prepare(self, inputs: list[Input]) -> Mapping[str, Any]:
+        if self.medium == "image":
+            return self._processor(images=inputs, return_tensors="pt")
+        if self.medium == "text":
+            longest = min(self._processor.model_max_length, self._positions())
+            return self._processor(
+                inputs, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+            )
+        return self._processor(inputs, sampling_rate=AUDIO_HZ, padding=True, return_tensors="pt")
+
+    def _positions(self) -> int:
+        """Tokens that the model has positions for. RoBERTa's begin behind the padding token's."""
+        config = self._model.config
+        most = getattr(config, "max_position_embeddings", None) or 512
+        return most - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else most
+
+    def close(self) -> None:
+        """Give the memory back."""
+        import torch
+
+        self._model = None
+        if self.settings.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def class_names(folder: Path, medium: Medium) -> list[str]:
+    """The names of a classifier's classes, in the order of its scores; reads config.json alone.
+
+    Raises InputError where the checkpoint is no classifier of this medium.
+    """
+    from transformers.models.auto import modeling_auto
+
+    config = read_config(folder)
+    known = getattr(modeling_auto, _KINDS[medium].mapping)
+    named = [str(name) for name in config.get("architectures") or []]
+    accepted = known.get(config.get("model_type"), ())
+    accepted = (accepted,) if isinstance(accepted, str) else accepted
+    if not set(named) & set(accepted):
+        raise InputError(
+            f"{folder}: config.json names the architecture {', '.join(named) or 'none'}; expected a "
+            f"classifier of {medium}{f', such as {accepted[0]}' if accepted else ''}"
+        )
+    names = config.get("id2label") or {}
+    try:
+        classes = [str(names[str(number)]) for number in range(len(names))]
+    except KeyError:
+        raise InputError(f"{folder}: config.json numbers its classes (id2label) with gaps") from None
+    if len(classes) < 2:
+        raise InputError(f"{folder}: config.json names {len(classes)} classes (id2label); expected 2 or more")
+    return classes
+
+
+def check_labels(classes: Sequence[str], labels: Mapping[str, str | None]) -> None:
+    """Raise InputError for a class in `labels` that the checkpoint lacks, and for classes without a name."""
+    if unknown := sorted(labels.keys() - set(classes)):
+        raise InputError(
+            f"labels: the checkpoint has no class {', '.join(unknown)}; it has: {', '.join(classes)}"
+        )
+    if unnamed := [name for name in classes if _NAMELESS.fullmatch(name) and name not in labels]:
+        raise InputError(
+            f"labels: the checkpoint gives no names to {', '.join(unnamed)}; say what they mean, such as "
+            f"labels: {{{unnamed[0]}: happy}}"
+        )

@@ -1,0 +1,70 @@
+"""Which subtitle file belongs to which video: beside it, under the names that players and downloaders use."""
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emo.languages import language_of
+from emo.media.transcript import SIDECARS
+
+# What players read behind the language: `clip.en.sdh.srt`. A forced one holds only what is foreign in a film.
+_KINDS = ("sdh", "cc", "hi", "default", "forced")
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A subtitle file; language: what its name says, None where it says none."""
+
+    uri: str
+    language: str | None = None
+
+
+class Sidecars:
+    """The subtitle files of a listing (path -> entry), by the videos that they are of.
+
+    `clip.srt` and `clip.mp4.srt` belong to `clip.mp4`, and so do `clip.en.srt` and `clip.zh-CN.vtt` unless
+    there is a video `clip.en`. several: the videos that have more than one language to choose from.
+    """
+
+    def __init__(self, listing: Mapping[str, Any], is_video: Callable[[str], bool]) -> None:
+        self.several: list[str] = []
+        self._plain: dict[str, list[Sidecar]] = {}
+        self._spoken: dict[str, list[Sidecar]] = {}
+        videos = {name for uri in listing if is_video(uri) for name in (uri, posixpath.splitext(uri)[0])}
+        for uri in sorted(listing):
+            base, suffix = posixpath.splitext(uri)
+            if suffix.lower() not in SIDECARS or posixpath.basename(uri).startswith("."):
+                continue
+            self._plain.setdefault(base, []).append(Sidecar(uri))
+            above, language = _named_language(base)
+            if language and base not in videos:
+                self._spoken.setdefault(above, []).append(Sidecar(uri, language))
+
+    def of(self, video: str, language: str | None) -> Sidecar | None:
+        """The subtitle file of a video, of this language where it is given; None where there is none."""
+        stem = posixpath.splitext(video)[0]
+        for files in (self._plain, self._spoken):
+            found = [*files.get(stem, ()), *(files.get(video, ()) if video != stem else ())]
+            if not found:
+                continue
+            if len({one.language for one in found}) > 1 and language is None:
+                self.several.append(video)
+            wanted = [one for one in found if language_of(language or "") == one.language] or found
+            return min(wanted, key=_preference)
+        return None
+
+
+def _named_language(base: str) -> tuple[str, str | None]:
+    """The name of the video and the language in `clip.en` or `clip.en.sdh`."""
+    folder, name = posixpath.split(base)
+    parts = name.split(".")
+    while len(parts) > 2 and parts[-1].lower() in _KINDS:
+        parts.pop()
+    language = language_of(parts[-1]) if len(parts) > 1 else None
+    return posixpath.join(folder, ".".join(parts[:-1])), language
+
+
+def _preference(sidecar: Sidecar) -> tuple[bool, int, str]:
+    suffix = posixpath.splitext(sidecar.uri)[1].lower()
+    return ".forced." in sidecar.uri.lower(), SIDECARS.index(suffix), sidecar.uri

@@ -1,0 +1,144 @@
+"""A machine without a GPU and without the models sends a run to a cluster that has them."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import affectgpt_checkpoint
+import checkpoints
+from clips import make_clip
+from conftest import REPOSITORY
+from emo.tables import DESCRIPTIONS, JUDGMENTS
+from labelling import EMO, last_run, rows
+from ray_nodes import Nodes
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head for drivers alone, and a node with a GPU that is only claimed."""
+    nodes = Nodes()
+    try:
+        nodes.start(0, head=True)
+        path = os.pathsep.join([str(REPOSITORY / "tests" / "claimed_gpus"), os.environ.get("PYTHONPATH", "")])
+        nodes.start(4, gpus=1, env={"PYTHONPATH": path})
+        _wait_for_nodes(nodes.address, 2)
+        yield nodes
+    finally:
+        nodes.stop()
+
+
+def _wait_for_nodes(address, count):
+    import ray
+
+    ray.init(address=address, log_to_driver=False)
+    try:
+        deadline = time.monotonic() + 90
+        while sum(node["Alive"] for node in ray.nodes()) < count:
+            assert time.monotonic() < deadline, "the node did not join"
+            time.sleep(0.2)
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """The models of the preset, small; the folder is there for the nodes alone."""
+    folder = tmp_path_factory.mktemp("models")
+    checkpoints.make_internvl(folder / "internvl", end_bias=1.0)
+    checkpoints.make_text(folder / "text", end_bias=1.0)
+    files = affectgpt_checkpoint.make(folder / "affectgpt")
+    settings = {
+        "experts.internvl.model": folder / "internvl",
+        "experts.internvl.max_new_tokens": 8,
+        "experts.affectgpt.model": files.llm,
+        "experts.affectgpt.vision": files.vision,
+        "experts.affectgpt.audio": files.audio,
+        "experts.affectgpt.checkpoint": files.checkpoint,
+        "experts.affectgpt.max_new_tokens": 8,
+        "extract.model": folder / "text",
+        "extract.max_new_tokens": 16,
+    }
+    return folder, settings
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    first = make_clip(folder / "one.mp4", seconds=1.0, size=(160, 120))
+    shutil.copy(first, folder / "two.mp4")
+    return folder
+
+
+def send(cluster, hidden, out, videos, settings, *more):
+    """`emo label` with the paper's preset, from a process that sees neither the models nor a GPU."""
+    options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    command = [EMO, "label", videos, "--out", out, "--preset", "mer2024-ov", *options, *more]
+    # A file system of its own covers the folder for this process and its children.
+    apart = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{hidden}" && exec "$@"', "sh"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("a folder cannot be hidden from a process here (it takes root)")
+    return subprocess.run(
+        [*apart, *map(str, command)],
+        env={**os.environ, "RAY_ADDRESS": cluster.address},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_a_sender_without_gpu_and_models_runs_the_paper_s_preset_on_nodes_that_have_them(
+    cluster, models, videos, tmp_path
+):
+    folder, settings = models
+    out = tmp_path / "out"
+    done = send(cluster, folder, out, videos, settings)
+    steps = {step["name"]: step for step in last_run(out)["steps"]}
+    assert list(steps) == ["ingest", "describe internvl", "describe affectgpt", "extract", "judge"], done.stderr
+    assert [steps[name]["failed"] for name in list(steps)[:3]] == [0, 0, 0]
+    assert steps["describe internvl"]["gpus"] == 1
+    # The text model ran too; what one of random weights answers is no list of labels.
+    assert steps["extract"]["gpus"] == 1
+    assert set(steps["extract"]["error_codes"]) <= {"unparsable"}
+    assert len(rows(out, DESCRIPTIONS, "status")) == 4
+    assert len(rows(out, JUDGMENTS, "status")) == 2
+
+
+def test_all_that_a_node_lacks_is_said_in_one_list_with_its_name_before_the_first_pass(
+    cluster, models, videos, tmp_path
+):
+    folder, settings = models
+    wrong = {
+        **settings,
+        "experts.internvl.model": folder / "text",
+        "experts.affectgpt.checkpoint": folder / "nowhere.pth",
+        "extract.model": folder / "nowhere",
+        "ingest.transcribe": json.dumps({"model": str(folder / "no-whisper")}),
+    }
+    done = send(cluster, folder, tmp_path / "out", videos, wrong)
+    assert done.returncode == 2, done.stderr
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("emo: ")]
+    faults = said.removeprefix("emo: ").split("; ")
+    assert [fault.partition(": on node ")[0] for fault in faults] == [
+        "ingest.transcribe",
+        "expert internvl",
+        "expert affectgpt",
+        "extract",
+    ]
+    assert "no such folder" in faults[0]
+    assert "config.json names the architecture Qwen2ForCausalLM" in faults[1]
+    assert "no such file" in faults[2]
+    assert not (tmp_path / "out" / "clips").exists()
+
+
+def test_a_worker_that_no_node_can_hold_is_said_at_once(cluster, models, videos, tmp_path):
+    folder, settings = models
+    done = send(cluster, folder, tmp_path / "out", videos, settings, "--set", "experts.internvl.gpus=4")
+    assert done.returncode == 2, done.stderr
+    assert (
+        "expert internvl: a worker needs 3 CPUs and 4 GPUs on one node; the cluster has 4 CPUs and 1 GPUs on "
+        "2 nodes"
+    ) in done.stderr
