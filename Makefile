@@ -2,6 +2,7 @@
 # make test      set up, then every check and every test
 # make check     set up, then only the quick checks: lint, format, types
 # make samples   set up, then make the sample clips anew (needs ffmpeg and espeak-ng)
+# make constraints   write down the versions that are installed: those of the image, and of who sets up after you
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
@@ -9,15 +10,20 @@ OUT ?= demo-out
 # As a path that Python searches: Ray's workers search the current folder too, and a clone that lies there would
 # otherwise pass for the package.
 EDITABLE := --config-settings editable_mode=compat -e
+# The versions of the image, on the Python that they were written down with; on another one the newest that fit.
+CONSTRAINTS := cluster/constraints.txt
+PINS = $(shell $(VENV)/bin/python -c 'import sys; \
+	made = "\n\043 Python %d.%d\n" % sys.version_info[:2] in open("$(CONSTRAINTS)").read(); \
+	print("--constraint $(CONSTRAINTS)" if made else "")')
 
-.PHONY: demo test check samples clean
+.PHONY: demo test check samples constraints clean
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "emo needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Installing emo into $(VENV) (PyTorch with CUDA included: some gigabytes, a few minutes)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) '.[test]'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) $(EDITABLE) '.[test]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -33,8 +39,14 @@ test: check
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 samples: $(INSTALLED)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) '.[samples]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) $(EDITABLE) '.[samples]'
 	$(VENV)/bin/python samples/make_samples.py
+
+# After an upgrade or a new dependency in .venv. Written aside first: an error leaves the old file.
+constraints:
+	$(VENV)/bin/python cluster/constraints.py > $(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt $(CONSTRAINTS)
+	@test ! -e $(INSTALLED) || touch $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info
