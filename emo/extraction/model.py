@@ -101,8 +101,12 @@ class TextModelExtractor(Extractor):
             if isinstance(listed, RowError):
                 results[place] = listed
             else:
-                merged = asked[place] if asked[place] != left[place].text else None
-                results[place] = replace(listed, merged=merged)
+                said = bool((left[place].transcript or "").strip())
+                results[place] = replace(
+                    listed,
+                    merged=asked[place] if self._merger is not None and said else None,
+                    with_transcript=said and self._settings.transcript in ("merge", "beside"),
+                )
         return [results[place] for place in range(len(rows))]
 
     def _lists(self, questions: dict[int, str], keys: dict[int, str]) -> dict[int, Reading | RowError]:

@@ -27,12 +27,14 @@ class ExtractRow:
 
 @dataclass(frozen=True)
 class Reading:
-    """labels: as of `extract`; merged: the text that was read where it is not the description itself; notes:
-    what is not as it should be, and why there is no label where no text was asked.
+    """labels: as of `extract`; merged: the text that was read where it is not the description itself;
+    with_transcript: what is said was read with the description; notes: what is not as it should be, and why
+    there is no label where no model was asked.
     """
 
     labels: list[str]
     merged: str | None = None
+    with_transcript: bool = False
     notes: tuple[str, ...] = ()
 
 

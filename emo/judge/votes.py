@@ -10,7 +10,7 @@ from emo import tables
 from emo.errors import InputError
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
-_OPTIONAL = ("run_id", "status")
+_OPTIONAL = ("run_id", "status", "from_transcript")
 _LAST_SAMPLE = 2**31 - 1
 
 
@@ -18,7 +18,8 @@ _LAST_SAMPLE = 2**31 - 1
 class Voters:
     """One row per voter, in no particular order.
 
-    table: video_id, expert, sample, labels, all of them without nulls; a voter without labels is silent.
+    table: video_id, expert, sample, labels, all of them without nulls, and from_transcript where the votes tell
+    it; a voter without labels is silent.
     clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
     that failed on their clip, which are no voters.
@@ -56,13 +57,15 @@ def as_votes(votes: pa.Table, where: str = "votes") -> pa.Table:
 def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
     if name == "sample":
         right, expected = pa.types.is_integer(column.type), "an integer"
+    elif name == "from_transcript":
+        right, expected = pa.types.is_boolean(column.type) or pa.types.is_null(column.type), "a boolean"
     elif name == "labels":
         right, expected = _is_list(column.type) and _is_text(column.type.value_type), "a list of strings"
     else:
         right, expected = _is_text(column.type), "a string"
     if not right:
         raise InputError(f"{where}: column {name!r} is {column.type}; expected {expected}")
-    if name not in ("labels", "run_id") and column.null_count:
+    if name not in ("labels", "run_id", "from_transcript") and column.null_count:
         raise InputError(f"{where}: column {name!r} has {column.null_count} null(s)")
     if name == "sample" and len(column):
         for bound in pc.min_max(column).as_py().values():
@@ -95,7 +98,8 @@ def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
             f"{where}: {row['video_id']}, expert {row['expert']}, sample {row['sample']} has null labels; "
             f"expected a list (empty: no emotion seen) or status {tables.FAILED!r}"
         )
-    table = answered.select(_NEEDED).combine_chunks()
+    told = [name for name in ("from_transcript",) if name in answered.schema.names]
+    table = answered.select([*_NEEDED, *told]).combine_chunks()
     clips = pc.unique(kept["video_id"])
     return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 
