@@ -106,7 +106,7 @@ VOTES = Table(
             pa.field("parse_ok", pa.bool_()),
             # The text that was read, where it is not the description itself: the transcript merged into it.
             pa.field("merged_text", pa.string()),
-            # Whether the vote rests on what is said, read by the expert or merged in: such votes share a source.
+            # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
             pa.field("from_transcript", pa.bool_()),
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable vote
             *_STATUS,

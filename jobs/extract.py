@@ -169,7 +169,7 @@ def saw_nothing(description: dict[str, Any]) -> bool:
 
 
 def rests_on_words(description: dict[str, Any], result: Reading | RowError) -> bool | None:
-    """Whether a vote rests on the transcript; None where the description does not say what its expert read."""
+    """Whether a vote rests on the transcript; None where the description tells not what its expert read."""
     if isinstance(result, RowError):
         return None
     if result.with_transcript:

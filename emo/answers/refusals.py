@@ -26,7 +26,9 @@ _TURN = re.compile(
     r"|[，,；]\s*(?:但是|但|不过|然而|可是)[，,]?",
     re.IGNORECASE,
 )
-_SUBORDINATE = re.compile(r"\s*(?:(?:even )?though|although|while|despite|虽然|尽管)[^,，.。]*[,，]", re.IGNORECASE)
+_SUBORDINATE = re.compile(
+    r"\s*(?:(?:even )?though|although|while|despite|虽然|尽管)[^,，.。]*[,，]", re.IGNORECASE
+)
 _LEAD_IN = re.compile(r"[^:：\n]{2,120}[:：](?!\S*//)")
 _QUOTED = re.compile(r'"[^"\n]*"|“[^“”\n]*”|「[^「」]*」|『[^『』]*』|«[^«»]*»|‘[^‘’\n]*’(?!\w)')
 _CONNECTIVE = re.compile(r"^(?:and|so|also|well|oh|hmm|however|but|therefore|thus|then)\b[,\s]+")
@@ -50,9 +52,10 @@ _NO_ANSWER = frozenset({Clause.DECLINES, Clause.LIMITS})
 
 @dataclass(frozen=True)
 class Manners:
-    """declines: some clause declines; refuses: the answer as a whole does, or is nothing but polite; rest: the
-    answer without excuses and courtesies, and without what declines in words of feeling ("I regret that"), as
-    it was written where there is none of them.
+    """declines: some clause declines; refuses: the answer as a whole does, or is nothing but polite.
+
+    rest: the answer without excuses and courtesies, and without what declines in words of feeling ("I regret
+    that"), as it was written where there is none of them.
     """
 
     declines: bool
@@ -137,9 +140,9 @@ def _masked(text: str) -> str:
 class _Wordings:
     """The wordings of one language.
 
-    declines, excuse, courtesy: of the model to the asker; limits: what cannot be told, by whom is left open; persons, shows: who a description is about and what
-    can be seen or heard of them; general: about the task or about people at large; hedged: what may be;
-    speaks: somebody in the clip says what the clause says.
+    declines, excuse, courtesy: of the model to the asker; limits: what cannot be told, by whom is left open.
+    persons, shows: who a description is about, and what can be seen or heard of them; general: about the
+    task or about people at large; hedged: what may be; speaks: somebody in the clip says it.
     """
 
     declines: re.Pattern[str]

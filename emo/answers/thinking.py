@@ -44,7 +44,9 @@ _LEFTOVER = re.compile(
     re.IGNORECASE,
 )
 # The marks of channels where the decoder left them out ("analysisWe need ... assistantfinalShe is").
-_BARE_CHANNELS = re.compile(r"\Aanalysis(?=[A-Z\u4e00-\u9fff])(?P<thought>.*?)(?:assistantfinal|\Z)", re.DOTALL)
+_BARE_CHANNELS = re.compile(
+    r"\Aanalysis(?=[A-Z\u4e00-\u9fff])(?P<thought>.*?)(?:assistantfinal|\Z)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ def _replies(text: str) -> tuple[str, str] | None:
 
 
 def _reply(match: re.Match[str]) -> str:
-    return next((match[name] for name in ("tagged", "boxed", "replied", "channelled") if match[name]), "").strip()
+    return next(
+        (match[name] for name in ("tagged", "boxed", "replied", "channelled") if match[name]), ""
+    ).strip()
 
 
 def _clean(text: str) -> str:

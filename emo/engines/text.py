@@ -13,7 +13,7 @@ from emo.errors import InputError
 
 @dataclass(frozen=True)
 class Chat:
-    """One question to a text model; system: None leaves out the system turn; begins: how its answer begins."""
+    """One question to a text model; system: None: no system turn; begins: how its answer begins."""
 
     user: str
     system: str | None = None

@@ -110,7 +110,7 @@ class TextModelExtractor(Extractor):
         return [results[place] for place in range(len(rows))]
 
     def _lists(self, questions: dict[int, str], keys: dict[int, str]) -> dict[int, Reading | RowError]:
-        """The list for each question; one that cannot be read is asked for once more, begun with its bracket."""
+        """The list for each question; an unreadable one is asked for once more, with its bracket given."""
         first = self._asked(questions, keys, begins="")
         unreadable = [
             place

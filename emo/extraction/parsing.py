@@ -20,7 +20,8 @@ UNPARSABLE = "unparsable"
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _LEAD_IN = re.compile(
-    r"^(?:output|answer|labels?|emotions?|emotional (?:states?|categories)|(?:主要)?情[绪感](?:标签|状态)?|答案)\s*[:：]\s*",
+    r"^(?:output|answer|labels?|emotions?|emotional (?:states?|categories)|(?:主要)?情[绪感](?:标签|"
+    r"状态)?|答案)\s*[:：]\s*",
     re.IGNORECASE,
 )
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
@@ -105,7 +106,11 @@ def _polite(text: str) -> str:
     """The answer without courtesies; raises RowError where it is nothing else, or declines."""
     answer = read_answer(text)
     if answer.error is not None:
-        raise answer.error if answer.error.code != EMPTY_ANSWER else RowError(UNPARSABLE, "the model wrote nothing")
+        raise (
+            answer.error
+            if answer.error.code != EMPTY_ANSWER
+            else RowError(UNPARSABLE, "the model wrote nothing")
+        )
     return answer.text or ""
 
 

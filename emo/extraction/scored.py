@@ -12,19 +12,24 @@ from typing import Any
 from emo import vocabulary
 
 _AFFIRMED = re.compile(
-    r"^(?:yes|true|y|present|detected|observed|evident|strong(?:ly)?|very strong|high|very high|medium|moderate(?:ly)?|"
-    r"mild|slight(?:ly)?|some|dominant|primary|secondary|clear(?:ly)?|intense|extreme(?:ly)?|likely|very likely|"
+    r"^(?:yes|true|y|present|detected|observed|evident|strong(?:ly)?|very strong|high|very high|medium|"
+    r"moderate(?:ly)?|"
+    r"mild|slight(?:ly)?|some|dominant|primary|secondary|clear(?:ly)?|intense|extreme(?:ly)?|likely|"
+    r"very likely|"
     r"definitely|certain|probable|[x✓✔☑✅√]|是|有|强烈?|很强|高|中等?|明显|存在|轻微|较高|较强)$",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"^(?:no|false|n|none|not (?:present|detected|observed|evident|at all|really|likely|applicable)|absent|zero|nil|"
-    r"null|n/?a|nothing|negative|low|very low|weak|minimal|negligible|unlikely|very unlikely|never|hardly|[-–—✗✘×☐❌]|"
+    r"^(?:no|false|n|none|not (?:present|detected|observed|evident|at all|really|likely|applicable)|"
+    r"absent|zero|nil|"
+    r"null|n/?a|nothing|negative|low|very low|weak|minimal|negligible|unlikely|very unlikely|never|"
+    r"hardly|[-–—✗✘×☐❌]|"
     r"没有|无|否|不|低|很低|弱|极低|不存在|不明显)$",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(
-    r"^(?:score\s*)?(-?\d+(?:\.\d+)?|-?\.\d+)\s*(?:(%|％|percent)|(?:/|out of|of)\s*(\d+(?:\.\d+)?))?$", re.IGNORECASE
+    r"^(?:score\s*)?(-?\d+(?:\.\d+)?|-?\.\d+)\s*(?:(%|％|percent)|(?:/|out of|of)\s*(\d+(?:\.\d+)?))?$",
+    re.IGNORECASE,
 )
 _NAME = r"[^\W\d_][^\W\d_ '’-]*(?:[ '’-][^\W\d_]+){0,3}"
 # "Sadness: strong", "joy (0.9)", "anger = 0.1": a name and what is said of it, up to the next separator.
@@ -179,7 +184,9 @@ def _pairs(text: str) -> Judged | None:
     if len(_HINT.findall(text)) < 2:  # the search for pairs is slow, and running text holds none
         return None
     found = [
-        match for match in _PAIR.finditer(text) if _reads(match["value"]) and _is_emotion(_last_words(match["name"]))
+        match
+        for match in _PAIR.finditer(text)
+        if _reads(match["value"]) and _is_emotion(_last_words(match["name"]))
     ]
     if len(found) < 2:
         return None

@@ -18,8 +18,8 @@ _LAST_SAMPLE = 2**31 - 1
 class Voters:
     """One row per voter, in no particular order.
 
-    table: video_id, expert, sample, labels, all of them without nulls, and from_transcript where the votes tell
-    it; a voter without labels is silent.
+    table: video_id, expert, sample, labels, all of them without nulls, and from_transcript where the votes
+    tell it; a voter without labels is silent.
     clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
     that failed on their clip, which are no voters.

@@ -365,9 +365,7 @@ def _closest(item: GalleryItem) -> Answer | None:
     """The answer whose text the judgment took as the description of the clip."""
     if not item.description:
         return None
-    return next(
-        (answer for answer in item.answers if (answer.read or answer.text) == item.description), None
-    )
+    return next((answer for answer in item.answers if (answer.read or answer.text) == item.description), None)
 
 
 def _facts(item: GalleryItem) -> list[str]:

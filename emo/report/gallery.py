@@ -41,8 +41,8 @@ class Candidate:
 @dataclass(frozen=True)
 class Answer:
     """What one voter wrote; read: the text that its labels were read off, where that is another one (the
-    words that are said, merged in); labels: None where there is no vote; notes: of the vote; error: empty where
-    nothing failed.
+    words that are said, merged in); labels: None where there is no vote; notes: of the vote; error: empty
+    where nothing failed.
     """
 
     expert: str

@@ -5,7 +5,8 @@ import re
 # These say how much of any word; the adjectives below only of a word that is known to be an emotion.
 _ADVERBS = (
     r"(?:(?:just |only )?a (?:(?:little|tiny|wee|small) bit|bit|little|touch|tad|trifle|lot|shade)(?: of)?|"
-    r"kind of|kinda|sort of|somewhat|slightly|mildly|moderately|fairly|rather|quite|pretty|very|really|so|too|"
+    r"kind of|kinda|sort of|somewhat|slightly|mildly|moderately|fairly|rather|quite|pretty|very|really|"
+    r"so|too|"
     r"highly|extremely|deeply|intensely|strongly|incredibly|terribly|awfully|truly|genuinely|visibly|clearly|"
     r"obviously|increasingly|utterly|totally|completely|absolutely|particularly|especially|faintly|subtly|"
     r"vaguely|little|bit|more|most|less|feels?|feeling|seems?|seemingly|possibly|probably|perhaps|maybe|likely)"
@@ -15,7 +16,8 @@ _ADJECTIVES = (
     r"pure|sheer|genuine|some|minor|heightened|clear|certain|growing"
 )
 _NOUNS = (
-    rf"(?:(?:an? |the )?(?:(?:{_ADJECTIVES}) )?(?:hint|touch|trace|tinge|sense|feeling|degree|level|bit|mix|note|"
+    rf"(?:(?:an? |the )?(?:(?:{_ADJECTIVES}) )?(?:hint|touch|trace|tinge|sense|feeling|degree|level|"
+    rf"bit|mix|note|"
     rf"state)s? of|(?:a )?(?:{_ADJECTIVES}))"
 )
 _CHINESE = (
@@ -26,9 +28,12 @@ _ADVERB = re.compile(rf"^{_ADVERBS}[\s-]+(?=\S)")
 _ADJECTIVE = re.compile(rf"^{_NOUNS}[\s-]+(?=\S)")
 _HAN_DEGREE = re.compile(rf"^{_CHINESE}的?(?=.)")
 _AFTER = re.compile(
-    r"(?<=\S)\s+(?:to (?:some|a certain|a small|a great) (?:degree|extent)|a (?:bit|little)|at times|somewhat)$"
+    r"(?<=\S)\s+(?:to (?:some|a certain|a small|a great) (?:degree|extent)|a (?:bit|little)|at times|"
+    r"somewhat)$"
 )
-_NOUN_AFTER = re.compile(r"(?<=\S)\s+(?:emotion|feeling|mood|sentiment)s?$|(?<=.)(?:的?(?:情绪|心情|情感|感情))$")
+_NOUN_AFTER = re.compile(
+    r"(?<=\S)\s+(?:emotion|feeling|mood|sentiment)s?$|(?<=.)(?:的?(?:情绪|心情|情感|感情))$"
+)
 _BEFORE_KNOWN = (_ADJECTIVE, _HAN_DEGREE)
 
 

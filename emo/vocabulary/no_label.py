@@ -91,7 +91,7 @@ def _spaced(label: str, words: list[str], known: Callable[[str], bool]) -> Entry
         return Entry.NOTHING if len(words) <= _LONGEST + 2 else Entry.NO_LABEL
     if len(words) > _LONGEST:
         return Entry.NO_LABEL
-    if not _VAGUE.isdisjoint(words) or _NOUNS.issuperset(words) and words != ["emotional"]:
+    if not _VAGUE.isdisjoint(words) or (_NOUNS.issuperset(words) and words != ["emotional"]):
         return Entry.NOTHING
     return Entry.LABEL
 
