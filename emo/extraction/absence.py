@@ -8,6 +8,10 @@ import re
 from emo.extraction import rules
 
 _SENTENCE = re.compile(r"[^.!?。！？;；\n]+")
+# What follows in such a sentence may be an emotion after all.
+_TURNS = re.compile(
+    r"\b(?:but|however|although|yet|then|at first|until|except)\b|但|不过|然而|随后", re.IGNORECASE
+)
 _SOURCE = (
     r"(?:transcripts?|subtitles?|captions?|sound|sound ?tracks?|audio|voices?|speech|words?|frames?|"
     r"faces?|pictures?|"
@@ -17,7 +21,7 @@ _ABSENT = re.compile(
     rf"^(?:there (?:is|was|are|were) no(?:t any)?|no|without(?: any)?|the (?:clip|video|recording|"
     rf"file) (?:has|had|contains) no) "
     rf"(?:\w+ ){{0,2}}{_SOURCE}\b(?:(?:,| so| to| was| were| is| are| could| can| in| of|:| and| here|"
-    rf" at all| at the)\b.*)?$"
+    rf" at all| at the).*)?$"
     rf"|^the (?:sound|sound ?track|audio|clip|video) is (?:silent|mute|empty)\b.*$"
     rf"|^the (?:transcript|subtitle|text) (?:is empty|has no words|is in a language\b.*not read)\b.*$"
     rf"|^nothing (?:is|was|can be|could be) (?:known|seen|heard|said|read)\b.*$|^only \w+ and \w+ are$"
@@ -51,11 +55,12 @@ _NO_EMOTION = re.compile(
 def tells_nothing(text: str) -> bool:
     """Whether a description says that what it is about was not there, or shows no emotion, and ascribes none.
 
-    Every sentence says so, or the last one does and the rules find no emotion in the text.
+    Its last sentence says so, and the rules find no emotion in the text.
     """
     sentences = [sentence.strip(" \t\"'“”*-") for sentence in _SENTENCE.findall(text.replace("’", "'"))]
     sentences = [sentence for sentence in sentences if sentence]
-    nothing = [bool(_ABSENT.search(sentence) or _NO_EMOTION.search(sentence)) for sentence in sentences]
-    if not any(nothing):
-        return False
-    return all(nothing) or (nothing[-1] and not rules.labels_of(text))
+    nothing = [
+        bool(_ABSENT.search(sentence) or _NO_EMOTION.search(sentence)) and not _TURNS.search(sentence)
+        for sentence in sentences
+    ]
+    return bool(nothing) and nothing[-1] and not rules.labels_of(text)

@@ -24,14 +24,15 @@ from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSetting
 
 class TextModelSettings(protocol.Settings):
     """transcript: what is done with the words of a row that has some: `merge` has the model first write a
-    description that takes them in, `beside` shows them with the description, `ignore` leaves them out.
+    description that takes them in, `beside` shows them with the description, `apart` leaves them to an expert
+    that reads nothing else (`transcript` or `words`), so that they vote once, `ignore` leaves them out.
 
     prompt: for a description alone, the name of a prompt or a text file by its path; beside_prompt: the same
     for `beside`; merge_prompt: the same for `merge`; seed: with the key of
     a row it decides the random numbers, where there are any.
     """
 
-    transcript: Literal["merge", "beside", "ignore"] = "merge"
+    transcript: Literal["merge", "beside", "apart", "ignore"] = "merge"
     prompt: str = "extract"
     beside_prompt: str = "extract-beside"
     merge_prompt: str = "merge"
