@@ -167,7 +167,7 @@ def _joints(form: str) -> set[int]:
 
 
 def _spelt(word: str) -> Word | None:
-    """The word that is written with other spaces and hyphens ("self conscious"); "a tease" is no "at ease"."""
+    """The word that is written with other spaces or hyphens ("self conscious"; not "a tease")."""
     for form in _spellings().get(_PARTS.sub("", word), ()):
         if _joints(form) <= _joints(word) or _joints(word) <= _joints(form):
             return forms()[form]

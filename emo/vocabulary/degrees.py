@@ -24,8 +24,8 @@ _CHINESE = (
     r"(?:有一点儿?|有点儿?|有些|一点儿?|一些|稍微|稍稍|稍显|略微|略显|略带|略有|微微|些许|轻微|轻度|中度|十分|非常|很|极其|极度|极为|特别|"
     r"相当|比较|较为|颇为|强烈|深深|深切|一丝|一点点|一种|过于|格外|尤其|无比|感到|觉得|显得|感觉)"
 )
-_ADVERB = re.compile(rf"^{_ADVERBS}[\s-]+(?=\S)")
-_ADJECTIVE = re.compile(rf"^{_NOUNS}[\s-]+(?=\S)")
+_ADVERB = re.compile(rf"^{_ADVERBS}\s+(?=\S)")
+_ADJECTIVE = re.compile(rf"^{_NOUNS}\s+(?=\S)")
 _HAN_DEGREE = re.compile(rf"^{_CHINESE}的?(?=.)")
 _AFTER = re.compile(
     r"(?<=\S)\s+(?:to (?:some|a certain|a small|a great) (?:degree|extent)|a (?:bit|little)|at times|"
