@@ -340,6 +340,17 @@ class Config(_Section):
                 raise ValueError(f"experts: two are named {name!r}; give one of them another name")
         return self
 
+    @model_validator(mode="after")
+    def _words_vote(self) -> "Config":
+        if self.extract.get("transcript") == "apart" and not any(
+            expert["kind"] in _WORDS_ALONE for expert in self.experts
+        ):
+            raise ValueError(
+                "extract.transcript: apart has the words vote on their own, and no expert reads them; "
+                "add {kind: transcript} to experts"
+            )
+        return self
+
     def expert(self, name: str) -> dict[str, Any]:
         """The settings of one expert by its name."""
         for settings in self.experts:
@@ -347,6 +358,10 @@ class Config(_Section):
                 return settings
         known = ", ".join(settings["name"] for settings in self.experts)
         raise InputError(f"no expert is named {name!r} in this configuration; it has: {known}")
+
+
+# The kinds that read what is said and nothing else.
+_WORDS_ALONE = ("transcript", "words")
 
 
 def _kinds() -> str:

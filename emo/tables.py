@@ -107,6 +107,11 @@ VOTES = Table(
             pa.field("extractor", pa.string()),
             pa.field("parse_ok", pa.bool_()),
             pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
+            # The text that was read, where it is not the description itself: the transcript merged into it.
+            pa.field("merged_text", pa.string()),
+            # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
+            pa.field("from_transcript", pa.bool_()),
+            pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable vote
             *_STATUS,
         ]
     ),
@@ -130,6 +135,8 @@ JUDGMENTS = Table(
             pa.field("scores", pa.list_(pa.float64())),  # beside labels
             pa.field("evidence", pa.list_(EVIDENCE)),  # all candidates, the kept ones first
             pa.field("n_voters", pa.int32()),
+            # Of them those that rest on what is said (`votes.from_transcript`); null: an older vote says not.
+            pa.field("n_from_transcript", pa.int32()),
             pa.field("agreement", pa.float64()),  # null with fewer than two voters
             pa.field("description", pa.string()),
             pa.field("judge", pa.string()),

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from emo import committed, experts, extraction, planning
 from emo.aligned import answers_of
 from emo.errors import EmoError, RowError
-from emo.extraction.protocol import Extractor, ExtractRow
+from emo.experts.protocol import TRANSCRIPT
+from emo.extraction.protocol import Extractor, ExtractRow, Reading
 from emo.runs import Step
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, OK, VOTES
@@ -110,7 +111,8 @@ def with_clip_file(storage: Storage, rows: pa.Table, unread: list[str]) -> pa.Ta
 def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
     """The text of each description of a shard, and the transcript of its clip where it is wanted."""
     parts = []
-    columns = [*DESCRIPTIONS.key, "text", "labels", "strengths", "status", "error", "error_message"]
+    said = ["text", "labels", "strengths", "modalities", "degraded"]
+    columns = [*DESCRIPTIONS.key, *said, "status", "error", "error_message"]
     for path in pc.unique(rows.column("file")).to_pylist():
         found = committed.read_file(storage, DESCRIPTIONS, path, columns)
         wanted = rows.filter(pc.equal(rows.column("file"), path))
@@ -148,26 +150,54 @@ class ExtractWorker:
         self._run_id = run_id
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        results: list[list[str] | RowError | None] = []
+        results: list[Reading | RowError | None] = []
         waiting: list[ExtractRow] = []
-        for row in rows.to_pylist():
+        descriptions = rows.to_pylist()
+        for row in descriptions:
             key = f"{row['video_id']}/{row['expert']}/{row['sample']}"
             if row["status"] != OK:
                 results.append(RowError(row["error"], row["error_message"]))
             elif row["labels"] is not None:
-                results.append(row["labels"])
+                results.append(Reading(row["labels"]))
+            elif saw_nothing(row):
+                results.append(Reading([], notes=(f"there was no {' and no '.join(row['degraded'])}",)))
             else:
                 waiting.append(ExtractRow(row["text"], row["transcript"], key))
                 results.append(None)
-        answers = iter(answers_of(self._extractor.extract, waiting, "extractor_error"))
-        read = [next(answers) if result is None else result for result in results]
-        return vote_rows(rows, read, self._extractor.name, self._run_id)
+        answers = iter(answers_of(self._extractor.read, waiting, "extractor_error"))
+        found = [next(answers) if result is None else result for result in results]
+        read = [rests_on_words(*pair) for pair in zip(descriptions, found, strict=True)]
+        return vote_rows(rows, found, self._extractor.name, self._run_id, read)
+
+
+def saw_nothing(description: dict[str, Any]) -> bool:
+    """Whether the clip had none of the modalities that the expert wanted: what was not there does not vote.
+
+    Rows that were written before `modalities` was a column do not say what was wanted.
+    """
+    wanted = set(description["modalities"] or ())
+    return bool(wanted) and wanted <= set(description["degraded"] or ())
+
+
+def rests_on_words(description: dict[str, Any], result: Reading | RowError) -> bool | None:
+    """Whether a vote rests on the transcript; None where the description tells not what its expert read."""
+    if isinstance(result, RowError):
+        return None
+    if result.with_transcript:
+        return True
+    if description["modalities"] is None:
+        return None
+    return TRANSCRIPT in description["modalities"] and TRANSCRIPT not in (description["degraded"] or ())
 
 
 def vote_rows(
-    rows: pa.Table, results: Sequence[list[str] | RowError], extractor: str | None, run_id: str
+    rows: pa.Table,
+    results: Sequence[Reading | list[str] | RowError],
+    extractor: str | None,
+    run_id: str,
+    from_transcript: Sequence[bool | None] | None = None,
 ) -> pa.Table:
-    """Rows of the `votes` table for descriptions and the labels of each.
+    """Rows of the `votes` table for descriptions and what was read off each.
 
     rows: with the columns `labels` and `strengths` where experts may have given them.
     """
@@ -176,12 +206,17 @@ def vote_rows(
     if "labels" in rows.column_names:
         given, strengths = (rows.column(name).to_pylist() for name in ("labels", "strengths"))
     errors = [result if isinstance(result, RowError) else None for result in results]
+    readings = [Reading(result) if isinstance(result, list) else result for result in results]
+    read = [None if isinstance(reading, RowError) else reading for reading in readings]
     columns = {
         **{name: rows.column(name) for name in VOTES.key},
-        "labels": [None if isinstance(result, RowError) else result for result in results],
+        "labels": [reading and reading.labels for reading in read],
         "extractor": [extractor if labels is None else GIVEN for labels in given],
         "parse_ok": [error is None for error in errors],
         "strengths": strengths,
+        "merged_text": [reading and reading.merged for reading in read],
+        "from_transcript": list(from_transcript or [None] * rows.num_rows),
+        "notes": [reading and list(reading.notes) for reading in read],
         **status_columns(run_id, errors),
     }
     return pa.table({name: columns[name] for name in VOTES.schema.names}, schema=VOTES.schema)

@@ -223,10 +223,12 @@ class JudgeWorker:
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
         texts = planning.current(texts, _as_clips(rows))
-        votes = self._read(VOTES, rows, "votes", ["labels", "strengths", "status"])
+        columns = ["labels", "strengths", "merged_text", "from_transcript", "status"]
+        votes = self._read(VOTES, rows, "votes", columns)
         # A vote counts if it was read off the description that counts.
         votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
         votes = planning.in_both(votes, texts, VOTES.key)
+        texts = as_read(texts, votes)
         judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
         if self._text_model is not None:
             model = self._text_model
@@ -252,6 +254,13 @@ class JudgeWorker:
         parts = [committed.read_file(self._storage, table, path, names) for path in files]
         found = planning.in_both(pa.concat_tables([schema.empty_table(), *parts]), rows, ("video_id",))
         return committed.newest(found, table.key)
+
+
+def as_read(texts: pa.Table, votes: pa.Table) -> pa.Table:
+    """The descriptions with the text that the votes were read off, where the words were merged in."""
+    merged = votes.column("merged_text").combine_chunks().take(planning.place(texts, votes, VOTES.key))
+    at = texts.column_names.index("text")
+    return texts.set_column(at, "text", pc.coalesce(merged, texts.column("text").combine_chunks()))
 
 
 def _as_clips(rows: pa.Table) -> pa.Table:

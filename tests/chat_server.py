@@ -2,10 +2,13 @@
 
     python chat_server.py PORT        with CHAT_SERVER_KEY set, it wants that key
                                       with CHAT_SERVER_LONGEST set, it refuses a text of more characters
+                                      with CHAT_SERVER_ANSWERS set, it gives the answers of that JSON file
 
 It answers with what it saw. A user text that is a JSON object steers it: `tries` lists what happens to the
 first requests with that text (`status`, `retry_after`, `body`, `cut`, `sleep`), `answer` is the message or
-list of messages given afterwards. GET /v1/log lists every request (time, text, seed, n).
+list of messages given afterwards, `again` the one where the request begins the answer. The JSON file is a
+list of [part of a text, answer, answer where the request begins it]. GET /v1/log lists every request (time,
+text, seed, n, begun).
 """
 
 import base64
@@ -78,10 +81,21 @@ class Handler(BaseHTTPRequestHandler):
             message = f"This model's maximum context length is {longest}, the messages have {len(text)}"
             self._send(400, {"error": {"message": message}})
             return
-        script = json.loads(text) if text.startswith("{") else {}
+        script = json.loads(text) if text.startswith("{") else _scripted(text)
+        begun = body["messages"][-1]["role"] == "assistant"
+        if begun and "again" in script:
+            script = {**script, "answer": script["again"]}
         with _LOCK:
             number = _TRIES[text] = _TRIES.get(text, 0) + 1
-            _LOG.append({"at": time.time(), "text": text, "seed": body.get("seed"), "n": body.get("n")})
+            _LOG.append(
+                {
+                    "at": time.time(),
+                    "text": text,
+                    "seed": body.get("seed"),
+                    "n": body.get("n"),
+                    "begun": begun,
+                }
+            )
         tries = script.get("tries", [])
         step = tries[number - 1] if number <= len(tries) else script.get("always", {})
         time.sleep(step.get("sleep", 0))
@@ -113,12 +127,20 @@ class Handler(BaseHTTPRequestHandler):
         )
 
 
+def _scripted(text: str) -> dict:
+    path = os.environ.get("CHAT_SERVER_ANSWERS")
+    for part, answer, again in json.loads(Path(path).read_text()) if path else []:
+        if part in text:
+            return {"answer": answer, "again": again}
+    return {}
+
+
 def _look(messages: list[dict]) -> tuple[str, str]:
     """The text of the last message, and a line about all that came with it."""
     import soundfile
     from PIL import Image
 
-    parts = messages[-1]["content"]
+    parts = [message for message in messages if message["role"] == "user"][-1]["content"]
     if isinstance(parts, str):
         return parts, f"text={parts!r}"
     text, seen = "", []
@@ -139,7 +161,9 @@ def _look(messages: list[dict]) -> tuple[str, str]:
 
 
 @contextmanager
-def chat_server(key: str | None = None, longest: int | None = None) -> Iterator[str]:
+def chat_server(
+    key: str | None = None, longest: int | None = None, answers: Path | None = None
+) -> Iterator[str]:
     """A running server; gives its URL up to and with /v1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -149,6 +173,8 @@ def chat_server(key: str | None = None, longest: int | None = None) -> Iterator[
         environment["CHAT_SERVER_KEY"] = key
     if longest:
         environment["CHAT_SERVER_LONGEST"] = str(longest)
+    if answers:
+        environment["CHAT_SERVER_ANSWERS"] = str(answers)
     process = subprocess.Popen([sys.executable, str(Path(__file__).resolve()), str(port)], env=environment)
     url = f"http://127.0.0.1:{port}/v1"
     try:

@@ -11,7 +11,7 @@ The wordings stand in `english.yaml` and `chinese.yaml`.
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 
 import yaml
@@ -43,7 +43,6 @@ class Clause(Enum):
     LIMITS = auto()
     EXCUSE = auto()
     COURTESY = auto()
-    DESCRIBES = auto()
     OTHER = auto()
 
 
@@ -53,9 +52,10 @@ _NO_ANSWER = frozenset({Clause.DECLINES, Clause.LIMITS})
 
 @dataclass(frozen=True)
 class Manners:
-    """declines: some clause declines; refuses: the answer as a whole does, or is nothing but polite; rest: the
-    answer without excuses and courtesies, and without what declines in words of feeling ("I regret that"), as
-    it was written where there is none of them.
+    """declines: some clause declines; refuses: the answer as a whole does, or is nothing but polite.
+
+    rest: the answer without excuses and courtesies, and without what declines in words of feeling ("I regret
+    that"), as it was written where there is none of them.
     """
 
     declines: bool
@@ -70,7 +70,9 @@ def manners(text: str) -> Manners:
     if _TO_THE_ASKER.isdisjoint(kinds):
         return Manners(False, False, text)
     rest = _rest(pieces, kinds, text)
-    describes = Clause.DESCRIBES in kinds
+    describes = any(
+        kind is Clause.OTHER and _describes(piece) for piece, kind in zip(pieces, kinds, strict=True)
+    )
     tells = any(character.isalnum() for character in rest)
     excuses = Clause.EXCUSE in kinds or not _NO_ANSWER.isdisjoint(kinds)
     return Manners(Clause.DECLINES in kinds, not describes if excuses else not tells, rest)
@@ -138,9 +140,9 @@ def _masked(text: str) -> str:
 class _Wordings:
     """The wordings of one language.
 
-    declines, excuse, courtesy: of the model to the asker; limits: what cannot be told, by whom is left open; persons, shows: who a description is about and what
-    can be seen or heard of them; general: about the task or about people at large; hedged: what may be;
-    speaks: somebody in the clip says what the clause says.
+    declines, excuse, courtesy: of the model to the asker; limits: what cannot be told, by whom is left open.
+    persons, shows: who a description is about, and what can be seen or heard of them; general: about the
+    task or about people at large; hedged: what may be; speaks: somebody in the clip says it.
     """
 
     declines: re.Pattern[str]
@@ -152,6 +154,16 @@ class _Wordings:
     general: re.Pattern[str]
     hedged: re.Pattern[str]
     speaks: re.Pattern[str]
+
+    @cached_property
+    def to_the_asker(self) -> tuple[tuple[Clause, re.Pattern[str]], ...]:
+        """What is said to the asker, in the order in which it is looked for."""
+        return (
+            (Clause.DECLINES, self.declines),
+            (Clause.LIMITS, self.limits),
+            (Clause.EXCUSE, self.excuse),
+            (Clause.COURTESY, self.courtesy),
+        )
 
 
 @cache
@@ -167,28 +179,29 @@ def _wordings(language: str) -> _Wordings:
     return _Wordings(**{name: re.compile(patterns[name]) for name in fields})
 
 
-def _kind(piece: str) -> Clause:
+def _plain(piece: str) -> str:
+    """A clause as the wordings are looked for in it."""
     plain = " ".join(_masked(piece).replace("’", "'").replace("‘", "'").split()).lower()
     opening = _TURN.match(plain)
     plain = re.sub(r"\*+|__+", "", plain[opening.end() :] if opening else plain)
-    plain = plain.strip(_EDGE).rstrip(_END).strip(_EDGE)
+    return plain.strip(_EDGE).rstrip(_END).strip(_EDGE)
+
+
+def _kind(piece: str) -> Clause:
+    plain = _plain(piece)
     if not plain:
         return Clause.OTHER
     wordings = _wordings("chinese" if _CJK.search(plain) else "english")
     plain = _CONNECTIVE.sub("", plain)
-    if not wordings.speaks.search(plain):
-        if wordings.declines.search(plain):
-            return Clause.DECLINES
-        if wordings.limits.search(plain):
-            return Clause.LIMITS
-        if wordings.excuse.search(plain):
-            return Clause.EXCUSE
-        if wordings.courtesy.search(plain):
-            return Clause.COURTESY
-    return Clause.DESCRIBES if _describes(plain, wordings) else Clause.OTHER
+    for kind, pattern in wordings.to_the_asker:
+        if pattern.search(plain):
+            return Clause.OTHER if wordings.speaks.search(plain) else kind
+    return Clause.OTHER
 
 
-def _describes(plain: str, wordings: _Wordings) -> bool:
+def _describes(piece: str) -> bool:
+    plain = _plain(piece)
+    wordings = _wordings("chinese" if _CJK.search(plain) else "english")
     if not wordings.persons.search(plain) or wordings.general.search(plain):
         return False
     if wordings.shows.search(plain):

@@ -13,10 +13,11 @@ from emo.errors import InputError
 
 @dataclass(frozen=True)
 class Chat:
-    """One question to a text model; system: None leaves out the system turn."""
+    """One question to a text model; system: None: no system turn; begins: how its answer begins."""
 
     user: str
     system: str | None = None
+    begins: str = ""
 
 
 class TextPreprocessor(Preprocessor[Chat]):
@@ -38,6 +39,7 @@ class TextPreprocessor(Preprocessor[Chat]):
         turns = [{"role": "system", "content": item.system}] if item.system else []
         turns.append({"role": "user", "content": item.user})
         written = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        written += item.begins
         return text_input(self.tokenizer(written, add_special_tokens=False)["input_ids"])
 
 

@@ -13,6 +13,7 @@ from importlib import resources
 import numpy as np
 
 from emo.errors import InputError
+from emo.experts.prompts.plain import as_text
 
 Ask = Callable[[list[str]], list[str]]
 """prompts -> the answers of a text model, aligned"""
@@ -39,7 +40,7 @@ class OverlapJudgement:
 def prompt(kind: str, gold: str, predicted: str) -> str:
     """The question about one clip; kind: clue or label."""
     template = (resources.files(__package__) / f"{kind}_overlap.txt").read_text(encoding="utf-8")
-    return template.replace("{gold}", gold).replace("{predicted}", predicted)
+    return template.replace("{gold}", as_text(gold)).replace("{predicted}", as_text(predicted))
 
 
 def read_score(answer: str) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from emo.answers.thinking import parted
 from emo.config import explain
 from emo.engines.models import missing_model
 from emo.engines.settings import ModelSettings
@@ -75,7 +76,8 @@ class Judge:
         if len(failed) == len(answers):
             raise EmoError(f"the judge {self.name} answered none of {len(answers)} questions: {failed[0]}")
         texts = [
-            "" if isinstance(answer, RowError) or not answer.complete else answer.text for answer in answers
+            "" if isinstance(answer, RowError) or not answer.complete else parted(answer.text).said
+            for answer in answers
         ]
         self.unanswered += sum(not text for text in texts)
         return texts

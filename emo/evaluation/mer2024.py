@@ -16,6 +16,7 @@ import numpy as np
 
 from emo.errors import InputError
 from emo.evaluation.overlap import Labels, check_ids, normalise
+from emo.experts.prompts.plain import as_text
 
 Grouping = Sequence[Sequence[str]]
 Grouper = Callable[[list[str]], list[list[str]]]
@@ -161,7 +162,7 @@ def group_by_model(gold: Labels, predicted: Labels, ask: Ask) -> tuple[dict[str,
         for video_id, labels in gold.items()
     }
     asked = [video_id for video_id, of_clip in words.items() if len(of_clip) > 1]
-    answers = ask([template.replace("{words}", ", ".join(words[video_id])) for video_id in asked])
+    answers = ask([template.replace("{words}", as_text(", ".join(words[video_id]))) for video_id in asked])
     if len(answers) != len(asked):
         raise InputError(f"mer2024: {len(answers)} answers to {len(asked)} questions")
     groups: dict[str, Grouping] = {

@@ -16,6 +16,7 @@ REGISTRY: dict[str, str] = {
     "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
     "qwen-omni": "emo.experts.qwen_omni:QwenOmniExpert",
     "qwen-vl": "emo.experts.qwen_vl:QwenVLExpert",
+    "transcript": "emo.experts.transcript:TranscriptExpert",
     "voice": "emo.experts.voice:VoiceExpert",
     "words": "emo.experts.words:WordsExpert",
 }

@@ -13,6 +13,7 @@ from emo.engines.models import NamedModel, described, memory_gib, missing_model,
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 from emo.experts.prompts import load_prompt, prompt_sha
+from emo.experts.prompts.plain import as_text
 from emo.experts.protocol import (
     AUDIO,
     FRAMES,
@@ -61,7 +62,8 @@ class Question:
     def text(self, clip: Clip) -> str:
         if self._transcript is None or not clip.transcript:
             return self._prompt.text
-        return f"{self._prompt.text}\n{self._transcript.text.replace('{transcript}', clip.transcript)}"
+        said = self._transcript.text.replace("{transcript}", as_text(clip.transcript))
+        return f"{self._prompt.text}\n{said}"
 
     def turns(self, clip: Clip, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The chat: the media, in order, before the question."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from emo.answers import read_answer
 from emo.errors import RowError
 from emo.extraction.protocol import Extractor, ExtractRow
 
@@ -13,14 +14,14 @@ class RulesExtractor(Extractor):
     def __init__(self, settings: Any) -> None:
         from emo.extraction import rules
 
-        self._extract = rules.extract
+        self._labels_of = rules.labels_of
         self.name = f"rules-{rules.RULES_VERSION}"
 
     def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
         return [self._one(row) for row in rows]
 
     def _one(self, row: ExtractRow) -> list[str] | RowError:
-        try:
-            return list(self._extract(row.text, row.transcript))
-        except RowError as error:
-            return error
+        answer = read_answer(row.text)
+        if answer.text is None:
+            return answer.error or []
+        return list(self._labels_of(answer.text, row.transcript))

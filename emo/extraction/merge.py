@@ -6,9 +6,9 @@ subtitle to the describing model (AffectGPT, arXiv 2407.07653, and its released 
 
 from collections.abc import Sequence
 
+from emo.answers import read_answer
 from emo.errors import RowError
 from emo.experts.prompts import Prompt
-from emo.extraction.parsing import refusal, without_thinking
 from emo.extraction.prompts import filled, load_prompt
 from emo.extraction.protocol import ExtractRow
 from emo.extraction.writers import Writer
@@ -30,8 +30,7 @@ class Merger:
     def merge(self, rows: Sequence[ExtractRow]) -> list[str | RowError]:
         """The merged text of each row, in order; a row without a transcript keeps its text as it is.
 
-        Codes: `refused` where the model declined, `empty_answer` where it wrote nothing, and those of the
-        engine or the server.
+        Codes: those of `read_answer`, and those of the engine or the server.
         """
         results: list[str | RowError] = [row.text for row in rows]
         places = [place for place, row in enumerate(rows) if (row.transcript or "").strip()]
@@ -49,10 +48,5 @@ class Merger:
 
 
 def _checked(text: str) -> str | RowError:
-    try:
-        text = without_thinking(text)
-    except RowError as error:
-        return error
-    if not text:
-        return RowError("empty_answer", "the model wrote nothing")
-    return refusal(text) or text
+    answer = read_answer(text)
+    return answer.error or answer.text or ""

@@ -1,34 +1,38 @@
 """Labels by a text model: in this process, or behind an OpenAI-compatible server."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from emo.answers import EMPTY_ANSWER, read_answer
 from emo.engines.models import NamedModel, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 from emo.experts.prompts import Prompt
 from emo.experts.protocol import Resources
 from emo.extraction import protocol
+from emo.extraction.absence import tells_nothing
 from emo.extraction.merge import Merger, merge_prompt
-from emo.extraction.parsing import parse_labels, stated_labels
+from emo.extraction.parsing import UNPARSABLE, read_list, stated_labels
 from emo.extraction.prompts import filled, load_prompt
-from emo.extraction.protocol import Extractor, ExtractRow
+from emo.extraction.protocol import Extractor, ExtractRow, Reading
 from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSettings, Writer
 
 
 class TextModelSettings(protocol.Settings):
     """transcript: what is done with the words of a row that has some: `merge` has the model first write a
-    description that takes them in, `beside` shows them with the description, `ignore` leaves them out.
+    description that takes them in, `beside` shows them with the description, `apart` leaves them to an expert
+    that reads nothing else (`transcript` or `words`), so that they vote once, `ignore` leaves them out.
 
     prompt: for a description alone, the name of a prompt or a text file by its path; beside_prompt: the same
     for `beside`; merge_prompt: the same for `merge`; seed: with the key of
     a row it decides the random numbers, where there are any.
     """
 
-    transcript: Literal["merge", "beside", "ignore"] = "merge"
+    transcript: Literal["merge", "beside", "apart", "ignore"] = "merge"
     prompt: str = "extract"
     beside_prompt: str = "extract-beside"
     merge_prompt: str = "merge"
@@ -75,24 +79,67 @@ class TextModelExtractor(Extractor):
         self.name = f"{writer.name} {prompts}"
 
     def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
-        results: dict[int, list[str] | RowError] = {}
+        return [row if isinstance(row, RowError) else row.labels for row in self.read(rows)]
+
+    def read(self, rows: Sequence[ExtractRow]) -> list[Reading | RowError]:
+        results: dict[int, Reading | RowError] = {}
+        left: dict[int, ExtractRow] = {}
         for place, row in enumerate(rows):
-            labels = stated_labels(row.text)
-            if labels is not None:
-                results[place] = labels
-        open_rows = [place for place in range(len(rows)) if place not in results]
-        texts = self._texts([rows[place] for place in open_rows])
-        results |= {p: text for p, text in zip(open_rows, texts, strict=True) if isinstance(text, RowError)}
-        asked = {p: text for p, text in zip(open_rows, texts, strict=True) if isinstance(text, str)}
+            found = _without_asking(row)
+            if isinstance(found, ExtractRow):
+                left[place] = found
+            else:
+                results[place] = found
+        texts = self._texts(list(left.values()))
+        asked: dict[int, str] = {}
+        for place, text in zip(left, texts, strict=True):
+            if isinstance(text, RowError):
+                results[place] = text
+            else:
+                asked[place] = text
+        questions = {place: self._question(left[place], text) for place, text in asked.items()}
+        for place, listed in self._lists(questions, {place: left[place].key for place in asked}).items():
+            if isinstance(listed, RowError):
+                results[place] = listed
+            else:
+                said = bool((left[place].transcript or "").strip())
+                results[place] = replace(
+                    listed,
+                    merged=asked[place] if self._merger is not None and said else None,
+                    with_transcript=said and self._settings.transcript in ("merge", "beside"),
+                )
+        return [results[place] for place in range(len(rows))]
+
+    def _lists(self, questions: dict[int, str], keys: dict[int, str]) -> dict[int, Reading | RowError]:
+        """The list for each question; an unreadable one is asked for once more, with its bracket given."""
+        first = self._asked(questions, keys, begins="")
+        unreadable = [
+            place
+            for place, found in first.items()
+            if isinstance(found, RowError) and found.code == UNPARSABLE
+        ]
+        again = self._asked({place: questions[place] for place in unreadable}, keys, begins="[")
+        for place, found in again.items():
+            if isinstance(found, Reading):
+                first[place] = replace(found, notes=(*found.notes, "its first answer was no list"))
+        return first
+
+    def _asked(
+        self, questions: dict[int, str], keys: dict[int, str], begins: str
+    ) -> dict[int, Reading | RowError]:
+        if not questions:
+            return {}
         answers = self._writer.write(
-            [self._question(rows[place], text) for place, text in asked.items()],
-            [rows[place].key for place in asked],
+            list(questions.values()),
+            [keys[place] for place in questions],
             task="extract",
             seed=self._settings.seed,
+            begins=begins,
         )
-        for place, answer in zip(asked, answers, strict=True):
-            results[place] = answer if isinstance(answer, RowError) else _labels(answer.text, answer.complete)
-        return [results[place] for place in range(len(rows))]
+        return {
+            place: answer if isinstance(answer, RowError) else _listed(answer.text, answer.complete)
+            for place, answer in zip(questions, answers, strict=True)
+        }
 
     def close(self) -> None:
         self._writer.close()
@@ -108,14 +155,28 @@ class TextModelExtractor(Extractor):
         return filled(prompt, {"description": text, "transcript": transcript})
 
 
-def _labels(answer: str, complete: bool) -> list[str] | RowError:
+def _without_asking(row: ExtractRow) -> Reading | RowError | ExtractRow:
+    """What is clear without the model; else the row with what it says of the clip as its text."""
+    answer = read_answer(row.text)
+    if answer.text is None:
+        return answer.error or RowError(EMPTY_ANSWER, "the description is empty")
+    labels = stated_labels(answer.text)
+    if labels is not None:
+        return Reading(labels)
+    if tells_nothing(answer.text):
+        return Reading([], notes=("the description says that there was no emotion to read",))
+    return replace(row, text=answer.text)
+
+
+def _listed(answer: str, complete: bool) -> Reading | RowError:
     if not complete:
         # The last entry may be half a word, and half a word is another label.
-        return RowError("unparsable", "the answer was cut at the limit of its tokens; allow more")
+        return RowError(UNPARSABLE, "the answer was cut at the limit of its tokens; allow more")
     try:
-        return parse_labels(answer)
+        listed = read_list(answer)
     except RowError as error:
         return error
+    return Reading(listed.labels, notes=tuple(f"no label, left out: {entry}" for entry in listed.dropped))
 
 
 class ModelExtractor(TextModelExtractor):

@@ -1,114 +1,141 @@
 """Reading the answer of a text model that was asked for a list of emotion words.
 
-What is not clearly a list is no list: the row fails and says what stood there instead.
+What is not clearly a list is no list: the row fails and says what stood there instead. An entry of a list
+that is no label is left out and named.
 """
 
 import json
 import re
+from dataclasses import dataclass
 
+from emo import vocabulary
+from emo.answers import EMPTY_ANSWER, THOUGHT_ONLY, read_answer, refused, shortened
+from emo.answers.refusals import manners
+from emo.answers.thinking import parted
 from emo.errors import RowError
+from emo.extraction.scored import judged
+from emo.vocabulary import Entry
 
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+UNPARSABLE = "unparsable"
+
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _LEAD_IN = re.compile(
-    r"^(?:output|answer|labels?|emotions?|emotional (?:states?|categories))\s*[:：]\s*", re.IGNORECASE
+    r"^(?:output|answer|labels?|emotions?|emotional (?:states?|categories)|(?:主要)?情[绪感](?:标签|"
+    r"状态)?|答案)\s*[:：]\s*",
+    re.IGNORECASE,
 )
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 _SEPARATOR = re.compile(r"\s*[,，、;；\n]\s*(?:and\s+|or\s+|[和与及])?|\s+and\s+", re.IGNORECASE)
-# Letters of any script, with what joins them inside one label: "self-conscious", "let down", "d'accord".
-_LABEL = re.compile(r"^[^\W\d_]+(?:[ '’-][^\W\d_]+){0,3}$")
-# Words that make a sentence, and so no label, of what has the length of one.
-_SENTENCE = re.compile(
-    r"\b(?:the|an?|is|are|was|were|seems?|feels?|he|she|they|it|person|character|speaker)\b"
-)
-_NOTHING = frozenset({"none", "n/a", "no emotion", "no emotions", "empty", "无"})
-_REFUSAL = re.compile(
-    r"^(?:i(?:'m| am)(?: very| so)? sorry|sorry[,.]|i (?:can(?:not|'t)|am (?:not able|unable)|won't)|"
-    r"as an ai\b|(?:很)?抱歉|对不起|我(?:无法|不能))",
-    re.IGNORECASE,
-)
 # The answer form that AffectGPT and its kind are trained on: the whole text is one sentence with the list.
 _STATES = re.compile(
     r"^(?:the |this )?(?:character|person|speaker|individual|man|woman|subject)(?:'s|’s|s'|s’)?\s+emotional "
     r"states? (?:is|are|includes?)\s*[:：]?\s+(?P<labels>[^.!?]+)[.]?$",
     re.IGNORECASE,
 )
+# "(slightly) sad", "nervous (mild)": the bracket is a part of what is said.
+_BRACKETED_WORDS = re.compile(r"[(（]([^()（）]*)[)）]")
+
+_MARKUP = re.compile(r"[\[\]{}<>|=#@\\_]")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """labels: lower case, in order, without repeats; dropped: entries that were no label, as written."""
+
+    labels: list[str]
+    dropped: tuple[str, ...] = ()
 
 
 def stated_labels(text: str) -> list[str] | None:
     """The labels of a text that is nothing but its labels; None for any other text.
 
-    That is one sentence such as "The character's emotional state is a, b.", or a bare comma list of entries
-    of one or two words.
+    That is one sentence such as "The character's emotional state is a, b.", a bare comma list of entries of
+    one or two words, or emotions that are judged one by one with nothing beside them.
     """
+    by_one = judged(text)
+    if by_one is not None:
+        return _read(list(by_one.labels)).labels if not by_one.rest else None
     text = " ".join(text.split())
     found = _STATES.match(text)
-    try:
-        if found is not None:
-            return _labels(_split(found["labels"]))
-        items = _split(text)
-        return _labels(items) if items and all(len(item.split()) <= 2 for item in items) else None
-    except ValueError:
+    items = _split(found["labels"] if found else text)
+    if not items or (found is None and any(len(item.split()) > 2 for item in items)):
         return None
+    kinds = {_kind(item) for item in items}
+    if Entry.NO_LABEL in kinds:
+        return None
+    return _read(items).labels
 
 
 def parse_labels(answer: str) -> list[str]:
-    """The labels of a generated list, lower case, in order, without repeats; empty for an empty list.
+    """The labels of `read_list`."""
+    return read_list(answer).labels
+
+
+def read_list(answer: str) -> Listed:
+    """The labels of a generated list; none for an empty list, or where it says that there is none.
 
     Understood are a bracketed list (also in a code block, in a JSON object, or with a sentence around it),
-    one label per line, and a bare comma list. Raises RowError: `refused` where the model declined,
-    `unparsable` where there is no list, where there are several different ones, or where an entry is not a
-    label of up to four words.
+    one label per line, a bare comma list, and emotions that are judged one by one. Raises RowError: `refused`
+    where the model declined, `thought_only` where it only thought, `unparsable` where there is no list, where
+    there are several different ones, or where no entry of it is a label.
     """
-    text = without_thinking(answer).strip("`").removeprefix("json").strip()
+    said = parted(answer)
+    if not said.ended or (said.thought is not None and not said.said):
+        raise read_answer(answer).error or RowError(THOUGHT_ONLY, "the model gave no answer")
+    text = said.said.strip().strip("`").removeprefix("json").strip()
     if not text:
-        raise RowError("unparsable", "the model wrote nothing")
-    lists = _LIST.findall(text)
-    declined = None if lists else refusal(text)
-    if declined is not None:
-        raise declined
+        raise RowError(UNPARSABLE, "the model wrote nothing")
+    by_one = judged(text)
+    lists = [] if by_one else [_entries(each) for each in _LIST.findall(text)]
     try:
-        if not lists:
-            return _bare(text)
-        found = [_bracketed(each) for each in lists]
+        found = [_read(list(by_one.labels))] if by_one else [_read(each) for each in lists]
+        if not found:
+            found = [_bare(_polite(text))]
     except ValueError as error:
-        raise RowError("unparsable", f"{error} in the answer: {_short(text)}") from None
+        if manners(text).declines:
+            raise refused(text) from None
+        raise RowError(UNPARSABLE, f"{error} in the answer: {shortened(text)}") from None
     if any(each != found[0] for each in found):
-        raise RowError("unparsable", f"{len(found)} different lists in the answer: {_short(text)}")
+        raise RowError(UNPARSABLE, f"{len(found)} different lists in the answer: {shortened(text)}")
+    if not found[0].labels and manners(text).refuses:
+        raise refused(text)
     return found[0]
 
 
-def without_thinking(answer: str) -> str:
-    """The answer after the model's thinking; raises RowError `unparsable` where there is nothing after it."""
-    text = _THINKING.sub("", answer).strip()
-    if "<think>" in text:
-        raise RowError("unparsable", "the model did not get past its thinking; allow more tokens")
-    return text
+def _polite(text: str) -> str:
+    """The answer without courtesies; raises RowError where it is nothing else, or declines."""
+    answer = read_answer(text)
+    if answer.error is not None:
+        raise (
+            answer.error
+            if answer.error.code != EMPTY_ANSWER
+            else RowError(UNPARSABLE, "the model wrote nothing")
+        )
+    return answer.text or ""
 
 
-def refusal(text: str) -> RowError | None:
-    """The RowError `refused` for a text in which the model declines to answer."""
-    return RowError("refused", f"the model declined: {_short(text)}") if _REFUSAL.match(text) else None
-
-
-def _bracketed(text: str) -> list[str]:
+def _entries(text: str) -> list[object]:
     try:
         items = json.loads(text)
     except ValueError:
-        return _labels(_split(text[1:-1]))
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError("a list of something else than words")
-    return _labels(items)
+        return list(_split(text[1:-1]))
+    return list(items)
 
 
-def _bare(text: str) -> list[str]:
+def _bare(text: str) -> Listed:
     text = _LEAD_IN.sub("", text).strip()
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and all(_BULLET.match(line) for line in lines):
-        return _labels([_BULLET.sub("", line) for line in lines])
-    if len(lines) > 1:
+        items = [_BULLET.sub("", line) for line in lines]
+    elif len(lines) > 1:
         raise ValueError("no list")
-    return _labels(_split(text))
+    else:
+        items = _split(text)
+    # Without brackets nothing says that this is a list: one entry that is none makes a sentence of it.
+    wrong = next((item for item in items if _kind(item) is Entry.NO_LABEL), None)
+    if wrong is not None:
+        raise ValueError(f"{shortened(wrong.strip())!r} is no label")
+    return _read(items)
 
 
 def _split(text: str) -> list[str]:
@@ -117,20 +144,34 @@ def _split(text: str) -> list[str]:
     return _SEPARATOR.split(text) if text else []
 
 
-def _labels(items: list[str]) -> list[str]:
-    if len(items) == 1 and _clean(items[0]) in _NOTHING:
-        return []
-    labels = [_clean(item) for item in items]
-    for item, label in zip(items, labels, strict=True):
-        if not _LABEL.match(label) or _SENTENCE.search(label):
-            raise ValueError(f"{_short(item.strip())!r} is no label")
-    return list(dict.fromkeys(labels))
+def _read(items: list[object] | list[str]) -> Listed:
+    """The labels among the entries; raises ValueError where there are entries and all of them are something
+    else than labels or a statement that there is none.
+    """
+    labels: list[str] = []
+    dropped: list[str] = []
+    kinds = []
+    for item in items:
+        kind = _kind(item)
+        kinds.append(kind)
+        if kind is Entry.LABEL:
+            labels.append(_clean(str(item)))
+        elif not (kind is Entry.NOTHING and len(items) == 1):
+            dropped.append(shortened(str(item)))
+    if kinds and Entry.LABEL not in kinds and Entry.NOTHING not in kinds:
+        raise ValueError(f"{dropped[0]!r} is no label")
+    return Listed(list(dict.fromkeys(labels)), tuple(dropped))
+
+
+def _kind(item: object) -> Entry:
+    if item is None:
+        return Entry.NOTHING
+    if not isinstance(item, str):
+        return Entry.NO_LABEL
+    label = _clean(item)
+    return Entry.NO_LABEL if _MARKUP.search(label) else vocabulary.entry_of_list(label)
 
 
 def _clean(item: str) -> str:
-    return item.strip(" \t\r\n\"'“”‘’`.。*").lower()
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 160 else text[:157] + "..."
+    text = " ".join(_BRACKETED_WORDS.sub(r" \1 ", item).split())
+    return text.strip(" \t\r\n\"'“”‘’`.。*").lower()

@@ -28,6 +28,19 @@ class ExtractRow:
     key: str
 
 
+@dataclass(frozen=True)
+class Reading:
+    """labels: as of `extract`; merged: the text that was read where it is not the description itself;
+    with_transcript: what is said was read with the description; notes: what is not as it should be, and why
+    there is no label where no model was asked.
+    """
+
+    labels: list[str]
+    merged: str | None = None
+    with_transcript: bool = False
+    notes: tuple[str, ...] = ()
+
+
 class Settings(BaseModel):
     """What a user may set for an extractor; each one extends it. kind: the entry of the registry."""
 
@@ -73,6 +86,10 @@ class Extractor(ABC):
         where the text names no emotion; or the RowError that made the row fail. A failure of one row never
         changes the entry of another.
         """
+
+    def read(self, rows: Sequence[ExtractRow]) -> list[Reading | RowError]:
+        """The same with what was read and noted on the way; for extractors that have something to tell."""
+        return [row if isinstance(row, RowError) else Reading(row) for row in self.extract(rows)]
 
     def close(self) -> None:  # noqa: B027  (most extractors hold nothing)
         """Give back what the extractor holds."""

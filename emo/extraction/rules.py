@@ -21,10 +21,13 @@ from functools import cache, cached_property
 from importlib import resources
 
 from emo import vocabulary
+from emo.answers import read_answer
 from emo.errors import RowError
 from emo.extraction.cues import Cues, cues_of
 from emo.extraction.parsing import parse_labels
-from emo.vocabulary import STANCE
+from emo.extraction.scored import judged
+from emo.vocabulary import STANCE, Entry
+from emo.vocabulary.degrees import without_degree
 
 # What one mention weighs, by what stands before it, and where in the text. Round numbers on purpose: on the
 # real texts of the benchmark most of them can be halved or doubled without moving F by more than 0.02.
@@ -58,7 +61,6 @@ _SPEECH_BEFORE = re.compile(
     r"|[:说道喊问]|字幕|内容|台词|文字)[\s,:]*$"
 )
 _BARE_LENGTH = 400  # characters; a longer text is no list of labels
-_CHINESE_NEGATION = ("不", "没", "无", "非")
 
 
 def _version() -> str:
@@ -67,10 +69,19 @@ def _version() -> str:
     for package, name in (
         ("emo.extraction", "rules.py"),
         ("emo.extraction", "parsing.py"),
+        ("emo.extraction", "scored.py"),
+        ("emo.answers", "__init__.py"),
+        ("emo.answers", "refusals.py"),
+        ("emo.answers", "thinking.py"),
+        ("emo.answers", "english.yaml"),
+        ("emo.answers", "chinese.yaml"),
         ("emo.extraction", "cues.py"),
         ("emo.extraction", "english.yaml"),
         ("emo.extraction", "chinese.yaml"),
         ("emo.vocabulary", "forms.py"),
+        ("emo.vocabulary", "degrees.py"),
+        ("emo.vocabulary", "no_label.py"),
+        ("emo.vocabulary", "no_label.yaml"),
         ("emo.vocabulary", "clusters.tsv"),
         ("emo.vocabulary", "words.tsv"),
     ):
@@ -86,10 +97,30 @@ def extract(text: str, transcript: str | None = None) -> list[str]:
 
     transcript: what the person says, where known; words of it that the text repeats are not ascribed.
     """
-    text = unicodedata.normalize("NFKC", text).replace("’", "'").lower()
-    bare = _bare_list(text)
-    if bare:
-        return bare
+    return labels_of(read_answer(text).text or "", transcript)
+
+
+def labels_of(description: str, transcript: str | None = None) -> list[str]:
+    """The same for a text that was read already (`read_answer`): without thoughts and courtesies."""
+    text = unicodedata.normalize("NFKC", description).replace("’", "'")
+    by_one = judged(text)
+    if by_one is None:
+        text = text.lower()
+        return _bare_list(text) or _ascribed(text, transcript)
+    affirmed = [label for label in map(_known, by_one.labels) if label]
+    around = _ascribed(by_one.rest.lower(), transcript) if by_one.rest else []
+    return list(dict.fromkeys([*affirmed, *around]))[:_MOST_LABELS]
+
+
+def _known(label: str) -> str | None:
+    """The headword of a label, or the label itself where the vocabulary knows it not; None for no label."""
+    if vocabulary.entry_of_list(label) is not Entry.LABEL:
+        return None
+    return vocabulary.base_form(label) or label
+
+
+def _ascribed(text: str, transcript: str | None) -> list[str]:
+    """The emotions that running text ascribes; text: lower case."""
     text = _without_quotes(_without_transcript(text, transcript))
     chinese = len(_CJK.findall(text)) > len(_LATIN_WORD.findall(text))
     if chinese:
@@ -110,15 +141,19 @@ def _bare_list(text: str) -> list[str]:
     bases = [vocabulary.base_form(item) for item in items]
     if 2 * sum(base is not None for base in bases) < len(items):
         return []
-    english, chinese = cues_of("english"), cues_of("chinese")
-    no_label = english.vague | chinese.vague | english.negators
+    vague = cues_of("english").vague | cues_of("chinese").vague
     return list(
         dict.fromkeys(
-            base or item
+            _as_listed(item, base)
             for item, base in zip(items, bases, strict=True)
-            if base or not (no_label.intersection(item.split()) or item.startswith(_CHINESE_NEGATION))
+            if base or vague.isdisjoint(item.split())
         )
     )
+
+
+def _as_listed(item: str, base: str | None) -> str:
+    """The headword of a listed word; as it was written where it says a degree, or is not known."""
+    return base if base is not None and without_degree(item) == item else item
 
 
 def _without_transcript(text: str, transcript: str | None) -> str:

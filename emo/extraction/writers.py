@@ -26,9 +26,12 @@ class Writer(ABC):
 
     @abstractmethod
     def write(
-        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int
+        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int, begins: str = ""
     ) -> list[Written | RowError]:
-        """One answer to each question, in their order; keys, task and seed decide the random numbers."""
+        """One answer to each question, in their order; keys, task and seed decide the random numbers.
+
+        begins: how every answer begins; the model is given it and goes on from there.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -49,22 +52,35 @@ class EngineWriter(Writer):
         self.name = f"{settings.model}@{self._engine.revision}{adapter}"
 
     def write(
-        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int
+        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int, begins: str = ""
     ) -> list[Written | RowError]:
         from emo.engines.text import Chat
 
         answers = self._engine.generate(
-            [Chat(question) for question in questions], keys, name=task, seed=seed
+            [Chat(question, begins=begins) for question in questions], keys, name=task, seed=seed
         )
         return [
             answer
             if isinstance(answer, RowError)
-            else Written(answer[0].text, answer[0].finish_reason == "stop")
+            else Written(_begun(answer[0].text, begins), answer[0].finish_reason == "stop")
             for answer in answers
         ]
 
     def close(self) -> None:
         self._engine.close()
+
+
+def _turns(question: str, begins: str) -> list[dict[str, str]]:
+    """Servers take the beginning of an answer as a last turn of the model's: some go on from it, some answer
+    anew, and `_begun` reads both.
+    """
+    turns = [{"role": "user", "content": question}]
+    return [*turns, {"role": "assistant", "content": begins}] if begins else turns
+
+
+def _begun(answer: str, begins: str) -> str:
+    """The whole answer, whether or not it repeats how it was to begin."""
+    return answer if begins in answer.lstrip()[: len(begins)] else begins + answer
 
 
 class TextServerSettings(ServerSettings):
@@ -82,18 +98,18 @@ class ServerWriter(Writer):
         self.name = settings.model
 
     def write(
-        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int
+        self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int, begins: str = ""
     ) -> list[Written | RowError]:
         from emo.engines.sampling import row_seed
 
         requests = [
-            ChatRequest([{"role": "user", "content": question}], (row_seed(seed, task, key, 0) % 2**31,))
+            ChatRequest(_turns(question, begins), (row_seed(seed, task, key, 0) % 2**31,))
             for question, key in zip(questions, keys, strict=True)
         ]
         return [
             answer
             if isinstance(answer, RowError)
-            else Written(answer[0].text, answer[0].finish_reason != "length")
+            else Written(_begun(answer[0].text, begins), answer[0].finish_reason != "length")
             for answer in self._client.chat(requests)
         ]
 

@@ -15,6 +15,7 @@ from emo import experts
 from emo.captions.messages import Turn
 from emo.engines.preprocessing import ModelInput
 from emo.errors import InputError, RowError
+from emo.experts.prompts.plain import as_text, turns_as_text
 from emo.experts.protocol import Clip
 from emo.finetuning.samples import Sample
 
@@ -64,10 +65,11 @@ class _Chat:
     def turns(self, clip: Clip, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         chat: list[dict[str, Any]] = []
         if self.system is not None:
-            chat.append({"role": "system", "content": [{"type": "text", "text": self.system}]})
+            chat.append({"role": "system", "content": [{"type": "text", "text": as_text(self.system)}]})
         for number, turn in enumerate(self._turns):
             shown = list(media) if number == 0 else []
-            chat.append({"role": turn.role, "content": [*shown, {"type": "text", "text": turn.content}]})
+            said = turns_as_text(turn.content) if turn.role == "assistant" else as_text(turn.content)
+            chat.append({"role": turn.role, "content": [*shown, {"type": "text", "text": said}]})
         return chat
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from emo import tables, vocabulary
 from emo.errors import InputError
+from emo.experts.prompts.plain import as_text
 
 Ask = Callable[[list[str]], list[str]]
 """prompts -> the answers of a text model, aligned"""
@@ -81,8 +82,8 @@ def _texts(descriptions: pa.Table) -> dict[str, list[str]]:
 
 def _prompt(row: dict[str, Any], texts: list[str]) -> str:
     template = (resources.files(__package__) / "adjudicate.txt").read_text(encoding="utf-8")
-    candidates = ", ".join(entry["label"] for entry in row["evidence"])
-    written = "\n".join(f"- {' '.join(text.split())}" for text in texts)
+    candidates = as_text(", ".join(entry["label"] for entry in row["evidence"]))
+    written = as_text("\n".join(f"- {' '.join(text.split())}" for text in texts))
     return template.replace("{candidates}", candidates).replace("{descriptions}", written)
 
 

@@ -16,6 +16,7 @@ from emo import tables, vocabulary
 from emo.errors import InputError
 from emo.judge.rule import FIRST, LATER, LEAST, Rule
 from emo.judge.votes import codes, read_voters
+from emo.vocabulary import Entry
 
 # Those that the step adds are about its run, not about the votes.
 JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in ("run_id", "seen"))
@@ -275,6 +276,7 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
             "scores": _lists(of_clip, n_clips, pa.array(found.score[winners])),
             "evidence": evidence,
             "n_voters": pa.array(ballot.n_voters.astype(np.int32)),
+            "n_from_transcript": _resting_on_words(ballot),
             "agreement": _agreement(ballot),
             "description": _closest(ballot, found.cluster[winners], descriptions),
             "judge": pa.array([rule.judge] * n_clips, pa.string()),
@@ -299,11 +301,11 @@ def _given_strengths(table: pa.Table, labels: pa.ListArray) -> np.ndarray:
 def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array, np.ndarray]:
     """The voter and the word of each label; the distinct words, normalised and sorted; which labels they are.
 
-    What is nothing but punctuation (a bracket that an extractor left over) is no word.
+    What is no label (`unknown`, a sentence, a bracket that an extractor left over) is no word.
     """
     written, spellings = codes(pc.list_flatten(labels).fill_null(""))
     normal = np.array([vocabulary.normalise(spelling) for spelling in spellings.to_pylist()], dtype=object)
-    words = sorted(set(normal) - {""})
+    words = sorted(word for word in set(normal) if vocabulary.entry_of_list(word) is Entry.LABEL)
     number = {word: place for place, word in enumerate(words)}
     of_spelling = np.array([number.get(word, -1) for word in normal], dtype=np.int64)
     word = of_spelling[written]
@@ -315,14 +317,14 @@ def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array, np.n
 def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The form and the cluster of each word, as numbers, and the names of these numbers.
 
-    A word outside the vocabulary is its own form, and a cluster by itself.
+    A word outside the vocabulary is a cluster by itself, whatever its degree, its spaces and its hyphens.
     """
     numbers: dict[tuple[str, str], int] = {}
     forms = np.empty(len(words), dtype=np.int64)
     clusters = np.empty(len(words), dtype=np.int64)
     for place, word in enumerate(words.to_pylist()):
         form, cluster = vocabulary.base_form(word), vocabulary.cluster_of(word)
-        own = ("word", word)
+        own = ("word", vocabulary.own_form(word) or word)
         forms[place] = numbers.setdefault(own if form is None else ("form", form), len(numbers))
         clusters[place] = numbers.setdefault(own if cluster is None else ("cluster", cluster), len(numbers))
     return forms, clusters, [name for _, name in numbers]
@@ -372,6 +374,18 @@ def _voters_behind(ballot: Ballot, found: Candidates, ranked: np.ndarray) -> pa.
     names = pc.binary_join_element_wise(table["expert"], pc.cast(table["sample"], pa.string()), "#")
     voter, distinct = codes(names)
     return _lists(candidate, len(ranked), distinct.take(pa.array(voter[row])))
+
+
+def _resting_on_words(ballot: Ballot) -> pa.Array:
+    """How many of the voters of each clip rest on what is said; null where one of them does not tell."""
+    n_clips = len(ballot.clips)
+    if "from_transcript" not in ballot.table.column_names:
+        return pa.nulls(n_clips, pa.int32())
+    told = ballot.table["from_transcript"].combine_chunks()
+    resting = pc.fill_null(told, False).to_numpy(zero_copy_only=False) & ballot.speaks
+    silent = pc.is_null(told).to_numpy(zero_copy_only=False) & ballot.speaks
+    count = np.bincount(ballot.clip[resting], minlength=n_clips).astype(np.int32)
+    return pa.array(count, mask=np.bincount(ballot.clip[silent], minlength=n_clips) > 0)
 
 
 def _agreement(ballot: Ballot) -> pa.Array:

@@ -13,7 +13,7 @@ from emo.labelsets import MOST_LABELS, as_labels
 from emo.records import Records, is_missing, short
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
-_OPTIONAL = ("run_id", "status", "strengths")
+_OPTIONAL = ("run_id", "status", "strengths", "from_transcript")
 _NAMES = ("video_id", "expert")
 _LAST_SAMPLE = 2**31 - 1
 
@@ -22,8 +22,9 @@ _LAST_SAMPLE = 2**31 - 1
 class Voters:
     """One row per voter, in no particular order.
 
-    table: video_id, expert, sample, labels, all of them without nulls, and strengths, beside the labels of a
-    voter that says how sure it is of each, null for the others; a voter without labels is silent.
+    table: video_id, expert, sample, labels, all of them without nulls; strengths, beside the labels of a
+    voter that says how sure it is of each, null for the others; from_transcript where the votes tell it. A
+    voter without labels is silent.
     clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
     that failed on their clip, which are no voters.
@@ -95,6 +96,11 @@ def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
         if name in _OPTIONAL:
             return tables.OK if name == "status" else None
         raise InputError(f"{where} has no {name}; a vote has video_id, expert, sample and labels")
+    if name == "from_transcript":
+        words = {"true": True, "false": False}
+        if str(value).lower() not in words:
+            raise InputError(f"{where}: from_transcript is {short(value)}; expected true or false")
+        return words[str(value).lower()]
     if name != "sample":
         return str(value)
     try:
@@ -114,13 +120,15 @@ def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
             pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)
         )
         expected = "a list of numbers"
+    elif name == "from_transcript":
+        right, expected = pa.types.is_boolean(column.type) or pa.types.is_null(column.type), "a boolean"
     elif name == "labels":
         right, expected = _is_list(column.type) and _is_word(column.type.value_type), "a list of strings"
     else:
         right, expected = _is_text(column.type), "a string"
     if not right:
         raise InputError(f"{where}: column {name!r} is {column.type}; expected {expected}")
-    if name not in ("labels", "run_id", "strengths") and column.null_count:
+    if name not in ("labels", "run_id", "strengths", "from_transcript") and column.null_count:
         raise InputError(f"{where}: column {name!r} has {column.null_count} null(s)")
     if name == "labels" and (longest := pc.max(pc.list_value_length(column)).as_py() or 0) > MOST_LABELS:
         raise InputError(f"{where}: a vote has {longest} labels; expected at most {MOST_LABELS}")
@@ -157,7 +165,8 @@ def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
             f"{where}: {row['video_id']}, expert {row['expert']}, sample {row['sample']} has null labels; "
             f"expected a list (empty: no emotion seen) or status {tables.FAILED!r}"
         )
-    table = answered.select([*_NEEDED, "strengths"]).combine_chunks()
+    told = [name for name in ("from_transcript",) if name in answered.schema.names]
+    table = answered.select([*_NEEDED, "strengths", *told]).combine_chunks()
     clips = pc.unique(kept["video_id"])
     return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 

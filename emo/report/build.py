@@ -328,6 +328,7 @@ class _Card:
             "facts": _facts(item),
             "agreement": item.agreement,
             "n_voters": item.n_voters,
+            "n_from_transcript": item.n_from_transcript,
             "judge": item.judge,
             "thumbnails": strip.thumbnails,
             "broken": strip.broken,
@@ -364,7 +365,7 @@ def _closest(item: GalleryItem) -> Answer | None:
     """The answer whose text the judgment took as the description of the clip."""
     if not item.description:
         return None
-    return next((answer for answer in item.answers if answer.text == item.description), None)
+    return next((answer for answer in item.answers if (answer.read or answer.text) == item.description), None)
 
 
 def _facts(item: GalleryItem) -> list[str]:
@@ -426,7 +427,9 @@ def _answer(answer: Answer, samples: dict[str, int], length: int, closest: bool)
         "expert": answer.expert,
         "sample": answer.sample if samples[answer.expert] > 1 else None,
         "model": answer.model,
-        "text": _excerpt(answer.text, length),
+        "text": _excerpt(answer.read or answer.text, length),
+        "before_words": _excerpt(answer.text if answer.read else None, length),
+        "notes": [_short(note, 300) for note in answer.notes],
         "labels": None
         if answer.labels is None
         else [

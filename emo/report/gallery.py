@@ -40,12 +40,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one voter wrote; labels: None where there is no vote; error: empty where nothing failed."""
+    """What one voter wrote; read: the text that its labels were read off, where that is another one (the
+    words that are said, merged in); labels: None where there is no vote; notes: of the vote; error: empty
+    where nothing failed.
+    """
 
     expert: str
     sample: int
     text: str | None
+    read: str | None
     labels: tuple[str, ...] | None
+    notes: tuple[str, ...]
     degraded: tuple[str, ...]
     model: str | None
     cut_off: bool
@@ -58,7 +63,7 @@ class GalleryItem:
     """One clip of the gallery.
 
     state: LABELLED, UNLABELLED, WAITING or FAILED; error: empty where the clip did not fail; sizes in pixels;
-    frames: JPEG, with their times in seconds; n_voters: as the judgment says.
+    frames: JPEG, with their times in seconds; n_voters, n_from_transcript: as the judgment says.
     """
 
     video_id: str
@@ -78,6 +83,7 @@ class GalleryItem:
     candidates: tuple[Candidate, ...]
     agreement: float | None
     n_voters: int | None
+    n_from_transcript: int | None
     description: str | None
     judge: str | None
     answers: tuple[Answer, ...]
@@ -167,6 +173,8 @@ def _answer(key: tuple[str, str, int], description: dict[str, Any], vote: dict[s
         expert=key[1],
         sample=key[2],
         text=description.get("text"),
+        read=vote.get("merged_text"),
+        notes=tuple(vote.get("notes") or ()),
         labels=None if labels is None else tuple(label for label in labels if label is not None),
         degraded=tuple(description.get("degraded") or ()),
         model=description.get("model"),
@@ -210,6 +218,7 @@ def _item(
         candidates=candidates,
         agreement=judged.get("agreement"),
         n_voters=judged.get("n_voters"),
+        n_from_transcript=judged.get("n_from_transcript"),
         description=judged.get("description"),
         judge=judged.get("judge"),
         answers=tuple(answers),

@@ -14,13 +14,16 @@ from importlib import resources
 from types import MappingProxyType
 
 from emo.errors import InputError
+from emo.vocabulary.degrees import without_adverb, without_degree
 from emo.vocabulary.forms import expand
+from emo.vocabulary.no_label import Entry, entry_kind
 
 # Marks a form that is also an everyday word (`content`, `low`, `heavy`).
 _EVERYDAY = "?"
 AFFECT = "affect"
 STANCE = "stance"
 _SPACE = re.compile(r"\s+")
+_PARTS = re.compile(r"[\s-]+")
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,51 @@ def normalise(label: str) -> str:
     return text[start:end]
 
 
+@cache
+def _spellings() -> Mapping[str, tuple[str, ...]]:
+    """A form without its spaces and hyphens -> the forms that are written so."""
+    found: dict[str, list[str]] = {}
+    for form in forms():
+        found.setdefault(_PARTS.sub("", form), []).append(form)
+    return MappingProxyType({squeezed: tuple(written) for squeezed, written in found.items()})
+
+
+def _joints(form: str) -> set[int]:
+    """After how many letters a form has a space or a hyphen."""
+    parts = _PARTS.split(form)
+    return {sum(map(len, parts[:place])) for place in range(1, len(parts))}
+
+
+def _spelt(word: str) -> Word | None:
+    """The word that is written with other spaces or hyphens ("self conscious"; not "a tease")."""
+    for form in _spellings().get(_PARTS.sub("", word), ()):
+        if _joints(form) <= _joints(word) or _joints(word) <= _joints(form):
+            return forms()[form]
+    return None
+
+
+@cache
 def entry(word: str) -> Word | None:
-    """What the vocabulary knows of a word in any of its forms, English or Chinese; None when unknown."""
+    """What the vocabulary knows of a word in any of its forms, English or Chinese; None when unknown.
+
+    A form may be spelt with other spaces and hyphens, and say a degree ("a bit nervous").
+    """
     known = forms()
-    return known.get(word) or known.get(normalise(word))
+    label = normalise(word)
+    plain = without_degree(label)
+    return known.get(word) or known.get(label) or _spelt(label) or known.get(plain) or _spelt(plain)
+
+
+def own_form(label: str) -> str:
+    """What labels of one meaning have in common where the vocabulary knows them not: neither degree nor
+    spaces and hyphens.
+    """
+    return _PARTS.sub("", without_adverb(normalise(label)))
+
+
+def entry_of_list(label: str) -> Entry:
+    """What one entry of a list of labels is: a label, a statement that there is none, or no label at all."""
+    return entry_kind(normalise(label), lambda words: entry(words) is not None)
 
 
 def base_form(word: str) -> str | None:

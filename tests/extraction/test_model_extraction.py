@@ -45,6 +45,9 @@ def row(text, transcript=None, key="v/expert/0"):
         ("[joy, Joy, fear, joy]", ["joy", "fear"]),
         ("[悲伤、愤怒]", ["悲伤", "愤怒"]),
         ("<think>a [guess] first</think>\n[joy]", ["joy"]),
+        ("a [guess] first</think>\n[joy]", ["joy"]),
+        ("<context>[anger]</context><answer>[joy]</answer>", ["joy"]),
+        ("[happy, (slightly) sad]", ["happy", "slightly sad"]),
         ("[]", []),
         ("[none]", []),
         ("None", []),
@@ -63,12 +66,12 @@ def test_a_generated_list_is_read(answer, labels):
         ("The person seems happy because of the smile.", "unparsable"),
         ("The person is happy", "unparsable"),
         ("[happy] or rather [sad]", "unparsable"),
-        ("[happy, (slightly) sad]", "unparsable"),
-        ('["joy", 3]', "unparsable"),
-        ("[joy,,fear]", "unparsable"),
+        ("[-1]", "unparsable"),
+        ("[3, 4]", "unparsable"),
         ("[happy, sa", "unparsable"),
         ("", "unparsable"),
-        ("<think>so long a thought", "unparsable"),
+        ("<think>so long a thought", "thought_only"),
+        ("a thought about [joy] </think>", "thought_only"),
         ("First line\njoy", "unparsable"),
     ],
 )
@@ -94,7 +97,7 @@ def test_any_answer_gives_labels_or_a_failed_row(answer):
         labels, code = parse_labels(answer), None
     except RowError as error:
         labels, code = [], error.code
-    assert code in (None, "unparsable", "refused")
+    assert code in (None, "unparsable", "refused", "thought_only")
     assert all(label == label.strip().lower() and label for label in labels)
     assert len(set(labels)) == len(labels)
 

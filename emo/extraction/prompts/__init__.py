@@ -7,6 +7,7 @@ from pathlib import Path
 from emo.errors import InputError
 from emo.experts import prompts
 from emo.experts.prompts import Prompt
+from emo.experts.prompts.plain import as_text
 
 _PLACE = re.compile(r"\{(description|transcript)\}")
 
@@ -30,5 +31,5 @@ def load_prompt(name: str, places: tuple[str, ...]) -> Prompt:
 
 
 def filled(prompt: Prompt, values: Mapping[str, str]) -> str:
-    """The prompt with the texts in the places of `{description}` and `{transcript}`, each as it is."""
-    return _PLACE.sub(lambda place: values[place[1]], prompt.text)
+    """The prompt with the texts in the places of `{description}` and `{transcript}`, each as text."""
+    return _PLACE.sub(lambda place: as_text(values[place[1]]), prompt.text)
