@@ -4,23 +4,28 @@ The one module of the library that reaches for the jobs, and only once a command
 """
 
 import argparse
+import atexit
 import json
+import os
 import re
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from emo import __version__
 from emo.commands import evaluate
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
+from emo.machine import machine_fault
 from emo.progress import LINE_EVERY_S, duration
 from emo.runs import Step, load_runs
+from emo.signals import ended_by_signals
 from emo.storage import Storage
 from emo.watch import Watch
 
@@ -215,16 +220,42 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command; the exit code. Without arguments, those of this process, which ends with the command."""
+    if arguments is None:
+        _leave(_run(sys.argv[1:]))
+    return _run(arguments)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, but for what the interpreter does last of all.
+
+    A thread of Arrow that still holds a Python file when the interpreter is gone aborts the process (exit code
+    134), and schedulers go by exit codes. Everything that was to be done at the end has been done by then.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments)
     options.began = time.monotonic()
     try:
-        return int(options.run(options))
+        with ended_by_signals():
+            return int(options.run(options))
     except EmoError as error:
         return _stopped(options, error)
-    except KeyboardInterrupt:
-        print("\nemo: interrupted; what was committed stays, the same command goes on", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted"
+        print(f"\nemo: {what}; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
+    except (OSError, MemoryError) as error:
+        fault = machine_fault(error)
+        if fault is None:
+            raise
+        return _stopped(options, fault)
 
 
 def _stopped(options: argparse.Namespace, error: EmoError) -> int:
@@ -674,9 +705,13 @@ def _caption(options: argparse.Namespace) -> int:
 
 def _repair(options: argparse.Namespace) -> int:
     config = _config(options)
-    _existing(options.out, config)
-    with _session(options, config) as session:
-        moved = _job("status").set_aside(session.storage)
+    storage = _existing(options.out, config)
+    status = _job("status")
+    moved = status.set_aside_runs(storage)
+    # It makes no rows: with which settings those of OUT were made does not matter, and stays written down.
+    shown = next((run["config"] for run in load_runs(storage, last=1)), None)
+    with _job("session").session(config, options.out, options.command, None, shown=shown) as session:
+        moved += status.set_aside(session.storage)
     for path, reason in moved:
         print(f"{path}: {reason}", file=sys.stderr)
     if options.json:
