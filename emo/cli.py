@@ -36,7 +36,8 @@ WATCH_EVERY_S = 2.0
 
 _EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
 2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share,
-4 another run holds OUT (nothing was started), 130 interrupted (what was committed stays)"""
+4 another run holds OUT (nothing was started), 5 the cluster that runs the submitted job does not answer
+(the job may go on), 130 interrupted (what was committed stays)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,6 +50,13 @@ def _not_empty(place: str) -> str:
     if not place.strip():
         raise argparse.ArgumentTypeError("it is empty; . is the current folder")
     return place
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -158,8 +166,11 @@ def build_parser() -> argparse.ArgumentParser:
     submit = commands.add_parser(
         "submit",
         help="run a command as a job of a Ray cluster and follow it",
-        description="Run a command of emo as a Ray job and follow its log. Ctrl-C asks whether to stop the "
-        "job or only to leave it. The exit code is that of the command.",
+        description="Run a command of emo as a Ray job and follow its log. The exit code is that of the "
+        "command. A connection that is lost is made again. Ctrl-C asks whether to stop the job or only to "
+        "leave it. SIGTERM leaves it, and stops it with --stop-on-term.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     submit.set_defaults(run=_submit, json=False)
     submit.add_argument(
@@ -173,7 +184,20 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="install emo's packages for the job, on nodes that have only Ray (some minutes per node)",
     )
-    submit.add_argument("job", metavar="JOB", help="a command such as label or nightly")
+    submit.add_argument("--attach", metavar="ID", help="send nothing; follow the job with this id")
+    submit.add_argument(
+        "--stop-on-term",
+        action="store_true",
+        help="stop the job when this command gets SIGTERM, such as at the deadline of a scheduler",
+    )
+    submit.add_argument(
+        "--patience",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="wait so long for a cluster that does not answer, then end with exit code 5 (default: 600)",
+    )
+    submit.add_argument("job", nargs="?", metavar="JOB", help="a command such as label or nightly")
     submit.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     add(
         "repair",
@@ -220,7 +244,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Without arguments, those of this process, which ends with the command."""
+    """Run one command; the exit code. Without arguments: those of this process, which ends with it."""
     if arguments is None:
         _leave(_run(sys.argv[1:]))
     return _run(arguments)
@@ -229,8 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _leave(code: int) -> NoReturn:
     """End the process, but for what the interpreter does last of all.
 
-    A thread of Arrow that still holds a Python file when the interpreter is gone aborts the process (exit code
-    134), and schedulers go by exit codes. Everything that was to be done at the end has been done by then.
+    A thread of Arrow that still holds a Python file when the interpreter is gone aborts the process (exit
+    code 134), and schedulers go by exit codes. All that was to be done at the end has been done by then.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -640,13 +664,22 @@ def _tell(config: Config, summary: dict[str, Any]) -> str | None:
         print(f"emo nightly: the summary could not be written: {error}", file=sys.stderr)
     webhook = config.nightly.webhook
     address = webhook.get_secret_value() if webhook else None
-    for fault in summaries.tell(summary, address, config.nightly.command):
+    command = [word.get_secret_value() for word in config.nightly.command]
+    for fault in summaries.tell(summary, address, command):
         print(f"emo nightly: the summary was not delivered: {fault}", file=sys.stderr)
     return page
 
 
 def _submit(options: argparse.Namespace) -> int:
     job = _job("submit")
+    if options.attach is not None:
+        if options.job is not None or options.detach:
+            raise InputError(
+                "submit: --attach follows a job that was sent; it goes with no JOB and no --detach"
+            )
+        return _follow(options, job.client_of(options.address), options.attach)
+    if options.job is None:
+        raise InputError("submit: name a command such as label, or a job with --attach ID")
     arguments = build_parser().parse_args([options.job, *options.arguments])
     if options.job == "submit":
         raise InputError("submit: a job cannot submit itself")
@@ -661,10 +694,17 @@ def _submit(options: argparse.Namespace) -> int:
     client, name = job.submit(options.address, words, arguments.config, options.install)
     if options.detach:
         print(name)
-        print(f"emo submit: job {name} was sent; ray job logs --follow {name} shows it", file=sys.stderr)
+        print(f"emo submit: job {name} was sent; emo submit --attach {name} follows it", file=sys.stderr)
         return DONE
     print(f"emo submit: job {name}", file=sys.stderr)
-    return int(job.follow(client, name))
+    return _follow(options, client, name)
+
+
+def _follow(options: argparse.Namespace, client: Any, name: str) -> int:
+    address = f" --address {options.address}" if options.address else ""
+    again = f"emo submit{address} --attach {name}"
+    follower = _job("follow").Follower(client, name, again, options.patience, options.stop_on_term)
+    return int(follower.run())
 
 
 def _caption(options: argparse.Namespace) -> int:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from emo.errors import EmoError, InputError, PlaceError, StorageError
 from emo.logs import log
@@ -46,6 +47,14 @@ class S3Settings(BaseModel):
     token: SecretStr | None = None
     anonymous: bool = False
     max_attempts: int = Field(6, ge=1)
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _without_credentials(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if parts.username is not None or parts.password is not None or parts.query:
+            raise ValueError("no credentials in the address; use s3.key and s3.secret, or the environment")
+        return value
 
 
 @dataclass(frozen=True)
