@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
+import yaml
 
 from conftest import REPOSITORY, free_port
 from emo.config import load_config
@@ -257,32 +257,15 @@ def test_a_connection_that_is_cut_is_made_again_and_every_line_is_shown_once(
     assert following.showed_the_log_once(head)
 
 
-def test_a_dashboard_that_is_started_anew_is_found_again(head, job_cluster, tmp_path):
-    following = Following(job_cluster, "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
+def test_a_server_that_is_away_for_a_while_as_when_it_starts_anew_is_found_again(
+    head, proxy, job_cluster, tmp_path
+):
+    following = Following(through(proxy, job_cluster), "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
     following.until("Ray is up;")
-    # `ray start --block` ends all where one process ends.
-    head.process.send_signal(signal.SIGSTOP)
-    try:
-        [dashboard] = [
-            one
-            for one in psutil.Process(head.process.pid).children(recursive=True)
-            if any(word.endswith("dashboard/dashboard.py") for word in one.cmdline())
-        ]
-        command, environment = dashboard.cmdline(), dashboard.environ()
-        dashboard.kill()
-        time.sleep(1)
-        again = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            process_group=os.getpgid(head.process.pid),
-        )
-        assert following.end() == 0, following.said
-        assert again.poll() is None
-    finally:
-        # The dead one is a child of a process that stands still: it would end all when it goes on.
-        pass
+    proxy.close()
+    time.sleep(5)
+    proxy.open()
+    assert following.end() == 0, following.said
     assert "the connection was lost and is there again" in following.said
     assert following.showed_the_log_once(head)
 
@@ -433,15 +416,17 @@ def test_a_detached_job_can_be_stopped_and_gives_its_lease_back(job_cluster, tmp
         time.sleep(0.1)
 
 
-def test_what_would_mean_something_else_on_a_cluster_is_refused_before_anything_is_sent():
+def test_what_would_mean_something_else_on_a_cluster_is_refused_before_anything_is_sent(tmp_path):
     config = load_config()
     with pytest.raises(InputError, match="'videos' means another folder on a cluster"):
         check(config, ["videos", "s3://bucket/out"])
     check(config, ["/shared/videos", "s3://bucket/out"])
     hook = {"webhook": "https://hooks.example.com/hush"}
     for night in (hook, {"command": ["notify", "--token", "hush"]}):
+        file = tmp_path / "night.yaml"
+        file.write_text(yaml.safe_dump({"experts": [{"kind": "words"}], "nightly": night}))
         with pytest.raises(InputError, match=r"holds nightly\.webhook, or nightly\.command") as caught:
-            check(load_config(tree={"experts": [{"kind": "words"}], "nightly": night}), [])
+            check(load_config(file=str(file)), [])
         assert "hush" not in str(caught.value)
     keys = config.model_copy(update={"s3": config.s3.model_copy(update={"secret": "hush"})})
     with pytest.raises(InputError, match="holds S3 credentials") as caught:
