@@ -4,25 +4,30 @@ The one module of the library that reaches for the jobs, and only once a command
 """
 
 import argparse
+import atexit
 import io
 import json
+import os
 import re
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from emo import __version__
 from emo.commands import evaluate, models
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
+from emo.machine import machine_fault
 from emo.paths import readable
 from emo.progress import LINE_EVERY_S, duration
 from emo.runs import Step, load_runs
+from emo.signals import ended_by_signals
 from emo.storage import Storage, use_s3
 from emo.watch import Watch
 
@@ -33,7 +38,8 @@ WATCH_EVERY_S = 2.0
 
 _EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
 2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share,
-4 another run holds OUT (nothing was started), 130 interrupted (what was committed stays)"""
+4 another run holds OUT (nothing was started), 5 the cluster that runs the submitted job does not answer
+(the job may go on), 130 interrupted (what was committed stays)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +52,13 @@ def _not_empty(place: str) -> str:
     if not place.strip():
         raise argparse.ArgumentTypeError("it is empty; . is the current folder")
     return place
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -156,8 +169,11 @@ def build_parser() -> argparse.ArgumentParser:
     submit = commands.add_parser(
         "submit",
         help="run a command as a job of a Ray cluster and follow it",
-        description="Run a command of emo as a Ray job and follow its log. Ctrl-C asks whether to stop the "
-        "job or only to leave it. The exit code is that of the command.",
+        description="Run a command of emo as a Ray job and follow its log. The exit code is that of the "
+        "command. A connection that is lost is made again. Ctrl-C asks whether to stop the job or only to "
+        "leave it. SIGTERM leaves it, and stops it with --stop-on-term.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     submit.set_defaults(run=_submit, json=False)
     submit.add_argument(
@@ -171,7 +187,20 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="install emo's packages for the job, on nodes that have only Ray (some minutes per node)",
     )
-    submit.add_argument("job", metavar="JOB", help="a command such as label or nightly")
+    submit.add_argument("--attach", metavar="ID", help="send nothing; follow the job with this id")
+    submit.add_argument(
+        "--stop-on-term",
+        action="store_true",
+        help="stop the job when this command gets SIGTERM, such as at the deadline of a scheduler",
+    )
+    submit.add_argument(
+        "--patience",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="wait so long for a cluster that does not answer, then end with exit code 5 (default: 600)",
+    )
+    submit.add_argument("job", nargs="?", metavar="JOB", help="a command such as label or nightly")
     submit.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     add(
         "repair",
@@ -218,18 +247,42 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command; the exit code. Without arguments: those of this process, which ends with it."""
     if arguments is None:
-        arguments = _typed()
+        _leave(_run(_typed()))
+    return _run(arguments)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, but for what the interpreter does last of all.
+
+    A thread of Arrow that still holds a Python file when the interpreter is gone aborts the process (exit
+    code 134), and schedulers go by exit codes. All that was to be done at the end has been done by then.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments)
     options.began = time.monotonic()
     try:
-        return int(options.run(options))
+        with ended_by_signals():
+            return int(options.run(options))
     except EmoError as error:
         return _stopped(options, error)
-    except KeyboardInterrupt:
-        print("\nemo: interrupted; what was committed stays, the same command goes on", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted"
+        print(f"\nemo: {what}; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
+    except (OSError, MemoryError) as error:
+        fault = machine_fault(error)
+        if fault is None:
+            raise
+        return _stopped(options, fault)
 
 
 def _typed() -> list[str]:
@@ -649,13 +702,22 @@ def _tell(config: Config, summary: dict[str, Any]) -> str | None:
         print(f"emo nightly: the summary could not be written: {error}", file=sys.stderr)
     webhook = config.nightly.webhook
     address = webhook.get_secret_value() if webhook else None
-    for fault in summaries.tell(summary, address, config.nightly.command):
+    command = [word.get_secret_value() for word in config.nightly.command]
+    for fault in summaries.tell(summary, address, command):
         print(f"emo nightly: the summary was not delivered: {fault}", file=sys.stderr)
     return page
 
 
 def _submit(options: argparse.Namespace) -> int:
     job = _job("submit")
+    if options.attach is not None:
+        if options.job is not None or options.detach:
+            raise InputError(
+                "submit: --attach follows a job that was sent; it goes with no JOB and no --detach"
+            )
+        return _follow(options, job.client_of(options.address), options.attach)
+    if options.job is None:
+        raise InputError("submit: name a command such as label, or a job with --attach ID")
     arguments = build_parser().parse_args([options.job, *options.arguments])
     if options.job == "submit":
         raise InputError("submit: a job cannot submit itself")
@@ -670,10 +732,17 @@ def _submit(options: argparse.Namespace) -> int:
     client, name = job.submit(options.address, words, arguments.config, options.install)
     if options.detach:
         print(name)
-        print(f"emo submit: job {name} was sent; ray job logs --follow {name} shows it", file=sys.stderr)
+        print(f"emo submit: job {name} was sent; emo submit --attach {name} follows it", file=sys.stderr)
         return DONE
     print(f"emo submit: job {name}", file=sys.stderr)
-    return int(job.follow(client, name))
+    return _follow(options, client, name)
+
+
+def _follow(options: argparse.Namespace, client: Any, name: str) -> int:
+    address = f" --address {options.address}" if options.address else ""
+    again = f"emo submit{address} --attach {name}"
+    follower = _job("follow").Follower(client, name, again, options.patience, options.stop_on_term)
+    return int(follower.run())
 
 
 def _caption(options: argparse.Namespace) -> int:
@@ -715,9 +784,13 @@ def _caption(options: argparse.Namespace) -> int:
 
 def _repair(options: argparse.Namespace) -> int:
     config = _config(options)
-    _existing(options.out, config)
-    with _session(options, config) as session:
-        moved = _job("status").set_aside(session.storage)
+    storage = _existing(options.out, config)
+    status = _job("status")
+    moved = status.set_aside_runs(storage)
+    # It makes no rows: with which settings those of OUT were made does not matter, and stays written down.
+    shown = next((run["config"] for run in load_runs(storage, last=1)), None)
+    with _job("session").session(config, options.out, options.command, None, shown=shown) as session:
+        moved += status.set_aside(session.storage)
     for path, reason in moved:
         print(f"{path}: {reason}", file=sys.stderr)
     if options.json:

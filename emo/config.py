@@ -32,7 +32,8 @@ from emo.media.speech import SpeechSettings
 from emo.storage import S3Settings
 
 DEFAULT_PRESET = "signals"
-SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook"})
+# What may hold a credential: no run file shows it, and no command line may have it.
+SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command"})
 
 
 class _Section(BaseModel):
@@ -153,7 +154,7 @@ class Nightly(_Section):
     after so many; max_gpu_hours: or after so many hours of all GPUs together; retries: how many nights a row
     that failed for a passing reason is tried again; compact_mib: size of the files that small ones are merged
     into, 0: none are; webhook: an http(s) address that gets the summary as JSON by POST; command: a program
-    and its arguments, gets the summary on its standard input.
+    and its arguments, gets the summary on its standard input; run files do not show it.
     """
 
     source: str | None = None
@@ -163,7 +164,7 @@ class Nightly(_Section):
     retries: int = Field(3, ge=0)
     compact_mib: int = Field(256, ge=0, le=2048)
     webhook: SecretStr | None = None
-    command: tuple[str, ...] = ()
+    command: tuple[SecretStr, ...] = ()
 
     @field_validator("webhook")
     @classmethod
@@ -452,13 +453,14 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
-    if path in SECRET_KEYS:
-        # Command lines are seen by every user of a machine, and by the job list of a cluster.
-        raise InputError(f"--set {path}: no credentials on a command line; use the environment or a file")
+    _refuse_secret(path)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise InputError(f"--set {override!r}: the value is not YAML") from None
+    if isinstance(value, dict):
+        for key in value:
+            _refuse_secret(f"{path}.{key}")
     node: Any = tree
     *parents, last = path.split(".")
     for depth, key in enumerate(parents):
@@ -474,6 +476,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not isinstance(node, dict):
         raise InputError(f"--set {override!r}: {'.'.join(parents)} is a single value")
     node[last] = value
+
+
+def _refuse_secret(path: str) -> None:
+    # Command lines are seen by every user of a machine, and by the job list of a cluster.
+    if any(path == secret or path.startswith(f"{secret}.") for secret in SECRET_KEYS):
+        raise InputError(f"--set {path}: no credentials on a command line; use the environment or a file")
 
 
 def _entry(entries: list[Any], name: str, at: str) -> Any:
@@ -499,7 +507,10 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
         elif fault["type"] == "missing":
             message = "is missing"
         elif fault["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, not {_shown(fault['input'])}"
+            # What was meant as a credential is not shown, whatever is wrong with it.
+            secret = any(path == key or path.startswith(f"{key}.") for key in SECRET_KEYS)
+            shown = type(fault["input"]).__name__ if secret else _shown(fault["input"])
+            message = f"{message[0].lower()}{message[1:]}, not {shown}"
         faults.append(f"{path}: {message}" if path else message)
     return "; ".join(faults)
 

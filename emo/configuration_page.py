@@ -177,6 +177,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(_type(argument) for argument in arguments)
+    if annotation == tuple[SecretStr, ...]:
+        return "list of texts (secret)"
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"list of {'mappings' if get_origin(arguments[0]) is dict else f'{_type(arguments[0])}s'}"
     if origin is tuple:

@@ -31,6 +31,12 @@ class LeaseHeldError(InputError):
     exit_code = 4
 
 
+class UnreachableError(EmoError):
+    """The cluster that runs a job does not answer; the job may go on (exit code 5)."""
+
+    exit_code = 5
+
+
 class RowError(EmoError):
     """One row failed; the row is written as `failed` and the run goes on.
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from emo import s3 as objects
 from emo.conditions import Conditions, conditions_of
@@ -48,6 +48,14 @@ class S3Settings(BaseModel):
     token: SecretStr | None = None
     anonymous: bool = False
     max_attempts: int = Field(6, ge=1)
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _without_credentials(cls, value: str | None) -> str | None:
+        # Anywhere: a password with a slash in it is no user information to a parser.
+        if value is not None and ("@" in value or "?" in value):
+            raise ValueError("no credentials in the address; use s3.key and s3.secret, or the environment")
+        return value
 
 
 _in_use = S3Settings()

@@ -1,6 +1,5 @@
 """What the jobs of one run share: configuration, OUT, the run file, the lease, the Ray cluster."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from emo.experts.protocol import Resources
 from emo.fences import fence
 from emo.lease import EXPIRES_S, Lease
 from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
+from emo.signals import ended_by_signals
 from emo.storage import Storage
 from emo.tables import RETRIES, TABLES
 from jobs.connection import cluster
@@ -78,8 +78,6 @@ class Session:
         if not self._connected:
             self._connected = True
             logs = self._stack.enter_context(cluster(self.config.ray.address, self.config.ray.num_cpus))
-            # Ray sets a handler of its own when it starts.
-            signal.signal(signal.SIGTERM, _terminate)
             _tell(f"Ray is up; its own messages are in {logs}")
         if self._needs:
             needs, self._needs = self._needs, ()
@@ -221,16 +219,20 @@ def session(
     source: str | None,
     redo: bool = False,
     needs: Sequence[Need] = (),
+    shown: dict[str, Any] | None = None,
 ) -> Iterator[Session]:
     """A run: takes the lease of OUT, keeps the run file, ends both whatever happens.
 
-    needs: what the nodes of the cluster are asked before the first pass, where this machine was not.
+    needs: what the nodes of the cluster are asked before the first pass, where this machine was not; shown:
+    what the run file says of the configuration, for a run that makes no rows: that of an earlier run.
 
     Raises LeaseHeldError, and InputError where OUT holds rows of other settings and `redo` is not set.
     """
     storage = Storage(out, config.s3)
     storage.check()
     with ExitStack() as stack:
+        # The lease is given back and the run file says what happened.
+        stack.enter_context(ended_by_signals())
         lease = stack.enter_context(Lease(storage, command))
         for folder in (*TABLES, RETRIES.name, FOLDER, "report"):
             storage.sweep(folder, EXPIRES_S)
@@ -239,7 +241,8 @@ def session(
         run_id = new_run_id(storage, datetime.now(UTC))
         lease.carry(run_id)
         # Credentials of the configuration are SecretStr: they print as asterisks.
-        shown = config.model_dump(mode="json")
+        makes_rows = shown is None
+        shown = config.model_dump(mode="json") if shown is None else shown
         run = Run(run_id, command, source, shown, datetime.now(UTC).isoformat())
         for previous in load_runs(storage, last=1):
             if previous.get("outcome") != "done":
@@ -247,18 +250,17 @@ def session(
                 fence(storage, previous["run_id"])
             run.made_with = previous.get("made_with", {})
             run.redo_since = previous.get("redo_since", {})
-        if not redo:
+        if makes_rows and not redo:
             check_settings(run.made_with, run.redo_since, settings_of(shown))
         current = Session(config, storage, run, lease, stack, needs)
-        # A scheduler ends a job with SIGTERM: the lease is given back and the run file says what happened.
-        before = signal.signal(signal.SIGTERM, _terminate)
-        stack.callback(signal.signal, signal.SIGTERM, before)
         run.save(storage)
         try:
             yield current
         except BaseException as error:
             run.outcome = "failed"
-            run.error = str(error) or type(error).__name__
+            run.error = str(error) or (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            )
             raise
         else:
             run.outcome = "done"
@@ -277,7 +279,3 @@ def _save(run: Run, storage: Storage) -> None:
     except EmoError as error:
         # What the run itself ended with matters more than that its file could not be written.
         print(f"emo: the run file could not be written: {error}", file=sys.stderr)
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """What is in an OUT and what a run would do there: answers without starting anything."""
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from emo.config import Config, Prices
 from emo.errors import StorageError
 from emo.estimates import Estimate
 from emo.experts.protocol import Resources
-from emo.runs import load_runs
+from emo.runs import FOLDER, load_runs
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, TABLES, VOTES, Table
 from jobs import describe, extract, ingest, judge
@@ -128,10 +129,26 @@ def estimate(storage: Storage, config: Config, plan: dict[str, Any]) -> list[Est
     return estimates.estimate(rows, held, rates, config.prices)
 
 
+def set_aside_runs(storage: Storage) -> list[tuple[str, str]]:
+    """Move every run file that tells of no run to OUT/set-aside; where each went, and why.
+
+    Needs no lease: the file of a run that goes on is always whole.
+    """
+    moved = []
+    for path in [entry.path for entry in storage.entries(FOLDER) if entry.path.endswith(".json")]:
+        try:
+            run = json.loads(storage.read(path))
+        except (ValueError, RecursionError):
+            run = None
+        if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
+            moved.append((_move_aside(storage, path), f"{storage.full(path)} is not a run file"))
+    return moved
+
+
 def set_aside(storage: Storage) -> list[tuple[str, str]]:
     """Move every Parquet file that is not of its table to OUT/set-aside; where each went, and why.
 
-    For the holder of the lease. A file is copied before it is deleted, so none is lost on the way.
+    For the holder of the lease.
     """
     moved = []
     for table in TABLES.values():
@@ -139,8 +156,13 @@ def set_aside(storage: Storage) -> list[tuple[str, str]]:
             try:
                 committed.read_file(storage, table, path)
             except StorageError as error:
-                target = f"set-aside/{path}"
-                storage.write(target, storage.read(path))
-                storage.delete(path)
-                moved.append((storage.full(target), str(error)))
+                moved.append((_move_aside(storage, path), str(error)))
     return moved
+
+
+def _move_aside(storage: Storage, path: str) -> str:
+    """Copy a file to OUT/set-aside, then delete it, so that none is lost on the way; where it went."""
+    target = f"set-aside/{path}"
+    storage.write(target, storage.read(path))
+    storage.delete(path)
+    return storage.full(target)

@@ -3,12 +3,12 @@
 The code travels with the job, so the nodes need emo's dependencies but not emo itself.
 """
 
-import asyncio
+import logging
 import os
 import shlex
 import shutil
-import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import Any
 import emo
 import jobs
 from emo.config import Config
-from emo.errors import EmoError, InputError
+from emo.errors import EmoError, InputError, UnreachableError
 from emo.storage import is_s3
 from jobs.connection import check_answers, offer_token
 
 # Where Ray's dashboard takes jobs on a head node.
 LOCAL = "http://127.0.0.1:8265"
+# Between two tries to reach a cluster.
+AGAIN_S = 2.0
 # What travels: code and its data, no byte code.
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
@@ -35,6 +37,12 @@ def check(config: Config, places: Sequence[str]) -> None:
                 f"{place!r} means another folder on a cluster: give an s3:// address, or an absolute path of "
                 "a file system that all nodes share"
             )
+    if config.nightly.webhook or len(config.nightly.command) > 1:
+        raise InputError(
+            "the configuration holds nightly.webhook, or nightly.command with arguments. Either may hold a "
+            "secret, and the cluster keeps what a job brings along. Name in nightly.command one program that "
+            "the nodes have, without arguments"
+        )
     if config.s3.key or config.s3.secret or config.s3.token:
         raise InputError(
             "the configuration holds S3 credentials, and the cluster keeps what a job brings along: leave "
@@ -70,72 +78,59 @@ def packages() -> list[str]:
     return [line for line in requires("emo") or [] if "extra ==" not in line and not line.startswith("ray")]
 
 
-def submit(
-    address: str | None, command: Sequence[str], config_file: str | None, install: bool
-) -> tuple[Any, str]:
-    """Send one command of emo: Ray's client and the id of the job; EmoError where no cluster answers."""
-    named = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
-    where = named or LOCAL
+def client_of(address: str | None) -> Any:
+    """Ray's client of the cluster that is named or on this machine; EmoError where none answers."""
+    where = _address(address)
     check_answers(where)
     offer_token()
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
+    for name in ("dashboard_sdk", "job.sdk"):
+        # What its client tells of uploads and sockets is nothing for a person.
+        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
     try:
-        client = JobSubmissionClient(where)
+        return JobSubmissionClient(where)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        reason = " ".join(str(error).split())
+        raise EmoError(f"no job could be sent to {where}: {reason}") from error
+
+
+def client_when_it_answers(address: str | None, job: str, patience_s: float) -> Any:
+    """Ray's client of the cluster of a job; UnreachableError where it does not answer for so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return client_of(address)
+        except InputError:
+            raise
+        except EmoError as error:
+            if time.monotonic() >= deadline:
+                raise UnreachableError(
+                    f"submit: job {job}: {error}; the job may go on; the same command follows it again"
+                ) from error
+        time.sleep(min(AGAIN_S, max(0.0, deadline - time.monotonic())))
+
+
+def _address(address: str | None) -> str:
+    return address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or LOCAL
+
+
+def submit(
+    address: str | None, command: Sequence[str], config_file: str | None, install: bool
+) -> tuple[Any, str]:
+    """Send one command of emo: Ray's client and the id of the job; EmoError where no cluster answers."""
+    client = client_of(address)
+    from ray.exceptions import RayError
+
+    try:
         with tempfile.TemporaryDirectory(prefix="emo-job-") as name:
             config = pack(Path(name), config_file)
             environment: dict[str, Any] = {"working_dir": name}
             if install:
                 environment["pip"] = packages()
             entrypoint = shlex.join(["python", "-m", "emo", *command, *config])
-            job = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
+            return client, client.submit_job(entrypoint=entrypoint, runtime_env=environment)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise EmoError(f"no job could be sent to {where}: {' '.join(str(error).split())}") from error
-    return client, job
-
-
-def follow(client: Any, job: str) -> int:
-    """Show the log of a job until it ends; its exit code. Ctrl-C asks what to do with the job."""
-    while True:
-        try:
-            asyncio.run(_tail(client, job))
-            return _exit_code(client, job)
-        except KeyboardInterrupt:
-            answer = _ask(job)
-            if answer == "stop":
-                client.stop_job(job)
-                print(f"emo submit: job {job} is being stopped; what it committed stays", file=sys.stderr)
-                return 130
-            if answer == "leave":
-                print(f"emo submit: job {job} goes on; stop it with: ray job stop {job}", file=sys.stderr)
-                return 130
-
-
-async def _tail(client: Any, job: str) -> None:
-    async for lines in client.tail_job_logs(job):
-        print(lines, end="", flush=True)
-
-
-def _ask(job: str) -> str:
-    """What to do: stop, leave, follow. Where nobody can answer, the job is left alone."""
-    if not sys.stdin.isatty():
-        return "leave"
-    try:
-        print(
-            f"\nJob {job} is running. [s]top it, [l]eave it running, or go on [f]ollowing? ",
-            end="",
-            flush=True,
-        )
-        answer = sys.stdin.readline().strip().lower()
-    except KeyboardInterrupt:
-        return "leave"
-    return {"s": "stop", "f": "follow"}.get(answer[:1], "leave")
-
-
-def _exit_code(client: Any, job: str) -> int:
-    info = client.get_job_info(job)
-    if info.status == "SUCCEEDED":
-        return 0
-    print(f"emo submit: job {job} ended as {info.status}: {info.message}", file=sys.stderr)
-    return int(info.driver_exit_code or 1)
+        reason = " ".join(str(error).split())
+        raise EmoError(f"no job could be sent to {_address(address)}: {reason}") from error

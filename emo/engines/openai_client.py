@@ -60,7 +60,8 @@ class ServerSettings(BaseModel):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an http(s) URL such as http://host:8000/v1")
-        if parts.username or parts.password or parts.query:
+        # Anywhere: a password with a slash in it is no user information to a parser.
+        if "@" in url or parts.query:
             raise ValueError("no credentials in the URL; name an environment variable with api_key_env")
         return url.rstrip("/")
 

@@ -20,6 +20,7 @@ from conftest import REPOSITORY
 from emo.config import load_config
 from emo.errors import InputError
 from emo.storage import S3Settings, Storage, s3_filesystem
+from jobs.session import session
 from labelling import EMO
 
 # Nobody's credentials; looked for everywhere.
@@ -174,3 +175,44 @@ def test_nothing_in_the_code_reads_pickles_or_runs_what_it_reads():
     }
     # What one worker hands to another of the same job; it comes from no file.
     assert found == {("jobs/finetune_data.py", "pickle.load")}
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"s3": {"endpoint_url": f"http://user:{SECRET}@host:9000"}}, "s3.endpoint_url: no credentials"),
+        ({"s3": {"endpoint_url": f"http://{KEY}@host:9000"}}, "s3.endpoint_url: no credentials"),
+        ({"s3": {"secret": [SECRET]}}, "s3.secret: "),
+        ({"nightly": {"webhook": f"ftp://host/{SECRET}"}}, "nightly.webhook: "),
+        ({"nightly": {"command": f"notify {SECRET}"}}, "nightly.command: "),
+    ],
+)
+def test_a_credential_at_the_wrong_place_is_refused_and_not_shown(tree, expected, tmp_path):
+    file = tmp_path / "emo.yaml"
+    file.write_text(yaml.safe_dump({"experts": [{"kind": "words"}], **tree}))
+    with pytest.raises(InputError) as caught:
+        load_config(file=str(file))
+    assert expected in str(caught.value)
+    assert not [secret for secret in (KEY, SECRET) if secret in str(caught.value)]
+
+
+def test_no_run_file_shows_a_word_of_the_command_that_is_told_of_a_night(tmp_path):
+    command = ["notify", "--token", SECRET]
+    file = tmp_path / "emo.yaml"
+    file.write_text(yaml.safe_dump({"experts": [{"kind": "words"}], "nightly": {"command": command}}))
+    config = load_config(file=str(file))
+    assert [word.get_secret_value() for word in config.nightly.command] == command
+    with session(config, str(tmp_path / "out"), "nightly", None):
+        pass
+    [run] = (tmp_path / "out/runs").glob("*.json")
+    assert json.loads(run.read_text())["config"]["nightly"]["command"] == ["**********"] * 3
+    assert SECRET not in run.read_text()
+
+
+@pytest.mark.parametrize(
+    "override", [f"s3={{secret: {SECRET}}}", f"nightly={{webhook: 'http://h/{SECRET}'}}"]
+)
+def test_a_section_on_a_command_line_may_hold_no_credential_either(override):
+    with pytest.raises(InputError, match="no credentials on a command line") as caught:
+        load_config(overrides=[override])
+    assert SECRET not in str(caught.value)

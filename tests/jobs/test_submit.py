@@ -2,17 +2,24 @@
 
 import os
 import pty
+import re
 import secrets
 import select
 import shutil
 import signal
 import site
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import REPOSITORY, free_port
 from emo.config import load_config
@@ -25,10 +32,19 @@ from labelling import EMO, WORDS_ONLY, by_id, emo, rows
 MANIFEST = str(REPOSITORY / "samples/manifest.csv")
 
 
-@pytest.fixture(scope="module")
-def job_cluster(tmp_path_factory):
+@dataclass
+class Head:
+    """A head node that takes jobs: how a user reaches it, and its process group."""
+
+    user: dict[str, str]
+    dashboard: int
+    folder: Path
+    process: subprocess.Popen
+
+
+@contextmanager
+def _head(bare):
     """A cluster that takes jobs and asks for a token, run by a Python that cannot import emo."""
-    bare = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     python = bare / "bin/python"
     # The packages of this environment, but not what it installs by a link to this folder.
@@ -61,11 +77,23 @@ def job_cluster(tmp_path_factory):
             assert head.poll() is None, "the cluster for jobs did not start"
             assert time.monotonic() < deadline, "the cluster for jobs did not start in time"
             time.sleep(0.5)
-        yield user
+        yield Head(user, dashboard, folder, head)
     finally:
-        os.killpg(head.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    with _head(tmp_path_factory.mktemp("bare")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def job_cluster(head):
+    return head.user
 
 
 def _answers(port, token):
@@ -101,6 +129,225 @@ def test_without_the_token_no_job_is_taken(job_cluster, tmp_path):
     assert done.returncode == 1
     assert "no job could be sent" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+class Proxy:
+    """A connection to a server that can be cut, refused and let through again."""
+
+    def __init__(self, port):
+        self._port = port
+        self._pairs = []
+        self._listener = None
+        self.port = free_port()
+        self.open()
+
+    def open(self):
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def close(self):
+        """Refuse every connection from now on."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self):
+        """End the connections that are there, without a word, as a node that is gone does."""
+        while self._pairs:
+            for one in self._pairs.pop():
+                with suppress(OSError):
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self, listener):
+        with suppress(OSError):
+            while True:
+                pair = (listener.accept()[0], socket.create_connection(("127.0.0.1", self._port)))
+                self._pairs.append(pair)
+                for one, other in (pair, pair[::-1]):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pass(one, other):
+        with suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(head):
+    made = Proxy(head.dashboard)
+    yield made
+    with suppress(OSError):
+        made.close()
+
+
+class Following:
+    """`emo submit` in the background, and what it said so far."""
+
+    def __init__(self, user, *arguments, **options):
+        self.process = subprocess.Popen(
+            [EMO, "submit", *map(str, arguments)],
+            env={**os.environ, **user},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        # What it said of itself, and what it showed of the log.
+        self._of = {"said": "", "log": ""}
+        pipes = {"said": self.process.stderr, "log": self.process.stdout}
+        self._readers = [threading.Thread(target=self._read, args=one, daemon=True) for one in pipes.items()]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name, pipe):
+        for line in pipe:
+            self._of[name] += line
+
+    @property
+    def said(self):
+        return self._of["said"]
+
+    @property
+    def log(self):
+        return self._of["log"]
+
+    def until(self, text, seconds=120):
+        deadline = time.monotonic() + seconds
+        while text not in self.log:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.1)
+
+    def end(self):
+        code = self.process.wait(150)
+        for reader in self._readers:
+            reader.join(10)
+        assert "Traceback" not in self.said, self.said
+        return code
+
+    @property
+    def job(self):
+        return re.search(r"raysubmit_\w+", self.said)[0]
+
+    def showed_the_log_once(self, head):
+        written = head.folder / f"session_latest/logs/job-driver-{self.job}.log"
+        return self.log == written.read_text()
+
+
+def through(proxy, user):
+    return {**user, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{proxy.port}"}
+
+
+def test_a_connection_that_is_cut_is_made_again_and_every_line_is_shown_once(
+    head, proxy, job_cluster, tmp_path
+):
+    following = Following(through(proxy, job_cluster), "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
+    following.until("Ray is up;")
+    proxy.cut()
+    following.until("ingest: 0/10")
+    proxy.cut()
+    assert following.end() == 0, following.said
+    assert "the connection was lost and is there again; following the job" in following.said
+    assert following.showed_the_log_once(head)
+
+
+def test_a_server_that_is_away_for_a_while_as_when_it_starts_anew_is_found_again(
+    head, proxy, job_cluster, tmp_path
+):
+    following = Following(through(proxy, job_cluster), "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
+    following.until("Ray is up;")
+    proxy.close()
+    time.sleep(5)
+    proxy.open()
+    assert following.end() == 0, following.said
+    assert "the connection was lost and is there again" in following.said
+    assert following.showed_the_log_once(head)
+
+
+def test_a_cluster_that_does_not_answer_for_long_is_one_line_and_attach_goes_on(proxy, job_cluster, tmp_path):
+    user = through(proxy, job_cluster)
+    following = Following(user, "--patience", "4", "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
+    following.until("Ray is up;")
+    proxy.close()
+    assert following.end() == 5, following.said
+    last = following.said.splitlines()[-1]
+    assert re.fullmatch(
+        rf"emo submit: job {following.job}: the cluster has not answered for \d+ s \(\w+\); "
+        rf"the job may go on; follow it with: emo submit --attach {following.job}",
+        last,
+    ), following.said
+    refused = emo("submit", "--attach", following.job, "--patience", "1", env=user)
+    assert refused.returncode == 5
+    assert following.job in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    proxy.open()
+    attached = Following(user, "--attach", following.job)
+    assert attached.end() == 0, attached.said
+    assert "emo label: " in attached.log.splitlines()[-1]
+    unknown = emo("submit", "--attach", "raysubmit_nobody", env=user)
+    assert unknown.returncode == 1
+    assert "the cluster knows no job raysubmit_nobody" in unknown.stderr
+
+
+@pytest.mark.long
+def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(tmp_path):
+    with _head(tmp_path / "bare") as head:
+        following = Following(head.user, "--patience", "5", "label", MANIFEST, "--out", tmp_path / "out")
+        following.until("Ray is up;")
+        os.killpg(head.process.pid, signal.SIGKILL)
+        assert following.end() == 5, following.said
+    assert f"emo submit --attach {following.job}" in following.said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_sigterm_to_the_follower_stops_the_job_where_it_is_told_to_and_says_which(
+    job_cluster, tmp_path, stops
+):
+    option = ["--stop-on-term"] if stops else []
+    following = Following(job_cluster, *option, "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
+    following.until("Ray is up;")
+    following.process.send_signal(signal.SIGTERM)
+    assert following.end() == 130, following.said
+    last = following.said.splitlines()[-1]
+    state = "it is stopped" if stops else "it goes on"
+    assert last.startswith(f"emo submit: job {following.job}: interrupted by SIGTERM; {state}"), last
+    attached = Following(job_cluster, "--attach", following.job)
+    code = attached.end()
+    assert (code != 0) == stops, attached.said
+    assert ("ended as STOPPED" in attached.said) == stops
+    if stops:
+        # The job gave its lease back.
+        assert not (tmp_path / "lease.json").exists()
+
+
+def test_what_a_failed_job_said_last_is_shown_once(job_cluster, tmp_path):
+    done = emo("submit", "label", "/nothing/here", "--out", tmp_path / "out", env=job_cluster)
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("source '/nothing/here' does not exist") == 1
+    assert re.search(r"job raysubmit_\w+: it ended as FAILED: .*exit code 2$", done.stderr, re.MULTILINE)
+
+
+def test_from_a_big_folder_with_spaces_only_code_and_configuration_travel(head, job_cluster, tmp_path):
+    folder = tmp_path / "my videos & more"
+    folder.mkdir()
+    (folder / "big.bin").write_bytes(os.urandom(60_000_000))
+    (folder / "jobs.py").write_text("raise SystemExit('the wrong jobs')")
+    config = folder / "my settings.yaml"
+    config.write_text("experts: [{kind: words}]\ningest: {workers: 1}\n")
+    out = tmp_path / "out with spaces"
+    following = Following(job_cluster, "label", MANIFEST, "--out", out, "--config", config.name, cwd=folder)
+    assert following.end() == 0, following.said
+    assert len(rows(out, JUDGMENTS, "status")) == 10
+    sent = head.folder.glob("session_latest/runtime_resources/working_dir_files/*")
+    sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in sent]
+    assert sizes
+    assert max(sizes) < 10_000_000
 
 
 @pytest.mark.long
@@ -169,11 +416,18 @@ def test_a_detached_job_can_be_stopped_and_gives_its_lease_back(job_cluster, tmp
         time.sleep(0.1)
 
 
-def test_what_would_mean_something_else_on_a_cluster_is_refused_before_anything_is_sent():
+def test_what_would_mean_something_else_on_a_cluster_is_refused_before_anything_is_sent(tmp_path):
     config = load_config()
     with pytest.raises(InputError, match="'videos' means another folder on a cluster"):
         check(config, ["videos", "s3://bucket/out"])
     check(config, ["/shared/videos", "s3://bucket/out"])
+    hook = {"webhook": "https://hooks.example.com/hush"}
+    for night in (hook, {"command": ["notify", "--token", "hush"]}):
+        file = tmp_path / "night.yaml"
+        file.write_text(yaml.safe_dump({"experts": [{"kind": "words"}], "nightly": night}))
+        with pytest.raises(InputError, match=r"holds nightly\.webhook, or nightly\.command") as caught:
+            check(load_config(file=str(file)), [])
+        assert "hush" not in str(caught.value)
     keys = config.model_copy(update={"s3": config.s3.model_copy(update={"secret": "hush"})})
     with pytest.raises(InputError, match="holds S3 credentials") as caught:
         check(keys, [])

@@ -1,0 +1,58 @@
+"""What ends a command from outside: SIGTERM of a scheduler, SIGHUP of a terminal that is closed."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal asked this process to end; its text says which."""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP raise Terminated, so that whatever is held is given back."""
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread may ask for signals; the program that started this one deals with them.
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    listen()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listen() -> None:
+    """Raise Terminated at these signals from now on; Ray sets a handler of its own when it starts."""
+    for number in _ENDING:
+        # A command under `nohup` outlives its terminal.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: Any) -> None:
+    # Whoever asks twice shall not disturb the giving back.
+    for one in _ENDING:
+        signal.signal(one, signal.SIG_IGN)
+    if number == signal.SIGHUP:
+        _forget_terminal()
+    raise Terminated(f"interrupted by {signal.Signals(number).name}")
+
+
+def _forget_terminal() -> None:
+    """What is still said goes nowhere: a write to a terminal that is closed is an error."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if str(entry.readlink()).startswith(("/dev/pts/", "/dev/tty")):
+                os.dup2(nowhere, int(entry.name))
+    os.close(nowhere)

@@ -1,0 +1,142 @@
+"""A Ray of this machine alone: who may reach it, where it looks for code, what it needs, how it ends."""
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from conftest import REPOSITORY
+from emo.tables import JUDGMENTS
+from labelling import EMO, WORDS_ONLY, last_run, rows
+
+CLIPS_FOLDER = REPOSITORY / "samples/clips"
+
+
+def on_its_own(tmp_path, **more):
+    """The environment of a user who has neither a cluster nor a token."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    return {**kept, "HOME": str(home), **more}
+
+
+def start(tmp_path, *more, environment=None, **options):
+    source = tmp_path / "videos"
+    if not source.exists():
+        source.mkdir()
+        for name in ("drawn_angry", "drawn_joyful_zh"):
+            for path in CLIPS_FOLDER.glob(f"{name}.*"):
+                shutil.copy(path, source)
+    return subprocess.Popen(
+        [EMO, "label", source, "--out", tmp_path / "out", *WORDS_ONLY, "--set", "ray.num_cpus=2", *more],
+        env=environment or on_its_own(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def listening(process):
+    """Where a process and all below it listen."""
+    found = set()
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_on_one_machine_all_listen_on_loopback_and_the_token_is_its_owners_alone(tmp_path):
+    run = start(tmp_path)
+    seen = set()
+    while run.poll() is None:
+        seen |= listening(psutil.Process(run.pid))
+        time.sleep(0.3)
+    assert run.returncode == 0, run.stdout.read()
+    assert len(rows(tmp_path / "out", JUDGMENTS)) == 2
+    assert seen
+    assert {address for address in seen if not address.removeprefix("::ffff:").startswith("127.")} == set()
+    token = tmp_path / "home/.ray/auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert len(token.read_text()) >= 32
+
+
+def test_a_token_that_ray_left_for_all_to_read_is_made_private(tmp_path, monkeypatch):
+    from jobs.connection import offer_token
+
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray/auth_token"
+    token.parent.mkdir()
+    token.write_text("x" * 64)
+    token.chmod(0o644)
+    offer_token()
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
+def test_modules_in_the_current_folder_a_deep_folder_for_temporary_files_and_no_home_do_no_harm(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("jobs", "emo", "av", "json", "pyarrow", "psutil"):
+        (here / f"{name}.py").write_text("raise ImportError('the wrong one')")
+    (here / "numpy").mkdir()
+    deep = tmp_path / ("x" * 100) / ("y" * 60)
+    deep.mkdir(parents=True)
+    # Nobody can write there, not even root.
+    environment = on_its_own(tmp_path, HOME="/proc/nobody", TMPDIR=str(deep))
+    run = start(tmp_path, environment=environment, cwd=here)
+    said, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, said
+    assert len(rows(tmp_path / "out", JUDGMENTS, "status")) == 2
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0, 4.5, 6.0])
+def test_sigterm_at_any_moment_is_130_and_the_run_file_says_so(tmp_path, seconds):
+    run = start(tmp_path, start_new_session=True)
+    out = tmp_path / "out"
+    while not list(out.glob("runs/*.json")):
+        assert run.poll() is None, run.stdout.read()
+        time.sleep(0.02)
+    # Ray is starting, or has started.
+    time.sleep(seconds - 1.5)
+    run.send_signal(signal.SIGTERM)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert (last_run(out)["outcome"], last_run(out)["error"]) == ("failed", "interrupted by SIGTERM")
+    assert "emo: interrupted by SIGTERM; what was committed stays" in said
+    assert not (out / "lease.json").exists()
+
+
+def test_a_terminal_that_is_closed_ends_the_run_and_gives_the_lease_back(tmp_path):
+    terminal, theirs = pty.openpty()
+    source = tmp_path / "videos"
+    source.mkdir()
+    shutil.copy(CLIPS_FOLDER / "drawn_angry.mp4", source)
+    out = tmp_path / "out"
+    run = subprocess.Popen(
+        [EMO, "label", source, "--out", out, *WORDS_ONLY],
+        env=on_its_own(tmp_path),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    while not list(out.glob("runs/*.json")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    time.sleep(1)
+    os.close(terminal)
+    assert run.wait(60) == 130
+    assert (last_run(out)["outcome"], last_run(out)["error"]) == ("failed", "interrupted by SIGHUP")
+    assert not (out / "lease.json").exists()
