@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import emo
 import jobs
@@ -95,11 +95,11 @@ def submit(
     return client, job
 
 
-def follow(client: Any, job: str) -> int:
-    """Show the log of a job until it ends; its exit code. Ctrl-C asks what to do with the job."""
+def follow(client: Any, job: str, log: TextIO) -> int:
+    """Write the log of a job to `log` until it ends; its exit code. Ctrl-C asks what to do with the job."""
     while True:
         try:
-            asyncio.run(_tail(client, job))
+            asyncio.run(_tail(client, job, log))
             return _exit_code(client, job)
         except KeyboardInterrupt:
             answer = _ask(job)
@@ -112,9 +112,9 @@ def follow(client: Any, job: str) -> int:
                 return 130
 
 
-async def _tail(client: Any, job: str) -> None:
+async def _tail(client: Any, job: str, log: TextIO) -> None:
     async for lines in client.tail_job_logs(job):
-        print(lines, end="", flush=True)
+        print(lines, end="", flush=True, file=log)
 
 
 def _ask(job: str) -> str:
