@@ -76,6 +76,12 @@ def add(commands: Any, epilog: str) -> None:
         "--judge", metavar="KEY=VALUE,...", help="mer2024, descriptions: the text model, see above"
     )
     command.add_argument(
+        "--max-failed-share",
+        type=float,
+        metavar="SHARE",
+        help="mer2024, descriptions: no score where more of the judge's answers cannot be read (default 0.5)",
+    )
+    command.add_argument(
         "--selection",
         metavar="TEXT",
         help="unibench: which checkpoint was scored and how it was chosen, for the result",
