@@ -1,4 +1,4 @@
-"""Archives of others are read as data; what a crafted one does to its reader is one line, in little memory."""
+"""Archives of others are read as data; what a crafted one does to its reader is one short line."""
 
 import io
 import pickle
