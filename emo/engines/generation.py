@@ -195,7 +195,7 @@ class Generator(Generic[Item]):
         try:
             cache = DynamicCache()
             last = torch.tensor([len(prompt) - 1 for prompt in prompts])
-            scores = self._scores(last, cache=cache, **self._batch(prompts, width))
+            scores = self._scores(last, past_key_values=cache, **self._batch(prompts, width))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

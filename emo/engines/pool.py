@@ -186,7 +186,7 @@ class Pool:
             input_ids=self._tokens.clamp(min=0)[:, None],
             attention_mask=None if self._mask is None else self._mask[:, : now + 1],
             position_ids=positions[..., None],
-            cache=self._cache,
+            past_key_values=self._cache,
         )
         self._clock.now = now + 1
         self._positions = self._positions + 1
