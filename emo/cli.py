@@ -6,7 +6,6 @@ The one module of the library that reaches for the jobs, and only once a command
 import argparse
 import atexit
 import io
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 
 from emo import __version__
 from emo.commands import evaluate, models
+from emo.commands.telling import tell_json
 from emo.config import Config, load_config, presets
 from emo.errors import EmoError, InputError
 from emo.estimates import as_rows, total
@@ -44,7 +44,7 @@ _EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        self.exit(BAD_INPUT, f"emo: {message}\nTry: {self.prog} --help\n")
+        raise InputError(f"{message}\nTry: {self.prog} --help")
 
 
 def _not_empty(place: str) -> str:
@@ -175,7 +175,10 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    submit.set_defaults(run=_submit, json=False)
+    submit.set_defaults(run=_submit)
+    submit.add_argument(
+        "--json", action="store_true", help="print one JSON object at the end; the log goes to standard error"
+    )
     submit.add_argument(
         "--address",
         metavar="URL",
@@ -266,23 +269,28 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(arguments: Sequence[str]) -> int:
-    options = build_parser().parse_args(arguments)
-    options.began = time.monotonic()
+def _run(given: Sequence[str]) -> int:
+    # Known before the arguments are understood, which may be what fails.
+    options = argparse.Namespace(json="--json" in given, told=False)
     try:
+        options = build_parser().parse_args(given)
+        options.began, options.told = time.monotonic(), False
         with ended_by_signals():
             return int(options.run(options))
     except EmoError as error:
         return _stopped(options, error)
     except KeyboardInterrupt as error:
         what = str(error) or "interrupted"
+        tell_json(options, INTERRUPTED, "interrupted", error=what)
         print(f"\nemo: {what}; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, MemoryError) as error:
-        fault = machine_fault(error)
-        if fault is None:
-            raise
-        return _stopped(options, fault)
+    except Exception as error:
+        fault = machine_fault(error) if isinstance(error, OSError | MemoryError) else None
+        if fault is not None:
+            return _stopped(options, fault)
+        # A fault of emo's own: whoever reads the object must know, whoever mends it wants the whole trace.
+        tell_json(options, 1, "failed", error=f"{type(error).__name__}: {error}")
+        raise
 
 
 def _typed() -> list[str]:
@@ -294,11 +302,9 @@ def _typed() -> list[str]:
 
 
 def _stopped(options: argparse.Namespace, error: EmoError) -> int:
-    code = error.exit_code
-    if options.json:
-        print(json.dumps({"outcome": "failed", "error": str(error), "exit_code": code}))
+    tell_json(options, error.exit_code, "failed", error=str(error))
     print(f"emo: {error}", file=sys.stderr)
-    return code
+    return error.exit_code
 
 
 def _job(name: str) -> Any:
@@ -367,8 +373,7 @@ def _tell_downloads(config: Config) -> None:
 
 
 def _nothing(options: argparse.Namespace) -> int:
-    if options.json:
-        print(json.dumps(_result(DONE, [], None)))
+    tell_json(options, **_result(DONE, [], None))
     print(f"emo {options.command}: nothing to do, no video was found at {options.source}", file=sys.stderr)
     return DONE
 
@@ -378,8 +383,7 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
     code = _exit_code(config, steps)
     _say_failures(steps)
     last = steps[-1]
-    if options.json:
-        print(json.dumps(_result(code, steps, report)))
+    tell_json(options, **_result(code, steps, report))
     done = {"judge": "labelled", "extract": "texts read", "ingest": "ingested"}.get(last.name, "described")
     words = [*_outcome(last, done), f"{last.skipped} skipped as already done"]
     if last.name == "judge" and last.skipped:
@@ -391,9 +395,7 @@ def _finish(options: argparse.Namespace, config: Config, steps: Sequence[Step], 
     where = f"; report: {report}" if report else ""
     print(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}", file=sys.stderr)
     if code == TOO_MANY_FAILED:
-        print(
-            f"emo: more than max_failed_share={config.max_failed_share:g} of a step failed", file=sys.stderr
-        )
+        print(f"emo: {_too_many(config, steps)}", file=sys.stderr)
     return code
 
 
@@ -422,6 +424,13 @@ def _exit_code(config: Config, steps: Sequence[Step]) -> int:
         if count and (failed[name] == count or failed[name] > config.max_failed_share * count):
             return TOO_MANY_FAILED
     return DONE
+
+
+def _too_many(config: Config, steps: Sequence[Step]) -> str:
+    whole = next((step.name for step in steps if step.failed and step.failed == step.rows - step.left), None)
+    if whole is not None:
+        return f"all rows of {whole} failed"
+    return f"more than max_failed_share={config.max_failed_share:g} of a step failed"
 
 
 def _say_failures(steps: Sequence[Step]) -> None:
@@ -505,8 +514,7 @@ def _report(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     with _session(options, config) as session:
         report = _job("report").write(session)
-    if options.json:
-        print(json.dumps({"outcome": "done", "report": report}))
+    tell_json(options, report=report)
     print(f"emo report: {report}", file=sys.stderr)
     return DONE
 
@@ -520,9 +528,8 @@ def _failures(options: argparse.Namespace) -> int:
             report = _job("report").write(session, only_if_changed=True)
         return _finish(options, config, steps, report)
     rows = _job("status").failures(_existing(options.out, config), _names(config))
-    if options.json:
-        print(json.dumps({"failures": rows}))
-    else:
+    tell_json(options, failures=rows)
+    if not options.json:
         for row in rows:
             print(f"{row['step']}\t{row['error']}\t{row['video_id']}\t{row['error_message']}")
     print(f"emo failures: {len(rows)} rows failed; --retry does just these again", file=sys.stderr)
@@ -533,8 +540,7 @@ def _finetune(options: argparse.Namespace) -> int:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
         raise InputError(f"--name {options.name!r}: expected letters, digits, '.', '_' and '-'")
     outcome = _job("finetune").run(_config(options), options.out, options.name)
-    if options.json:
-        print(json.dumps({"outcome": "done", "exit_code": DONE, **vars(outcome)}))
+    tell_json(options, **vars(outcome))
     figures = {key: f"{value:.4f}" for key, value in outcome.metrics.items() if isinstance(value, float)}
     shown = ", ".join(f"{key} {figures[key]}" for key in ("f1", "held_out_loss", "loss") if key in figures)
     what = "was done already" if outcome.already else f"done in {duration(outcome.seconds)}"
@@ -552,9 +558,8 @@ def _adapters(options: argparse.Namespace) -> int:
     out = job.storage_of(config, options.out)
     if options.action == "list":
         states = job.states(out)
-        if options.json:
-            print(json.dumps({"adapters": states}))
-        else:
+        tell_json(options, adapters=states)
+        if not options.json:
             for state in states:
                 f1 = state["metrics"].get("f1")
                 figures = "-" if f1 is None else f"{f1:.4f}"
@@ -573,8 +578,7 @@ def _adapters(options: argparse.Namespace) -> int:
         difference = job.merge(out, options.name, options.to)
         result = {"model": options.to, "difference": difference}
         said = f"{options.name} is merged: {options.to}; scores differ by {difference:.1e} of their spread"
-    if options.json:
-        print(json.dumps({"outcome": "done", "exit_code": DONE, **result}))
+    tell_json(options, **result)
     print(f"emo adapters: {said}", file=sys.stderr)
     return DONE
 
@@ -583,12 +587,12 @@ def _status(options: argparse.Namespace) -> int:
     config = _config_of_out(options)
     storage = _existing(options.out, config)
     if options.watch and not _watch(storage):
+        tell_json(options, outcome="no longer watching")
         print("emo status: no longer watching; the run goes on", file=sys.stderr)
         return DONE
     state = _job("status").state(storage)
-    if options.json:
-        print(json.dumps(state))
-    else:
+    tell_json(options, **state)
+    if not options.json:
         _job("status").show(state, config.prices)
     total = next((table["rows"] for table in state["tables"] if table["table"] == "clips"), 0)
     print(f"emo status: {total} clips in {storage.url}", file=sys.stderr)
@@ -635,9 +639,8 @@ def _plan(options: argparse.Namespace) -> int:
     estimates = _job("status").estimate(storage, config, plan)
     hours = total(estimates)
     _tell_downloads(config)
-    if options.json:
-        print(json.dumps({**plan, "estimate": as_rows(estimates), "total": hours}))
-    else:
+    tell_json(options, **plan, estimate=as_rows(estimates), total=hours)
+    if not options.json:
         for step, one in zip(plan["steps"], estimates, strict=True):
             how = f"measured on {one.measured} rows" if one.measured else "assumed"
             print(
@@ -680,8 +683,7 @@ def _nightly(options: argparse.Namespace) -> int:
     for note in summary["notes"]:
         print(f"emo nightly: {note}", file=sys.stderr)
     _say_failures(session.run.steps)
-    if options.json:
-        print(json.dumps(summary))
+    tell_json(options, **summary)
     judged = session.run.steps[-1]
     left = sum(step.left for step in session.run.steps)
     words = [*_outcome(judged, "labelled"), f"{summary['retried']} tried again"]
@@ -731,7 +733,9 @@ def _submit(options: argparse.Namespace) -> int:
     words = job.without_config([options.job, *options.arguments])
     client, name = job.submit(options.address, words, arguments.config, options.install)
     if options.detach:
-        print(name)
+        tell_json(options, outcome="sent", job=name)
+        if not options.json:
+            print(name)
         print(f"emo submit: job {name} was sent; emo submit --attach {name} follows it", file=sys.stderr)
         return DONE
     print(f"emo submit: job {name}", file=sys.stderr)
@@ -741,8 +745,11 @@ def _submit(options: argparse.Namespace) -> int:
 def _follow(options: argparse.Namespace, client: Any, name: str) -> int:
     address = f" --address {options.address}" if options.address else ""
     again = f"emo submit{address} --attach {name}"
-    follower = _job("follow").Follower(client, name, again, options.patience, options.stop_on_term)
-    return int(follower.run())
+    log = sys.stderr if options.json else sys.stdout
+    follower = _job("follow").Follower(client, name, again, options.patience, options.stop_on_term, log)
+    code = int(follower.run())
+    tell_json(options, code, "done" if code == DONE else "failed", job=name)
+    return code
 
 
 def _caption(options: argparse.Namespace) -> int:
@@ -756,9 +763,8 @@ def _caption(options: argparse.Namespace) -> int:
     storage = _existing(options.out, config)
     if options.plan:
         plan = job.plan(config, job.ingested(storage), gold)
-        if options.json:
-            print(json.dumps(plan.figures()))
-        else:
+        tell_json(options, **plan.figures())
+        if not options.json:
             print("\n".join(plan.lines()))
         print(f"emo caption: {len(plan.variants)} captions to make; nothing was started", file=sys.stderr)
         return DONE
@@ -769,8 +775,7 @@ def _caption(options: argparse.Namespace) -> int:
             summary["exported"] = job.export_captions(storage, Storage(options.export, config.s3))
     code = _exit_code(config, steps)
     _say_failures(steps)
-    if options.json:
-        print(json.dumps(_result(code, steps, report=None) | summary))
+    tell_json(options, **(_result(code, steps, report=None) | summary))
     for line in summary_lines(summary):
         print(line, file=sys.stderr)
     where = f"; exported to {options.export}" if options.export else ""
@@ -793,8 +798,7 @@ def _repair(options: argparse.Namespace) -> int:
         moved += status.set_aside(session.storage)
     for path, reason in moved:
         print(f"{path}: {reason}", file=sys.stderr)
-    if options.json:
-        print(json.dumps({"moved": [path for path, _ in moved]}))
+    tell_json(options, moved=[path for path, _ in moved])
     print(f"emo repair: {len(moved)} files were set aside", file=sys.stderr)
     return DONE
 

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from emo import fences
 from emo.errors import StorageError
 from emo.paths import split
-from emo.storage import Storage
-from emo.tables import Table
+from emo.storage import Entry, Storage
+from emo.tables import SCHEMA_KEY, SCHEMA_VERSION, Table
 
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
@@ -37,8 +37,27 @@ LISTINGS = 100
 
 
 def folder(table: Table, expert: str | None = None) -> str:
-    """The folder of a table under OUT; descriptions and votes have one per expert."""
-    return f"{table.name}/expert={expert}" if expert else table.name
+    """The folder of a table under OUT; descriptions and votes have one per expert.
+
+    Not `expert=NAME`: other programs make a column of such a name, beside the one that the files have.
+    """
+    return f"{table.name}/{expert}" if expert else table.name
+
+
+def _earlier_folder(where: str) -> str | None:
+    """Where versions before schema 2 wrote what now goes to `where`; None: there as well."""
+    table, given, expert = where.partition("/")
+    return f"{table}/expert={expert}" if given else None
+
+
+def _folder_now(path: str) -> str:
+    """The folder that a compaction of this file's folder writes to."""
+    return split(path)[0].replace("/expert=", "/", 1)
+
+
+def is_earlier(path: str) -> bool:
+    """Whether a file stands in a folder of versions before schema 2."""
+    return "/expert=" in path
 
 
 def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table) -> str:
@@ -47,7 +66,8 @@ def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table
     The same name is given to the same rows, so that a task that the engine repeats replaces its own file.
     """
     sink = io.BytesIO()
-    pq.write_table(rows.cast(table.schema), sink, compression="zstd", row_group_size=table.row_group_rows)
+    rows = rows.cast(table.schema).replace_schema_metadata({SCHEMA_KEY: str(SCHEMA_VERSION)})
+    pq.write_table(rows, sink, compression="zstd", row_group_size=table.row_group_rows)
     path = f"{where}/{name}.parquet"
     storage.write(path, sink.getvalue())
     return path
@@ -55,7 +75,18 @@ def commit(storage: Storage, where: str, table: Table, name: str, rows: pa.Table
 
 def files(storage: Storage, where: str) -> list[str]:
     """The committed files of a table that count, sorted; other files are none of ours."""
-    return fences.inside(storage, (path for path in storage.names(where) if path.endswith(".parquet")))
+    names = storage.names(where)
+    if earlier := _earlier_folder(where):
+        names = sorted([*names, *storage.names(earlier)])
+    return fences.inside(storage, (path for path in names if path.endswith(".parquet")))
+
+
+def entries(storage: Storage, where: str) -> list[Entry]:
+    """The committed files of a table with their sizes, in no order, also those that do not count."""
+    found = storage.entries(where)
+    if earlier := _earlier_folder(where):
+        found += storage.entries(earlier)
+    return [entry for entry in found if entry.path.endswith(".parquet")]
 
 
 @contextmanager
@@ -70,21 +101,45 @@ def _parquet(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
 
 
 def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Some columns of one committed file; raises StorageError where it is not a file of that table."""
+    """Some columns of one committed file; raises StorageError where it is not a file of that table.
+
+    A column that the version which wrote the file did not have is null.
+    """
     schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
     with _parquet(storage, path) as file:
-        fault = _fault(file.schema_arrow, schema)
-        rows = None if fault else file.read(columns=schema.names).select(schema.names)
+        fault = _fault(file.schema_arrow, schema, table.needs)
+        rows = None if fault else _filled(file.read(columns=_there(file.schema_arrow, schema)), schema)
         fault = fault or _fault_of_rows(rows, schema)
         if rows is None or fault:
             raise StorageError(f"{storage.full(path)} is not a file of the {table.name} table: {fault}")
         return rows
 
 
-def _fault(found: pa.Schema, expected: pa.Schema) -> str | None:
+def _there(found: pa.Schema, expected: pa.Schema) -> list[str]:
+    return [name for name in expected.names if name in found.names]
+
+
+def _filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of the schema, those that are not there as nulls."""
+    columns = [
+        rows.column(field.name) if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def schema_version(storage: Storage, path: str) -> int:
+    """The schema that a committed file was written in; 1: before files said so."""
+    with _parquet(storage, path) as file:
+        return int((file.schema_arrow.metadata or {}).get(SCHEMA_KEY.encode(), b"1"))
+
+
+def _fault(found: pa.Schema, expected: pa.Schema, needs: Collection[str]) -> str | None:
     """What a file lacks of the columns that are expected, for a person."""
     for field in expected:
         if field.name not in found.names:
+            if field.nullable and field.name not in needs:
+                continue
             return f"it has no column {field.name!r}"
         if found.field(field.name).type != field.type:
             return f"column {field.name!r} is {found.field(field.name).type}, expected {field.type}"
@@ -153,7 +208,7 @@ def read_all(
             # old ones both. What was read of a file that is gone by now stands in a merged one too.
             if not unread or (read and not any(_is_merged(path) for path in unread)):
                 return pa.concat_tables([schema.empty_table(), *parts])
-            fast = None if storage.on_s3 else _scan_local(storage, unread, schema)
+            fast = None if storage.on_s3 else _scan_local(storage, unread, schema, table.needs)
             found = [fast] if fast is not None else list(pool.map(one, unread))
             parts += [rows for rows in found if rows is not None]
             # A file that is gone is not listed again.
@@ -161,7 +216,9 @@ def read_all(
     raise StorageError(f"{storage.full(where)} changes faster than it can be read")
 
 
-def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa.Table | None:
+def _scan_local(
+    storage: Storage, paths: Sequence[str], schema: pa.Schema, needs: Collection[str] = ()
+) -> pa.Table | None:
     """The columns of the schema of all files in one scan without Python between files, three times as fast.
 
     None where anything is odd: reading file by file then says what and where.
@@ -176,7 +233,7 @@ def _scan_local(storage: Storage, paths: Sequence[str], schema: pa.Schema) -> pa
             dataset = ds.dataset(full, schema=stored, format="parquet")
             parts.append(dataset.to_table(names))
             # Where a file has no such column, or another type, the scan makes it up; the footers are read.
-            if any(_fault(file.physical_schema, stored) for file in dataset.get_fragments()):
+            if any(_fault(file.physical_schema, stored, needs) for file in dataset.get_fragments()):
                 return None
     except (pa.ArrowException, OSError):
         return None
@@ -234,7 +291,7 @@ def read_rows(
     try:
         found = _rows_of_file(storage, table, path, column, values, names)
     except FileNotFoundError:
-        found = _rows_of_merged(storage, table, split(path)[0], column, values, names)
+        found = _rows_of_merged(storage, table, _folder_now(path), column, values, names)
     at = pc.index_in(found.column(column), value_set=pa.array(list(values)))
     return found.take(pc.sort_indices(at))
 
@@ -261,6 +318,7 @@ def _rows_of_file(
     storage: Storage, table: Table, path: str, column: str, values: Sequence[str], names: Sequence[str]
 ) -> pa.Table:
     wanted = pa.array(sorted(values))
+    schema = pa.schema([table.schema.field(name) for name in names])
     low, high = wanted[0].as_py(), wanted[-1].as_py()
     parts = []
     with _parquet(storage, path) as file:
@@ -275,10 +333,9 @@ def _rows_of_file(
                 and (statistics.max < low or statistics.min > high)
             ):
                 continue
-            rows = file.read_row_group(group, columns=list(names))
-            parts.append(rows.filter(pc.is_in(rows.column(column), value_set=wanted)))
-    schema = pa.schema([table.schema.field(name) for name in names])
-    return pa.concat_tables([schema.empty_table(), *(part.select(names).cast(schema) for part in parts)])
+            rows = file.read_row_group(group, columns=_there(file.schema_arrow, schema))
+            parts.append(_filled(rows.filter(pc.is_in(rows.column(column), value_set=wanted)), schema))
+    return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def await_listed(storage: Storage, paths: Iterable[str], note: Callable[[str], None]) -> None:

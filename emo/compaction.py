@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from emo import committed, fences
 from emo.errors import StorageError
 from emo.storage import Storage
-from emo.tables import Table
+from emo.tables import SCHEMA_VERSION, Table
 
 # A file whose share of superseded rows is above this is written anew, however large it is.
 DEAD_SHARE = 0.3
@@ -82,7 +82,7 @@ def compact(
     For the holder of the lease only: two compactions of one folder would delete each other's work.
     drop: video_ids of which nothing is kept. check: called before every merge, raises to stop there.
     """
-    listed = {entry.path: entry.size for entry in storage.entries(where) if entry.path.endswith(".parquet")}
+    listed = {entry.path: entry.size for entry in committed.entries(storage, where)}
     sizes = {path: listed[path] for path in fences.inside(storage, listed)}
     for path in listed.keys() - sizes.keys():
         # Of a run that had lost OUT when it committed: nobody reads it.
@@ -101,6 +101,11 @@ def compact(
         known = {part.path for group in chosen for part in group}
         holding = pc.unique(everything.filter(_is_in(everything, drop)).column("file")).to_pylist()
         chosen += [[part] for part in parts if part.path in holding and part.path not in known]
+    # Folders of an earlier version are emptied, so that other programs find one kind.
+    known = {part.path for group in chosen for part in group}
+    chosen += [[part] for part in parts if committed.is_earlier(part.path) and part.path not in known]
+    # A later version may have written columns that this one does not know and would lose.
+    chosen = [group for group in chosen if not _is_of_later_version(storage, group)]
     written = deleted = 0
     for group in chosen:
         check()
@@ -111,6 +116,10 @@ def compact(
     merged_rows = sum(part.rows for group in chosen for part in group)
     merged_live = sum(part.live for group in chosen for part in group)
     return Compacted(len(parts), len(parts) - deleted + written, merged_rows - merged_live)
+
+
+def _is_of_later_version(storage: Storage, group: Sequence[Part]) -> bool:
+    return any(committed.schema_version(storage, part.path) > SCHEMA_VERSION for part in group)
 
 
 def _is_in(rows: pa.Table, video_ids: Collection[str]) -> pa.ChunkedArray:

@@ -31,6 +31,8 @@ from emo.judge.rule import Learned, Rule
 from emo.media.speech import SpeechSettings
 from emo.storage import S3Settings
 
+MOST_VALUES = 100_000
+MAX_FAILED_SHARE = 0.5
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
 SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command"})
@@ -295,7 +297,7 @@ class Config(_Section):
     prices: Prices = Prices()
     caption: Caption = Caption()
     finetune: Finetune = Finetune()
-    max_failed_share: float = Field(0.5, ge=0, le=1)
+    max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0, le=1)
 
     @field_validator("experts", mode="before")
     @classmethod
@@ -438,11 +440,28 @@ def _preset_text(name: str) -> str:
     return (resources.files("emo.presets") / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
+def read_yaml(text: str, where: str) -> Any:
+    """The plain values of a YAML text; raises InputError for whatever it does to its reader."""
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{where} is not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
+        # A date such as 2024-13-45 and a number of thousands of digits are no error of YAML's own.
+        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())[:300]}") from None
+    # A few aliases of aliases write out to billions of values.
+    pending, seen = [tree], 0
+    while pending:
+        value = pending.pop()
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        seen += 1
+        if seen + len(pending) > MOST_VALUES:
+            raise InputError(f"{where} holds more than {MOST_VALUES} values; expected a few hundred")
+    return tree
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    tree = read_yaml(text, where)
     if not isinstance(tree, dict):
         raise InputError(f"{where}: expected a mapping of sections such as ingest and experts")
     return tree
@@ -454,10 +473,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
     _refuse_secret(path)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override!r}: the value is not YAML") from None
+    value = read_yaml(text, f"--set {override[:80]!r}: the value")
     if isinstance(value, dict):
         for key in value:
             _refuse_secret(f"{path}.{key}")

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+# Written into every file. A schema may only gain columns that may be null, and each time it does, this grows:
+# files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
+# 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
+SCHEMA_VERSION = 2
+SCHEMA_KEY = "emo.schema_version"
+
 OK = "ok"
 FAILED = "failed"
 # Captions only: made without a fault, and not to be trained on; `filters` says why.
@@ -32,6 +38,8 @@ class Table:
     """One table: its name (the folder under OUT), the columns of its key, and its schema.
 
     light: the columns that planning looks at again and again; they are read together and remembered.
+    needs: columns without which a file is none of this table, though a row may have no value there; others
+    that may be null a file of an earlier version may lack.
     row_group_rows: rows of one Parquet row group, which is read and written as a whole: few where a row
     weighs half a megabyte.
     """
@@ -40,6 +48,7 @@ class Table:
     key: tuple[str, ...]
     schema: pa.Schema
     light: tuple[str, ...] = ("status", "error")
+    needs: tuple[str, ...] = ()
     row_group_rows: int = 65_536
 
 
@@ -71,6 +80,7 @@ CLIPS = Table(
     ),
     light=("status", "error", "uri", "size", "modified", "transcript_version"),
     row_group_rows=64,
+    needs=("frames",),
 )
 
 DESCRIPTIONS = Table(
@@ -95,6 +105,7 @@ DESCRIPTIONS = Table(
             *_STATUS,
         ]
     ),
+    needs=("text",),
 )
 
 VOTES = Table(
@@ -115,6 +126,7 @@ VOTES = Table(
             *_STATUS,
         ]
     ),
+    needs=("labels",),
 )
 
 EVIDENCE = pa.struct(
@@ -146,6 +158,7 @@ JUDGMENTS = Table(
         ]
     ),
     light=("status", "error", "judge", "seen"),
+    needs=("labels",),
 )
 
 _VARIANT = [
@@ -181,6 +194,7 @@ DRAFTS = Table(
             *_STATUS,
         ]
     ),
+    needs=("text",),
 )
 
 DRAFT_LABELS = Table(
@@ -194,6 +208,7 @@ DRAFT_LABELS = Table(
             *_STATUS,
         ]
     ),
+    needs=("labels",),
 )
 
 CAPTION_SOURCE = pa.struct(
@@ -230,6 +245,7 @@ CAPTIONS = Table(
             *_STATUS,
         ]
     ),
+    needs=("messages",),
 )
 
 TABLES = {

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from emo import vocabulary
-from emo.errors import InputError
+from emo.config import MAX_FAILED_SHARE
+from emo.errors import EmoError, InputError
 from emo.evaluation import plots
 from emo.evaluation.benchmark_files import data_set_paths
 from emo.evaluation.bootstrap import (
@@ -63,9 +64,13 @@ UNIBENCH, MER2024, DESCRIPTIONS = "unibench", "mer2024", "descriptions"
 TAKES: Mapping[str, frozenset[str]] = {
     EW: frozenset({"wheels", "unknown", "expert", "sample", "compare_expert", "compare_sample"}),
     CLUSTERS: frozenset({"expert", "sample", "compare_expert", "compare_sample"}),
-    MER2024: frozenset({"groups", "judge", "expert", "sample", "compare_expert", "compare_sample"}),
+    MER2024: frozenset(
+        {"groups", "judge", "max_failed_share", "expert", "sample", "compare_expert", "compare_sample"}
+    ),
     UNIBENCH: frozenset({"wheels", "selection"}),
-    DESCRIPTIONS: frozenset({"judge", "expert", "sample", "compare_expert", "compare_sample"}),
+    DESCRIPTIONS: frozenset(
+        {"judge", "max_failed_share", "expert", "sample", "compare_expert", "compare_sample"}
+    ),
 }
 _ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots"})
 _SHARES = (0.05, 0.08, 0.1, 0.13, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -92,6 +97,7 @@ class Request:
     compare_sample: int | None = None
     groups: str | None = None
     judge: str | None = None
+    max_failed_share: float | None = None
     selection: str | None = None
     plots: str | None = None
 
@@ -227,6 +233,8 @@ def _check(request: Request) -> None:
         raise InputError(
             "--metric mer2024 needs --groups or --judge, one of them, to know what means the same"
         )
+    if request.max_failed_share is not None and not 0 <= request.max_failed_share <= 1:
+        raise InputError(f"--max-failed-share is {request.max_failed_share:g}; expected a share from 0 to 1")
     if request.metric == DESCRIPTIONS and request.judge is None:
         raise InputError("--metric descriptions needs --judge, the text model that compares them")
 
@@ -326,6 +334,8 @@ def _groups(request: Request) -> Evaluation:
             made = given
         else:
             made, unread = group_by_model(gold, labels, judge.ask)
+            asked = sum(sum(map(len, groups)) > 1 for groups in made.values())
+            _check_answers(judge.name, len(unread), asked, request.max_failed_share)
             if unread:
                 said.append(
                     f"{system.name}: for {len(unread)} clips the judge's answer could not be read; "
@@ -343,6 +353,15 @@ def _groups(request: Request) -> Evaluation:
             judge.close()
     evaluation.draw = lambda: _plots_of_numbers(evaluation.scored.result)
     return evaluation
+
+
+def _check_answers(judge: str, unread: int, asked: int, share: float | None) -> None:
+    """Raise EmoError where so many answers of a judge could not be read that its number means nothing."""
+    if asked and (unread == asked or unread > (MAX_FAILED_SHARE if share is None else share) * asked):
+        raise EmoError(
+            f"{unread} of {asked} answers of the judge {judge} could not be read, so there is no score; take "
+            "another model, or allow a larger share with --max-failed-share"
+        )
 
 
 # MER-UniBench: nine data sets, each by its own rule.
@@ -408,6 +427,9 @@ def _texts(request: Request) -> Evaluation:
         ]
     finally:
         judge.close()
+    for _, result in results:
+        for unread in (result.unread_clue, result.unread_label):
+            _check_answers(judge.name, unread, result.clips, request.max_failed_share)
     # A test needs clips that both systems were judged on.
     first, second = results[0], results[-1]
     made_of: list[dict[str, list[PerClip]]] = [{}, {}]

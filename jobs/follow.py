@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from emo.errors import EmoError, UnreachableError, one_line
 from emo.progress import duration
@@ -36,15 +36,25 @@ class Follower:
     """Shows the log of one job, each line once.
 
     again: the command that follows the job again; patience_s: seconds that a cluster may leave without an
-    answer; stop_on_term: whether SIGTERM to this process stops the job.
+    answer; stop_on_term: whether SIGTERM to this process stops the job; log: where its log goes, None:
+    standard output.
     """
 
-    def __init__(self, client: Any, job: str, again: str, patience_s: float, stop_on_term: bool) -> None:
+    def __init__(
+        self,
+        client: Any,
+        job: str,
+        again: str,
+        patience_s: float,
+        stop_on_term: bool,
+        log: TextIO | None = None,
+    ) -> None:
         self._client = client
         self._job = job
         self._again = again
         self._patience_s = patience_s
         self._stop_on_term = stop_on_term
+        self._log = log or sys.stdout
         # Characters of the log: that were shown, and that the connection of now has sent.
         self._shown = 0
         self._sent = 0
@@ -112,7 +122,7 @@ class Follower:
         self._sent += len(text)
         self._shown = max(self._shown, self._sent)
         try:
-            print(new, end="", flush=True)
+            print(new, end="", flush=True, file=self._log)
         except OSError as error:
             raise EmoError(
                 f"job {self._job} goes on, but its log cannot be shown: {one_line(error)}"

@@ -116,3 +116,26 @@ def test_unknown_names_are_told_with_what_there_is():
         load_config(file="nowhere.yaml")
     with pytest.raises(InputError, match="exclude each other"):
         load_config(preset="signals", file="x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2024-13-45",
+        "a: " + "9" * 10_000,
+        "[" * 5000,
+        "a: " + "{a: " * 3000,
+        "a: &a [x]\n"
+        + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 10)}]\n" for n in range(12)),
+        "a: !!python/object:os.system x",
+        "a: \0",
+    ],
+)
+def test_yaml_that_breaks_its_reader_is_one_line(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"c\.yaml.* (is not YAML|holds more than)") as error:
+        load_config(file=str(tmp_path / "c.yaml"))
+    assert "\n" not in str(error.value)
+    if "\0" not in text and "\n" not in text:
+        with pytest.raises(InputError, match="--set"):
+            load_config(overrides=[f"ingest.frames={text.removeprefix('a: ')}"])

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 
 import yaml
 
@@ -34,6 +35,17 @@ def test_every_command_line_is_understood():
     assert len(commands) > 5
     for _, *arguments in commands:
         build_parser().parse_args(arguments)
+
+
+def test_every_python_snippet_runs_on_an_out(tmp_path, monkeypatch):
+    snippets = blocks("python")
+    assert snippets
+    shutil.copytree(REPOSITORY / "tests/fixtures/out_of_0_1_0", tmp_path / "labels")
+    monkeypatch.chdir(tmp_path)
+    for snippet in snippets:
+        found: dict = {}
+        exec(snippet, found)
+        assert len(found["labels"]) == 9
 
 
 def test_every_expert_and_preset_is_named():

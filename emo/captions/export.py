@@ -1,5 +1,7 @@
 """Captions and their media as a folder that ms-swift reads: JSON Lines per split, images, sounds."""
 
+import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,9 @@ from emo.storage import Storage
 from emo.tables import CLIPS
 
 CLIPS_AT_ONCE = 32
+# A part of a path that every file system and S3 take as it is.
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]+")
+_DIGEST = re.compile(r"~[0-9a-f]{32}$")
 # Writing waits for the disk or for S3.
 _THREADS = 16
 
@@ -26,7 +31,8 @@ def export(
 ) -> dict[str, int]:
     """Write the captions (rows of the `captions` table, those to be trained on) below `target`.
 
-    `SPLIT.jsonl` in the order of the ids, `images/VIDEO_ID/PLACE.jpg`, `audios/VIDEO_ID/WINDOW.flac`; the
+    `SPLIT.jsonl` in the order of the ids, `images/VIDEO_ID/PLACE.jpg`, `audios/VIDEO_ID/WINDOW.flac` (an id
+    that is no path has a folder of its own, see folder_of); the
     JSON Lines come last, so that they never name what is not there yet. Paths in them are absolute for a
     local folder, as ms-swift wants them, and relative to it on S3, where it must be copied first. clips:
     video_id and file of the clips table of `source`. Returns how many captions each split got; raises
@@ -73,11 +79,25 @@ def _files(clip: Mapping[str, Any], captions: Sequence[Mapping[str, Any]]) -> It
 
 
 def _image(video_id: str, place: int) -> str:
-    return f"images/{video_id}/{place}.jpg"
+    return f"images/{folder_of(video_id)}/{place}.jpg"
 
 
 def _audio(video_id: str, window: str) -> str:
-    return f"audios/{video_id}/{window}.flac"
+    return f"audios/{folder_of(video_id)}/{window}.flac"
+
+
+def folder_of(video_id: str) -> str:
+    """The folder of a clip: its id where that is a plain path, else what is plain of it and a digest.
+
+    No two ids share one: a digest stands behind every id that is not its own folder, and no plain id ends so.
+    """
+    parts = video_id.split("/")
+    plain = all(_PLAIN.fullmatch(part) and part.strip(".") and len(part.encode()) <= 200 for part in parts)
+    if plain and len(video_id.encode()) <= 1000 and not _DIGEST.search(video_id):
+        return video_id
+    digest = hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    words = re.sub(r"[^\w.-]+", "_", video_id, flags=re.ASCII).strip("._")[:60]
+    return f"{words}~{digest}"
 
 
 def _sample(row: Mapping[str, Any], target: Storage) -> Sample:

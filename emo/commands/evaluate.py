@@ -1,11 +1,12 @@
 """`emo evaluate`: its arguments, and what it prints."""
 
 import argparse
-import json
 import sys
 from dataclasses import fields
 from importlib import import_module
 from typing import Any
+
+from emo.commands.telling import tell_json
 
 SUMMARY = "score predictions against human labels"
 
@@ -75,6 +76,12 @@ def add(commands: Any, epilog: str) -> None:
         "--judge", metavar="KEY=VALUE,...", help="mer2024, descriptions: the text model, see above"
     )
     command.add_argument(
+        "--max-failed-share",
+        type=float,
+        metavar="SHARE",
+        help="mer2024, descriptions: no score where more of the judge's answers cannot be read (default 0.5)",
+    )
+    command.add_argument(
         "--selection",
         metavar="TEXT",
         help="unibench: which checkpoint was scored and how it was chosen, for the result",
@@ -89,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
     given = {entry.name: getattr(options, entry.name) for entry in fields(job.Request)}
     repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     evaluation = job.run(job.Request(**given | repeated))
-    print(json.dumps(evaluation.as_json(), ensure_ascii=False) if options.json else evaluation.as_text())
+    tell_json(options, **evaluation.as_json())
+    if not options.json:
+        print(evaluation.as_text())
     print(f"emo evaluate: {evaluation.headline()}", file=sys.stderr)
     return 0

@@ -1,7 +1,6 @@
 """`emo models`: which checkpoints a configuration names, where they are, and fetching them ahead."""
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emo import experts, extraction
+from emo.commands.telling import tell_json
 from emo.config import Config, load_config, presets
 from emo.engines.models import NamedModel, described, weight_files
 from emo.errors import InputError
@@ -113,11 +113,11 @@ def run(options: argparse.Namespace) -> int:
         found = [_fetched(where) for where in found]
         if options.to:
             settings = [_copy(where, Path(options.to)) for where in found]
-    if options.json:
-        print(json.dumps({"outcome": "done", "models": [_as_row(where) for where in found], "set": settings}))
-    elif settings:
+    tell_json(options, models=[_as_row(where) for where in found], set=settings)
+    if settings and not options.json:
         print(" \\\n".join(f"--set {setting}" for setting in settings))
     if not found:
+        tell_json(options, models=[], set=[])
         print("emo models: this configuration names no model", file=sys.stderr)
         return 0
     here = sum(where.folder is not None for where in found)

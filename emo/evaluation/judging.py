@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from emo.answers.thinking import parted
-from emo.config import explain
+from emo.config import explain, read_yaml
 from emo.engines.models import missing_model
 from emo.engines.settings import ModelSettings
 from emo.errors import EmoError, InputError, RowError
@@ -27,7 +26,8 @@ def read_judge(text: str) -> ModelSettings | TextServerSettings:
         key, given, value = part.partition("=")
         if not given or not key.strip():
             raise InputError(f"--judge: {part!r} is not KEY=VALUE, as in kind=openai,url=URL,model=NAME")
-        content[key.strip()] = yaml.safe_load(value) if key.strip() not in ("model", "url") else value
+        key = key.strip()
+        content[key] = value if key in ("model", "url") else read_yaml(value, f"--judge: {key}")
     kind = content.pop("kind", None)
     settings: ModelSettings | TextServerSettings
     try:

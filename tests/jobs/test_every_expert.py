@@ -166,7 +166,7 @@ def test_after_its_worker_was_killed_half_way_an_expert_has_written_what_it_woul
 ):
     out = tmp_path / "out"
     shutil.copytree(described, out)
-    written = out / "descriptions" / f"expert={expert}"
+    written = out / "descriptions" / expert
     shutil.rmtree(written)
     command = ("describe", "--out", out, "--expert", expert)
     done, shards = emo_losing_a_worker(written, *command, env=ray_cluster)

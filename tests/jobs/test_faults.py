@@ -499,7 +499,7 @@ def test_a_worker_without_memory_stops_the_pass_by_name_and_with_memory_it_goes_
 
 
 def test_a_run_removes_what_killed_writers_left(tmp_path):
-    names = ("clips/.a.x1.part", "votes/expert=words/.b.x2.part", ".lease.x3.part")
+    names = ("clips/.a.x1.part", "votes/words/.b.x2.part", ".lease.x3.part")
     dead = [tmp_path / name for name in names]
     for path in dead:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -553,7 +553,7 @@ def test_foreign_files_are_named_and_refused_and_set_aside_when_asked(videos, tm
     good = next((out / "clips").glob("*.parquet"))
     cut = good.with_name("cut.parquet")
     cut.write_bytes(good.read_bytes()[:-100])
-    foreign = out / "votes/expert=words/foreign.parquet"
+    foreign = out / "votes/words/foreign.parquet"
     pa.parquet.write_table(pa.table({"a": [1]}), foreign)
     before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
 
@@ -566,7 +566,7 @@ def test_foreign_files_are_named_and_refused_and_set_aside_when_asked(videos, tm
     assert repaired.returncode == 0, repaired.stderr
     assert repaired.stderr.splitlines()[-1] == "emo repair: 2 files were set aside"
     assert (out / "set-aside/clips/cut.parquet").read_bytes() == before[cut]
-    assert (out / "set-aside/votes/expert=words/foreign.parquet").read_bytes() == before[foreign]
+    assert (out / "set-aside/votes/words/foreign.parquet").read_bytes() == before[foreign]
     again = label_words(videos, out, env=ray_cluster)
     assert again.returncode == 0, again.stderr
     assert tables(Storage(str(out))) == expected

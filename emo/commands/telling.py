@@ -1,0 +1,14 @@
+"""What `--json` prints: one object per command, on success and on every error."""
+
+import argparse
+import json
+from typing import Any
+
+
+def tell_json(
+    options: argparse.Namespace, /, exit_code: int = 0, outcome: str = "done", **result: Any
+) -> None:
+    """Print the one object of a command, if it was asked for and has not been printed."""
+    if options.json and not options.told:
+        options.told = True
+        print(json.dumps({"outcome": outcome, "exit_code": exit_code, **result}))
