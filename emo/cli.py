@@ -717,7 +717,8 @@ def _submit(options: argparse.Namespace) -> int:
             raise InputError(
                 "submit: --attach follows a job that was sent; it goes with no JOB and no --detach"
             )
-        return _follow(options, job.client_of(options.address), options.attach)
+        client = job.client_when_it_answers(options.address, options.attach, options.patience)
+        return _follow(options, client, options.attach)
     if options.job is None:
         raise InputError("submit: name a command such as label, or a job with --attach ID")
     arguments = build_parser().parse_args([options.job, *options.arguments])

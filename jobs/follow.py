@@ -96,11 +96,15 @@ class Follower:
             self._show_rest()
             return self._end(info)
         if not quiet and (self._lost_since is not None or self._sent):
-            self._say("the connection was lost and is there again; following the job")
+            self._say_found_again()
         self._lost_since, self._told = None, False
         if cause is not None:
             time.sleep(AGAIN_S)
         return None
+
+    def _say_found_again(self) -> None:
+        self._say("the connection was lost and is there again; following the job")
+        self._lost_since, self._told = None, False
 
     async def _tail(self) -> bool:
         """Show the log until the connection ends; whether it was only quiet."""
@@ -108,7 +112,10 @@ class Follower:
         lines = self._client.tail_job_logs(self._job)
         try:
             while True:
-                self._show(await asyncio.wait_for(anext(lines), QUIET_S))
+                text = await asyncio.wait_for(anext(lines), QUIET_S)
+                if self._lost_since is not None:
+                    self._say_found_again()
+                self._show(text)
         except StopAsyncIteration:
             return False
         except TimeoutError:
