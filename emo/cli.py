@@ -114,9 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
             "source",
             type=_not_empty,
             metavar="SOURCE",
-            help="a folder, a glob, an s3:// prefix, or a manifest (.csv, .jsonl, .parquet with uri and "
-            "optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known. Links are "
-            "followed, each folder is read once; a link that leads nowhere is a failed row",
+            help="a folder, a glob, an s3:// prefix, or a manifest (.csv, .json, .jsonl, .parquet with uri "
+            "and optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known. Links "
+            "are followed, each folder is read once; a link that leads nowhere is a failed row",
         )
 
     def with_redo(command: Any, rows: str = "all rows") -> None:
@@ -754,7 +754,7 @@ def _follow(options: argparse.Namespace, client: Any, name: str) -> int:
 
 
 def _caption(options: argparse.Namespace) -> int:
-    from emo.captions.gold import load_gold
+    from emo.captions.gold import load_gold, of_clips
     from emo.captions.summary import summary_lines
 
     config = _config(options)
@@ -769,6 +769,8 @@ def _caption(options: argparse.Namespace) -> int:
             print("\n".join(plan.lines()))
         print(f"emo caption: {len(plan.variants)} captions to make; nothing was started", file=sys.stderr)
         return DONE
+    if gold:
+        gold = of_clips(gold, job.ingested(storage).column("video_id").to_pylist(), options.gold)
     needs = _left_to_nodes(config, job.needs(config))
     with _session(options, config, options.gold, needs) as session:
         steps, summary = job.run(session, gold, options.redo, options.retry)

@@ -28,6 +28,7 @@ from emo.errors import InputError
 from emo.extraction.writers import TextServerSettings
 from emo.finetuning.settings import Finetune
 from emo.judge.rule import Learned, Rule
+from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
 from emo.storage import S3Settings
 
@@ -58,12 +59,12 @@ class Ingest(_Section):
     jpeg_quality: int = Field(92, ge=1, le=100, description="of the stored frames")
     audio: bool = True
     max_audio_s: float = Field(600.0, gt=0)
-    deadline_s: float = Field(120.0, gt=0)
-    memory_mib: int = Field(3072, ge=256)
-    workers: int | Literal["auto"] = "auto"
-    shard_rows: int = Field(50, ge=1, le=1000)
+    deadline_s: NoResult[float] = Field(120.0, gt=0)
+    memory_mib: NoResult[int] = Field(3072, ge=256)
+    workers: NoResult[int | Literal["auto"]] = "auto"
+    shard_rows: NoResult[int] = Field(50, ge=1, le=1000)
     transcribe: SpeechSettings | None = None
-    transcribe_gpus: float = Field(0.25, gt=0, le=1)
+    transcribe_gpus: NoResult[float] = Field(0.25, gt=0, le=1)
 
     @field_validator("workers")
     @classmethod

@@ -1,13 +1,13 @@
 """A run: its id, what it was asked, what it did; one JSON file each under OUT/runs."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from emo import __version__
 from emo.errors import InputError, StorageError
+from emo.marks import deciding, differences
 from emo.paths import split
 from emo.storage import Storage
 
@@ -102,29 +102,28 @@ def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]
 
 def settings_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings that decide what comes out of each step, by the step's name, nested keys as `a.b`."""
-    steps = {"ingest": config["ingest"], "extract": config["extract"]}
-    steps |= {f"describe {expert['name']}": expert for expert in config["experts"]}
-    return {name: dict(_flat(settings)) for name, settings in steps.items()}
+    # Imported here: settings live with what they set, and that knows nothing of runs.
+    from emo.config import Ingest
+
+    steps = {"ingest": deciding(config["ingest"], Ingest)}
+    steps["extract"] = deciding(config["extract"], _extractor_settings(config["extract"]))
+    return steps | {f"describe {one['name']}": expert_settings(one) for one in config["experts"]}
 
 
-def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if key in _HARMLESS:
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield before + key, value
+def expert_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of one expert that decide what it writes, nested keys as `a.b`."""
+    from emo import experts
+    from emo.experts.openai import OpenAISettings
+
+    kind = settings.get("kind")
+    # A run file of a version before kinds: its experts were asked of a server.
+    return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
 
 
-# Settings that decide where and how fast the work is done, and not what comes out.
-_HARMLESS = frozenset(
-    (
-        *("workers", "shard_rows", "deadline_s", "memory_mib", "transcribe_gpus", "batch"),
-        *("device", "gpus", "token_budget", "prefill_tokens", "attention"),
-        *("url", "concurrency", "timeout_s", "attempts", "backoff_s", "api_key_env"),
-    )
-)
+def _extractor_settings(settings: dict[str, Any]) -> Any:
+    from emo import extraction
+
+    return extraction.extractor_class(settings["kind"]).Settings
 
 
 def check_settings(
@@ -137,11 +136,7 @@ def check_settings(
     """
     for step, settings in now.items():
         before = made_with.get(step, {})
-        changed = [
-            f"{key} was {before[key]!r} and is {settings[key]!r}"
-            for key in sorted(before.keys() & settings.keys())
-            if before[key] != settings[key]
-        ]
+        changed = differences(before, settings)
         again = _redo_command(step)
         if changed:
             raise InputError(

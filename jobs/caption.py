@@ -25,7 +25,8 @@ from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.summary import summarise
 from emo.config import Config
 from emo.errors import InputError, RowError
-from emo.runs import Step, load_runs
+from emo.marks import differences
+from emo.runs import Step, expert_settings, load_runs
 from emo.storage import Storage
 from emo.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
 from jobs import describe, drafts, extract
@@ -33,10 +34,8 @@ from jobs.needs import Need
 from jobs.session import Session
 
 COMMIT_ROWS = 5000
-# Settings of an expert that this job chooses, or that do not change what it writes.
-_NOT_COMPARED = frozenset(
-    ["prompt", "samples", "workers", "device", "gpus", "token_budget", "prefill_tokens", "attention"]
-)
+# Settings of an expert that this job chooses.
+_CHOSEN = ("prompt", "samples")
 RUNS_LOOKED_AT = 50
 
 
@@ -173,11 +172,12 @@ def _check_settings(runs: Sequence[Mapping[str, Any]], config: Config, wanted: P
             if not any(step["name"].startswith(start) and step["rows"] for step in past["steps"]):
                 continue
             [before] = [one for one in past["config"]["experts"] if one["name"] == captioner.expert]
-            changed = [
-                f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
-                for key in sorted({*before, *now} - _NOT_COMPARED)
-                if before.get(key) != now.get(key)
-            ]
+            changed = differences(
+                *(
+                    {key: value for key, value in expert_settings(one).items() if key not in _CHOSEN}
+                    for one in (before, now)
+                )
+            )
             if changed:
                 raise InputError(
                     f"caption {captioner.expert}: OUT holds drafts made with other settings "

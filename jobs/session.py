@@ -13,6 +13,7 @@ from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.fences import fence
 from emo.lease import EXPIRES_S, Lease
+from emo.marks import differences
 from emo.runs import FOLDER, Run, Step, check_settings, load_runs, new_run_id, settings_of
 from emo.signals import ended_by_signals
 from emo.storage import Storage
@@ -126,7 +127,7 @@ class Session:
     def redo_since(self, step: str) -> str:
         """The run from which on rows count as made anew: of this redo, or of the one that it continues."""
         settings = settings_of(self.run.config).get(step)
-        if self.run.made_with.get(step) != settings:
+        if step not in self.run.made_with or differences(self.run.made_with[step], settings or {}):
             self.run.redo_since.pop(step, None)
         return self.run.redo_since.setdefault(step, self.run_id)
 

@@ -74,3 +74,19 @@ def test_what_never_ran_may_change():
 def test_a_redo_that_is_not_finished_must_go_on():
     with pytest.raises(InputError, match=r"describe a: a redo is not finished; it goes on with: .*--redo"):
         _check(CONFIG, CONFIG, {"describe a": "20260501T120000Z"})
+
+
+def test_how_a_server_is_asked_changes_no_result_and_a_section_that_comes_does():
+    server = {"model": "m", "url": "http://one"}
+    before = _expert(kind="openai", server={**server, "max_backoff_s": 60.0, "connect_timeout_s": 10.0})
+    now = _expert(kind="openai", server={**server, "max_backoff_s": 5.0, "connect_timeout_s": 1.0})
+    _check(before, now)
+    # A run file of a version that compared the waits too.
+    check_settings({"describe a": {"prompt": "x", "server.max_backoff_s": 60.0}}, {}, settings_of(now))
+    with pytest.raises(InputError, match=r"server\.model was 'm' and is 'n'"):
+        _check(before, _expert(kind="openai", server={**server, "model": "n"}))
+    with pytest.raises(InputError, match="transcribe was None and is"):
+        _check(
+            {**CONFIG, "ingest": {"transcribe": None}},
+            {**CONFIG, "ingest": {"transcribe": {"model": "whisper"}}},
+        )

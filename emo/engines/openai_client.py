@@ -16,6 +16,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from emo.errors import EmoError, InputError, RowError
+from emo.marks import NoResult
 
 # 408 Request Timeout and 429 Too Many Requests ask for another try; every other 4xx would fail again.
 _TRY_AGAIN = frozenset({408, 429})
@@ -39,20 +40,20 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str
+    url: NoResult[str]
     model: str
-    api_key_env: str | None = None
+    api_key_env: NoResult[str | None] = None
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(0.9, gt=0, le=1)
     max_tokens: int = Field(512, ge=1)
     samples_by: Literal["requests", "n"] = "requests"
-    concurrency: int = Field(32, ge=1, le=4096)
-    timeout_s: float = Field(300.0, gt=0)
-    connect_timeout_s: float = Field(10.0, gt=0)
-    attempts: int = Field(6, ge=1, le=100)
-    backoff_s: float = Field(1.0, gt=0)
-    max_backoff_s: float = Field(60.0, gt=0)
-    max_retry_after_s: float = Field(600.0, ge=0)
+    concurrency: NoResult[int] = Field(32, ge=1, le=4096)
+    timeout_s: NoResult[float] = Field(300.0, gt=0)
+    connect_timeout_s: NoResult[float] = Field(10.0, gt=0)
+    attempts: NoResult[int] = Field(6, ge=1, le=100)
+    backoff_s: NoResult[float] = Field(1.0, gt=0)
+    max_backoff_s: NoResult[float] = Field(60.0, gt=0)
+    max_retry_after_s: NoResult[float] = Field(600.0, ge=0)
 
     @field_validator("url")
     @classmethod

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emo.marks import NoResult
+
 
 class ModelSettings(BaseModel):
     """Which checkpoint, where it runs, and how it writes; expert and extractor settings inherit it.
@@ -29,14 +31,14 @@ class ModelSettings(BaseModel):
     adapter: str | None = None
     merge_adapter: bool = False
     trust_remote_code: bool = False
-    device: Literal["cuda", "cpu"] = "cuda"
-    gpus: int = Field(1, ge=1)
+    device: NoResult[Literal["cuda", "cpu"]] = "cuda"
+    gpus: NoResult[int] = Field(1, ge=1)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    attention: NoResult[Literal["sdpa", "flash_attention_2", "eager"]] = "sdpa"
     max_new_tokens: int = Field(256, ge=1)
     temperature: float | None = Field(None, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0)
-    token_budget: int | None = Field(None, ge=1)
-    prefill_tokens: int | None = Field(None, ge=1)
-    workers: int = Field(2, ge=1)
+    token_budget: NoResult[int | None] = Field(None, ge=1)
+    prefill_tokens: NoResult[int | None] = Field(None, ge=1)
+    workers: NoResult[int] = Field(2, ge=1)

@@ -139,6 +139,8 @@ def read_groups(path: str | Path) -> dict[str, Grouping]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise InputError(f"{path}: is not JSON: it is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{path}: is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -183,7 +185,7 @@ def _read_groups(answer: str, words: set[str]) -> list[list[str]] | None:
     start, end = answer.find("["), answer.rfind("]")
     try:
         content = json.loads(answer[start : end + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not _is_grouping(content):
         return None

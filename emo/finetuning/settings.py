@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emo import marks
+from emo.marks import NoResult
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -104,22 +107,22 @@ class Finetune(_Section):
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     gradient_checkpointing: bool = True
     zero: Literal[0, 1, 2, 3] = 2
-    workers: int | tuple[int, int] = 1
+    workers: NoResult[int | tuple[int, int]] = 1
     epochs: int = Field(1, ge=1)
     max_steps: int | None = Field(None, ge=1)
     batch: int = Field(16, ge=1)
-    batch_tokens: int = Field(8192, ge=16)
+    batch_tokens: NoResult[int] = Field(8192, ge=16)
     learning_rate: float = Field(4e-5, gt=0)
     warmup_share: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.05, ge=0)
     clip: float = Field(1.0, gt=0)
     seed: int = 0
-    save_every: int = Field(200, ge=1)
-    max_failures: int = Field(3, ge=0)
-    data_workers: int = Field(1, ge=1)
+    save_every: NoResult[int] = Field(200, ge=1)
+    max_failures: NoResult[int] = Field(3, ge=0)
+    data_workers: NoResult[int] = Field(1, ge=1)
     validation: Validation = Validation()
-    gate: Gate = Gate()
-    tensorboard: bool = False
+    gate: NoResult[Gate] = Gate()
+    tensorboard: NoResult[bool] = False
 
     @model_validator(mode="after")
     def _possible(self) -> "Finetune":
@@ -149,16 +152,6 @@ class Finetune(_Section):
         return self.precision
 
 
-# Settings that a resumed run may change: they decide how the work is done and not what comes out.
-HARMLESS = frozenset(
-    {"workers", "batch_tokens", "save_every", "max_failures", "data_workers", "gate", "tensorboard"}
-)
-
-
 def differences(before: dict[str, object], now: dict[str, object]) -> list[str]:
     """What differs between two runs' settings (`model_dump(mode="json")`), one text for each key."""
-    return [
-        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
-        for key in sorted({*before, *now} - HARMLESS)
-        if before.get(key) != now.get(key)
-    ]
+    return marks.differences(marks.deciding(before, Finetune), marks.deciding(now, Finetune))

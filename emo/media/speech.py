@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from emo.errors import InputError, RowError
+from emo.marks import NoResult
 from emo.media.wave import AUDIO_HZ, read_wave
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class SpeechSettings(BaseModel):
 
     model: str = "openai/whisper-large-v3"
     revision: str | None = None
-    device: Literal["cuda", "cpu"] = "cuda"
+    device: NoResult[Literal["cuda", "cpu"]] = "cuda"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    batch: int = Field(16, ge=1, le=1024)
+    batch: NoResult[int] = Field(16, ge=1, le=1024)
     language: str | None = None
 
 

@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emo.captions.gold import read_gold
+from emo.captions.gold import of_clips, read_gold
 from emo.captions.plan import MOST_SAMPLES, Captioner, PlannedClip, further, make_plan
 from emo.captions.prompts import LABEL, CaptionPrompt, load_caption_prompt, names
 from emo.captions.splits import SPLITS, split_of, video_of
@@ -296,3 +296,12 @@ def test_a_prompt_may_be_a_file_of_ones_own(tmp_path):
     ]:
         with pytest.raises(InputError, match=says):
             load_caption_prompt(str(name))
+
+
+def test_gold_whose_ids_a_spreadsheet_cut_is_found_and_said(capsys):
+    gold = {"video_1/1": "positive", "video_1/0002": "negative"}
+    clips = ["video_1/0001", "video_1/0002", "video_1/0003"]
+    assert of_clips(gold, clips, "label.csv") == {"video_1/0001": "positive", "video_1/0002": "negative"}
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("label.csv: 1 ids lost the zeros in front")
+    assert said[1] == "label.csv: 1 of 3 clips have no gold there"
