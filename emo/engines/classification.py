@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emo.engines.models import load_whole, read_config, resolve_model, revision_of
 from emo.errors import InputError, RowError
+from emo.marks import NoResult
 from emo.media.wave import AUDIO_HZ
 
 if TYPE_CHECKING:
@@ -31,17 +32,19 @@ class ClassifierSettings(BaseModel):
 
     model: str = Field(description="A local folder, an `s3://` folder, or a hub id.")
     revision: str | None = Field(None, description="The commit, branch or tag of a hub id.")
-    pickled_weights: bool = Field(
+    pickled_weights: NoResult[bool] = Field(
         False,
         description="Weights may be read from pytorch_model.bin where the checkpoint has no safetensors. "
         "PyTorch then unpickles tensors only (weights_only).",
     )
-    device: Literal["cuda", "cpu"] = Field("cpu", description="Where the model runs.")
-    gpus: float = Field(0.25, gt=0, le=1, description="The share of a GPU that one worker takes on `cuda`.")
+    device: NoResult[Literal["cuda", "cpu"]] = Field("cpu", description="Where the model runs.")
+    gpus: NoResult[float] = Field(
+        0.25, gt=0, le=1, description="The share of a GPU that one worker takes on `cuda`."
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Type of the weights. `auto` is float16 on CUDA and float32 on a CPU."
     )
-    batch: int = Field(16, ge=1, le=1024, description="Inputs that go through the model together.")
+    batch: NoResult[int] = Field(16, ge=1, le=1024, description="Inputs that go through the model together.")
     temperature: float = Field(
         1.0,
         gt=0,
