@@ -7,11 +7,12 @@ import errno
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,14 +22,15 @@ from typing import Any
 from emo.config import Config
 from emo.engines.models import content_of, resolve_model, weight_files
 from emo.errors import EmoError, InputError, RowError
+from emo.experts.protocol import Resources
 from emo.finetuning import adapter, batching, prepared, validation
 from emo.finetuning.live import Live
 from emo.finetuning.model import check_family
 from emo.finetuning.page import page
 from emo.finetuning.settings import Finetune, differences
 from emo.lease import Lease
-from emo.storage import S3_PREFIX, Storage, use_s3
-from jobs import finetune_data
+from emo.storage import S3_PREFIX, S3Settings, Storage, use_s3
+from jobs import finetune_data, nodes
 from jobs.connection import cluster
 
 FOLDER = "finetune"
@@ -69,7 +71,24 @@ def run(config: Config, out_url: str, name: str) -> Outcome:
     """
     started = time.monotonic()
     settings = config.finetune
-    base = check(settings)
+    if settings.model is None:
+        raise InputError("finetune.model is not set: name the base, a folder or a hub id")
+    with ExitStack() as stack:
+        joined = nodes.joined(config.ray.address)
+        if joined:
+            # The machine that sends a run may have no GPU and no model folder.
+            stack.enter_context(cluster(config.ray.address, config.ray.num_cpus))
+            base = _base_on_node(settings, config.s3)
+        else:
+            base = base_here(settings)
+        return _run(config, out_url, name, base, started, stack if not joined else None)
+
+
+def _run(
+    config: Config, out_url: str, name: str, base: str, started: float, starts: ExitStack | None
+) -> Outcome:
+    """base: the mark of its content; starts: where a Ray of this machine is entered; None: one is joined."""
+    settings = config.finetune
     out = Storage(out_url, config.s3)
     out.check()
     place = Storage(f"{out.url}/{FOLDER}/{name}", config.s3)
@@ -77,12 +96,13 @@ def run(config: Config, out_url: str, name: str) -> Outcome:
         check_tensorboard(place)
     with Lease(place, f"finetune {name}"):
         listed, fingerprint = finetune_data.list_samples(out, settings)
-        record = _begin(place, settings, fingerprint, content_of(base))
+        record = _begin(place, settings, fingerprint, base)
         if record["outcome"] == "done":
             return Outcome(**record["result"], seconds=0.0, already=True)
         try:
-            with cluster(config.ray.address, config.ray.num_cpus):
-                result = _train_and_judge(config, out, place, name, base, listed, fingerprint)
+            if starts is not None:
+                starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
+            result = _train_and_judge(config, out, place, name, listed, fingerprint)
         except BaseException as error:
             _note(place, record, "failed", error=str(error) or type(error).__name__)
             raise
@@ -90,21 +110,48 @@ def run(config: Config, out_url: str, name: str) -> Outcome:
         return Outcome(**result, seconds=time.monotonic() - started)
 
 
-def check(settings: Finetune) -> Path:
-    """The base's folder; raises InputError with what is missing before anything starts."""
-    if settings.model is None:
-        raise InputError("finetune.model is not set: name the base, a folder or a hub id")
+def base_here(settings: Finetune) -> str:
+    """The mark of the base's content, on this machine; raises InputError with what is missing here."""
+    assert settings.model is not None
     if settings.device == "cuda":
         import torch
 
-        if settings.worker_range[1] == 1 and not torch.cuda.is_available() and not _joined():
+        if settings.worker_range[1] == 1 and not torch.cuda.is_available():
             raise InputError(
                 "finetune.device is 'cuda', but torch sees no CUDA device; set it to 'cpu' to run without one"
             )
     folder = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
     check_family(settings.family, folder)
     weight_files(folder)
-    return folder
+    return content_of(folder)
+
+
+@dataclass(frozen=True)
+class _LookAtBase:
+    """Asks a node for the base; content: the mark of what it holds, or None, and then fault."""
+
+    settings: Finetune
+    s3: S3Settings
+
+    def __call__(self) -> tuple[str | None, str]:
+        use_s3(self.s3)
+        try:
+            return base_here(self.settings), ""
+        except EmoError as error:
+            return None, str(error)
+
+
+def _base_on_node(settings: Finetune, s3: S3Settings) -> str:
+    """The same, on a node that a training worker fits on; the fault names the node."""
+    needed = Resources(cpus=1.0, gpus=1.0 if settings.device == "cuda" else 0.0)
+    question = nodes.Question("finetune", needed, _LookAtBase(settings, s3))
+    [reply] = nodes.ask([question], lambda line: print(line, file=sys.stderr, flush=True), lambda: None)
+    if isinstance(reply, str):
+        raise InputError(reply)
+    content, fault = reply.answer
+    if content is None:
+        raise InputError(f"finetune: on node {reply.node}: {fault}")
+    return content
 
 
 def check_tensorboard(place: Storage) -> None:
@@ -117,10 +164,6 @@ def check_tensorboard(place: Storage) -> None:
         raise InputError(
             "finetune.tensorboard needs the package tensorboardX: pip install 'emo[tensorboard]'"
         ) from None
-
-
-def _joined() -> bool:
-    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def _begin(place: Storage, settings: Finetune, fingerprint: str, base: str) -> dict[str, Any]:
@@ -158,7 +201,6 @@ def _train_and_judge(
     out: Storage,
     place: Storage,
     name: str,
-    base: Path,
     listed: Sequence[finetune_data.Listed],
     fingerprint: str,
 ) -> dict[str, Any]:
@@ -170,7 +212,7 @@ def _train_and_judge(
         entries = prepared.read_entries(place)
     except FileNotFoundError:
         workers = settings.worker_range[1] * settings.data_workers
-        entries = finetune_data.prepare(place, out, settings, base, listed, workers)
+        entries = finetune_data.prepare(place, out, settings, listed, workers)
     about = finetune_data.about_data(entries, fingerprint)
     live = Live(name, _steps(settings, about["train"]))
     for line in refusals(entries):
@@ -229,7 +271,8 @@ def _check_resources(settings: Finetune) -> None:
     total = ray.cluster_resources()
     kind, per_worker = ("GPU", 1) if settings.device == "cuda" else ("CPU", 1)
     fewest = settings.worker_range[0]
-    if total.get(kind, 0) < fewest * per_worker:
+    # Where an autoscaler is there, the training's own demand brings the nodes.
+    if nodes.autoscaler() is None and total.get(kind, 0) < fewest * per_worker:
         raise InputError(
             f"finetune.workers is {fewest} and the cluster has {total.get(kind, 0):g} {kind}s; each worker "
             "needs one"

@@ -23,6 +23,7 @@ from emo.captions import messages
 from emo.captions.messages import Sample, Turn
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
+from emo.engines.models import resolve_model
 from emo.errors import EmoError, InputError, RowError, StorageError
 from emo.experts.protocol import Clip
 from emo.finetuning import batching, prepared, samples
@@ -37,7 +38,7 @@ from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.wave import AUDIO_HZ
 from emo.sources import VIDEO_SUFFIXES
-from emo.storage import S3Settings, Storage, storage_of
+from emo.storage import S3Settings, Storage, storage_of, use_s3
 from emo.tables import CAPTIONS, CLIPS, OK
 
 # Files of captions that others published; any other file holds messages.
@@ -181,7 +182,7 @@ def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_med
 
 
 def prepare(
-    run: Storage, out: Storage, settings: Finetune, model: Path, listed: Sequence[Listed], workers: int
+    run: Storage, out: Storage, settings: Finetune, listed: Sequence[Listed], workers: int
 ) -> list[Entry]:
     """Read every clip once, encode every sample once, and write what training reads; all entries."""
     import ray.data
@@ -205,7 +206,7 @@ def prepare(
     if rows:
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _Preparer,
-            fn_constructor_args=(run, out, settings, model),
+            fn_constructor_args=(run, out, settings),
             compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(rows)))),
             num_cpus=0.5,
         )
@@ -234,9 +235,13 @@ def _shards(usable: Sequence[Listed]) -> list[list[Listed]]:
 class _Preparer:
     """Reads the clips of a shard of samples and encodes each sample once, for its length."""
 
-    def __init__(self, run: Storage, out: Storage, settings: Finetune, model: Path) -> None:
+    def __init__(self, run: Storage, out: Storage, settings: Finetune) -> None:
         self._run, self._out, self._settings = run, out, settings
-        self._encoder = encoder(settings, model)
+        assert settings.model is not None
+        use_s3(run.s3)
+        # Its folder may stand elsewhere on this node.
+        base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
+        self._encoder = encoder(settings, base)
         self._decoder: Decoder | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

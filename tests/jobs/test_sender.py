@@ -73,12 +73,18 @@ def videos(tmp_path_factory):
     return folder
 
 
-def send(cluster, hidden, out, videos, settings, *more):
+def send(cluster, folder, out, videos, settings, *more):
     """`emo label` with the paper's preset, from a process that sees neither the models nor a GPU."""
     options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    command = [EMO, "label", videos, "--out", out, "--preset", "mer2024-ov", *options, *more]
+    return hidden(
+        cluster, folder, EMO, "label", videos, "--out", out, "--preset", "mer2024-ov", *options, *more
+    )
+
+
+def hidden(cluster, folder, *command):
+    """A command on the cluster, for which a folder is empty."""
     # A file system of its own covers the folder for this process and its children.
-    apart = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{hidden}" && exec "$@"', "sh"]
+    apart = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{folder}" && exec "$@"', "sh"]
     if subprocess.run([*apart, "true"], capture_output=True).returncode:
         pytest.skip("a folder cannot be hidden from a process here (it takes root)")
     return subprocess.run(
@@ -144,3 +150,23 @@ def test_a_worker_that_no_node_can_hold_is_said_at_once(cluster, models, videos,
         "expert internvl: a worker needs 3 CPUs and 4 GPUs on one node; the cluster has 4 CPUs and 1 GPUs on "
         "2 nodes"
     ) in done.stderr
+
+
+def test_the_base_of_a_finetuning_is_looked_for_where_it_is_trained(cluster, models, tmp_path):
+    folder, _ = models
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"messages": []}\n')
+
+    def tune(model):
+        settings = {"finetune.model": model, "finetune.data": data, "finetune.device": "cpu"}
+        options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        return hidden(cluster, folder, EMO, "finetune", "--out", tmp_path / "out", "--name", "calm", *options)
+
+    absent = tune(folder / "nowhere")
+    assert absent.returncode == 2, absent.stderr
+    assert "emo: finetune: on node " in absent.stderr
+    assert "no such folder" in absent.stderr
+    # The base is there; what stops the run is the data.
+    found = tune(folder / "internvl")
+    assert found.returncode == 2, found.stderr
+    assert "holds no sample that can be trained on" in found.stderr
