@@ -142,7 +142,7 @@ class Ray(_Section):
     """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: CPUs of a local one,
     None: all.
 
-    grows_to: for a cluster that starts small and grows when it is asked to; None: what is there is all.
+    grows_to: the most that a run may make an autoscaling cluster become; None: what its autoscaler allows.
     """
 
     address: str | None = None
