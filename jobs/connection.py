@@ -39,6 +39,8 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
         settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **_own_token()}
     # What a lab labels is nobody else's business, and each collector is a process more to start.
     settings |= {"RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0")}
+    # A worker that fits on no node yet waits for an autoscaler to bring one; jobs/nodes.py ends a vain wait.
+    settings |= {"RAY_enable_infeasible_task_early_exit": "0"}
     with _chatter_to_file() as log, _environment(settings):
         import ray
         import ray.data
@@ -75,6 +77,9 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
             # A shard of hour-long files may take longer than the default of half an hour, and each clip has
             # a deadline of its own.
             context.execution_no_progress_timeout_s = -1
+            # A pool whose workers are all busy grows. By default it grows once shards queue at its workers, and
+            # ours take no more than they work on (jobs/passes.py).
+            context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
             yield log
         finally:
             attempts_of_connection.cache_clear()
