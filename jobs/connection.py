@@ -77,7 +77,7 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
             # A shard of hour-long files may take longer than the default of half an hour, and each clip has
             # a deadline of its own.
             context.execution_no_progress_timeout_s = -1
-            # A pool whose workers are all busy grows. By default it grows once shards queue at its workers, and
+            # A pool whose workers are all busy grows. By default it grows once shards queue at its workers;
             # ours take no more than they work on (jobs/passes.py).
             context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
             yield log
