@@ -247,7 +247,7 @@ _OWN_ACTS = frozenset(
         "says that they cannot go on",
         "cannot wait for something",
         "says that it fell short",
-        "fears for their life",
+        "calls for help",
         "says that it went well in the end",
         "says that it is too much",
     )

@@ -349,6 +349,23 @@ def test_a_face_too_small_for_its_smile_is_said_to_be_so() -> None:
     assert extract(text) == []
 
 
+@pytest.mark.parametrize("turn", [0, 20, -25])
+@pytest.mark.parametrize("margin", [0.04, 0.3])
+def test_a_plain_face_is_found_cropped_tightly_and_tilted(turn: float, margin: float) -> None:
+    """The face fills the picture, as in collections of faces: the cascades alone miss most of these."""
+    portrait = Image.open(io.BytesIO(sample("portrait_silent").frames[4])).convert("RGB")
+    found = FaceFinder().largest(np.asarray(portrait.convert("L")))
+    assert found is not None
+    middle = (found.x + found.side / 2, found.y + found.side / 2)
+    reach = (0.5 + margin) * found.side
+    turned = portrait.rotate(turn, Image.Resampling.BICUBIC, center=middle, fillcolor=(90, 90, 90))
+    cropped = turned.crop(
+        [round(v) for v in (middle[0] - reach, middle[1] - reach, middle[0] + reach, middle[1] + reach)]
+    )
+    text = text_of("face", clip(frames=(jpeg(np.asarray(cropped)),), frame_times=(0.0,)))
+    assert "A face was found in 1 of 1 frame" in text
+
+
 def test_a_picture_of_a_few_pixels_has_no_face() -> None:
     tiny = jpeg(np.zeros((3, 5, 3), np.uint8))
     assert "No face was found in 1 frame." in text_of("face", clip(frames=(tiny,), frame_times=(0.0,)))
