@@ -2,6 +2,7 @@
 # make test      set up, then every check and every test
 # make check     set up, then only the quick checks: lint, format, types
 # make samples   set up, then make the sample clips anew (needs ffmpeg and espeak-ng)
+# make picture   set up, label the sample clips, then take the README's picture of their report (needs chromium)
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
@@ -10,7 +11,7 @@ OUT ?= demo-out
 # otherwise pass for the package.
 EDITABLE := --config-settings editable_mode=compat -e
 
-.PHONY: demo test check samples clean
+.PHONY: demo test check samples picture clean
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,6 +36,10 @@ test: check
 samples: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) '.[samples]'
 	$(VENV)/bin/python samples/make_samples.py
+
+picture: demo
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1000 \
+		--screenshot=$(CURDIR)/docs/report.png file://$(abspath $(OUT))/report/index.html
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info
