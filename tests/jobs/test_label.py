@@ -152,7 +152,7 @@ def test_status_and_failures_tell_what_is_there(labelled):
     out, _ = labelled
     status = emo("status", "--out", out)
     assert status.returncode == 0
-    assert "clips                     10 rows           1 failed" in status.stdout
+    assert "clips                     13 rows           1 failed" in status.stdout
     failures = emo("failures", "--out", out)
     assert failures.stdout.startswith("ingest\ttruncated\tbroken_truncated\t")
     # The judgment that failed because of it is not told again.
