@@ -451,7 +451,23 @@ def _label(options: argparse.Namespace) -> int:
     with _session(options, config, options.source, needs) as session:
         steps = _job("label").run(session, manifest, options.redo)
         report = _job("report").write(session, only_if_changed=True)
+    _say_baseline(config, steps[-1])
     return _finish(options, config, steps, report)
+
+
+_BASELINE = frozenset(("voice", "face", "words"))
+
+
+def _say_baseline(config: Config, judged: Step) -> None:
+    """Where no expert is a model: what that is worth, how often it kept silent, and what to take next."""
+    if not _BASELINE.issuperset(expert["kind"] for expert in config.experts):
+        return
+    silent = f" It kept silent on {judged.empty / judged.ok:.0%} of the clips." if judged.ok else ""
+    print(
+        f"emo label: these experts are a baseline without models.{silent} "
+        "Next, try --preset light: small models, no GPU.",
+        file=sys.stderr,
+    )
 
 
 def _ingest(options: argparse.Namespace) -> int:

@@ -35,7 +35,10 @@ class Speech:
     """A line for espeak-ng: voice with variant, pitch 0-99, words per minute, amplitude 0-200.
 
     melody: how much the pitch range is widened (an SSML value such as +60%), None: not at all. Chinese needs
-    the voice `cmn-latn-pinyin`: Debian's `cmn` spells the pinyin in English.
+    the voice `cmn-latn-pinyin`: Debian's `cmn` spells the pinyin in English. treble_db: what is taken from
+    the high tones, because the synthesizer is as bright as a person who shouts, whatever it says. full_scale:
+    the loudest sample is brought to full scale, as in most sound from the web. music: chords play under the
+    voice.
     """
 
     text: str
@@ -45,6 +48,9 @@ class Speech:
     amplitude: int
     language: str
     melody: str | None = None
+    treble_db: int = -6
+    full_scale: bool = False
+    music: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,30 @@ def speak(speech: Speech, target: Path) -> None:
         line = f'<prosody range="{speech.melody}">{line}</prosody>'
         arguments.append("-m")
     run(["espeak-ng", *arguments, line])
-    with wave.open(str(target)) as reader:
-        rate, samples = reader.getframerate(), reader.readframes(reader.getnframes())
+    dimmed = target.with_suffix(".dimmed.wav")
+    filters = f"treble=g={speech.treble_db}:f=1500:width_type=o:width=2"
+    run(["ffmpeg", "-v", "error", "-y", "-i", target, "-af", filters, "-c:a", "pcm_s16le", dimmed])
+    with wave.open(str(dimmed)) as reader:
+        rate = reader.getframerate()
+        sound = np.frombuffer(reader.readframes(reader.getnframes()), np.int16).astype(float)
+    if speech.music:
+        sound = sound + 0.15 * np.max(np.abs(sound)) * chords(len(sound), rate)
+    if speech.full_scale:
+        sound = sound * (32_000 / np.max(np.abs(sound)))
+    samples = np.clip(sound, -32_768, 32_767).astype("<i2").tobytes()
     with wave.open(str(target), "wb") as writer:
         writer.setparams((1, 2, rate, 0, "NONE", ""))
         writer.writeframes(bytes(2 * round(LEAD_S * rate)) + samples + bytes(2 * round(TAIL_S * rate)))
+
+
+def chords(count: int, rate: int) -> np.ndarray:
+    """Three chords that follow each other every second: [count], at most 1."""
+    time = np.arange(count) / rate
+    sound = np.zeros(count)
+    for index, chord in enumerate(((220.0, 277.2, 329.6), (196.0, 246.9, 293.7), (174.6, 220.0, 261.6))):
+        now = np.floor(time) % 3 == index
+        sound += now * sum(np.sin(2 * np.pi * hz * part * time) / part for hz in chord for part in (1, 2, 3))
+    return sound / np.max(np.abs(sound))
 
 
 def mouth_opening(sound: Path | None, seconds: float) -> np.ndarray:
@@ -520,7 +545,9 @@ TIRED = replace(
     sway=0.02,
 )
 
-FERRY = Speech("The ferry to the island leaves from pier four at ten past nine.", "en-gb", 45, 150, 90, "en")
+FERRY = Speech(
+    "The ferry to the island leaves from pier four at ten past nine.", "en-gb", 45, 150, 90, "en", treble_db=0
+)
 SAMPLES = (
     Sample(
         "portrait_welcome",
@@ -557,6 +584,7 @@ SAMPLES = (
             200,
             "en",
             melody="+90%",
+            treble_db=-2,
         ),
         drawn(ANGRY),
     ),
@@ -596,6 +624,33 @@ SAMPLES = (
         drawn(TIRED),
     ),
     Sample("sea_at_dusk", FERRY, sea),
+    Sample(
+        "drawn_bored_loud",
+        Speech(
+            "Nothing ever happens here. It is so boring.",
+            "en-us+m1",
+            36,
+            140,
+            40,
+            "en",
+            full_scale=True,
+        ),
+        drawn(TIRED),
+    ),
+    Sample(
+        "drawn_worried_loud",
+        Speech(
+            "She is not home yet. I am so worried about her.",
+            "en-us+f3",
+            80,
+            200,
+            60,
+            "en",
+            full_scale=True,
+        ),
+        drawn(AFRAID),
+    ),
+    Sample("sea_over_music", replace(FERRY, melody="+80%", music=True, full_scale=True), sea),
 )
 BROKEN = "broken_truncated"
 BROKEN_SHARE = 0.6  # of the file that is kept: the index at its end is lost

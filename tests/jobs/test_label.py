@@ -31,10 +31,12 @@ def test_the_sample_clips_are_labelled_and_the_last_line_says_so(labelled):
     assert done.stdout == ""
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "emo label: 8 labelled, 1 without a label, 1 failed, 0 skipped as already done, in "
+        "emo label: 10 labelled, 2 without a label, 1 failed, 0 skipped as already done, in "
     )
     assert last.endswith(f"report: {out}/report/index.html")
-    assert "ingest: 1 of 10 failed (1 truncated)" in done.stderr
+    assert "ingest: 1 of 13 failed (1 truncated)" in done.stderr
+    assert "a baseline without models. It kept silent on 17% of the clips." in done.stderr
+    assert "--preset light" in done.stderr
 
 
 def test_rays_own_messages_stay_out_of_sight(labelled):
@@ -46,13 +48,13 @@ def test_rays_own_messages_stay_out_of_sight(labelled):
 def test_every_clip_has_a_row_in_every_table(labelled):
     out, _ = labelled
     clips = by_id(rows(out, CLIPS, "status"), "status")
-    assert len(clips) == 10
+    assert len(clips) == 13
     assert [name for name, status in clips.items() if status == "failed"] == ["broken_truncated"]
-    assert raw_rows(out, CLIPS).num_rows == 10
-    assert raw_rows(out, DESCRIPTIONS).num_rows == 9 * 3
-    assert raw_rows(out, VOTES).num_rows == 9 * 3
+    assert raw_rows(out, CLIPS).num_rows == 13
+    assert raw_rows(out, DESCRIPTIONS).num_rows == 12 * 3
+    assert raw_rows(out, VOTES).num_rows == 12 * 3
     judgments = rows(out, JUDGMENTS, "status", "error", "labels", "evidence", "agreement", "description")
-    assert len(judgments) == 10
+    assert len(judgments) == 13
     broken = next(row for row in judgments if row["video_id"] == "broken_truncated")
     assert (broken["status"], broken["error"], broken["labels"]) == ("failed", "clip_failed", None)
 
@@ -82,7 +84,12 @@ def test_labels_come_with_their_evidence(labelled):
     assert set(evidence["voters"]) == {"voice#0", "words#0"}
     assert evidence["score"] == angry["scores"][angry["labels"].index("angry")] == max(angry["scores"])
     # The scene at sea shows nobody: nothing is guessed.
-    assert found["sea_at_dusk"]["labels"] == []
+    assert found["sea_at_dusk"]["labels"] == found["sea_over_music"]["labels"] == []
+    for clip in ("drawn_joyful_zh", "portrait_welcome", "portrait_silent"):
+        assert found[clip]["labels"][0] == "happy"
+        assert "angry" not in found[clip]["labels"]
+    for clip in ("drawn_bored_loud", "drawn_worried_loud"):  # full scale makes nobody aroused
+        assert {"angry", "excited"}.isdisjoint(found[clip]["labels"])
 
 
 def test_the_report_and_the_run_file_tell_what_happened(labelled):
@@ -109,11 +116,11 @@ def test_nothing_is_left_to_do_the_second_time(labelled, ray_cluster):
     done = emo("label", SAMPLES / "manifest.csv", "--out", out, "--json", env=ray_cluster)
     assert done.returncode == 0
     assert (
-        "0 labelled, 0 failed, 10 skipped as already done (1 of them failed, see emo failures)" in done.stderr
+        "0 labelled, 0 failed, 13 skipped as already done (1 of them failed, see emo failures)" in done.stderr
     )
     result = json.loads(done.stdout)
     assert result.keys() == {"outcome", "exit_code", "steps", "report"}
-    assert result["steps"][0]["skipped"] == 10
+    assert result["steps"][0]["skipped"] == 13
     assert sorted(str(path) for path in out.rglob("*.parquet")) == before
     # Ray was not even started.
     assert "Ray is up" not in done.stderr
@@ -130,7 +137,7 @@ def test_another_rule_repeats_only_the_judge(labelled, ray_cluster):
     out, _ = labelled
     done = emo("judge", "--out", out, "--set", "judge.trade_off=precision", env=ray_cluster)
     assert done.returncode == 0, done.stderr
-    assert "8 labelled" in done.stderr
+    assert "10 labelled" in done.stderr
     assert [step["name"] for step in last_run(out)["steps"]] == ["judge"]
 
 
@@ -145,7 +152,7 @@ def test_status_and_failures_tell_what_is_there(labelled):
     out, _ = labelled
     status = emo("status", "--out", out)
     assert status.returncode == 0
-    assert "clips                     10 rows           1 failed" in status.stdout
+    assert "clips                     13 rows           1 failed" in status.stdout
     failures = emo("failures", "--out", out)
     assert failures.stdout.startswith("ingest\ttruncated\tbroken_truncated\t")
     # The judgment that failed because of it is not told again.
