@@ -2,11 +2,8 @@
 # make test      set up, then every check and every test
 # make check     set up, then only the quick checks: lint, format, types
 # make samples   set up, then make the sample clips anew (needs ffmpeg and espeak-ng)
-<<<<<<< HEAD
 # make constraints   write down the versions that are installed: those of the image, and of who sets up after you
-=======
 # make picture   set up, label the sample clips, then take the README's picture of their report (needs chromium)
->>>>>>> signals
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
@@ -20,11 +17,7 @@ PINS = $(shell $(VENV)/bin/python -c 'import sys; \
 	made = "\n\043 Python %d.%d\n" % sys.version_info[:2] in open("$(CONSTRAINTS)").read(); \
 	print("--constraint $(CONSTRAINTS)" if made else "")')
 
-<<<<<<< HEAD
 .PHONY: demo test check samples picture constraints clean
-=======
-.PHONY: demo test check samples picture clean
->>>>>>> signals
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,17 +43,15 @@ samples: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) $(EDITABLE) '.[samples]'
 	$(VENV)/bin/python samples/make_samples.py
 
-<<<<<<< HEAD
 # After an upgrade or a new dependency in .venv. Written aside first: an error leaves the old file.
 constraints:
 	$(VENV)/bin/python cluster/constraints.py > $(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt $(CONSTRAINTS)
 	@test ! -e $(INSTALLED) || touch $(INSTALLED)
-=======
+
 picture: demo
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1000 \
 		--screenshot=$(CURDIR)/docs/report.png file://$(abspath $(OUT))/report/index.html
->>>>>>> signals
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

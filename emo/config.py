@@ -389,7 +389,8 @@ def load_config(
         raise InputError("--preset and --config exclude each other: a preset is a configuration file")
     earlier = tree is not None
     if tree is not None:
-        tree = _without_secrets(tree)
+        tree = _still_known(_without_secrets(tree), Config)
+        tree["experts"] = [_of_expert(entry) for entry in tree.get("experts", ())]
     elif file is not None:
         try:
             text = Path(file).read_text(encoding="utf-8")
@@ -415,6 +416,22 @@ def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
         else section
         for name, section in tree.items()
     }
+
+
+def _of_expert(entry: dict[str, Any]) -> dict[str, Any]:
+    return _still_known(entry, experts.expert_class(entry["kind"]).Settings)
+
+
+def _still_known(tree: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The keys of an earlier version's run that this version has: what it lacks decides nothing any more."""
+    kept: dict[str, Any] = {}
+    for key, value in tree.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            continue
+        section = section_of(field.annotation)
+        kept[key] = _still_known(value, section) if section and isinstance(value, dict) else value
+    return kept
 
 
 def validate(tree: Any, where: str) -> Config:
