@@ -28,7 +28,10 @@ def votes(run_id, rows, label="happy"):
         "error_message": [None] * len(rows),
         "run_id": [run_id] * len(rows),
     }
-    return pa.table(columns, schema=VOTES.schema)
+    rest = {
+        field.name: pa.nulls(len(rows), field.type) for field in VOTES.schema if field.name not in columns
+    }
+    return pa.table({**columns, **rest}, schema=VOTES.schema)
 
 
 @pytest.fixture

@@ -240,9 +240,9 @@ def weight_files(folder: Path, pickled: bool = False) -> list[Path]:
         if pickled:
             return [folder / _PICKLED]
         raise InputError(
-            f"{folder}: no model.safetensors, only {_PICKLED}, which is a pickle; name a revision with "
-            "safetensors (the hub converts to one as refs/pr/NUMBER), or consent with pickled_weights where "
-            "the expert has that key"
+            f"{folder}: no model.safetensors; only the safetensors format is loaded without consent, and "
+            f"{_PICKLED} is a pickle; name a revision with safetensors (the hub converts to one as "
+            "refs/pr/NUMBER), or consent with pickled_weights where the expert has that key"
         )
     raise InputError(f"{folder}: no model.safetensors; only the safetensors format is loaded")
 

@@ -300,7 +300,9 @@ def test_a_model_in_this_process_is_named_with_what_it_could_not_answer(files, t
     gold, predicted, _ = files
     model = checkpoints.make_text(tmp_path / "tiny")
     judge = f"kind=model,model={model},device=cpu,max_new_tokens=4"
-    found = evaluate("--metric", "mer2024", "--predicted", predicted, "--gold", gold, "--judge", judge)
+    asked = ("--metric", "mer2024", "--predicted", predicted, "--gold", gold, "--judge", judge)
+    assert main(["evaluate", *map(str, asked)]) == 1, "nothing that it answered could be read"
+    found = evaluate(*asked, "--max-failed-share", "1")
     assert found["judge"].startswith(str(model))
     assert any("for 4 clips the judge's answer could not be read" in note for note in found["notes"])
     assert found["accuracy"] == pytest.approx(1 / 4)  # every word stands for itself: only `sad` is the same

@@ -250,7 +250,6 @@ def test_no_row_of_a_manifest_and_no_sidecar_ends_a_run(tmp_path, ray_cluster):
     lines = [
         {"uri": str(clip), "subtitle": "I am happy"},
         {"uri": str(odd)},
-        {"uri": "/videos/a\0b.mp4", "video_id": "nul"},
         {"uri": f"/videos/{'x' * 5000}.mp4", "video_id": "long"},
     ]
     manifest = tmp_path / "manifest.jsonl"
@@ -259,10 +258,15 @@ def test_no_row_of_a_manifest_and_no_sidecar_ends_a_run(tmp_path, ray_cluster):
     assert done.returncode == 0, done.stderr
     clips = by_id(rows(tmp_path / "out", CLIPS, "status"), "status")
     assert clips["good"] == "ok"
-    assert (clips["nul"], clips["long"]) == ("failed", "failed")
+    assert clips["long"] == "failed"
     # What becomes of the subtitle is told where subtitles are read; here it is that the clip has its row.
     assert "odd" in clips
-    assert len(rows(tmp_path / "out", JUDGMENTS)) == 4
+    assert len(rows(tmp_path / "out", JUDGMENTS)) == 3
+    with manifest.open("a") as file:
+        file.write("\n" + json.dumps({"uri": "/videos/a\0b.mp4", "video_id": "nul"}))
+    refused = label_words(manifest, tmp_path / "out", env=ray_cluster)
+    assert refused.returncode == 2
+    assert "row 4: uri is" in refused.stderr
 
 
 def test_a_full_folder_for_temporary_files_stops_the_job_and_fails_no_clip(

@@ -111,7 +111,8 @@ def test_every_combination_gives_a_caption_that_says_where_it_came_from(captione
 def test_the_plan_stands_before_the_work(captioned):
     _, done = captioned
     lines = done.stderr.splitlines()
-    assert lines[0] == "caption: voice: 1 prompts (person) x 3 windows (0-100, 0-50, 50-100) x 1 samples"
+    assert lines[0].endswith("gold.csv: 2 of 5 clips have no gold there")
+    assert lines[1] == "caption: voice: 1 prompts (person) x 3 windows (0-100, 0-50, 50-100) x 1 samples"
     assert lines[3] == "caption: 5 clips: 45 captions are possible; all: 45, 9.0 per clip"
 
 
@@ -300,6 +301,8 @@ def test_a_model_is_asked_each_prompt_about_each_window_and_shown_the_gold_only_
             "at_most": 1600,
             "target": 28,
             "captions": 28,
+            "outcome": "done",
+            "exit_code": 0,
         }
         assert requests_to(url)["requests"] == []
         samples = ("--set", "caption.samples=2")
