@@ -24,7 +24,8 @@ _ABSENT = re.compile(
     rf" at all| at the).*)?$"
     rf"|^the (?:sound|sound ?track|audio|clip|video) is (?:silent|mute|empty)\b.*$"
     rf"|^the (?:transcript|subtitle|text) (?:is empty|has no words|is in a language\b.*not read)\b.*$"
-    rf"|^(?:so |thus |therefore |hence )?nothing (?:is|was|can be|could be) (?:known|seen|heard|said|read)\b.*$|^only \w+ and \w+ are$"
+    rf"|^(?:so |thus |therefore |hence )?nothing (?:is|was|can be|could be) (?:known|seen|heard|said|read)\b.*$"
+    rf"|^only \w+ and \w+ are$"
     rf"|^(?:other|the) expressions? (?:was|were) not looked at$"
     r"|^(?:视频|片段|画面)?(?:中|里)?(?:没有|无|未)(?:检测到|找到|发现|识别到|听到|看到|提供)?(?:任何)?"
     r"(?:人脸|面孔|面部|声音|语音|音频|人声|字幕|台词|对白|文字|画面|说话).{0,12}$",

@@ -113,7 +113,7 @@ def test_the_plan_stands_before_the_work(captioned):
     lines = done.stderr.splitlines()
     assert lines[0].endswith("gold.csv: 2 of 5 clips have no gold there")
     assert lines[1] == "caption: voice: 1 prompts (person) x 3 windows (0-100, 0-50, 50-100) x 1 samples"
-    assert lines[3] == "caption: 5 clips: 45 captions are possible; all: 45, 9.0 per clip"
+    assert lines[4] == "caption: 5 clips: 45 captions are possible; all: 45, 9.0 per clip"
 
 
 def test_what_is_filtered_stays_with_the_names_of_the_filters(captioned):
