@@ -24,7 +24,7 @@ _ABSENT = re.compile(
     rf" at all| at the).*)?$"
     rf"|^the (?:sound|sound ?track|audio|clip|video) is (?:silent|mute|empty)\b.*$"
     rf"|^the (?:transcript|subtitle|text) (?:is empty|has no words|is in a language\b.*not read)\b.*$"
-    rf"|^(?:so |thus |therefore |hence )?nothing (?:is|was|can be|could be) (?:known|seen|heard|said|read)\b.*$"
+    rf"|^(?:(?:so|thus|hence) )?nothing (?:is|was|can be|could be) (?:known|seen|heard|said|read)\b.*$"
     rf"|^only \w+ and \w+ are$"
     rf"|^(?:other|the) expressions? (?:was|were) not looked at$"
     r"|^(?:视频|片段|画面)?(?:中|里)?(?:没有|无|未)(?:检测到|找到|发现|识别到|听到|看到|提供)?(?:任何)?"
