@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emo.config import GrowsTo
 from emo.errors import InputError
 from emo.experts.protocol import Resources
 from jobs import nodes
@@ -65,13 +66,19 @@ def check_here(needs: Iterable[Need], tell: Callable[[str], None]) -> None:
 
 
 def check_on_nodes(
-    needs: Sequence[Need], tell: Callable[[str], None], check: Callable[[], None]
+    needs: Sequence[Need],
+    tell: Callable[[str], None],
+    check: Callable[[], None],
+    grows_to: GrowsTo | None = None,
 ) -> dict[str, Resources]:
     """Ask a node for every need, all at once; what a worker of each step takes there.
 
     Raises InputError with everything that is missing, each line with the node's name. tell: says what is
-    waited for; check: called every second, raises to end the wait.
+    waited for; check: called every second, raises to end the wait; grows_to: the most that the cluster may
+    become.
     """
+    if beyond := [line for need in needs if (line := nodes.beyond(need.what, need.resources(), grows_to))]:
+        raise InputError("; ".join(beyond))
     questions = [nodes.Question(need.what, need.resources(), _LookAt(need)) for need in needs]
     faults: list[str] = []
     found: dict[str, Resources] = {}

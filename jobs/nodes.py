@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from emo.config import GrowsTo
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.progress import duration
@@ -18,9 +19,8 @@ LOOK_S = 1.0
 # Ray needs some seconds to start a process. Who waits this long waits for a place or for a node.
 TELL_AFTER_S = 15.0
 TELL_EVERY_S = 300.0
-# So many reports of the autoscaler in a row must call a wait hopeless. It reports every few seconds, and
-# right after a demand is new it may not have looked at it yet.
-HOPELESS_REPORTS = 3
+# For so long the autoscaler must call a demand hopeless. It looks every few seconds.
+HOPELESS_S = 8.0
 
 
 def joined(address: str | None) -> bool:
@@ -64,14 +64,32 @@ def fits(held: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> boo
     return any(all(node.get(name, 0.0) >= amount for name, amount in asked.items()) for node in nodes)
 
 
+def bound(grows_to: GrowsTo) -> Mapping[str, float]:
+    """What the cluster may become, as one node: the shapes of its nodes only the autoscaler knows."""
+    return {"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus), "memory": float("inf")}
+
+
+def beyond(what: str, resources: Resources, grows_to: GrowsTo | None) -> str | None:
+    """That a worker needs more than the cluster may become, for a person; None where it does not."""
+    if grows_to is None:
+        return None
+    most = bound(grows_to)
+    held = needed(resources, [most])
+    if fits(held, [most]):
+        return None
+    return (
+        f"{what}: a worker needs {in_words(held)}; ray.grows_to allows {grows_to.cpus} CPUs and "
+        f"{grows_to.gpus} GPUs"
+    )
+
+
 @dataclass(frozen=True)
 class Autoscaler:
     """What the cluster's autoscaler reported last.
 
-    version: grows with every report; hopeless: the demands that no node that it may add would meet.
+    hopeless: the demands that no node that it may add would meet.
     """
 
-    version: int
     hopeless: tuple[Mapping[str, float], ...] = ()
 
     def gives_up(self, held: Mapping[str, float]) -> bool:
@@ -102,7 +120,7 @@ def autoscaler() -> Autoscaler | None:
     if not state.autoscaler_state_version:
         return None
     demands = tuple(dict(one.resources_bundle) for one in state.infeasible_resource_requests)
-    return Autoscaler(state.autoscaler_state_version, demands)
+    return Autoscaler(demands)
 
 
 @dataclass(frozen=True)
@@ -172,7 +190,7 @@ class _Waiting(Generic[Answer]):
         self.question = question
         self.held: dict[str, float] = {}
         self.reference: Any = None
-        self._given_up: set[int] = set()
+        self._given_up: float | None = None
 
     def submit(self, cpus: float | None = None) -> None:
         """Send it; cpus: with fewer than the question asks for."""
@@ -186,7 +204,7 @@ class _Waiting(Generic[Answer]):
             _here
         )
         self.reference = asked.options(name=f"emo asks for {self.question.what}").remote(self.question.ask)
-        self._given_up.clear()
+        self._given_up = None
 
     def reply(self) -> Reply[Answer] | str:
         """What came back; a line where nothing did."""
@@ -202,14 +220,15 @@ class _Waiting(Generic[Answer]):
     def never(self, nodes: Sequence[Mapping[str, float]], scaler: Autoscaler | None) -> str | None:
         """Why no node can ever be asked; None where one may."""
         if fits(self.held, nodes):
-            self._given_up.clear()
+            self._given_up = None
             return None
         if scaler is not None:
             if not scaler.gives_up(self.held):
-                self._given_up.clear()
+                self._given_up = None
                 return None
-            self._given_up.add(scaler.version)
-            if len(self._given_up) < HOPELESS_REPORTS:
+            now = time.monotonic()
+            self._given_up = self._given_up or now
+            if now - self._given_up < HOPELESS_S:
                 return None
             if self.held["CPU"] > 1:
                 # With one CPU the work is slower and not impossible.

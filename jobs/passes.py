@@ -90,7 +90,7 @@ def status_columns(run_id: str, errors: list[RowError | None]) -> dict[str, list
 
 def fit_together(plans: Sequence[Pass], grows_to: GrowsTo | None = None) -> bool:
     """Whether the cluster has room for all the workers that these passes can use, beside each other."""
-    room = [_bound(grows_to)] if grows_to else nodes.alive()
+    room = [nodes.bound(grows_to)] if grows_to else nodes.alive()
     pools = []
     for plan in plans:
         rows = plan.rows.num_rows
@@ -221,11 +221,6 @@ class _Part:
     counted: int = 0
 
 
-def _bound(grows_to: GrowsTo) -> Mapping[str, float]:
-    """What the cluster may become, as one node: the shapes of its nodes only the autoscaler knows."""
-    return {"CPU": float(grows_to.cpus), "GPU": float(grows_to.gpus), "memory": float("inf")}
-
-
 def _begin(
     plan: Pass, step: Step, grows_to: GrowsTo | None, alone: bool, stop: Callable[[], None]
 ) -> _Running:
@@ -238,11 +233,8 @@ def _begin(
     held: Mapping[str, float] = nodes.needed(plan.resources, there)
     grows = nodes.autoscaler() is not None
     if not nodes.fits(held, there):
-        if grows_to and not nodes.fits(nodes.needed(plan.resources, [_bound(grows_to)]), [_bound(grows_to)]):
-            raise EmoError(
-                f"{plan.step}: a worker needs {nodes.in_words(held)}; ray.grows_to allows "
-                f"{grows_to.cpus} CPUs and {grows_to.gpus} GPUs"
-            )
+        if line := nodes.beyond(plan.step, plan.resources, grows_to):
+            raise EmoError(line)
         held = nodes.await_node(plan.step, plan.resources, progress.note, stop)
         there = nodes.alive()
     rows = plan.rows.num_rows
@@ -251,7 +243,7 @@ def _begin(
     most = None
     if grows:
         wanted = plan.workers or rows
-        allowed = planning.workers_that_fit([_bound(grows_to)], held) if grows_to else wanted
+        allowed = planning.workers_that_fit([nodes.bound(grows_to)], held) if grows_to else wanted
         most = max(workers, planning.pool_size(rows, min(wanted, allowed), plan.shard_rows))
     step.workers = workers
     step.cpus, step.gpus = workers * held["CPU"], workers * held["GPU"]

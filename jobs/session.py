@@ -82,7 +82,7 @@ class Session:
             _tell(f"Ray is up; its own messages are in {logs}")
         if self._needs:
             needs, self._needs = self._needs, ()
-            self._taken = check_on_nodes(needs, _tell, self.check)
+            self._taken = check_on_nodes(needs, _tell, self.check, self.config.ray.grows_to)
 
     def _as_taken(self, plan: Pass) -> Pass:
         """The pass with what its workers take on the nodes, which see models that the sender may not."""

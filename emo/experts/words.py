@@ -373,8 +373,8 @@ def _used_otherwise(tokens: list[str], first: int, after: int, form: str) -> boo
     if form in _OTHER_USES or (form.endswith("ly") and form not in _ADJECTIVES_IN_LY):
         return True
     following = tokens[after] if after < len(tokens) else ""
-    if form == "afraid" and (not following or following in _POLITE_AFTER_AFRAID):
-        return True  # "I'm afraid we are closed"
+    if form == "afraid" and following in _POLITE_AFTER_AFRAID and tokens[first - 1] not in _DEGREE:
+        return True  # "I'm afraid we are closed", and not "I am so afraid that he comes"
     if form in ("loves", "hates", "enjoys", "likes", "fears", "worries", "adores", "admires", "misses"):
         return True  # with I and we the form has no s
     if form == "sorry":

@@ -99,7 +99,7 @@ def test_every_combination_gives_a_caption_that_says_where_it_came_from(captione
     assert (row["frames"], row["audio"]) == ([], True)
     asked, answered = turns_of(row["messages"])
     assert asked.content.startswith("<audio>\nDescribe the main person in this clip")
-    assert answered.content.startswith("The voice is")
+    assert answered.content.startswith("Speech was heard for ")
     face = found["film_a/welcome:face:person:50-100:0"]
     assert (face["frames"], face["audio"]) == ([2, 3], False)
     assert turns_of(face["messages"])[0].content.startswith("<image><image>\n")

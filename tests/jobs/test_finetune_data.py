@@ -33,9 +33,9 @@ def base(tmp_path_factory):
     return checkpoints.make_internvl(tmp_path_factory.mktemp("base"))
 
 
-def prepare(out, run, settings, base, listed):
+def prepare(out, run, settings, listed):
     """What the preparation does, in this process."""
-    preparer = finetune_data._Preparer(run, out, settings, base)
+    preparer = finetune_data._Preparer(run, out, settings)
     rows = committed.read_newest(out, committed.folder(CLIPS), CLIPS, [], with_file=True).to_pylist()
     files = {row["video_id"]: row["file"] for row in rows}
     usable = [one for one in listed if one.entry.error is None]
@@ -90,7 +90,7 @@ def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_
     listed, fingerprint = finetune_data.list_samples(out, settings)
     assert sorted(one.entry.sample_id for one in listed) == ["broken", "gone", "held", "one", "two"]
     run = Storage(str(tmp_path / "run"))
-    entries = prepare(out, run, settings, base, listed)
+    entries = prepare(out, run, settings, listed)
     assert entries["broken"].error == "untrained"
     assert entries["gone"].error == "clip_missing"
     assert prepared.counts(list(entries.values())) == {
@@ -128,7 +128,7 @@ def test_sounds_of_any_rate_become_samples_and_a_missing_file_is_refused_by_name
     settings = Finetune(family="qwen-audio", model=str(base), data=str(file), device="cpu")
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
     listed, _ = finetune_data.list_samples(out, settings)
-    entries = prepare(out, run, settings, base, listed)
+    entries = prepare(out, run, settings, listed)
     by_line = {int(name.rsplit("-", 1)[1]): entry for name, entry in entries.items()}
     assert by_line[1].trained > 0
     assert by_line[2].tokens < by_line[1].tokens, "the faster file is shorter at 16 kHz"
@@ -174,7 +174,7 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     )  # fmt: skip
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
     listed, _ = finetune_data.list_samples(out, settings)
-    _, entries = zip(*sorted(prepare(out, run, settings, base, listed).items()), strict=True)
+    _, entries = zip(*sorted(prepare(out, run, settings, listed).items()), strict=True)
     train, held_out = finetune_data.training_entries(entries), finetune_data.held_out_entries(entries)
     assert [entry.turns[1].content for entry in train] == [
         f"The character's emotional state is {felt}." for felt in ("happy, calm", "glad")
