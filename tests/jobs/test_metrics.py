@@ -123,7 +123,21 @@ def asked():
             yield name, of_all - {"instance"}, selected
 
 
-def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_cluster, tmp_path):
+@pytest.fixture
+def counted(monkeypatch):
+    """The rows that the driver counted as ok, shard by shard."""
+    ok = []
+
+    class Noted(metrics.PassMetrics):
+        def shard(self, counts):
+            super().shard(counts)
+            ok.append(counts["ok"])
+
+    monkeypatch.setattr("jobs.passes.PassMetrics", Noted)
+    return ok
+
+
+def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_cluster, tmp_path, counted):
     step = f"metrics {time.monotonic_ns()}"
     wanted = list(asked())
     assert len(wanted) > 10
@@ -134,7 +148,7 @@ def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_clu
         def missing():
             # One row died three times with its worker and once alone: it failed, and was tried again.
             found = values(step)
-            if found.get(("emo_clips_total", "failed")) != 1:
+            if found.get(("emo_clips_total", "failed"), 0) < 1:
                 return ["the last counts"]
             series = [(name, labels) for name, labels, _ in scraped() if labels.get("step") in (step, None)]
             return [
@@ -152,8 +166,9 @@ def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_clu
             assert time.monotonic() < deadline, left
             time.sleep(0.5)
         found = values(step)
-    assert found["emo_clips_total", "ok"] == 2
+    assert sum(counted) == 2
     # At least: where the machine is slow, Ray's exporter sends an increment again.
+    assert found["emo_clips_total", "ok"] >= 2
     assert found["emo_retries_total", ""] >= 1
     assert found["emo_tokens_total", "prompt"] == found["emo_tokens_total", "output"] == 0
 
@@ -174,7 +189,9 @@ def test_metrics_of_a_gpu_and_of_spilling_are_named_as_ray_names_them():
                 assert all(program.find(word.encode()) >= 0 for pair in selected.items() for word in pair)
 
 
-def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_ends(ray_cluster, tmp_path):
+def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_ends(
+    ray_cluster, tmp_path, counted
+):
     step = f"frozen {time.monotonic_ns()}"
     with cluster(ray_cluster["RAY_ADDRESS"], None):
         plan = a_pass(step, [str(tmp_path / name) for name in "abc"], Frozen)
@@ -200,7 +217,9 @@ def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_
             (tmp_path / "go on").touch()
             running.join()
         found = wait_for(lambda: now if (now := values(step)).get(("emo_waiting", "")) == 0 else None)
-        assert found["emo_clips_total", "ok"] == 3
+        assert sum(counted) == 3
+        # At least: where the machine is slow, Ray's exporter sends an increment again.
+        assert found["emo_clips_total", "ok"] >= 3
 
 
 def test_a_pass_that_ends_early_leaves_nothing_waiting(ray_cluster, tmp_path, monkeypatch):

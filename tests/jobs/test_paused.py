@@ -16,10 +16,11 @@ from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import WORDS_ONLY, raw_rows, rows
 
 CLIPS_OF_THE_SOURCE = 24
+TERM_S = 4.0
 # `emo` with a term of seconds; the first one is of another machine for the second.
 RUN = (
     "import sys; from emo import lease\n"
-    "lease.EXPIRES_S, lease.RENEW_S, lease.LOOK_S = 4.0, 0.5, 0.2\n"
+    f"lease.EXPIRES_S, lease.RENEW_S, lease.LOOK_S = {TERM_S}, 0.5, 0.2\n"
     "if sys.argv[1] == 'elsewhere': lease._machine = lambda: 'another machine'\n"
     "from emo.cli import main\n"
     "sys.exit(main(sys.argv[2:]))\n"
@@ -63,6 +64,8 @@ def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
             process.send_signal(signal.SIGSTOP)
         already = out.names("clips")
         assert len(already) < CLIPS_OF_THE_SOURCE, "it was too quick to be stopped in the middle"
+        # A run that comes earlier is told that OUT is in use.
+        time.sleep(TERM_S + 1)
 
         second = subprocess.run(
             command("here", videos, out, *more),
