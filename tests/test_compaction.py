@@ -16,21 +16,16 @@ from emo.tables import CLIPS, VOTES
 
 
 def votes(ids, run_id, label="happy"):
-    return pa.table(
-        {
-            "video_id": ids,
-            "expert": ["e"] * len(ids),
-            "sample": pa.array([0] * len(ids), pa.int32()),
-            "labels": [[label]] * len(ids),
-            "extractor": ["test"] * len(ids),
-            "parse_ok": [True] * len(ids),
-            "status": ["ok"] * len(ids),
-            "error": pa.nulls(len(ids), pa.string()),
-            "error_message": pa.nulls(len(ids), pa.string()),
-            "run_id": [run_id] * len(ids),
-        },
-        schema=VOTES.schema,
-    )
+    told = {
+        "expert": "e",
+        "sample": 0,
+        "labels": [label],
+        "extractor": "test",
+        "parse_ok": True,
+        "status": "ok",
+        "run_id": run_id,
+    }
+    return pa.Table.from_pylist([{"video_id": one, **told} for one in ids], schema=VOTES.schema)
 
 
 def commit(storage, ids, run_id, name, label="happy"):
