@@ -114,7 +114,7 @@ def test_a_job_brings_its_own_code_and_is_followed_to_its_end(job_cluster, tmp_p
     done = emo("submit", *command, env=job_cluster)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "emo submit: job raysubmit_" in done.stderr
-    assert "ingest: 10/10, 1 failed" in done.stdout
+    assert "ingest: 13/13, 1 failed" in done.stdout
     assert "1 failed, 0 skipped as already done" in done.stdout.splitlines()[-1]
     assert by_id(rows(out, JUDGMENTS, "status"), "status")["drawn_angry"] == "ok"
     # The exit code is that of the command on the cluster.
@@ -250,7 +250,7 @@ def test_a_connection_that_is_cut_is_made_again_and_every_line_is_shown_once(
     following = Following(through(proxy, job_cluster), "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
     following.until("Ray is up;")
     proxy.cut()
-    following.until("ingest: 0/10")
+    following.until("ingest: 0/13")
     proxy.cut()
     assert following.end() == 0, following.said
     assert "the connection was lost and is there again; following the job" in following.said
@@ -343,7 +343,7 @@ def test_from_a_big_folder_with_spaces_only_code_and_configuration_travel(head, 
     out = tmp_path / "out with spaces"
     following = Following(job_cluster, "label", MANIFEST, "--out", out, "--config", config.name, cwd=folder)
     assert following.end() == 0, following.said
-    assert len(rows(out, JUDGMENTS, "status")) == 10
+    assert len(rows(out, JUDGMENTS, "status")) == 13
     sent = head.folder.glob("session_latest/runtime_resources/working_dir_files/*")
     sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in sent]
     assert sizes
