@@ -369,4 +369,4 @@ def test_the_first_job_and_what_is_looked_at_work_as_they_stand(called, ray_clus
         done = emo(*here, env=surroundings)
         assert done.returncode == 0, done.stderr
     out = Storage("s3://example-bucket/try", S3Settings(endpoint_url=s3_endpoint, region="us-east-1"))
-    assert len(rows(out, JUDGMENTS)) == 10
+    assert len(rows(out, JUDGMENTS)) == 13
