@@ -82,15 +82,11 @@ def read_list(answer: str) -> Listed:
     said = parted(answer)
     if not said.ended or (said.thought is not None and not said.said):
         raise read_answer(answer).error or RowError(THOUGHT_ONLY, "the model gave no answer")
-    text = said.said.strip().strip("`").removeprefix("json").strip()
+    text = _unfenced(said.said)
     if not text:
         raise RowError(UNPARSABLE, "the model wrote nothing")
-    by_one = judged(text)
-    lists = [] if by_one else [_entries(each) for each in _LIST.findall(text)]
     try:
-        found = [_read(list(by_one.labels))] if by_one else [_read(each) for each in lists]
-        if not found:
-            found = [_bare(_polite(text))]
+        found = _marked(text) or [_bare(_polite(text))]
     except ValueError as error:
         if manners(text).declines:
             raise refused(text) from None
@@ -100,6 +96,31 @@ def read_list(answer: str) -> Listed:
     if not found[0].labels and manners(text).refuses:
         raise refused(text)
     return found[0]
+
+
+def labels_of_list(text: str) -> list[str]:
+    """The labels of `read_list` for a text that `read_answer` has read; none where it is no list either.
+
+    Why it is none is not looked into: most texts are none.
+    """
+    text = _unfenced(text)
+    try:
+        found = _marked(text) or [_bare(_polite(text))]
+    except (ValueError, RowError):
+        return []
+    return found[0].labels if all(each == found[0] for each in found) else []
+
+
+def _unfenced(text: str) -> str:
+    return text.strip().strip("`").removeprefix("json").strip()
+
+
+def _marked(text: str) -> list[Listed]:
+    """The lists that something marks as such: brackets, or emotions that are judged one by one."""
+    by_one = judged(text)
+    if by_one:
+        return [_read(list(by_one.labels))]
+    return [_read(_entries(each)) for each in _LIST.findall(text)]
 
 
 def _polite(text: str) -> str:

@@ -22,9 +22,8 @@ from importlib import resources
 
 from emo import vocabulary
 from emo.answers import read_answer
-from emo.errors import RowError
 from emo.extraction.cues import Cues, cues_of
-from emo.extraction.parsing import parse_labels
+from emo.extraction.parsing import labels_of_list
 from emo.extraction.scored import judged
 from emo.vocabulary import STANCE, Entry
 from emo.vocabulary.degrees import without_degree
@@ -134,10 +133,7 @@ def _bare_list(text: str) -> list[str]:
     """The labels of a text that is nothing but a list of words, at least half of them known; else empty."""
     if len(text) > _BARE_LENGTH:
         return []
-    try:
-        items = [vocabulary.normalise(item) for item in parse_labels(text)]
-    except RowError:
-        return []
+    items = [vocabulary.normalise(item) for item in labels_of_list(text)]
     bases = [vocabulary.base_form(item) for item in items]
     if 2 * sum(base is not None for base in bases) < len(items):
         return []
