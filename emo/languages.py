@@ -12,14 +12,20 @@ vo wa wo xh yi yo za zh zu
 """
 _TWO = frozenset(_CODES.split())
 _THREE = {
-    "ara": "ar", "chi": "zh", "chs": "zh", "cht": "zh", "cmn": "zh", "cze": "cs", "ces": "cs", "dan": "da",
-    "deu": "de", "dut": "nl", "ell": "el", "eng": "en", "fas": "fa", "fin": "fi", "fra": "fr", "fre": "fr",
-    "ger": "de", "gre": "el", "heb": "he", "hin": "hi", "hun": "hu", "ind": "id", "ita": "it", "jpn": "ja",
-    "kor": "ko", "may": "ms", "msa": "ms", "nld": "nl", "nor": "no", "per": "fa", "pol": "pl", "por": "pt",
-    "ron": "ro", "rum": "ro", "rus": "ru", "spa": "es", "swe": "sv", "tha": "th", "tur": "tr", "ukr": "uk",
-    "vie": "vi", "zho": "zh",
+    "ara": "ar", "chi": "zh", "cmn": "zh", "cze": "cs", "ces": "cs", "dan": "da", "deu": "de", "dut": "nl",
+    "ell": "el", "eng": "en", "fas": "fa", "fin": "fi", "fra": "fr", "fre": "fr", "ger": "de", "gre": "el",
+    "heb": "he", "hin": "hi", "hun": "hu", "ind": "id", "ita": "it", "jpn": "ja", "kor": "ko", "may": "ms",
+    "msa": "ms", "nld": "nl", "nor": "no", "per": "fa", "pol": "pl", "por": "pt", "ron": "ro", "rum": "ro",
+    "rus": "ru", "spa": "es", "swe": "sv", "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi", "zho": "zh",
 }  # fmt: skip
+# Simplified and traditional Chinese, in names of subtitle files only.
+_NAMES = {"chs": "zh", "cht": "zh"}
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_](?:[a-z]{4}|[a-z]{2}|\d{3}))*")
+
+
+def iso_639_1(code: str) -> str:
+    """The code of two letters for an ISO 639-2 one; any other code, in lower case, as it is."""
+    return _THREE.get(code, code)
 
 
 def language_of(tag: str) -> str | None:
@@ -27,5 +33,5 @@ def language_of(tag: str) -> str | None:
     found = _TAG.fullmatch(tag.lower())
     if not found:
         return None
-    code = _THREE.get(found[1], found[1])
+    code = _NAMES.get(found[1]) or iso_639_1(found[1])
     return code if code in _TWO else None

@@ -2,12 +2,12 @@
 
 import asyncio
 import sys
-import threading
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from emo.errors import EmoError, UnreachableError, one_line
+from emo.patience import within
 from emo.progress import duration
 from emo.signals import Terminated
 from jobs.connection import ANSWERS_WITHIN_S
@@ -24,6 +24,8 @@ TOLD_AFTER_S = 20.0
 STOPS_WITHIN_S = 20.0
 # A cluster that has just started may not know its jobs yet.
 UNKNOWN_TIMES = 4
+
+T = TypeVar("T")
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -224,25 +226,12 @@ _LOST = _lost()
 _LOST_OR_UNKNOWN: tuple[type[BaseException], ...] = (*_LOST, _Unknown)
 
 
-def _within(ask: Callable[[], Any]) -> Any:
+def _within(ask: Callable[[], T]) -> T:
     """What a request answers; TimeoutError where it takes long, because Ray's client waits for ever."""
-    answers: list[Any] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(ANSWERS_WITHIN_S)
-    if errors:
-        raise errors[0]
-    if not answers:
+    answer = within(ANSWERS_WITHIN_S, ask)
+    if answer is None:
         raise TimeoutError(f"no answer within {ANSWERS_WITHIN_S:g} s")
-    return answers[0]
+    return answer
 
 
 def _short(error: BaseException) -> str:

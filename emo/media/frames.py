@@ -8,12 +8,11 @@ long. It reports no damage, so any doubt sends the file to PyAV.
 """
 
 import functools
-import threading
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import cv2
@@ -21,12 +20,11 @@ import numpy as np
 from av.stream import Discard
 
 from emo.media.clock import Parts, Shown, Timeline, timeline
+from emo.patience import within
 
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9", "libvpx", "libvpx-vp9"}
 _DECORD_CONTAINERS = ("mov,", "matroska,")
 _DECORD_PIXELS = {"yuv420p", "yuvj420p"}
-
-T = TypeVar("T")
 
 # Anamorphic film has pixels of 2:1, the narrowest broadcast ones are of 1:2.
 _WIDEST_PIXEL = 5
@@ -483,25 +481,6 @@ def read_with_decord(
             return None
 
     return within(patience_s, read)
-
-
-def within(seconds: float, function: Callable[[], T]) -> T | None:
-    """What a function returns or raises, or None where it takes longer; its thread is then left behind."""
-    result: list[T] = []
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            result.append(function())
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if raised:
-        raise raised[0]
-    return result[0] if result else None
 
 
 def upright(stored: np.ndarray, turn: Turn) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import av
 
 from emo.errors import RowError
+from emo.languages import iso_639_1
 from emo.media import cues as cue_files
 from emo.media import encoding
 from emo.media.cues import Cue
@@ -21,15 +22,6 @@ MAX_SIDECAR_BYTES = 8 * 2**20
 
 # Cues of rolling captions touch; a sentence that somebody repeats comes after a pause.
 _ROLLING_GAP_S = 0.15
-
-# ISO 639-2, as containers name languages, to ISO 639-1.
-_LANGUAGES = {
-    "ara": "ar", "chi": "zh", "cmn": "zh", "cze": "cs", "ces": "cs", "dan": "da", "deu": "de", "dut": "nl",
-    "ell": "el", "eng": "en", "fin": "fi", "fra": "fr", "fre": "fr", "ger": "de", "gre": "el", "heb": "he",
-    "hin": "hi", "hun": "hu", "ind": "id", "ita": "it", "jpn": "ja", "kor": "ko", "may": "ms", "msa": "ms",
-    "nld": "nl", "nor": "no", "per": "fa", "fas": "fa", "pol": "pl", "por": "pt", "ron": "ro", "rum": "ro",
-    "rus": "ru", "spa": "es", "swe": "sv", "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi", "zho": "zh",
-}  # fmt: skip
 
 # Frequent words of English that are no words of the other large languages in Latin script.
 _ENGLISH = {
@@ -221,7 +213,7 @@ class SubtitleTrack:
     def language(self) -> str | None:
         """ISO 639-1 where there is such a code, else what the file names, or None."""
         named = (self.stream.language or "und").lower()
-        return None if named in {"und", "mis", "mul", "zxx"} else _LANGUAGES.get(named, named)
+        return None if named in {"und", "mis", "mul", "zxx"} else iso_639_1(named)
 
 
 def _overlap(shown: tuple[str, ...], lines: tuple[str, ...]) -> int:
