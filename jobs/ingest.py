@@ -215,9 +215,10 @@ def _stays(row: dict[str, Any]) -> bool:
     the sidecar is known to belong to it. So does the folder itself, wherever a link put it.
     """
     sidecar = Path(row["sidecar"])
-    root = Path(row["uri"]).with_suffix("").as_posix().removesuffix("/" + row["video_id"])
+    stem = Path(row["uri"]).with_suffix("").as_posix()
+    root = stem.removesuffix("/" + row["video_id"])
     inside = [sidecar.parent.resolve()]
-    if root != Path(row["uri"]).with_suffix("").as_posix():
+    if root != stem:
         inside.append(Path(root or "/").resolve())
     return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
 

@@ -1,19 +1,13 @@
 """A Ray cluster whose real autoscaler (version 2) starts nodes on this machine when they are asked for."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ray._private.services import get_node_ip_address
 
-from conftest import free_port
+from conftest import free_port, ray_head
 
 # How Ray's provider of nodes on one machine knows the head.
 _HEAD = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
@@ -31,11 +25,9 @@ def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Itera
     folder.mkdir()
     configuration = folder / "cluster.json"
     configuration.write_text(json.dumps(_configuration(types, most, port)))
-    options = ["--head", "--block", "--num-cpus=0", "--num-gpus=0", f"--port={port}"]
-    options += [f"--temp-dir={folder}", f"--autoscaling-config={configuration}"]
-    options += ["--object-store-memory=100000000", "--include-dashboard=false", "--disable-usage-stats"]
+    options = ["--num-cpus=0", "--num-gpus=0", "--object-store-memory=100000000"]
+    options += [f"--autoscaling-config={configuration}"]
     environment = {
-        **os.environ,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "AUTOSCALER_METRIC_PORT": str(free_port()),
         "RAY_FAKE_CLUSTER": "1",
@@ -43,24 +35,8 @@ def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Itera
         "RAY_CLOUD_INSTANCE_ID": _HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD,
     }
-    head = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", *options],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while not list(folder.glob("session_latest/sockets/raylet*")):
-            assert head.poll() is None, "the autoscaled cluster did not start"
-            assert time.monotonic() < deadline, "the autoscaled cluster did not start in time"
-            time.sleep(0.2)
+    with ray_head(port, folder, options, environment):
         yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
-    finally:
-        os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _configuration(types: Mapping[str, Mapping[str, float]], most: int, port: int) -> dict[str, object]:

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -93,10 +94,20 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     port = free_port()
     # Its own short folder: Ray's socket names must not exceed 107 characters.
     folder = Path(f"/tmp/emo-test-ray-{port}")
-    options = ["--num-cpus=2", "--num-gpus=1", f"--port={port}", f"--temp-dir={folder}"]
-    options += ["--object-store-memory=400000000", "--include-dashboard=false", "--disable-usage-stats"]
+    options = ["--num-cpus=2", "--num-gpus=1", "--object-store-memory=400000000"]
+    with ray_head(port, folder, options):
+        yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+
+
+@contextmanager
+def ray_head(
+    port: int, folder: Path, options: Sequence[str], env: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """The first node of a Ray cluster at that port, in a folder of its own."""
+    own = [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats"]
     head = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *options],
+        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *own, *options],
+        env={**os.environ, **(env or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -107,7 +118,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             assert head.poll() is None, "the Ray cluster of the tests did not start"
             assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
             time.sleep(0.2)
-        yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+        yield
     finally:
         # Its children are in its process group; a gentle end would wait half a minute for them to drain.
         os.killpg(head.pid, signal.SIGKILL)

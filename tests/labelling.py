@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,15 @@ def _workers() -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float) -> None:
+    """Wait for a condition while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def rows(out: str | Path | Storage, table: Table, *columns: str) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from emo import conditions, lease
 from emo.errors import EmoError, LeaseHeldError, StorageError
 from emo.lease import Lease
 from emo.storage import Storage
+from leases import stands_still_and_is_replaced, until
 
 HOLD = (
     "import sys, time; from emo.lease import Lease; from emo.storage import Storage\n"
@@ -205,26 +205,19 @@ def test_the_holder_renews_and_notices_when_it_lost(storage, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
     with Lease(storage, "label") as held:
         first = storage.read(lease.PATH)
-        _wait(lambda: storage.read(lease.PATH) != first)
+        until(lambda: storage.read(lease.PATH) != first)
         assert not held.lost
         _write_holder(storage)
-        _wait(lambda: held.lost)
+        until(lambda: held.lost)
     # What is there now belongs to the other run: it must not be removed.
     assert json.loads(storage.read(lease.PATH))["host"] == "elsewhere"
-
-
-def _wait(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_killed_process_that_nobody_asks_after_holds_nothing(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
     os.kill(holder.pid, signal.SIGKILL)
-    _wait(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
     storage = Storage(str(tmp_path))
     with Lease(storage, "label"):
         assert json.loads(storage.read(lease.PATH))["pid"] == os.getpid()
@@ -272,7 +265,7 @@ def test_a_holder_whose_lease_cannot_be_renewed_for_its_term_stops(storage, quic
             raise StorageError("no answer")
 
         monkeypatch.setattr(storage, "replace_if", unreachable)
-        _wait(lambda: held.lost)
+        until(lambda: held.lost)
         with pytest.raises(EmoError, match="could not be renewed for 1 s"):
             held.check()
 
@@ -347,7 +340,7 @@ def test_without_conditions_a_second_run_stops_at_once_and_emo_says_how_it_makes
     with Lease(unconditional, "label") as held:
         assert "this server writes whatever the condition" in capsys.readouterr().err
         first = lease.read_lease(unconditional).version
-        _wait(lambda: lease.read_lease(unconditional).version != first)
+        until(lambda: lease.read_lease(unconditional).version != first)
         with pytest.raises(LeaseHeldError, match="in use by emo label"), Lease(unconditional, "nightly"):
             pass
         held.check()
@@ -384,18 +377,7 @@ def test_without_conditions_of_many_that_begin_at_once_no_two_hold_it(unconditio
 def test_without_conditions_a_holder_whose_claim_was_removed_stops_and_takes_nothing_back(
     unconditional, quick_claims, monkeypatch
 ):
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(lease, "_machine", lambda: "another machine")
-        slow = Lease(unconditional, "label")
-    with slow, ExitStack() as stack:
-        with slow._writing:  # as a process that is stopped: it renews nothing
-            time.sleep(lease.EXPIRES_S + 0.5)
-            taken = stack.enter_context(Lease(Storage(unconditional.url, unconditional.s3), "nightly"))
-        _wait(lambda: slow.lost)
-        with pytest.raises(EmoError, match="this run stops"):
-            slow.check()
-        assert lease.read_lease(unconditional).holder.command == "nightly"
-        taken.check()
+    stands_still_and_is_replaced(unconditional, monkeypatch)
 
 
 def test_without_conditions_a_lease_of_an_earlier_version_is_respected(unconditional, quick_claims):

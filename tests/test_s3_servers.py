@@ -5,19 +5,19 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
 
 import pytest
 
 import s3_servers
 from clips import make_clip
 from emo import lease
-from emo.errors import EmoError, LeaseHeldError
+from emo.errors import LeaseHeldError
 from emo.lease import Lease, read_lease
 from emo.s3 import s3_filesystem
 from emo.storage import Storage, storage_of
 from emo.tables import CLIPS, JUDGMENTS
 from labelling import label_words, raw_rows, rows
+from leases import stands_still_and_is_replaced, until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -55,7 +55,7 @@ def quick(monkeypatch):
 def test_a_lease_is_renewed_keeps_others_out_and_is_given_back(storage, quick):
     with Lease(storage, "label") as held:
         first = read_lease(storage).version
-        _until(lambda: read_lease(storage).version != first)
+        until(lambda: read_lease(storage).version != first, seconds=30)
         with pytest.raises(LeaseHeldError, match="in use by emo label"), Lease(storage, "nightly"):
             pass
         held.check()
@@ -115,18 +115,7 @@ def test_the_lease_of_a_killed_process_is_free_at_once(storage):
 
 
 def test_a_holder_that_stood_still_learns_that_another_has_it(storage, quick, monkeypatch):
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(lease, "_machine", lambda: "another machine")
-        slow = Lease(storage, "label")
-    with slow, ExitStack() as stack:
-        with slow._writing:  # as a process that is stopped: it renews nothing
-            time.sleep(lease.EXPIRES_S + 0.5)
-            taken = stack.enter_context(Lease(Storage(storage.url, storage.s3), "nightly"))
-        _until(lambda: slow.lost)
-        with pytest.raises(EmoError, match="this run stops"):
-            slow.check()
-        assert read_lease(storage).holder.command == "nightly"
-        taken.check()
+    stands_still_and_is_replaced(storage, monkeypatch, seconds=30)
 
 
 def test_a_whole_run_and_the_next_one_go_through(storage, tmp_path, ray_cluster):
@@ -158,10 +147,3 @@ def test_every_key_is_its_own_object(served, storage):
         folder, name = storage_of(f"s3://{bucket}/{key}", settings)
         assert folder.read(name) == key.encode()
     assert [entry.path for entry in Storage(f"s3://{bucket}", settings).entries()] == sorted(keys)
-
-
-def _until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

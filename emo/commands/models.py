@@ -117,7 +117,6 @@ def run(options: argparse.Namespace) -> int:
     if settings and not options.json:
         print(" \\\n".join(f"--set {setting}" for setting in settings))
     if not found:
-        tell_json(options, models=[], set=[])
         print("emo models: this configuration names no model", file=sys.stderr)
         return 0
     here = sum(where.folder is not None for where in found)

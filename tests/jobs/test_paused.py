@@ -13,7 +13,7 @@ from clips import make_clip
 from emo import committed
 from emo.storage import Storage
 from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from labelling import WORDS_ONLY, raw_rows, rows
+from labelling import WORDS_ONLY, raw_rows, rows, until
 
 CLIPS_OF_THE_SOURCE = 24
 TERM_S = 4.0
@@ -57,7 +57,7 @@ def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
         text=True,
     )
     try:
-        until(lambda: out.names("clips"), stopped)
+        until(lambda: out.names("clips"), stopped, 120)
         workers = [one for one in psutil.Process(stopped.pid).children(recursive=True) if is_worker(one)]
         assert workers
         for process in (stopped, *workers):
@@ -111,11 +111,3 @@ def is_worker(process):
         return "MapWorker" in " ".join(process.cmdline()[:1])
     except psutil.Error:
         return False
-
-
-def until(condition, process):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -34,7 +34,7 @@ from jobs.attempts import ATTEMPTS
 from jobs.connection import cluster
 from jobs.extract import vote_rows
 from jobs.passes import Pass, run_passes
-from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows
+from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows, until
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "1")))
 CLIP_COUNT = 16
@@ -369,7 +369,7 @@ def test_after_kill_9_the_same_command_finishes_and_every_clip_is_there_once(
     wait = random.Random(f"{seed} {place}")
     with labelling(many_videos, out.url, *settings) as process:
         # Not before the first row is there, else nothing would be tested; then at any moment of the run.
-        _until(lambda: out.names("clips"), process)
+        until(lambda: out.names("clips"), process, 90)
         time.sleep(wait.uniform(0, 8))
         if (seed % 2 == 0) == (place == "s3"):
             _kill_driver_alone(process)
@@ -415,11 +415,11 @@ def test_two_runs_on_one_out_do_not_meet_and_one_that_is_asked_to_end_gives_its_
 ):
     out = tmp_path / "out"
     with labelling(many_videos, out) as process:
-        _until(lambda: (out / "lease.json").exists(), process)
+        until(lambda: (out / "lease.json").exists(), process, 90)
         second = label_words(many_videos, out)
         assert second.returncode == 4
         assert f"is in use by emo label on {os.uname().nodename}, process {process.pid}" in second.stderr
-        _until(lambda: Storage(str(out)).names("clips"), process)
+        until(lambda: Storage(str(out)).names("clips"), process, 90)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130
@@ -437,11 +437,3 @@ def _lives(process):
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _until(condition, process):
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
