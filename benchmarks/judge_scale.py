@@ -22,12 +22,13 @@ import pyarrow as pa
 from figures import add_json_option, write
 from ingest import Peak
 
-from emo import committed, vocabulary
+from emo import vocabulary
 from emo.config import load_config
 from emo.judge.fusion import judge_votes
-from emo.runs import Run
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, VOTES
+from emo.store import committed
+from emo.store.runs import Run
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, VOTES
 
 EXPERTS = tuple(f"expert{number}" for number in range(5))
 SAMPLES = 3

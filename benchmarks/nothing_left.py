@@ -18,12 +18,12 @@ from typing import Any
 import pyarrow as pa
 from figures import add_json_option, write
 
-from emo import committed
 from emo.config import load_config
-from emo.runs import Run, Step
-from emo.sources import read_source
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+from emo.sources.source import read_source
+from emo.store import committed
+from emo.store.runs import Run, StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
 
 RUN = "20260101T000000Z"
 EMO = Path(sys.executable).with_name("emo")
@@ -66,7 +66,7 @@ def make_out(storage: Storage, manifest: pa.Table) -> None:
             for number, shard in enumerate(committed.batched(rows, SHARD_ROWS[table.name])):
                 where = committed.folder(table, expert)
                 committed.commit(storage, where, table, f"{RUN}-{number:016x}", shard)
-    steps = [Step("ingest", rows=manifest.num_rows)]
+    steps = [StepRecord("ingest", rows=manifest.num_rows)]
     Run(RUN, "label", "videos", config.model_dump(mode="json"), RUN, RUN, "done", steps=steps).save(storage)
     storage.write("report/index.html", b"")
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 from figures import add_json_option, show, write
 from PIL import Image
 
-from emo import tables
 from emo.report import choose_gallery, gallery_items, render, summarise
+from emo.store import tables
 from emo.vocabulary import words
 
 ROWS = 50_000

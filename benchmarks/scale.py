@@ -19,14 +19,17 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from figures import add_json_option, write
 
-from emo import committed, compaction
 from emo.config import load_config
+from emo.jobs.describe import DescribeStep
+from emo.jobs.extract import ExtractStep
+from emo.jobs.judge import JudgeStep
+from emo.jobs.label import steps
 from emo.report import render, summarise
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
-from emo.sources import MANIFEST
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
-from jobs import describe, extract, ingest, judge
+from emo.sources.source import MANIFEST
+from emo.store import committed, compaction
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
 
 EXPERTS = ("one", "two")
 RUN = "20260101T000000Z"
@@ -149,16 +152,18 @@ def work(part: str, storage: Storage, manifest: pa.Table | None) -> int:
     if part == "list":
         return int(committed.read_newest(storage, CLIPS.name, CLIPS, ["status"]).num_rows)
     if part == "plan":
-        return int(ingest.left_to_do(storage, manifest).num_rows)
+        ingest = steps(load_config(), manifest)[0]
+        return int(ingest.left(storage, ingest.given(storage)).num_rows)
     if part == "left":
-        ingested = describe.ingested(storage)
-        rows = describe.left_to_do(storage, ingested, EXPERTS[0]).num_rows
-        texts = extract.described(storage, list(EXPERTS))
-        return int(rows + extract.left_to_do(storage, texts).num_rows)
+        described = [{"name": name, "samples": 1} for name in EXPERTS]
+        left = (DescribeStep(described[0]), ExtractStep({"kind": "rules"}, described))
+        return sum(step.left(storage, step.given(storage)).num_rows for step in left)
     if part == "judge":
-        found = judge.inputs(storage, list(EXPERTS), load_config().judge)
-        worker = judge.JudgeWorker(storage, found.rule, None, found.judge, "20260102T000000Z")
-        return sum(worker(rows).num_rows for rows in committed.batched(found.rows, judge.SHARD_ROWS))
+        judge = JudgeStep(load_config().judge, list(EXPERTS))
+        clips = judge.given(storage)
+        plan = judge.work(storage, "20260102T000000Z", clips)
+        worker = plan.worker()
+        return sum(worker(rows).num_rows for rows in committed.batched(clips, plan.shard_rows))
     if part == "report":
         names = (
             ("clips", CLIPS, CLIP_COLUMNS),

@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emo.reading import read as read
+    from emo.store.reading import read as read
 
 __version__ = "0.1.0"
 __all__ = ["read"]
 
 # Public name -> its module; imported when it is asked for, so that `import emo` costs nothing.
-_PUBLIC = {"read": "emo.reading"}
+_PUBLIC = {"read": "emo.store.reading"}
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ from emo.finetuning.settings import Finetune
 from emo.judge.rule import Learned, Rule
 from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
-from emo.storage import S3Settings
+from emo.store.storage import S3Settings
 
 MOST_VALUES = 100_000
 MAX_FAILED_SHARE = 0.5

@@ -7,10 +7,19 @@ from typing import Any
 from emo.config import Prices
 from emo.experts.protocol import Resources
 
-# Seconds of one worker per row, assumed until a run has been measured. Ingest: decoding a clip of 5 s at
-# 1280x720 takes a core 0.2 s. Describe: a model of 7 to 9 billion weights on one GPU of the last years writes
-# a paragraph in one to three seconds; an expert without a GPU only measures. The rest is arithmetic.
-ASSUMED = {"ingest": 0.25, "describe gpu": 2.0, "describe": 0.25, "extract": 0.005, "judge": 0.001}
+
+@dataclass(frozen=True)
+class Planned:
+    """What one step has to do: rows, those done before, what a worker holds, and its seconds per row,
+    `measured` on so many rows (0: assumed).
+    """
+
+    step: str
+    rows: int
+    done: int
+    held: Resources
+    worker_seconds: float
+    measured: int
 
 
 @dataclass(frozen=True)
@@ -44,27 +53,17 @@ def measured_rates(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, 
     return {name: (seconds[name] / rows[name], rows[name]) for name in rows}
 
 
-def estimate(
-    steps: Sequence[tuple[str, int]],
-    resources: Mapping[str, Resources],
-    rates: Mapping[str, tuple[float, int]],
-    prices: Prices,
-) -> list[Estimate]:
-    """What each step, given by name and rows, will take; resources: what one worker of it holds."""
+def estimate(plan: Sequence[Planned], prices: Prices) -> list[Estimate]:
+    """What each step of a plan will take."""
     found = []
-    for step, rows in steps:
-        held = resources[step]
-        worker_seconds, measured = rates.get(step) or (_assumed(step, held), 0)
-        hours = rows * worker_seconds / 3600
-        cpu_hours, gpu_hours = hours * held.cpus, hours * held.gpus
+    for one in plan:
+        hours = one.rows * one.worker_seconds / 3600
+        cpu_hours, gpu_hours = hours * one.held.cpus, hours * one.held.gpus
         cost = cpu_hours * prices.cpu_hour + gpu_hours * prices.gpu_hour
-        found.append(Estimate(step, rows, worker_seconds, measured, cpu_hours, gpu_hours, cost))
+        found.append(
+            Estimate(one.step, one.rows, one.worker_seconds, one.measured, cpu_hours, gpu_hours, cost)
+        )
     return found
-
-
-def _assumed(step: str, held: Resources) -> float:
-    kind = step.partition(" ")[0]
-    return ASSUMED[f"{kind} gpu" if f"{kind} gpu" in ASSUMED and held.gpus else kind]
 
 
 def total(estimates: Sequence[Estimate]) -> dict[str, float]:

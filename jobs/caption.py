@@ -3,7 +3,7 @@
 plan minus drafts  →  captioning experts  →  drafts  →  extractor  →  draft labels      (jobs/drafts.py)
 drafts, labels, votes, gold  →  filters, splits  →  captions                            the whole set at once
 
-Also `python -m jobs.caption --out OUT …`, the same as `emo caption`, for `ray job submit`.
+Also `python -m emo.jobs.caption --out OUT …`, the same as `emo caption`, for `ray job submit`.
 """
 
 import sys
@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed
 from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.captioners import captioners
 from emo.captions.export import export
@@ -25,13 +24,16 @@ from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.summary import summarise
 from emo.config import Config
 from emo.errors import InputError, RowError
+from emo.jobs import drafts
+from emo.jobs.describe import DescribeStep
+from emo.jobs.extract import ExtractStep
 from emo.marks import differences
-from emo.runs import Step, expert_settings, load_runs
-from emo.storage import Storage
-from emo.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
-from jobs import describe, drafts, extract
-from jobs.needs import Need
-from jobs.session import Session
+from emo.needs import Need
+from emo.run.session import Session
+from emo.store import committed
+from emo.store.runs import StepRecord, expert_settings, load_runs
+from emo.store.storage import Storage
+from emo.store.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
 
 COMMIT_ROWS = 5000
 # Settings of an expert that this job chooses.
@@ -56,9 +58,12 @@ def needs(config: Config) -> list[Need]:
     asked = [config.expert(captioner.expert) for captioner in captioners(config)]
     # A step of each expert and prompt; they take what the expert takes.
     drafting = [
-        replace(need, step=need.step.replace("describe", "caption", 1)) for need in describe.needs(asked)
+        replace(need, step=need.step.replace("describe", "caption", 1))
+        for expert in asked
+        for need in DescribeStep(expert).needs()
     ]
-    return [*drafting, *(replace(need, step="extract captions") for need in extract.needs(config.extract))]
+    reading = ExtractStep(config.extract, asked).needs()
+    return [*drafting, *(replace(need, step="extract captions") for need in reading)]
 
 
 def ingested(storage: Storage) -> pa.Table:
@@ -97,7 +102,7 @@ def plan(config: Config, clips: pa.Table, gold: Mapping[str, str] | None, count:
 
 def run(
     session: Session, gold: Mapping[str, str] | None, redo: bool = False, retry: bool = False
-) -> tuple[list[Step], dict[str, Any]]:
+) -> tuple[list[StepRecord], dict[str, Any]]:
     """Caption what is left of the plan; the steps, and the summary of all captions.
 
     redo: everything again; retry: what failed too.
@@ -112,7 +117,7 @@ def run(
         _check_settings(runs, config, wanted)
     if gold is None:
         _check_gold(runs, config)
-    steps: list[Step] = []
+    steps: list[StepRecord] = []
     rows: list[dict[str, Any]] = []
     while True:
         todo = list(wanted.variants) if redo else drafts.left_to_do(storage, clips, wanted.variants, retry)
@@ -231,14 +236,14 @@ def _judge(
     return assemble(written, labels, planned, evidence, caption.rules(), caption.splits, caption.video_of)
 
 
-def _commit(session: Session, rows: Sequence[Mapping[str, Any]]) -> Step:
+def _commit(session: Session, rows: Sequence[Mapping[str, Any]]) -> StepRecord:
     """Commit the captions that are new or that came out otherwise than before."""
     began = time.monotonic()
     storage = session.storage
     before = committed.read_newest(storage, CAPTIONS.name, CAPTIONS, CAPTIONS.schema.names).to_pylist()
     known = {row.pop("caption_id"): row for row in before}
     changed = [row for row in rows if not _same(row, known.get(row["caption_id"]))]
-    step = Step("select captions", rows=len(changed), skipped=len(rows) - len(changed))
+    step = StepRecord("select captions", rows=len(changed), skipped=len(rows) - len(changed))
     session.run.steps.append(step)
     for number, part in enumerate(committed.batched(to_table(changed, session.run_id), COMMIT_ROWS)):
         committed.commit(storage, CAPTIONS.name, CAPTIONS, f"{session.run_id}-{number:05d}", part)

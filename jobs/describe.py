@@ -3,25 +3,28 @@
 clips minus descriptions of this expert  →  read frames and sound  →  expert  →  descriptions
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import to_jsonable_python
 
-from emo import committed, experts, planning
+from emo import experts
 from emo.aligned import answers_of
 from emo.engines.adapters import frame_budget
 from emo.errors import EmoError, RowError
 from emo.experts.answers import read_description
-from emo.experts.protocol import Card, Clip, Description, Expert
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, FAILED, OK
-from jobs.needs import Need, overridden
-from jobs.passes import Pass, status_columns
-from jobs.session import Session
+from emo.experts.protocol import Card, Clip, Description, Expert, Resources
+from emo.needs import Need, overridden
+from emo.step import Pass, Step
+from emo.store import committed, planning
+from emo.store.runs import expert_settings
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, OK, Table
 
 _CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
 # Clips of a shard: about 50 MB with frames and sound.
@@ -34,45 +37,91 @@ def ingested(storage: Storage) -> pa.Table:
     return clips.filter(pc.equal(clips.column("status"), OK))
 
 
-def described(storage: Storage, expert: str) -> pa.Table:
-    """The newest descriptions of one expert, one row per clip; failed where any of its samples did."""
-    rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS, expert), DESCRIPTIONS, ["status"])
-    failed = planning.failed_rows(rows)
-    one_each = rows.filter(pc.equal(rows.column("sample"), 0))
-    bad = pc.is_valid(planning.place(one_each, failed, CLIPS.key))
-    status = pc.if_else(bad, FAILED, one_each.column("status"))
-    return one_each.set_column(one_each.column_names.index("status"), "status", status)
+@dataclass(frozen=True, eq=False)
+class DescribeStep(Step):
+    """Let one expert describe every clip that was ingested; expert: its validated settings."""
 
+    expert: dict[str, Any]
 
-def left_to_do(storage: Storage, clips: pa.Table, expert: str, retry: bool = False) -> pa.Table:
-    """Of these clips those that this expert has not described since they were ingested.
+    table: ClassVar[Table] = DESCRIPTIONS
+    # An expert that answers five times per clip has one clip to do, not five.
+    key: ClassVar[tuple[str, ...]] = CLIPS.key
+    did: ClassVar[str] = "described"
 
-    retry: those that it failed on too.
-    """
-    done = described(storage, expert)
-    if retry:
-        done = done.filter(pc.equal(done.column("status"), OK))
-    return planning.stale(clips, done, ("video_id",))
+    @property
+    def name(self) -> str:
+        return f"describe {self.expert['name']}"
 
+    @property
+    def where(self) -> str:
+        return committed.folder(DESCRIPTIONS, self.expert["name"])
 
-def needs(settings: Sequence[dict[str, Any]]) -> list[Need]:
-    """What each of these experts needs of the machine that it runs on."""
-    found = []
-    for one in settings:
-        cls = experts.expert_class(one["kind"])
-        if not overridden(cls.missing, Expert.missing):
-            continue  # it needs nothing that a machine may lack
-        typed = cls.Settings(**one)
-        found.append(
+    @cached_property
+    def _kind(self) -> type[Expert]:
+        return experts.expert_class(self.expert["kind"])
+
+    def given(self, storage: Storage) -> pa.Table:
+        return ingested(storage)
+
+    def made(self, storage: Storage) -> pa.Table:
+        """One row per clip; failed where any of its samples did."""
+        rows = committed.read_newest(storage, self.where, DESCRIPTIONS, ["status"])
+        failed = planning.failed_rows(rows)
+        one_each = rows.filter(pc.equal(rows.column("sample"), 0))
+        bad = pc.is_valid(planning.place(one_each, failed, CLIPS.key))
+        status = pc.if_else(bad, FAILED, one_each.column("status"))
+        return one_each.set_column(one_each.column_names.index("status"), "status", status)
+
+    def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
+        """Those that this expert has not described since they were ingested."""
+        done = self.made(storage)
+        return planning.stale(given, planning.well(done) if retry else done, self.key)
+
+    def arriving(self, planned: Mapping[str, int]) -> int:
+        return planned.get("ingest", 0)
+
+    @property
+    def assumed_seconds(self) -> float:
+        # A model of 7 to 9 billion weights on one GPU of the last years writes a paragraph in one to three
+        # seconds; an expert without a GPU only measures.
+        return 2.0 if self.resources().gpus else 0.25
+
+    def settings(self) -> dict[str, Any]:
+        return expert_settings(to_jsonable_python(self.expert))
+
+    def resources(self) -> Resources:
+        return self._kind.resources(self._kind.Settings(**self.expert))
+
+    def needs(self) -> list[Need]:
+        if not overridden(self._kind.missing, Expert.missing):
+            return []  # it needs nothing that a machine may lack
+        typed = self._kind.Settings(**self.expert)
+        return [
             Need(
-                step=f"describe {one['name']}",
-                what=f"expert {one['name']}",
-                missing=partial(cls.missing, typed),
-                resources=partial(cls.resources, typed),
-                notes=partial(_frame_budget, one),
+                step=self.name,
+                what=f"expert {self.expert['name']}",
+                missing=partial(self._kind.missing, typed),
+                resources=partial(self._kind.resources, typed),
+                notes=partial(_frame_budget, self.expert),
             )
+        ]
+
+    def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
+        settings = self.expert
+        return Pass(
+            step=self.name,
+            table=DESCRIPTIONS,
+            where=self.where,
+            rows=rows.select(["video_id", "file"]),
+            key=self.key,
+            read=lambda shard: read_clips(storage, shard),
+            worker=lambda: DescribeWorker(settings, run_id),
+            failed=lambda lost, error: rows_of(
+                lost.column("video_id").to_pylist(), [error] * lost.num_rows, settings, None, run_id
+            ),
+            resources=self.resources(),
+            shard_rows=SHARD_ROWS,
         )
-    return found
 
 
 def _frame_budget(settings: dict[str, Any]) -> list[str]:
@@ -80,27 +129,6 @@ def _frame_budget(settings: dict[str, Any]) -> list[str]:
     folder = settings.get("adapter") or settings.get("model")
     told = frame_budget(Path(folder).expanduser(), settings.get("max_frames")) if folder else None
     return [told] if told else []
-
-
-def plan(session: Session, settings: dict[str, Any], clips: pa.Table) -> Pass:
-    """The pass in which one expert describes the given clips."""
-    storage, run_id = session.storage, session.run_id
-    cls = experts.expert_class(settings["kind"])
-    resources = cls.resources(cls.Settings(**settings))
-    return Pass(
-        step=f"describe {settings['name']}",
-        table=DESCRIPTIONS,
-        where=committed.folder(DESCRIPTIONS, settings["name"]),
-        rows=clips.select(["video_id", "file"]),
-        key=("video_id",),
-        read=lambda rows: read_clips(storage, rows),
-        worker=lambda: DescribeWorker(settings, run_id),
-        failed=lambda lost, error: rows_of(
-            lost.column("video_id").to_pylist(), [error] * lost.num_rows, settings, None, run_id
-        ),
-        resources=resources,
-        shard_rows=SHARD_ROWS,
-    )
 
 
 def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:
@@ -182,9 +210,8 @@ def rows_of(
             name: [_given(d, place) for _, _, d, _ in lines]
             for place, name in enumerate(("labels", "strengths"))
         },
-        **status_columns(run_id, [error for _, _, _, error in lines]),
     }
-    return pa.table({name: columns[name] for name in DESCRIPTIONS.schema.names}, schema=DESCRIPTIONS.schema)
+    return DESCRIPTIONS.rows(columns, run_id, [error for _, _, _, error in lines])
 
 
 def _given(description: Description, place: int) -> list[Any] | None:

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, experts, extraction, planning
+from emo import experts, extraction
 from emo.aligned import answers_of
 from emo.captions import windows
 from emo.captions.assemble import caption_id
@@ -30,12 +30,13 @@ from emo.experts.answers import read_description
 from emo.experts.media import evenly
 from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Description
 from emo.extraction.protocol import ExtractRow
-from emo.runs import Step
-from emo.storage import Storage
-from emo.tables import DRAFT_LABELS, DRAFTS, OK
-from jobs.describe import read_clips, to_clip
-from jobs.passes import Pass, status_columns
-from jobs.session import Session
+from emo.jobs.describe import read_clips, to_clip
+from emo.run.session import Session
+from emo.step import Pass
+from emo.store import committed, planning
+from emo.store.runs import StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import DRAFT_LABELS, DRAFTS, OK
 
 # Questions of a shard: each holds its clip's frames and sound.
 SHARD_QUESTIONS = 100
@@ -107,7 +108,7 @@ def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[t
     return found
 
 
-def draft(session: Session, ask: Ask, rows: pa.Table) -> Step:
+def draft(session: Session, ask: Ask, rows: pa.Table) -> StepRecord:
     """Let one expert answer one prompt about windows of clips, each as often as there are rows of it."""
     storage, run_id = session.storage, session.run_id
     expert = ask.settings["name"]
@@ -244,13 +245,11 @@ def draft_rows(
             written = vars(result.answer) | {"frames": result.frames, "audio": result.audio}
         lines.append({**of_all, **draft, **written})
     errors = [result if isinstance(result, RowError) else None for result in results]
-    for name, values in status_columns(run_id, errors).items():
-        for line, value in zip(lines, values, strict=True):
-            line[name] = value
-    return pa.Table.from_pylist(lines, schema=DRAFTS.schema)
+    columns = {name: [line.get(name) for line in lines] for name in DRAFTS.schema.names}
+    return DRAFTS.rows(columns, run_id, errors)
 
 
-def label(session: Session, redo: bool, retry: bool) -> Step:
+def label(session: Session, redo: bool, retry: bool) -> StepRecord:
     """Extract the emotions of every draft whose labels are missing or older than it."""
     storage, run_id, settings = session.storage, session.run_id, session.config.extract
     drafts = committed.read_newest(storage, DRAFTS.name, DRAFTS, ["status"], with_file=True)
@@ -309,6 +308,5 @@ def label_rows(
         **{name: rows.column(name) for name in DRAFT_LABELS.key},
         "labels": [None if isinstance(result, RowError) else result for result in results],
         "extractor": [extractor] * rows.num_rows,
-        **status_columns(run_id, errors),
     }
-    return pa.table({name: columns[name] for name in DRAFT_LABELS.schema.names}, schema=DRAFT_LABELS.schema)
+    return DRAFT_LABELS.rows(columns, run_id, errors)

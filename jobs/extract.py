@@ -3,90 +3,121 @@
 descriptions minus votes  →  read texts  →  extractor  →  votes
 """
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import to_jsonable_python
 
-from emo import committed, experts, extraction, planning
+from emo import experts, extraction
 from emo.aligned import answers_of
 from emo.errors import EmoError, RowError
-from emo.experts.protocol import TRANSCRIPT
+from emo.experts.protocol import TRANSCRIPT, Resources
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
-from emo.runs import Step
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, OK, VOTES
-from jobs.needs import Need, overridden
-from jobs.passes import Pass, status_columns
-from jobs.session import Session
+from emo.marks import deciding
+from emo.needs import Need, overridden
+from emo.step import Pass, Step
+from emo.store import committed, planning
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, OK, VOTES, Table
 
 SHARD_ROWS = 2000
 # What `votes.extractor` says where the expert gave the labels itself.
 GIVEN = "expert"
 
 
-def described(storage: Storage, names: list[str]) -> pa.Table:
-    """The descriptions that count, by these experts, failed ones included, with the file that holds them."""
-    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status"])
-    parts = []
-    for expert in names:
-        where = committed.folder(DESCRIPTIONS, expert)
-        rows = committed.read_newest(storage, where, DESCRIPTIONS, ["status"], with_file=True)
-        parts.append(planning.current(rows, clips))
-    return pa.concat_tables(parts)
+@dataclass(frozen=True, eq=False)
+class ExtractStep(Step):
+    """Extract the labels of every description; experts: the validated settings of those that count."""
 
+    config: dict[str, Any]
+    experts: Sequence[dict[str, Any]]
 
-def voted(storage: Storage, names: list[str]) -> pa.Table:
-    """The newest votes by these experts."""
-    parts = [
-        committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, ["status"]) for expert in names
-    ]
-    return pa.concat_tables(parts)
+    table: ClassVar[Table] = VOTES
+    key: ClassVar[tuple[str, ...]] = VOTES.key
+    did: ClassVar[str] = "texts read"
+    assumed_seconds: ClassVar[float] = 0.005
 
+    @property
+    def name(self) -> str:
+        return "extract"
 
-def left_to_do(storage: Storage, descriptions: pa.Table, retry: bool = False) -> pa.Table:
-    """Of these descriptions those that have no vote as new as they are; retry: those that failed too."""
-    parts = []
-    for expert in pc.unique(descriptions.column("expert")).to_pylist():
-        rows = descriptions.filter(pc.equal(descriptions.column("expert"), expert))
-        votes = committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, ["status"])
-        if retry:
-            votes = votes.filter(pc.equal(votes.column("status"), OK))
-        parts.append(planning.stale(rows, votes, VOTES.key))
-    return pa.concat_tables([descriptions.slice(0, 0), *parts])
+    @cached_property
+    def _kind(self) -> type[Extractor]:
+        return extraction.extractor_class(self.config["kind"])
 
+    @property
+    def _names(self) -> list[str]:
+        return [expert["name"] for expert in self.experts]
 
-def needs(settings: dict[str, Any]) -> list[Need]:
-    """What the extractor needs of the machine that it runs on."""
-    cls = extraction.extractor_class(settings["kind"])
-    if not overridden(cls.missing, Extractor.missing):
-        return []  # it needs nothing that a machine may lack
-    typed = cls.Settings(**settings)
-    return [Need("extract", "extract", partial(cls.missing, typed), partial(cls.resources, typed))]
+    def given(self, storage: Storage) -> pa.Table:
+        """The descriptions that count, failed ones included, with the file that holds them."""
+        clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status"])
+        parts = []
+        for expert in self._names:
+            where = committed.folder(DESCRIPTIONS, expert)
+            rows = committed.read_newest(storage, where, DESCRIPTIONS, ["status"], with_file=True)
+            parts.append(planning.current(rows, clips))
+        return pa.concat_tables(parts)
 
+    def made(self, storage: Storage) -> pa.Table:
+        return self._votes(storage, ["status"])
 
-def run(session: Session, rows: pa.Table, skipped: int) -> Step:
-    """Extract the labels of the given descriptions."""
-    storage, run_id, settings = session.storage, session.run_id, session.config.extract
-    cls = extraction.extractor_class(settings["kind"])
-    rows = rows.select([*VOTES.key, "file"])
-    if rows.num_rows:
-        rows = with_clip_file(storage, rows, unread(session.config.experts))
-    plan = Pass(
-        step="extract",
-        table=VOTES,
-        where=VOTES.name,
-        rows=rows,
-        key=VOTES.key,
-        read=lambda shard: read_texts(storage, shard),
-        worker=lambda: ExtractWorker(settings, run_id),
-        failed=lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, run_id),
-        resources=cls.resources(cls.Settings(**settings)),
-        shard_rows=SHARD_ROWS,
-    )
-    return session.execute(plan, skipped)
+    def _votes(self, storage: Storage, columns: list[str]) -> pa.Table:
+        parts = [
+            committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, columns)
+            for expert in self._names
+        ]
+        return pa.concat_tables(parts)
+
+    def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
+        """Those that have no vote as new as they are."""
+        votes = self.made(storage)
+        return planning.stale(given, planning.well(votes) if retry else votes, self.key)
+
+    def failed(self, storage: Storage, given: pa.Table) -> pa.Table:
+        """A vote that failed because its description did is the describing expert's failure."""
+        votes = planning.failed_rows(self._votes(storage, ["status", "error", "error_message"]))
+        return planning.in_both(votes, planning.well(given), self.key)
+
+    def arriving(self, planned: Mapping[str, int]) -> int:
+        return sum(
+            planned.get(f"describe {expert['name']}", 0) * expert["samples"] for expert in self.experts
+        )
+
+    def settings(self) -> dict[str, Any]:
+        return deciding(to_jsonable_python(self.config), self._kind.Settings)
+
+    def resources(self) -> Resources:
+        return self._kind.resources(self._kind.Settings(**self.config))
+
+    def needs(self) -> list[Need]:
+        if not overridden(self._kind.missing, Extractor.missing):
+            return []  # it needs nothing that a machine may lack
+        typed = self._kind.Settings(**self.config)
+        lacks, held = partial(self._kind.missing, typed), partial(self._kind.resources, typed)
+        return [Need(self.name, "extract", lacks, held)]
+
+    def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
+        settings = self.config
+        rows = rows.select([*self.key, "file"])
+        if rows.num_rows:
+            rows = with_clip_file(storage, rows, unread(self.experts))
+        return Pass(
+            step=self.name,
+            table=VOTES,
+            where=self.where,
+            rows=rows,
+            key=self.key,
+            read=lambda shard: read_texts(storage, shard),
+            worker=lambda: ExtractWorker(settings, run_id),
+            failed=lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, run_id),
+            resources=self.resources(),
+            shard_rows=SHARD_ROWS,
+        )
 
 
 def unread(settings: Sequence[dict[str, Any]]) -> list[str]:
@@ -217,6 +248,5 @@ def vote_rows(
         "merged_text": [reading and reading.merged for reading in read],
         "from_transcript": list(from_transcript or [None] * rows.num_rows),
         "notes": [reading and list(reading.notes) for reading in read],
-        **status_columns(run_id, errors),
     }
-    return pa.table({name: columns[name] for name in VOTES.schema.names}, schema=VOTES.schema)
+    return VOTES.rows(columns, run_id, errors)

@@ -28,10 +28,11 @@ from emo.finetuning.live import Live
 from emo.finetuning.model import check_family
 from emo.finetuning.page import page
 from emo.finetuning.settings import Finetune, differences
-from emo.lease import Lease
-from emo.storage import S3_PREFIX, S3Settings, Storage, use_s3
-from jobs import finetune_data, nodes
-from jobs.connection import cluster
+from emo.jobs import finetune_data
+from emo.run import nodes
+from emo.run.connection import cluster
+from emo.store.lease import Lease
+from emo.store.storage import S3_PREFIX, S3Settings, Storage, use_s3
 
 FOLDER = "finetune"
 RUN, BASE_ANSWERS = "run.json", "answers/base.json"

@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed
 from emo.captions import messages
 from emo.captions.messages import Sample, Turn
 from emo.captions.prompts import load_caption_prompt
@@ -32,14 +31,15 @@ from emo.finetuning.collate import Batch, collate
 from emo.finetuning.masking import Encoder, TrainingInput
 from emo.finetuning.prepared import HELD_OUT, TRAIN, ClipReader, Entry
 from emo.finetuning.settings import Finetune
-from emo.folders import read_through
 from emo.media.audio import flac
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.wave import AUDIO_HZ
-from emo.sources import VIDEO_SUFFIXES
-from emo.storage import S3Settings, Storage, storage_of, use_s3
-from emo.tables import CAPTIONS, CLIPS, OK
+from emo.sources.folders import read_through
+from emo.sources.source import VIDEO_SUFFIXES
+from emo.store import committed
+from emo.store.storage import S3Settings, Storage, storage_of, use_s3
+from emo.store.tables import CAPTIONS, CLIPS, OK
 
 # Files of captions that others published; any other file holds messages.
 PUBLISHED_SUFFIXES = (".csv", ".json")

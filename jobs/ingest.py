@@ -1,60 +1,109 @@
 """videos → clips: the only job that touches video bytes.
 
-manifest minus committed  →  decode (sandboxed, one CPU each)  →  clips
+manifest minus clips  →  decode (sandboxed, one CPU each)  →  clips
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from emo import committed, planning
 from emo.aligned import row_failure
 from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.machine import raise_fault_of_machine
+from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.speech import SOURCE, Transcriber
 from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
-from emo.runs import Step
-from emo.sources import look_up
-from emo.storage import S3Settings, Storage, storage_of
-from emo.tables import CLIPS
-from jobs.needs import Need
-from jobs.passes import Pass, status_columns
-from jobs.session import Session
+from emo.needs import Need
+from emo.sources.source import look_up
+from emo.step import Pass, Step
+from emo.store import committed, planning
+from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.tables import CLIPS, Table
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.
 READS = 2
 
 
-def done(storage: Storage) -> pa.Table:
-    """The newest row of every clip that was ingested, or tried."""
-    columns = ["uri", *planning.VERSION]
-    return committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns)
+@dataclass(frozen=True, eq=False)
+class IngestStep(Step):
+    """Decode every clip of a manifest; without one, of nothing."""
 
+    config: Ingest
+    s3: S3Settings
+    manifest: pa.Table | None = None
 
-def left_to_do(storage: Storage, manifest: pa.Table) -> pa.Table:
-    """The rows of the manifest that are new or changed.
+    table: ClassVar[Table] = CLIPS
+    key: ClassVar[tuple[str, ...]] = CLIPS.key
+    did: ClassVar[str] = "ingested"
+    # Decoding a clip of 5 s at 1280x720 takes a core 0.2 s.
+    assumed_seconds: ClassVar[float] = 0.25
 
-    Raises InputError where an id is that of a file elsewhere: two sources must not take each other's labels.
-    """
-    before = done(storage)
-    elsewhere = planning.moved(manifest, before)
-    if elsewhere.num_rows:
-        row = elsewhere.slice(0, 1).to_pylist()[0]
-        raise InputError(
-            f"{storage.url} holds {elsewhere.num_rows} of these ids for files at another place, the first is "
-            f"{row['video_id']!r}, now {row['uri']}; use another OUT, other ids in a manifest, or, if the "
-            "files were moved there, --redo"
+    @property
+    def name(self) -> str:
+        return "ingest"
+
+    def given(self, storage: Storage) -> pa.Table:
+        return self.made(storage) if self.manifest is None else self.manifest
+
+    def made(self, storage: Storage) -> pa.Table:
+        return committed.read_newest(storage, self.where, CLIPS, ["uri", "status", *planning.VERSION])
+
+    def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
+        """Raises InputError where an id is that of a file elsewhere: two sources must not take each other's
+        labels.
+        """
+        before = self.made(storage)
+        elsewhere = planning.moved(given, before)
+        if elsewhere.num_rows:
+            row = elsewhere.slice(0, 1).to_pylist()[0]
+            raise InputError(
+                f"{storage.url} holds {elsewhere.num_rows} of these ids for files at another place, the "
+                f"first is {row['video_id']!r}, now {row['uri']}; use another OUT, other ids in a manifest, "
+                "or, if the files were moved there, --redo"
+            )
+        return planning.clips_to_ingest(given, planning.well(before) if retry else before)
+
+    def arriving(self, planned: Mapping[str, int]) -> int:
+        return 0
+
+    def settings(self) -> dict[str, Any]:
+        return deciding(self.config.model_dump(mode="json"), Ingest)
+
+    def resources(self) -> Resources:
+        """One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits."""
+        speech = self.config.transcribe
+        gpus = self.config.transcribe_gpus if speech and speech.device == "cuda" else 0
+        return Resources(cpus=1, gpus=gpus)
+
+    def needs(self) -> list[Need]:
+        speech = self.config.transcribe
+        if speech is None:
+            return []
+        return [Need(self.name, "ingest.transcribe", partial(Transcriber.missing, speech), self.resources)]
+
+    def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
+        config, s3 = self.config, self.s3
+        return Pass(
+            step=self.name,
+            table=CLIPS,
+            where=self.where,
+            rows=rows,
+            key=self.key,
+            worker=lambda: IngestWorker(config, s3, run_id),
+            failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
+            resources=self.resources(),
+            shard_rows=config.shard_rows,
+            workers=None if config.workers == "auto" else config.workers,
         )
-    return planning.clips_to_ingest(manifest, before)
 
 
 def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
@@ -63,40 +112,6 @@ def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
     failed = planning.failed_rows(committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns))
     # A failed row holds no transcript but that of its manifest.
     return look_up(failed.rename_columns({"transcript": "subtitle"}), s3)
-
-
-def run(session: Session, rows: pa.Table, skipped: int) -> Step:
-    """Ingest the given rows of a manifest."""
-    config = session.config
-    s3 = config.s3
-    run_id = session.run_id
-    plan = Pass(
-        step="ingest",
-        table=CLIPS,
-        where=committed.folder(CLIPS),
-        rows=rows,
-        key=("video_id",),
-        worker=lambda: IngestWorker(config.ingest, s3, run_id),
-        failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
-        resources=resources(config.ingest),
-        shard_rows=config.ingest.shard_rows,
-        workers=None if config.ingest.workers == "auto" else config.ingest.workers,
-    )
-    return session.execute(plan, skipped)
-
-
-def needs(settings: Ingest) -> list[Need]:
-    """What the transcriber needs of the machine that it runs on."""
-    if settings.transcribe is None:
-        return []
-    lacks = partial(Transcriber.missing, settings.transcribe)
-    return [Need("ingest", "ingest.transcribe", lacks, partial(resources, settings))]
-
-
-def resources(settings: Ingest) -> Resources:
-    """One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits."""
-    speech = settings.transcribe
-    return Resources(cpus=1, gpus=settings.transcribe_gpus if speech and speech.device == "cuda" else 0)
 
 
 class IngestWorker:
@@ -284,6 +299,5 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
             for r, said in zip(done, subtitles, strict=True)
         ],
         "language": [r.language if r else named for r, named in zip(done, languages, strict=True)],
-        **status_columns(run_id, errors),
     }
-    return pa.table({name: columns[name] for name in CLIPS.schema.names}, schema=CLIPS.schema)
+    return CLIPS.rows(columns, run_id, errors)

@@ -7,14 +7,15 @@ few files that its clips stand in and no shuffle is needed.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, planning
 from emo.config import Adjudicate, Judge
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
@@ -27,13 +28,14 @@ from emo.judge.fusion import judge_votes
 from emo.judge.learning import calibrate, estimate
 from emo.judge.rule import Learned, Rule
 from emo.judge.votes import Voters, as_votes, read_voters, written_votes
-from emo.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
-from emo.runs import Step
-from emo.storage import S3Settings, Storage
-from emo.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
-from jobs.needs import Need
-from jobs.passes import Pass, status_columns
-from jobs.session import Session
+from emo.needs import Need
+from emo.run.session import Session
+from emo.sources.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
+from emo.step import Pass, Step
+from emo.store import committed, planning
+from emo.store.runs import StepRecord
+from emo.store.storage import S3Settings, Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
 
 # One range of ids: the votes and texts of so many clips fit a worker easily.
 SHARD_ROWS = 20_000
@@ -44,20 +46,8 @@ CLIP_FAILED = "clip_failed"
 NO_VOTER = "no_voter"
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What can be judged.
-
-    rows: a line per clip: video_id, run_id (of its newest input), clip_run (that ingested it), votes and
-    texts (files that hold its rows), clip_error, seen (a digest of these rows); rule: by which they are
-    judged, read here, because no other node need have the file; judge: the mark of judgments of these inputs.
-    """
-
-    rows: pa.Table
-    rule: Rule
-    judge: str
-
-
+# A line per clip: run_id of its newest input, clip_run that ingested it, the files of its votes and texts,
+# the error of its ingest, and a digest of these rows.
 _ROWS = pa.schema(
     [
         ("video_id", pa.string()),
@@ -71,44 +61,114 @@ _ROWS = pa.schema(
 )
 
 
-def needs(settings: Judge) -> list[Need]:
-    """What the text model of an adjudication needs of the machine that it runs on."""
-    if settings.adjudicate is None:
-        return []
-    lacks = partial(missing, settings.adjudicate.text_model)
-    return [Need("judge", "judge.adjudicate", lacks, partial(_resources, settings.adjudicate))]
-
-
 def _resources(asked: Adjudicate | None) -> Resources:
     return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1)
 
 
-def inputs(storage: Storage, experts: list[str], settings: Judge) -> Inputs:
-    """Every clip with the files of its votes and descriptions by the given experts."""
-    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
-    votes = _files(storage, VOTES, experts)
-    texts = _files(storage, DESCRIPTIONS, experts)
-    voted, told = _of(votes, clips), _of(texts, clips)
-    newest_run = pc.max_element_wise(clips.column("run_id"), voted.column("run_id_max"))
-    failed = pc.equal(clips.column("status"), FAILED)
-    rows = pa.table(
-        {
-            "video_id": clips.column("video_id"),
-            "run_id": newest_run,
-            "clip_run": clips.column("run_id"),
-            "votes": voted.column("file_distinct"),
-            "texts": told.column("file_distinct"),
-            "clip_error": pc.if_else(failed, clips.column("error"), pa.scalar(None, pa.string())),
-            "seen": pc.add(*(pc.fill_null(one.column("mark_sum"), 0) for one in (voted, told))),
-        },
-        schema=_ROWS,
-    )
-    rule, asked = settings.rule(), settings.adjudicate
-    by = f", below {asked.below:g} by {asked.text_model.model}" if asked else ""
-    return Inputs(rows, rule, f"{rule.judge} of {','.join(sorted(experts))}{by}")
+@dataclass(frozen=True, eq=False)
+class JudgeStep(Step):
+    """Fuse the votes of these experts, given by name, into one label set per clip."""
+
+    config: Judge
+    experts: Sequence[str]
+
+    table: ClassVar[Table] = JUDGMENTS
+    key: ClassVar[tuple[str, ...]] = JUDGMENTS.key
+    did: ClassVar[str] = "labelled"
+    assumed_seconds: ClassVar[float] = 0.001
+
+    @property
+    def name(self) -> str:
+        return "judge"
+
+    @cached_property
+    def rule(self) -> Rule:
+        """Read on this machine, because no other node need have the file of what was learned."""
+        return self.config.rule()
+
+    @cached_property
+    def mark(self) -> str:
+        """What judgments by this rule, these experts and this text model are marked with."""
+        asked = self.config.adjudicate
+        by = f", below {asked.below:g} by {asked.text_model.model}" if asked else ""
+        return f"{self.rule.judge} of {','.join(sorted(self.experts))}{by}"
+
+    def given(self, storage: Storage) -> pa.Table:
+        """Every clip with the files of its votes and descriptions."""
+        clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
+        votes = _files(storage, VOTES, self.experts)
+        texts = _files(storage, DESCRIPTIONS, self.experts)
+        voted, told = _of(votes, clips), _of(texts, clips)
+        newest_run = pc.max_element_wise(clips.column("run_id"), voted.column("run_id_max"))
+        failed = pc.equal(clips.column("status"), FAILED)
+        return pa.table(
+            {
+                "video_id": clips.column("video_id"),
+                "run_id": newest_run,
+                "clip_run": clips.column("run_id"),
+                "votes": voted.column("file_distinct"),
+                "texts": told.column("file_distinct"),
+                "clip_error": pc.if_else(failed, clips.column("error"), pa.scalar(None, pa.string())),
+                "seen": pc.add(*(pc.fill_null(one.column("mark_sum"), 0) for one in (voted, told))),
+            },
+            schema=_ROWS,
+        )
+
+    def made(self, storage: Storage) -> pa.Table:
+        columns = ["judge", "status", "error", "seen"]
+        return committed.read_newest(storage, self.where, JUDGMENTS, columns)
+
+    def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
+        """The clips whose judgment is missing, older than a vote, made of other votes or descriptions than
+        those that are there now, or made by another rule or other experts.
+        """
+        done = self.made(storage)
+        if retry:
+            done = done.filter(pc.or_(pc.equal(done.column("status"), OK), _handed_on(done)))
+        by = done.column("judge")
+        # What the text model decided says so behind a plus.
+        same = pc.or_(pc.equal(by, self.mark), pc.starts_with(by, f"{self.mark}+"))
+        same_rule = done.filter(pc.fill_null(same, False))
+        return planning.stale(given, same_rule.filter(_of_the_same(same_rule, given)), self.key)
+
+    def failed(self, storage: Storage, given: pa.Table) -> pa.Table:
+        """A clip that could not be ingested is the failure of ingest."""
+        rows = super().failed(storage, given)
+        return rows.filter(pc.not_equal(rows.column("error"), CLIP_FAILED))
+
+    def arriving(self, planned: Mapping[str, int]) -> int:
+        return planned.get("ingest", 0)
+
+    def resources(self) -> Resources:
+        return _resources(self.config.adjudicate)
+
+    def needs(self) -> list[Need]:
+        asked = self.config.adjudicate
+        if asked is None:
+            return []
+        return [Need(self.name, "judge.adjudicate", partial(missing, asked.text_model), self.resources)]
+
+    def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
+        rule, asked, mark = self.rule, self.config.adjudicate, self.mark
+        return Pass(
+            step=self.name,
+            table=JUDGMENTS,
+            where=self.where,
+            rows=rows,
+            key=self.key,
+            worker=lambda: JudgeWorker(storage, rule, asked, mark, run_id),
+            failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, mark, run_id),
+            resources=self.resources(),
+            shard_rows=ASKED_SHARD_ROWS if asked else SHARD_ROWS,
+        )
 
 
-def _files(storage: Storage, table: Table, experts: list[str]) -> pa.Table:
+def _handed_on(judgments: pa.Table) -> pa.Array:
+    """Whether nobody could judge a clip because an earlier step failed."""
+    return pc.is_in(judgments.column("error"), value_set=pa.array([CLIP_FAILED, NO_VOTER]))
+
+
+def _files(storage: Storage, table: Table, experts: Sequence[str]) -> pa.Table:
     """Per clip: the newest run, the files and the digest of its newest rows, over all experts and samples."""
     parts, marks = [], []
     for expert in experts:
@@ -161,24 +221,6 @@ def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
     return grouped.take(at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at)
 
 
-def left_to_do(storage: Storage, found: Inputs, retry: bool = False) -> pa.Table:
-    """The clips whose judgment is missing, older than a vote, made of other votes or descriptions than those
-    that are there now, or made by another rule or other experts.
-
-    retry: those that the judge itself failed on too.
-    """
-    columns = ["judge", "status", "error", "seen"]
-    done = committed.read_newest(storage, committed.folder(JUDGMENTS), JUDGMENTS, columns)
-    if retry:
-        handed_on = pc.is_in(done.column("error"), value_set=pa.array([CLIP_FAILED, NO_VOTER]))
-        done = done.filter(pc.or_(pc.equal(done.column("status"), OK), handed_on))
-    by = done.column("judge")
-    # What the text model decided says so behind a plus.
-    same = pc.or_(pc.equal(by, found.judge), pc.starts_with(by, f"{found.judge}+"))
-    same_rule = done.filter(pc.fill_null(same, False))
-    return planning.stale(found.rows, same_rule.filter(_of_the_same(same_rule, found.rows)), JUDGMENTS.key)
-
-
 def _of_the_same(done: pa.Table, rows: pa.Table) -> pa.Array:
     """Whether each judgment is of the rows that are there now, as far as it says what it was made of."""
     at = planning.place(done, rows, JUDGMENTS.key)
@@ -187,24 +229,6 @@ def _of_the_same(done: pa.Table, rows: pa.Table) -> pa.Array:
     healed = pc.and_(pc.equal(done.column("error"), NO_VOTER), pc.is_valid(rows.column("votes").take(at)))
     old = pc.and_(pc.is_null(seen), pc.invert(pc.fill_null(healed, False)))
     return pc.or_(pc.fill_null(pc.equal(seen, now), False), old)
-
-
-def run(session: Session, rows: pa.Table, skipped: int, found: Inputs) -> Step:
-    """Judge the given clips of `found`."""
-    storage, run_id, rule, judge = session.storage, session.run_id, found.rule, found.judge
-    asked = session.config.judge.adjudicate
-    plan = Pass(
-        step="judge",
-        table=JUDGMENTS,
-        where=committed.folder(JUDGMENTS),
-        rows=rows,
-        key=JUDGMENTS.key,
-        worker=lambda: JudgeWorker(storage, rule, asked, judge, run_id),
-        failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=_resources(asked),
-        shard_rows=ASKED_SHARD_ROWS if asked else SHARD_ROWS,
-    )
-    return session.execute(plan, skipped)
 
 
 class JudgeWorker:
@@ -303,7 +327,7 @@ def votes_from(path: str, s3: S3Settings) -> Voters:
     return read_voters(pa.concat_tables(parts, promote_options="default"), path)
 
 
-def run_votes(session: Session, voters: Voters, rule: Rule) -> Step:
+def run_votes(session: Session, voters: Voters, rule: Rule) -> StepRecord:
     """Judge all given voters (of `votes_from`); a clip whose voters all failed is a failed row."""
     if session.config.judge.adjudicate is not None:
         raise InputError("judge.adjudicate: the text model reads descriptions, and given votes have none")
@@ -374,12 +398,5 @@ def unjudged_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: st
         "video_id": rows.column("video_id"),
         "n_voters": [0] * rows.num_rows,
         "judge": [judge] * rows.num_rows,
-        **status_columns(run_id, list(errors)),
     }
-    return pa.table(
-        {
-            field.name: columns.get(field.name, pa.nulls(rows.num_rows, field.type))
-            for field in JUDGMENTS.schema
-        },
-        schema=JUDGMENTS.schema,
-    )
+    return JUDGMENTS.rows(columns, run_id, errors)

@@ -4,46 +4,52 @@ ingest  →  describe (one pass per expert)  →  extract   within the bounds on
 judge what is complete  →  compaction and retention  →  report  →  summary
 """
 
-import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed, compaction, estimates, planning
-from emo.compaction import Compacted
+from emo import estimates
+from emo.jobs.ingest import IngestStep
+from emo.jobs.label import steps
 from emo.nightly import retention, retries
 from emo.paths import split
-from emo.runs import Step
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, OK, RETRIES, VOTES, Table
-from jobs import describe, extract, ingest, judge, report, status
-from jobs.passes import Pass
-from jobs.session import Bounds, Session
+from emo.report import write as report
+from emo.run.session import Bounds, Session
+from emo.status import plan
+from emo.step import Step, Todo, groups
+from emo.store import committed, compaction, planning
+from emo.store.compaction import Compacted
+from emo.store.runs import StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, VOTES, Table
 
 
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
     config, storage = session.config, session.storage
-    before = status.plan(storage, config, manifest)
-    estimated = estimates.total(status.estimate(storage, config, before))
+    *before, judge = steps(config, manifest)
+    estimated = estimates.total(estimates.estimate(plan(storage, [*before, judge]), config.prices))
     nightly = config.nightly
     session.limit(Bounds(nightly.max_hours, nightly.max_gpu_hours))
     again = _Retries(session)
-    _ingest(session, manifest, again)
-    names = [expert["name"] for expert in config.experts]
-    _describe(session, names, again)
-    _extract(session, names, again)
+    for group in groups(before):
+        for step, record in zip(group, session.take(group, again.choose), strict=True):
+            again.count(step, record)
     bound = session.bound
     # What was described tonight is judged tonight: without it a night of many would never show a label.
     session.lift_limit()
-    _judge(session, names, complete_only=bound is not None)
+    session.take([judge], partial(_judge, storage, waiting=before if bound is not None else ()))
     compacted, notes = tidy(session, manifest)
     spent = estimates.spent([asdict(step) for step in session.run.steps], config.prices)
+    page = report.write(
+        storage, config.report.gallery, session.run, only_if_changed=compacted.rows_dropped == 0
+    )
     return {
         "bound": bound,
         "retried": again.retried,
@@ -56,7 +62,7 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "currency": config.prices.currency,
         "compacted": asdict(compacted),
         "notes": notes,
-        "report": report.write(session, only_if_changed=compacted.rows_dropped == 0),
+        "report": page,
     }
 
 
@@ -75,99 +81,46 @@ class _Retries:
         self.retried = 0
         self.given_up = 0
 
-    def due(self, step: str, failed: pa.Table) -> pa.Array:
-        """The ids to try again of the failed rows of a step (video_id, error, run_id), written down."""
-        storage, limit = self._session.storage, self._session.config.nightly.retries
-        due = retries.due(failed, retries.tried_before(storage, step), limit)
+    def choose(self, step: Step) -> Todo:
+        """What a night does of a step: what is new or changed, and what failed for a passing reason."""
+        storage, run_id = self._session.storage, self._session.run_id
+        given = step.given(storage)
+        left = step.left(storage, given)
+        # What changed is done anyway, and its earlier failures say nothing of it.
+        failed = planning.not_in(step.failed(storage, given), left, step.key)
+        tried, limit = retries.tried_before(storage, step.name), self._session.config.nightly.retries
+        due = retries.due(committed.newest(failed, ("video_id",)), tried, limit)
         self.given_up += due.given_up
         if due.video_ids:
-            retries.note(storage, step, self._session.run_id, due)
-        self._due[step] = due
-        return pa.array(due.video_ids, pa.string())
+            # Before the step, so that a night that is killed counts.
+            retries.note(storage, step.name, run_id, due)
+        self._due[step.name] = due
+        again = failed.filter(
+            pc.is_in(failed.column("video_id"), value_set=pa.array(due.video_ids, pa.string()))
+        )
+        wanted = pa.concat_tables([rows.select(list(step.key)) for rows in (left, again)])
+        rows = planning.in_both(given, wanted, step.key)
+        return Todo(rows, given.num_rows - rows.num_rows)
 
-    def count(self, step: Step, done: Callable[[], pa.Table]) -> None:
-        """Count what a step reached of what was due; done: reads the newest rows of the step's table."""
+    def count(self, step: Step, record: StepRecord) -> None:
+        """Count what a step reached of what was due."""
         due, run_id = self._due[step.name], self._session.run_id
         reached = set(due.video_ids)
-        if due.video_ids and step.left:
-            rows = done()
-            tonight = rows.filter(pc.equal(rows.column("run_id"), run_id))
+        if due.video_ids and record.left:
+            tonight = planning.of_run(step.made(self._session.storage), run_id)
             reached &= set(tonight.column("video_id").to_pylist())
             retries.note(self._session.storage, step.name, run_id, due, only=reached)
         self.retried += len(reached)
 
 
-def _failed(storage: Storage, table: Table, expert: str | None = None) -> pa.Table:
-    rows = committed.read_newest(storage, committed.folder(table, expert), table, ["status", "error"])
-    return committed.newest(planning.failed_rows(rows), ("video_id",))
-
-
-def _with(rows: pa.Table, everything: pa.Table, again: pa.Array) -> pa.Table:
-    """The rows to do and those to try again, in the order of `everything`."""
-    ids = pa.concat_arrays([rows.column("video_id").combine_chunks(), again])
-    return everything.filter(pc.is_in(everything.column("video_id"), value_set=ids))
-
-
-def _ingest(session: Session, manifest: pa.Table, again: _Retries) -> None:
-    storage = session.storage
-    todo = ingest.left_to_do(storage, manifest)
-    # A clip that has left the source cannot be tried again.
-    failed = planning.in_both(_failed(storage, CLIPS), manifest, CLIPS.key)
-    # One whose file changed is done anyway, and its earlier failures say nothing of it.
-    failed = planning.not_in(failed, todo, CLIPS.key)
-    rows = _with(todo, manifest, again.due("ingest", failed))
-    step = ingest.run(session, rows, manifest.num_rows - rows.num_rows)
-    again.count(step, lambda: committed.read_newest(storage, CLIPS.name, CLIPS, []))
-
-
-def _describe(session: Session, names: list[str], again: _Retries) -> None:
-    storage = session.storage
-
-    def passes() -> Iterator[tuple[Pass, int]]:
-        for name in names:
-            clips = describe.ingested(storage)
-            todo = describe.left_to_do(storage, clips, name)
-            failed = planning.in_both(_failed(storage, DESCRIPTIONS, name), clips, CLIPS.key)
-            failed = planning.not_in(failed, todo, CLIPS.key)
-            rows = _with(todo, clips, again.due(f"describe {name}", failed))
-            plan = describe.plan(session, session.config.expert(name), rows)
-            yield plan, clips.num_rows - rows.num_rows
-
-    for name, step in zip(names, session.execute_all(passes()), strict=True):
-        again.count(step, functools.partial(describe.described, storage, name))
-
-
-def _extract(session: Session, names: list[str], again: _Retries) -> None:
-    storage = session.storage
-    texts = extract.described(storage, names)
-    usable = texts.filter(pc.equal(texts.column("status"), OK))
-    votes = pa.concat_tables(
-        committed.read_newest(storage, committed.folder(VOTES, name), VOTES, ["status", "error"])
-        for name in names
-    )
-    # A vote that failed because its description did is the describing expert's failure.
-    todo = extract.left_to_do(storage, texts)
-    own = planning.in_both(planning.failed_rows(votes), usable, VOTES.key)
-    own = planning.not_in(own, todo, VOTES.key)
-    ids = again.due("extract", committed.newest(own, ("video_id",)))
-    mine = own.filter(pc.is_in(own.column("video_id"), value_set=ids))
-    rows = pa.concat_tables([todo, planning.in_both(usable, mine, VOTES.key)])
-    step = extract.run(session, rows, texts.num_rows - rows.num_rows)
-    again.count(step, lambda: committed.read_newest(storage, VOTES.name, VOTES, []))
-
-
-def _judge(session: Session, names: list[str], complete_only: bool) -> None:
-    """Judge what is left; complete_only: not the clips that an expert has still to describe."""
-    storage = session.storage
-    found = judge.inputs(storage, names, session.config.judge)
-    rows = judge.left_to_do(storage, found)
-    if complete_only:
-        clips = describe.ingested(storage)
-        waiting = [describe.left_to_do(storage, clips, name) for name in names]
-        waiting.append(extract.left_to_do(storage, extract.described(storage, names)))
-        for left in waiting:
-            rows = planning.not_in(rows, left, CLIPS.key)
-    judge.run(session, rows, found.rows.num_rows - rows.num_rows, found)
+def _judge(storage: Storage, judge: Step, waiting: Sequence[Step]) -> Todo:
+    """What is left to judge, but for the clips that a step of `waiting` has still to do."""
+    given = judge.given(storage)
+    rows = judge.left(storage, given)
+    for step in waiting:
+        if not isinstance(step, IngestStep):
+            rows = planning.not_in(rows, step.left(storage, step.given(storage)), CLIPS.key)
+    return Todo(rows, given.num_rows - rows.num_rows)
 
 
 def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:

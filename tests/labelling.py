@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from emo import committed
-from emo.storage import Storage
-from emo.tables import Table
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import Table
 
 EMO = Path(sys.executable).with_name("emo")
 # The words expert alone: quick, and enough where a test is not about experts.

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from emo import lease
 from emo.errors import EmoError
-from emo.lease import Lease, read_lease
-from emo.storage import Storage
+from emo.store import lease
+from emo.store.lease import Lease, read_lease
+from emo.store.storage import Storage
 
 
 def until(condition, seconds=20):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from emo import tables
+from emo.store import tables
 
 RUN = "20261120T230135Z"
 

@@ -19,8 +19,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from conftest import free_port
-from emo.s3 import s3_filesystem
-from emo.storage import S3Settings
+from emo.store.s3 import s3_filesystem
+from emo.store.storage import S3Settings
 
 NEEDS = {
     "ceph": ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "ceph-authtool", "monmaptool"),

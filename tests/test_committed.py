@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo import committed
-from emo.compaction import compact
 from emo.errors import StorageError
-from emo.storage import Storage
-from emo.tables import VOTES
+from emo.store import committed
+from emo.store.compaction import compact
+from emo.store.storage import Storage
+from emo.store.tables import VOTES
 
 
 def votes(run_id, rows, label="happy"):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emo import committed
-from emo.compaction import Part, compact, groups
 from emo.errors import StorageError
-from emo.storage import Storage
-from emo.tables import CLIPS, VOTES
+from emo.store import committed
+from emo.store.compaction import Part, compact, groups
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, VOTES
 
 
 def votes(ids, run_id, label="happy"):

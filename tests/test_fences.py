@@ -7,11 +7,11 @@ import sys
 import pyarrow as pa
 import pytest
 
-from emo import committed, fences
-from emo.compaction import compact
 from emo.errors import StorageError
-from emo.storage import Storage
-from emo.tables import VOTES
+from emo.store import committed, fences
+from emo.store.compaction import compact
+from emo.store.storage import Storage
+from emo.store.tables import VOTES
 
 WHERE = committed.folder(VOTES, "e")
 
@@ -112,7 +112,7 @@ def test_a_run_that_was_killed_is_fenced_by_the_next_and_one_that_ended_well_is_
     program = (
         "import sys\n"
         "from emo.config import load_config\n"
-        "from jobs.session import session\n"
+        "from emo.run.session import session\n"
         "with session(load_config(overrides=[]), sys.argv[1], 'report', None) as current:\n"
         "    print(current.run_id, flush=True)\n"
         "    if sys.argv[2] == 'killed':\n"

@@ -15,14 +15,14 @@ import psutil
 import pytest
 
 from conftest import REPOSITORY
-from emo import conditions, lease
 from emo.errors import EmoError, LeaseHeldError, StorageError
-from emo.lease import Lease
-from emo.storage import Storage
+from emo.store import conditions, lease
+from emo.store.lease import Lease
+from emo.store.storage import Storage
 from leases import stands_still_and_is_replaced, until
 
 HOLD = (
-    "import sys, time; from emo.lease import Lease; from emo.storage import Storage\n"
+    "import sys, time; from emo.store.lease import Lease; from emo.store.storage import Storage\n"
     "with Lease(Storage(sys.argv[1]), 'label'):\n"
     "    print('held', flush=True); time.sleep(600)\n"
 )
@@ -282,7 +282,7 @@ def test_a_holder_that_stood_still_for_its_term_knows_it_at_once(storage, monkey
 
 
 HIDDEN = (
-    "import sys; from emo import lease; from emo.storage import Storage\n"
+    "import sys; from emo import lease; from emo.store.storage import Storage\n"
     "held = lease.read_lease(Storage(sys.argv[1]))\n"
     "print(lease._runs_here(held.holder))\n"
 )

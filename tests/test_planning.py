@@ -6,8 +6,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo import planning
-from emo.sources import MANIFEST
+from emo.sources.source import MANIFEST
+from emo.store import planning
 
 ids = st.integers(0, 30).map(lambda number: f"clip-{number:02d}")
 few = st.integers(0, 2) | st.none()

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from emo.progress import LINE_EVERY_S, Progress, duration
+from emo.terminal.progress import LINE_EVERY_S, Progress, duration
 
 
 class Clock:

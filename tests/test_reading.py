@@ -14,11 +14,11 @@ import pytest
 
 import emo
 from conftest import REPOSITORY
-from emo import committed, tables
-from emo.compaction import compact
 from emo.errors import InputError, StorageError
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, SCHEMA_KEY, TABLES, VOTES
+from emo.store import committed, tables
+from emo.store.compaction import compact
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, SCHEMA_KEY, TABLES, VOTES
 from labelling import emo as run
 from labelling import label_words
 
@@ -193,7 +193,9 @@ def test_what_cannot_be_read_is_named(out, tmp_path):
 
 
 def test_importing_emo_imports_nothing_heavy():
-    heavy = "[name for name in ('pyarrow', 'numpy', 'ray', 'torch', 'emo.storage') if name in sys.modules]"
+    heavy = (
+        "[name for name in ('pyarrow', 'numpy', 'ray', 'torch', 'emo.store.storage') if name in sys.modules]"
+    )
     code = f"import emo, sys; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emo.errors import InputError
-from emo.records import (
+from emo.sources.records import (
     cut_names,
     load,
     read_records,
@@ -21,7 +21,7 @@ from emo.records import (
     tables_at,
     without_zeros,
 )
-from emo.storage import Storage
+from emo.store.storage import Storage
 
 
 def rows(text, name="t.csv"):

@@ -10,12 +10,12 @@ import pytest
 
 import s3_servers
 from clips import make_clip
-from emo import lease
 from emo.errors import LeaseHeldError
-from emo.lease import Lease, read_lease
-from emo.s3 import s3_filesystem
-from emo.storage import Storage, storage_of
-from emo.tables import CLIPS, JUDGMENTS
+from emo.store import lease
+from emo.store.lease import Lease, read_lease
+from emo.store.s3 import s3_filesystem
+from emo.store.storage import Storage, storage_of
+from emo.store.tables import CLIPS, JUDGMENTS
 from labelling import label_words, raw_rows, rows
 from leases import stands_still_and_is_replaced, until
 
@@ -96,7 +96,8 @@ def settings_with_secrets(storage):
 
 def test_the_lease_of_a_killed_process_is_free_at_once(storage):
     program = (
-        "import sys, time; from emo.lease import Lease; from emo.storage import S3Settings, Storage\n"
+        "import sys, time; from emo.store.lease import Lease\n"
+        "from emo.store.storage import S3Settings, Storage\n"
         "s3 = S3Settings.model_validate_json(sys.argv[2])\n"
         "with Lease(Storage(sys.argv[1], s3), 'label'): print('held', flush=True); time.sleep(600)\n"
     )

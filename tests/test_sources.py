@@ -16,9 +16,9 @@ import pytest
 
 from emo.errors import InputError, StorageError
 from emo.paths import readable
-from emo.s3 import s3_filesystem
-from emo.sources import MANIFEST, look_up, read_source
-from emo.storage import Storage, storage_of
+from emo.sources.source import MANIFEST, look_up, read_source
+from emo.store.s3 import s3_filesystem
+from emo.store.storage import Storage, storage_of
 
 
 def _touch(root, *names):
@@ -663,8 +663,8 @@ def test_a_path_means_the_same_file_in_every_locale(tmp_path, locale):
     (tmp_path / "dü").mkdir()
     (tmp_path / "dü" / "é.mp4").write_bytes(b"12345")
     program = (
-        "import sys; from emo.paths import readable; from emo.sources import read_source\n"
-        "from emo.storage import storage_of\n"
+        "import sys; from emo.paths import readable; from emo.sources.source import read_source\n"
+        "from emo.store.storage import storage_of\n"
         "rows = read_source(readable(sys.argv[1])).to_pylist()\n"
         "storage, name = storage_of(rows[0]['uri'])\n"
         "print(ascii(rows[0]['video_id']), rows[0]['size'], storage.read(name))\n"

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import free_port
 from emo.errors import InputError, StorageError
-from emo.storage import S3Settings, Storage
+from emo.store.storage import S3Settings, Storage
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -109,7 +109,7 @@ def test_download_gives_a_local_file_with_the_suffix(storage):
 def test_a_half_written_file_is_never_seen(tmp_path):
     """Writers are killed with -9 again and again: the file is whole every time, and no part is listed."""
     program = (
-        "import sys; from emo.storage import Storage\n"
+        "import sys; from emo.store.storage import Storage\n"
         "s = Storage(sys.argv[1])\n"
         "print('up', flush=True)\n"
         "while True:\n"
@@ -132,7 +132,7 @@ def test_a_half_written_file_is_never_seen(tmp_path):
 def test_what_killed_writers_left_is_swept_and_a_living_writer_is_let_be(tmp_path):
     """Both writers stand still in the middle of a file, for as long as nobody writes; one is then killed."""
     program = (
-        "import os, sys, time; from emo.storage import Storage\n"
+        "import os, sys, time; from emo.store.storage import Storage\n"
         "def stand_still(handle):\n"
         "    print('writing', flush=True); sys.stdin.readline()\n"
         "os.fsync = stand_still\n"

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from emo import lease
-from emo.lease import Lease, read_lease
-from emo.runs import Run, Step
-from emo.storage import Storage
-from emo.watch import Watch
+from emo.store import lease
+from emo.store.lease import Lease, read_lease
+from emo.store.runs import Run, StepRecord
+from emo.store.storage import Storage
+from emo.terminal.watch import Watch
 from labelling import EMO, emo
 
 STEPS = [
-    Step("ingest", rows=10, ok=9, failed=1, seconds=5.0),
-    Step("describe words", rows=9, ok=3, failed=1, seconds=8.0),
+    StepRecord("ingest", rows=10, ok=9, failed=1, seconds=5.0),
+    StepRecord("describe words", rows=9, ok=3, failed=1, seconds=8.0),
 ]
 
 
@@ -55,7 +55,7 @@ def test_a_run_in_progress_shows_every_step_and_who_holds_the_lease(storage):
 
 
 def test_of_steps_side_by_side_each_that_goes_on_is_told(storage):
-    beside = Step("describe face", rows=9, ok=2, seconds=8.0)
+    beside = StepRecord("describe face", rows=9, ok=2, seconds=8.0)
     run = Run(
         "20260501T120000Z", "label", "videos", {}, datetime.now(UTC).isoformat(), steps=[*STEPS, beside]
     )
@@ -119,7 +119,7 @@ def test_a_run_elsewhere_is_dead_when_its_lease_stands_still_while_it_is_watched
 
 def test_a_killed_run_is_told_at_once_and_the_command_ends(storage):
     hold = (
-        "import sys, time; from emo.lease import Lease; from emo.storage import Storage\n"
+        "import sys, time; from emo.store.lease import Lease; from emo.store.storage import Storage\n"
         "with Lease(Storage(sys.argv[1]), 'label'): print('held', flush=True); time.sleep(600)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", hold, storage.url], stdout=subprocess.PIPE)

@@ -10,7 +10,7 @@ from emo.captions.messages import chat
 from emo.captions.rules import Rules
 from emo.captions.splits import split_of, video_of
 from emo.errors import RowError
-from emo.tables import CAPTION_SOURCE, CAPTIONS, FAILED, FILTERED, OK
+from emo.store.tables import CAPTION_SOURCE, CAPTIONS, FAILED, FILTERED, OK
 
 _SOURCE = [CAPTION_SOURCE.field(number).name for number in range(CAPTION_SOURCE.num_fields)]
 

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed
 from emo.captions.messages import Sample, turns_of, write_messages
 from emo.captions.splits import SPLITS
 from emo.captions.windows import cut_audio, parse_window
 from emo.errors import RowError
-from emo.storage import Storage
-from emo.tables import CLIPS
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS
 
 CLIPS_AT_ONCE = 32
 # A part of a path that every file system and S3 take as it is.

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Collection
 
 from emo.errors import InputError
-from emo.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short
-from emo.storage import S3Settings, storage_of
+from emo.sources.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short
+from emo.store.storage import S3Settings, storage_of
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"

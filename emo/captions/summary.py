@@ -6,7 +6,7 @@ from typing import Any
 
 from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS
-from emo.tables import FAILED, FILTERED, OK
+from emo.store.tables import FAILED, FILTERED, OK
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], rules: Rules) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import yaml
 
 from emo.engines.settings import ModelSettings
 from emo.errors import EmoError, InputError, StorageError
-from emo.storage import Entry, Storage, is_s3, s3_in_use
+from emo.store.storage import Entry, Storage, is_s3, s3_in_use
 
 if TYPE_CHECKING:
     from emo.engines.classification import ClassifierSettings, Medium

@@ -8,12 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
-from emo.labelsets import MOST_LABELS, as_labels
-from emo.labelsets import parse_list as parse_list
-from emo.records import (
+from emo.sources.labelsets import MOST_LABELS, as_labels
+from emo.sources.labelsets import parse_list as parse_list
+from emo.sources.records import (
     PARQUET,
     SUFFIXES,
     Record,
@@ -26,7 +25,8 @@ from emo.records import (
     suffix_of,
     tables_at,
 )
-from emo.storage import Storage, is_s3
+from emo.store import tables
+from emo.store.storage import Storage, is_s3
 
 _IDS = ("video_id", "name", "names")
 

@@ -9,8 +9,8 @@ from emo.errors import InputError
 from emo.evaluation.labels import LABELS, TEXTS, Read, read, voter_name
 from emo.judge.fusion import judge_votes
 from emo.judge.rule import Rule
-from emo.storage import Storage, is_s3, storage_of
-from emo.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
+from emo.store.storage import Storage, is_s3, storage_of
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
 
 _VOTE_COLUMNS = pa.schema([VOTES.schema.field(name) for name in ("video_id", "expert", "sample", "labels")])
 

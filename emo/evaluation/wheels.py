@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emo.errors import InputError
-from emo.records import read_records, read_sheet
+from emo.sources.records import read_records, read_sheet
 
 WHEELS = ("wheel1", "wheel2", "wheel3", "wheel4", "wheel5")
 LEVELS = ("level1", "level2")

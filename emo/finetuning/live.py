@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from emo.progress import BAR_EVERY_S, LINE_EVERY_S, duration
+from emo.terminal.progress import BAR_EVERY_S, LINE_EVERY_S, duration
 
 
 def line(name: str, steps: int, record: Mapping[str, Any], seconds_per_step: float | None) -> str:

@@ -16,7 +16,7 @@ from emo.captions.messages import Turn
 from emo.captions.windows import cut_audio, parse_window
 from emo.experts.protocol import Clip
 from emo.finetuning.samples import Sample
-from emo.storage import Storage
+from emo.store.storage import Storage
 
 FOLDER = "data"
 SAMPLES = f"{FOLDER}/samples.parquet"

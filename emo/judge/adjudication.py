@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables, vocabulary
+from emo import vocabulary
 from emo.errors import InputError
 from emo.experts.prompts.plain import as_text
+from emo.store import tables
 
 Ask = Callable[[list[str]], list[str]]
 """prompts -> the answers of a text model, aligned"""

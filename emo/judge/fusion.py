@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables, vocabulary
+from emo import vocabulary
 from emo.errors import InputError
 from emo.judge.rule import FIRST, LATER, LEAST, Rule
 from emo.judge.votes import codes, read_voters
+from emo.store import tables
 from emo.vocabulary import Entry
 
 # Those that the step adds are about its run, not about the votes.

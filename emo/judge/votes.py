@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables
 from emo.errors import InputError
-from emo.labelsets import MOST_LABELS, as_labels
-from emo.records import Records, is_missing, short
+from emo.sources.labelsets import MOST_LABELS, as_labels
+from emo.sources.records import Records, is_missing, short
+from emo.store import tables
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
 _OPTIONAL = ("run_id", "status", "strengths", "from_transcript")

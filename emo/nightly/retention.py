@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from emo.paths import split
-from emo.runs import FOLDER, run_moment
-from emo.storage import Storage
+from emo.store.runs import FOLDER, run_moment
+from emo.store.storage import Storage
 
 NIGHTS = "nights"
 # Settings are compared with those of the newest runs, so these stay however old they are.

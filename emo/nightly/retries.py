@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import committed
-from emo.storage import Storage
-from emo.tables import RETRIES
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import RETRIES
 
 # Codes of failures that another night may not meet. All others are about the clip itself, and stay.
 PASSING = frozenset(

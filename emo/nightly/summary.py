@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from emo.nightly.retention import NIGHTS
-from emo.progress import duration
-from emo.storage import Storage
+from emo.store.storage import Storage
+from emo.terminal.progress import duration
 
 TOLD_WITHIN_S = 30.0
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables
 from emo.report.pieces import BY_HASH, HASHED, First, hashed, ranked
+from emo.store import tables
 
 FILES_PER_ERROR = 20
 MESSAGE_LENGTH = 300

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables
 from emo.errors import InputError
 from emo.report.agreement import same_word
 from emo.report.summary import GALLERY_LIMIT, Summary
+from emo.store import tables
 from emo.vocabulary import cluster_of
 
 LABELLED = "labelled"

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables
 from emo.errors import InputError
+from emo.store import tables
 
 ROWS_AT_ONCE = 131_072
 BY_HASH = ["hash", "video_id"]

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import tables
 from emo.errors import InputError
 from emo.report.agreement import Heatmap, Voters
 from emo.report.failures import FailureGroup, Failures
 from emo.report.pieces import BY_HASH, HASHED, First, distinct, hashed, label_rows, ok_rows, pieces, ranked
+from emo.store import tables
 from emo.vocabulary import family_of
 
 CLIP_COLUMNS = ("video_id", "status", "error", "error_message")

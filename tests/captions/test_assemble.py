@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pytest
 
-from emo import committed
 from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.export import export
 from emo.captions.filters import Evidence
@@ -13,8 +12,9 @@ from emo.captions.rules import Rules
 from emo.captions.splits import VIDEO_OF
 from emo.captions.summary import summarise, summary_lines
 from emo.errors import RowError
-from emo.storage import Storage
-from emo.tables import CAPTIONS, DRAFTS
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CAPTIONS, DRAFTS
 
 SHARES = {"train": 1.0, "validation": 0.0, "test": 0.0}
 TEXT = "The woman raises her brows and smiles at the man; she probably feels happy about what he says."
@@ -111,7 +111,7 @@ def test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that
     import torch
 
     from checkpoints import make_internvl
-    from jobs.drafts import Ask, CaptionWorker
+    from emo.jobs.drafts import Ask, CaptionWorker
 
     torch.set_num_threads(1)
     model = make_internvl(tmp_path / "internvl")

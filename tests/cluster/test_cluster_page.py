@@ -23,8 +23,8 @@ import yaml
 
 from conftest import REPOSITORY
 from emo.cli import build_parser
-from emo.storage import S3Settings, Storage
-from emo.tables import JUDGMENTS
+from emo.store.storage import S3Settings, Storage
+from emo.store.tables import JUDGMENTS
 from kubernetes_schemas import KUBERAY
 from labelling import emo, rows
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY, free_port
-from emo.storage import S3Settings, Storage
+from emo.store.storage import S3Settings, Storage
 
 FILE = REPOSITORY / "ray_cluster.yaml"
 CLUSTER = REPOSITORY / "cluster"

@@ -16,10 +16,11 @@ import pytest
 import torch
 
 import checkpoints
-from emo import committed, vocabulary
+from emo import vocabulary
 from emo.cli import main
-from emo.storage import Storage
-from emo.tables import JUDGMENTS, VOTES
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import JUDGMENTS, VOTES
 from labelling import emo
 
 torch.set_num_threads(1)  # of a model this small, more only wait for each other

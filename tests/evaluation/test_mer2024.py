@@ -3,8 +3,8 @@ import json
 import pytest
 
 from emo.errors import EmoError, InputError
+from emo.evaluation import scoring as evaluate
 from emo.evaluation.mer2024 import group_by_model, mer2024, read_groups
-from jobs import evaluate
 
 
 def test_the_official_example_is_reproduced(ovmerd):

@@ -11,8 +11,8 @@ from emo import experts
 from emo.errors import EmoError, InputError
 from emo.finetuning import adapter, model
 from emo.finetuning.settings import Finetune, Gate
-from jobs.describe import needs
-from jobs.needs import check_here
+from emo.jobs.describe import needs
+from emo.needs import check_here
 
 torch.set_num_threads(1)
 

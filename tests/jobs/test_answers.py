@@ -7,7 +7,7 @@ import pytest
 
 from chat_server import chat_server, requests_to
 from clips import make_clip
-from emo.tables import DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import emo, rows
 
 # clip -> what the expert answers, then the code it fails with or its labels by rules

@@ -17,11 +17,11 @@ import soundfile
 
 from chat_server import chat_server, requests_to
 from conftest import REPOSITORY
-from emo import committed
 from emo.captions.messages import Sample, read_messages, turns_of
 from emo.captions.windows import Window, cut_audio
-from emo.storage import Storage
-from emo.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, VOTES
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, VOTES
 from labelling import EMO, emo, last_run, raw_rows, rows
 
 CLIPS_OF = {

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from conftest import REPOSITORY
-from emo.tables import JUDGMENTS
+from emo.store.tables import JUDGMENTS
 from labelling import EMO, WORDS_ONLY, last_run, rows
 
 CLIPS_FOLDER = REPOSITORY / "samples/clips"
@@ -69,7 +69,7 @@ def test_on_one_machine_all_listen_on_loopback_and_the_token_is_its_owners_alone
 
 
 def test_a_token_that_ray_left_for_all_to_read_is_made_private(tmp_path, monkeypatch):
-    from jobs.connection import offer_token
+    from emo.run.connection import offer_token
 
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)

@@ -5,16 +5,16 @@ import pytest
 
 import synthetic_clips
 from chat_server import chat_server
-from emo import committed, planning
 from emo.captions.plan import Captioner, PlannedClip, make_plan
 from emo.captions.prompts import CaptionPrompt
 from emo.captions.windows import Window
 from emo.config import load_config
-from emo.storage import Storage
-from emo.tables import CLIPS as CLIPS_TABLE
-from emo.tables import DRAFTS
-from jobs.caption import plan
-from jobs.drafts import DRAFT_KEY, CaptionWorker, asks, left_to_do, read_questions
+from emo.jobs.caption import plan
+from emo.jobs.drafts import DRAFT_KEY, CaptionWorker, asks, left_to_do, read_questions
+from emo.store import committed, planning
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS as CLIPS_TABLE
+from emo.store.tables import DRAFTS
 
 PROMPT = CaptionPrompt("person", "Describe the person.")
 CLIPS = pa.table(

@@ -15,10 +15,11 @@ import affectgpt_checkpoint
 import checkpoints
 from chat_server import chat_server
 from clips import make_clip
-from emo import committed, experts
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, VOTES
-from jobs.describe import read_clips, to_clip
+from emo import experts
+from emo.jobs.describe import read_clips, to_clip
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, VOTES
 from labelling import emo, emo_losing_a_worker, last_run, raw_rows, rows
 
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from emo.tables import CLIPS
+from emo.store.tables import CLIPS
 from labelling import emo, label_words, last_run, rows
 
 OTHERS = ("--set", "ingest.frames=2", "--set", "ingest.shard_rows=1")

@@ -23,22 +23,24 @@ import psutil
 import pyarrow as pa
 import pytest
 
+import emo.run.session
 import flaky_s3
-import jobs.session
 from clips import make_clip
 from conftest import free_port
-from emo import committed, estimates, planning
+from emo import estimates
 from emo.config import GrowsTo, load_config
 from emo.errors import EmoError, StorageError
 from emo.experts.protocol import Resources
-from emo.lease import Lease, read_lease
-from emo.runs import Step
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from jobs.connection import cluster
-from jobs.extract import vote_rows
-from jobs.passes import BoundReached, Pass, run_passes
-from jobs.session import Bounds, session
+from emo.jobs.extract import vote_rows
+from emo.run.connection import cluster
+from emo.run.passes import BoundReached, run_passes
+from emo.run.session import Bounds, session
+from emo.step import Pass
+from emo.store import committed, planning
+from emo.store.lease import Lease, read_lease
+from emo.store.runs import StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows
 from ray_nodes import Nodes
 from small_disk import small_disk
@@ -211,7 +213,7 @@ def until(condition, seconds=60):
 
 
 def run(plan, out, stop=lambda: None, grows_to=None):
-    step = Step(plan.step, rows=plan.rows.num_rows)
+    step = StepRecord(plan.step, rows=plan.rows.num_rows)
     run_passes([(plan, step)], Storage(str(out)), "1", stop, grows_to)
     return step
 
@@ -271,7 +273,7 @@ def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(ray_cluste
 
     with cluster(ray_cluster["RAY_ADDRESS"], None):
         plan = make_pass(40)
-        step = Step(plan.step, rows=40)
+        step = StepRecord(plan.step, rows=40)
         with pytest.raises(BoundReached, match="enough"):
             run_passes([(plan, step)], Storage(str(tmp_path)), "1", stop)
     written = len(rows(tmp_path, VOTES))
@@ -307,7 +309,7 @@ def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(r
 
 
 def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs.session, "SAVE_EVERY_S", 0.5)
+    monkeypatch.setattr(emo.run.session, "SAVE_EVERY_S", 0.5)
     config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
     out = str(tmp_path / "out")
     with session(config, out, "label", None) as watched:

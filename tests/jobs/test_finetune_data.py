@@ -14,16 +14,16 @@ import checkpoints
 import drawn_faces
 import synthetic_clips
 from clips import make_clip
-from emo import committed
 from emo.captions.messages import chat
 from emo.captions.prompts import load_caption_prompt
 from emo.errors import InputError
 from emo.finetuning import prepared
 from emo.finetuning.settings import Finetune
-from emo.storage import Storage
-from emo.tables import CAPTIONS, CLIPS
-from jobs import finetune_data
-from jobs.finetune import refusals
+from emo.jobs import finetune_data
+from emo.jobs.finetune import refusals
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CAPTIONS, CLIPS
 
 torch.set_num_threads(1)
 

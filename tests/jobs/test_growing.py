@@ -7,7 +7,7 @@ import pytest
 
 from autoscaled import autoscaled
 from clips import make_clip
-from emo.tables import JUDGMENTS
+from emo.store.tables import JUDGMENTS
 from labelling import EMO, WORDS_ONLY, last_run, rows
 
 

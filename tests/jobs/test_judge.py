@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from chat_server import chat_server, requests_to
-from emo import committed
 from emo.config import Judge
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Description
+from emo.jobs import extract, judge
+from emo.jobs.describe import rows_of
+from emo.jobs.extract import vote_rows
+from emo.jobs.ingest import Ingested, clip_rows
 from emo.judge.rule import Rule
-from emo.sources import MANIFEST
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from jobs import extract, judge
-from jobs.describe import rows_of
-from jobs.extract import vote_rows
-from jobs.ingest import Ingested, clip_rows
-from jobs.needs import check_here
+from emo.needs import check_here
+from emo.sources.source import MANIFEST
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 
 EXPERTS = ["a", "b"]
 
@@ -61,9 +61,9 @@ def commit_votes(storage, run, expert, clips, samples, shard, label):
 
 
 def judged(storage, shard=100, by=Judge()):  # noqa: B008 - frozen
-    found = judge.inputs(storage, EXPERTS, by)
-    worker = judge.JudgeWorker(storage, found.rule, by.adjudicate, found.judge, "9")
-    parts = [worker(rows) for rows in committed.batched(found.rows, shard)]
+    step = judge.JudgeStep(by, EXPERTS)
+    worker = step.work(storage, "9", step.given(storage)).worker()
+    parts = [worker(rows) for rows in committed.batched(step.given(storage), shard)]
     return {row["video_id"]: row for row in pa.concat_tables(parts).to_pylist()}
 
 
@@ -95,7 +95,10 @@ def test_votes_on_an_older_version_of_the_file_do_not_count(storage):
     row = judged(storage)["x"]
     assert (row["status"], row["error"], row["labels"]) == ("failed", "no_voter", None)
     # And such a text is not extracted again.
-    assert extract.described(storage, EXPERTS).num_rows == 0
+    assert (
+        extract.ExtractStep({"kind": "rules"}, [{"name": name} for name in EXPERTS]).given(storage).num_rows
+        == 0
+    )
 
 
 def test_samples_that_a_newer_run_did_not_give_do_not_count(storage):
@@ -176,38 +179,39 @@ def test_a_text_model_decides_where_voters_do_not_agree_and_no_clip_is_asked_abo
     assert judged(storage)["open"]["labels"] == ["happy", "sad"]
     with chat_server() as url:
         asked = Judge(adjudicate={"below": 0.9, "server": {"url": url, "model": "tiny"}})
-        found = judge.inputs(storage, EXPERTS, asked)
+        step = judge.JudgeStep(asked, EXPERTS)
         rows = judged(storage, by=asked)
         [question] = [request["text"] for request in requests_to(url)["requests"]]
     assert "Emotions they named: happy, sad" in question
     # The server repeats the question, in which this word stands alone.
     assert rows["open"]["labels"] == ["sad"]
     assert [one["label"] for one in rows["open"]["evidence"]] == ["sad", "happy"]
-    assert rows["open"]["judge"] == f"{found.judge}+tiny"
-    assert rows["agreed"]["judge"] == found.judge
-    assert "below 0.9 by tiny" in found.judge
+    assert rows["open"]["judge"] == f"{step.mark}+tiny"
+    assert rows["agreed"]["judge"] == step.mark
+    assert "below 0.9 by tiny" in step.mark
     table = pa.Table.from_pylist(list(rows.values()), schema=JUDGMENTS.schema)
     committed.commit(storage, committed.folder(JUDGMENTS), JUDGMENTS, "9-x", table)
-    assert judge.left_to_do(storage, found).num_rows == 0
-    assert judge.left_to_do(storage, judge.inputs(storage, EXPERTS, Judge())).num_rows == 2
+    assert step.left(storage, step.given(storage)).num_rows == 0
+    assert len(left(storage)) == 2
 
 
 def test_an_adjudication_wants_one_model_that_is_there():
     with pytest.raises(ValidationError, match="expected either model or server"):
         Judge(adjudicate={})
+    asked = Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}})
     with pytest.raises(InputError, match=r"^judge\.adjudicate: .*nowhere"):
-        check_here(judge.needs(Judge(adjudicate={"model": {"model": "/nowhere", "device": "cpu"}})), print)
+        check_here(judge.JudgeStep(asked, EXPERTS).needs(), print)
 
 
 def commit_judgments(storage, run="1"):
-    found = judge.inputs(storage, EXPERTS, Judge())
-    rows = judge.JudgeWorker(storage, found.rule, None, found.judge, run)(found.rows)
+    step = judge.JudgeStep(Judge(), EXPERTS)
+    rows = step.work(storage, run, step.given(storage)).worker()(step.given(storage))
     committed.commit(storage, committed.folder(JUDGMENTS), JUDGMENTS, f"{run}-all", rows)
 
 
 def left(storage):
-    found = judge.inputs(storage, EXPERTS, Judge())
-    return judge.left_to_do(storage, found).column("video_id").to_pylist()
+    step = judge.JudgeStep(Judge(), EXPERTS)
+    return step.left(storage, step.given(storage)).column("video_id").to_pylist()
 
 
 def hide(storage, expert):

@@ -10,9 +10,9 @@ from clips import make_clip
 from conftest import REPOSITORY
 from emo.cli import main
 from emo.config import load_config
-from emo.runs import Run
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.store.runs import Run
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import by_id, emo, label_words, last_run, raw_rows, rows
 
 SAMPLES = REPOSITORY / "samples"

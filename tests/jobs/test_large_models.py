@@ -7,7 +7,7 @@ import pytest
 import affectgpt_checkpoint
 import checkpoints
 from clips import make_clip
-from emo.tables import DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import emo, last_run, rows
 
 

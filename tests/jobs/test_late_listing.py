@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from clips import make_clip
-from emo.tables import JUDGMENTS
+from emo.store.tables import JUDGMENTS
 from labelling import WORDS_ONLY, emo, rows
 
 # `emo` whose driver sees new files of the tables by name at once, and in listings three seconds later.
 LATE = (
-    "import sys, time; from emo.storage import Storage\n"
+    "import sys, time; from emo.store.storage import Storage\n"
     "real = Storage.names\n"
     "def late(self, prefix=''):\n"
     "    old = time.time() - 3\n"

@@ -6,7 +6,7 @@ import pytest
 
 import classifier_checkpoints
 from conftest import REPOSITORY
-from emo.tables import DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import by_id, emo, last_run, rows
 
 SAMPLES = REPOSITORY / "samples" / "manifest.csv"

@@ -14,13 +14,14 @@ import yaml
 from clips import make_clip
 from emo import estimates
 from emo.config import Prices
+from emo.estimates import Planned
 from emo.experts.protocol import Resources
-from emo.lease import Lease
 from emo.nightly import retention, retries, summary
-from emo.runs import FOLDER, Run, Step
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS
-from jobs.session import Bounds
+from emo.run.session import Bounds
+from emo.store.lease import Lease
+from emo.store.runs import FOLDER, Run, StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS
 from labelling import by_id, emo, last_run, raw_rows, rows
 
 
@@ -326,13 +327,14 @@ def test_estimates_come_from_measured_rates_or_say_that_they_are_assumed():
     old = {"name": "ingest", "ok": 100, "failed": 0, "seconds": 1.0}
     rates = estimates.measured_rates([{"steps": [step]}, {"steps": [step, old]}])
     assert rates == {"describe big": (2.0, 200)}
-    held = {"describe big": Resources(cpus=1, gpus=2), "ingest": Resources(cpus=1)}
-    big, ingest = estimates.estimate(
-        [("describe big", 3600), ("ingest", 3600)], held, rates, Prices(gpu_hour=2, cpu_hour=0.1)
-    )
+    planned = [
+        Planned("describe big", 3600, 0, Resources(cpus=1, gpus=2), *rates["describe big"]),
+        Planned("ingest", 3600, 0, Resources(cpus=1), 0.25, 0),
+    ]
+    big, ingest = estimates.estimate(planned, Prices(gpu_hour=2, cpu_hour=0.1))
     assert (big.gpu_hours, big.cpu_hours, big.measured) == (4.0, 2.0, 200)
     assert big.cost == pytest.approx(8.2)
-    assert (ingest.worker_seconds, ingest.measured) == (estimates.ASSUMED["ingest"], 0)
+    assert (ingest.worker_seconds, ingest.measured) == (0.25, 0)
     assert estimates.total([big, ingest])["gpu_hours"] == 4.0
     spent = estimates.spent([{**step, "cpus": 4}, old], Prices(gpu_hour=36))
     assert spent["gpu_hours"] == pytest.approx(50 * 8 / 3600)
@@ -340,7 +342,7 @@ def test_estimates_come_from_measured_rates_or_say_that_they_are_assumed():
 
 
 def test_the_page_of_a_night_escapes_what_comes_from_outside():
-    step = vars(Step("ingest", rows=1, failed=1, error_codes={"<script>x": 1}))
+    step = vars(StepRecord("ingest", rows=1, failed=1, error_codes={"<script>x": 1}))
     night = {
         "run_id": "1",
         "source": "<img src=x onerror=alert(1)>",

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from clips import make_clip
-from emo import committed
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.store import committed
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import WORDS_ONLY, raw_rows, rows, until
 
 CLIPS_OF_THE_SOURCE = 24

@@ -7,11 +7,11 @@ import pytest
 
 from clips import make_clip
 from emo.config import load_config
+from emo.jobs.ingest import READS, IngestWorker
 from emo.nightly.retries import PASSING
-from emo.planning import clips_to_ingest
-from emo.sources import read_source
-from emo.storage import Storage
-from jobs.ingest import READS, IngestWorker
+from emo.sources.source import read_source
+from emo.store.planning import clips_to_ingest
+from emo.store.storage import Storage
 
 
 @pytest.fixture(scope="module")

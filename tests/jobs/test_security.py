@@ -19,8 +19,8 @@ from clips import make_clip
 from conftest import REPOSITORY
 from emo.config import load_config
 from emo.errors import InputError
-from emo.storage import S3Settings, Storage, s3_filesystem
-from jobs.session import session
+from emo.run.session import session
+from emo.store.storage import S3Settings, Storage, s3_filesystem
 from labelling import EMO
 
 # Nobody's credentials; looked for everywhere.

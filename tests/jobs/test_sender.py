@@ -13,7 +13,7 @@ import affectgpt_checkpoint
 import checkpoints
 from clips import make_clip
 from conftest import REPOSITORY
-from emo.tables import DESCRIPTIONS, JUDGMENTS
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS
 from labelling import EMO, last_run, rows
 from ray_nodes import Nodes
 

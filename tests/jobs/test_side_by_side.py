@@ -8,17 +8,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from emo import committed
 from emo.config import load_config
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
-from emo.runs import Step
-from emo.storage import Storage
-from emo.tables import VOTES
-from jobs.connection import cluster
-from jobs.extract import vote_rows
-from jobs.passes import BoundReached, Pass, run_passes
-from jobs.session import Bounds, session
+from emo.jobs.extract import vote_rows
+from emo.run.connection import cluster
+from emo.run.passes import BoundReached, run_passes
+from emo.run.session import Bounds, session
+from emo.step import Pass
+from emo.store import committed
+from emo.store.runs import StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import VOTES
 from labelling import last_run, raw_rows
 from ray_nodes import Nodes
 
@@ -80,7 +81,7 @@ def written(out):
 
 
 def side_by_side(plans, out, stop=lambda: None):
-    steps = [Step(plan.step, rows=plan.rows.num_rows) for plan in plans]
+    steps = [StepRecord(plan.step, rows=plan.rows.num_rows) for plan in plans]
     run_passes(list(zip(plans, steps, strict=True)), Storage(str(out)), "1", stop)
     return steps
 
@@ -196,7 +197,7 @@ def test_a_bound_ends_both_between_shards(joined, tmp_path, log):
         raise BoundReached("enough")
 
     plans = [make_pass(log, name, gpus=0.5, count=20, seconds=0.1) for name in ("first", "second")]
-    steps = [Step(plan.step, rows=20) for plan in plans]
+    steps = [StepRecord(plan.step, rows=20) for plan in plans]
     with pytest.raises(BoundReached):
         run_passes(list(zip(plans, steps, strict=True)), Storage(str(tmp_path / "out")), "1", stop)
     rows = [row["expert"] for row in written(tmp_path / "out")]

@@ -7,9 +7,9 @@ import pytest
 
 from clips import make_clip
 from emo.config import Ingest
-from emo.sources import read_source
-from emo.storage import S3Settings
-from jobs.ingest import IngestWorker
+from emo.jobs.ingest import IngestWorker
+from emo.sources.source import read_source
+from emo.store.storage import S3Settings
 
 CUE = "1\n00:00:01,000 --> 00:00:02,000\n{}\n"
 

@@ -24,9 +24,9 @@ import yaml
 from conftest import REPOSITORY, free_port
 from emo.config import load_config
 from emo.errors import InputError
-from emo.storage import Storage
-from emo.tables import JUDGMENTS
-from jobs.submit import check, pack, packages, without_config
+from emo.run.submit import check, pack, packages, without_config
+from emo.store.storage import Storage
+from emo.store.tables import JUDGMENTS
 from labelling import EMO, WORDS_ONLY, by_id, emo, rows
 
 MANIFEST = str(REPOSITORY / "samples/manifest.csv")
@@ -449,7 +449,7 @@ def test_a_package_of_code_holds_what_a_job_imports_and_nothing_compiled(tmp_pat
     folder.mkdir()
     assert pack(folder, str(config)) == ["--config", "config.yaml"]
     names = {entry.path for entry in Storage(str(folder)).entries()}
-    assert {"emo/cli.py", "emo/presets/signals.yaml", "jobs/label.py", "config.yaml"} <= names
+    assert {"emo/cli/program.py", "emo/presets/signals.yaml", "emo/jobs/label.py", "config.yaml"} <= names
     assert not [name for name in names if name.endswith(".pyc")]
     size = sum(entry.size for entry in Storage(str(folder)).entries())
     assert size < 10_000_000

@@ -23,17 +23,18 @@ import pyarrow as pa
 import pytest
 
 from clips import make_clip
-from emo import progress
 from emo.errors import EmoError, RowError
 from emo.experts.protocol import Resources
-from emo.runs import Step
-from emo.storage import Storage
-from emo.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from jobs import passes, waiting
-from jobs.attempts import ATTEMPTS
-from jobs.connection import cluster
-from jobs.extract import vote_rows
-from jobs.passes import Pass, run_passes
+from emo.jobs.extract import vote_rows
+from emo.run import passes, waiting
+from emo.run.attempts import ATTEMPTS
+from emo.run.connection import cluster
+from emo.run.passes import run_passes
+from emo.step import Pass
+from emo.store.runs import StepRecord
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.terminal import progress
 from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows, until
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "1")))
@@ -97,7 +98,7 @@ def joined(ray_cluster, monkeypatch):
 
 
 def run(plan, out):
-    step = Step(plan.step, rows=plan.rows.num_rows)
+    step = StepRecord(plan.step, rows=plan.rows.num_rows)
     run_passes([(plan, step)], Storage(str(out)), "1", lambda: None)
     return step
 
@@ -142,7 +143,7 @@ def test_a_pass_that_is_interrupted_says_how_many_shards_may_still_come(joined, 
         _thread.interrupt_main()
 
     threading.Thread(target=interrupt, daemon=True).start()
-    step = Step(plan.step, rows=1)
+    step = StepRecord(plan.step, rows=1)
     with pytest.raises(KeyboardInterrupt):
         run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None)
     assert (step.ok, step.failed, step.under_way) == (0, 0, 1)

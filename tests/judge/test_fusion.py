@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo import tables
 from emo.errors import InputError
 from emo.judge.fusion import JUDGMENT_COLUMNS, judge_votes
 from emo.judge.rule import TRADE_OFFS, Learned, Rule
+from emo.store import tables
 from emo.vocabulary import normalise
 
 WORDS = ["happy", "happiness", "joyful", "sad", "angry", "furious", "anxious", "worried", "blorpish", "焦虑"]

@@ -9,7 +9,7 @@ from emo.errors import InputError
 from emo.judge.fusion import judge_votes
 from emo.judge.learning import MIN_CLIPS, calibrate, estimate
 from emo.judge.rule import TRADE_OFFS, Learned, Rule
-from emo.tables import VOTES
+from emo.store.tables import VOTES
 
 TRUTHS = [
     ["happy"],

@@ -246,7 +246,7 @@ def test_ingest_fills_missing_transcripts_also_when_its_worker_is_killed(
     model, tmp_path, random, ray_cluster
 ):
     from clips import RATE, make_clip
-    from emo.tables import CLIPS
+    from emo.store.tables import CLIPS
     from labelling import emo_losing_a_worker, raw_rows
 
     spoken = np.sin(2 * np.pi * 400 * np.arange(2 * RATE) / RATE).astype(np.float32) * 0.4

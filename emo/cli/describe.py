@@ -1,0 +1,23 @@
+"""`emo describe`: the pass of one expert."""
+
+import argparse
+
+from emo.cli import command as cli
+
+
+def add(commands: cli.Commands) -> None:
+    describe = commands.on_out("describe", run, "let one expert describe the clips")
+    describe.add_argument("--expert", required=True, metavar="NAME", help="its name in the configuration")
+    cli.with_redo(describe)
+
+
+def run(options: argparse.Namespace) -> int:
+    from emo.jobs import label
+    from emo.jobs.describe import DescribeStep
+    from emo.step import Mode
+
+    config = cli.config_of_out(options)
+    step = DescribeStep(config.expert(options.expert))
+    with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
+        records = label.run(session, [step], Mode(redo=options.redo))
+    return cli.finish(options, config, records, step.did)

@@ -1,0 +1,95 @@
+"""`emo evaluate`: its arguments, and what it prints."""
+
+import argparse
+import sys
+from dataclasses import fields
+from typing import Any
+
+from emo.cli.command import Commands
+from emo.cli.telling import tell_json
+
+SUMMARY = "score predictions against human labels"
+
+_DESCRIPTION = """Score predictions against human labels: a table on standard output, or JSON with --json.
+
+PATH is an OUT of emo (its judgments; with --expert its votes), one of its tables such as OUT/votes, or a
+file: Parquet (a folder of it too), CSV or JSON lines with video_id (or name) and labels (or openset), or the
+.npz of the benchmark (filenames, fileitems). Votes of several voters are fused by the co-judgment in its
+default setting; then each voter's score is shown beside it.
+
+metrics (--metric, default ew):
+  ew            emotion wheels of MER-UniBench and OV-MERD: F of average precision and recall, level 1, mean
+                of five wheels. Needs --wheels, a folder with the benchmark's format.csv, synonym.xlsx and
+                wheel1.xlsx to wheel5.xlsx; without it the metric is emo-clusters, and the result says so.
+  emo-clusters  the same arithmetic over emo's own vocabulary; not comparable with ew
+  mer2024       MER2024-OV: words in groups of the same meaning, from --groups or made by --judge
+  unibench      the nine data sets of MER-UniBench and their mean; needs --wheels
+  descriptions  overlap of clues and of labels between descriptions (EMER), scored by --judge
+
+unibench: --gold, --predicted and --compare are one folder each, or NAME=PATH once for each data set (mer2023,
+mer2024, meld, iemocap, cmu-mosi, cmu-mosei, ch-sims, ch-sims-v2, ov-merd+; also the names of the benchmark's
+code, such as IEMOCAPFour, CMUMOSI, SIMSv2, OVMERDPlus). In a folder, what is named after a data set is taken:
+a file (sims.npz), or a folder (sims, sims-process, results-sims). Gold is the benchmark's own label file, as
+in mer2023-dataset-process/label-6way.npz or meld-process/label.npz, and a CSV (name, openset) for ov-merd+.
+A folder with several predictions is refused: a checkpoint must not be chosen on the test set. Predictions for
+the four sentiment data sets are positive, neutral or negative; from label lists the sentiment is the valence
+of the labels in emo's vocabulary, and the result says so.
+
+--judge names a text model: kind=model,model=FOLDER[,device=cpu,...] runs it here by transformers,
+kind=openai,url=http://HOST:PORT/v1,model=NAME[,api_key_env=VARIABLE,...] asks a server. Its name is part of
+the result: numbers of two judges cannot be compared.
+
+Intervals are 95 % bootstrap intervals over clips. With --compare the difference (predicted minus compared)
+is tested by swapping the two systems' answers clip by clip (approximate randomisation)."""
+
+
+def add(commands: Commands) -> None:
+    command = commands.bare("evaluate", run, SUMMARY, _DESCRIPTION)
+    path: dict[str, Any] = {"action": "append", "metavar": "PATH"}
+    command.add_argument("--predicted", required=True, help="what is scored", **path)
+    command.add_argument("--gold", required=True, help="the human labels (or descriptions)", **path)
+    command.add_argument(
+        "--metric", default="ew", help="ew, emo-clusters, mer2024, unibench or descriptions", metavar="NAME"
+    )
+    command.add_argument("--wheels", metavar="DIR", help="the benchmark's emotion wheels")
+    command.add_argument(
+        "--unknown",
+        choices=("drop", "wrong"),
+        help="ew: predicted labels outside the vocabulary are left out (as the benchmark does, the default) "
+        "or count as wrong",
+    )
+    command.add_argument("--expert", metavar="NAME", help="only the votes of this expert")
+    command.add_argument("--sample", type=int, metavar="N", help="only the votes of this sample")
+    command.add_argument("--compare", default=[], help="another system: is the difference chance?", **path)
+    command.add_argument("--compare-expert", metavar="NAME", help="--expert of --compare")
+    command.add_argument("--compare-sample", type=int, metavar="N", help="--sample of --compare")
+    command.add_argument("--groups", metavar="FILE", help="mer2024: JSON of video_id to lists of words")
+    command.add_argument(
+        "--judge", metavar="KEY=VALUE,...", help="mer2024, descriptions: the text model, see above"
+    )
+    command.add_argument(
+        "--max-failed-share",
+        type=float,
+        metavar="SHARE",
+        help="mer2024, descriptions: no score where more of the judge's answers cannot be read (default 0.5)",
+    )
+    command.add_argument(
+        "--selection",
+        metavar="TEXT",
+        help="unibench: which checkpoint was scored and how it was chosen, for the result",
+    )
+    command.add_argument("--plots", metavar="DIR", help="write plots there: SVG files and index.html")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score, print, and say the headline in a last line; the exit code."""
+    from emo.evaluation import scoring
+
+    given = {entry.name: getattr(options, entry.name) for entry in fields(scoring.Request)}
+    repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    evaluation = scoring.run(scoring.Request(**given | repeated))
+    tell_json(options, **evaluation.as_json())
+    if not options.json:
+        print(evaluation.as_text())
+    print(f"emo evaluate: {evaluation.headline()}", file=sys.stderr)
+    return 0

@@ -1,0 +1,54 @@
+"""`emo judge`: the reduce, over the votes of OUT or over given ones."""
+
+import argparse
+
+from emo.cli import command as cli
+from emo.config import Config
+from emo.errors import InputError
+from emo.store.storage import Storage
+
+
+def add(commands: cli.Commands) -> None:
+    judge = commands.on_out("judge", run, "fuse the votes into one label set per clip")
+    judge.add_argument("--votes", metavar="PATH", help="judge these votes (Parquet) instead of those of OUT")
+    learning = judge.add_mutually_exclusive_group()
+    learning.add_argument("--calibrate", metavar="GOLD", help="learn weights and bars on gold labels first")
+    learning.add_argument("--estimate", action="store_true", help="learn weights from agreement first")
+    judge.add_argument(
+        "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
+    )
+    cli.with_redo(judge)
+
+
+def run(options: argparse.Namespace) -> int:
+    from emo.jobs import judge, label
+    from emo.step import Mode
+
+    config = cli.config_of(options) if options.votes else cli.config_of_out(options)
+    if bool(options.save) != (options.calibrate is not None or options.estimate):
+        raise InputError("--save FILE goes with --calibrate GOLD or --estimate, and they with it")
+    if options.save:
+        config = _learned(options, config)
+    if options.votes:
+        voters = judge.votes_from(options.votes, config.s3)
+        if voters.duplicates:
+            cli.say(f"{voters.duplicates} older votes of the same key were left out")
+        with cli.session_of(options, config) as session:
+            records = [judge.run_votes(session, voters, config.judge.rule())]
+    else:
+        step = judge.JudgeStep(config.judge, [expert["name"] for expert in config.experts])
+        with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
+            records = label.run(session, [step], Mode(redo=options.redo))
+    return cli.finish(options, config, records, judge.JudgeStep.did)
+
+
+def _learned(options: argparse.Namespace, config: Config) -> Config:
+    """Learn from the votes, keep it, and give the configuration that uses it."""
+    from emo.jobs import judge
+
+    voters = judge.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
+    learned = judge.learn(voters.table, options.calibrate)
+    learned.save(options.save)
+    cli.say(f"learned on {learned.clips} clips ({learned.source}): {options.save}")
+    settings = config.judge.model_copy(update={"learned": options.save})
+    return config.model_copy(update={"judge": settings})

@@ -1,1 +1,0 @@
-"""Commands of the command line that do not work on an OUT, one file each."""

@@ -1,0 +1,110 @@
+"""The finetuned adapters of an OUT: list them, promote one that passes its gate, merge one into its base."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from emo.config import Config
+from emo.engines.adapters import MANIFEST
+from emo.engines.models import resolve_model
+from emo.errors import InputError
+from emo.finetuning import adapter
+from emo.finetuning.settings import Finetune, Gate
+from emo.jobs.finetune import BASE_ANSWERS, FOLDER, RUN
+from emo.store.storage import Storage
+
+PROMOTED = "adapters"
+
+
+def states(out: Storage) -> list[dict[str, Any]]:
+    """Every finetuning run of OUT: name, outcome, figures of its best adapter, whether it is promoted."""
+    paths = {entry.path for entry in out.entries(FOLDER)}
+    names = sorted({path.split("/")[1] for path in paths if path.count("/") > 1})
+    found = []
+    for name in names:
+        if f"{FOLDER}/{name}/{RUN}" not in paths:
+            continue
+        record = json.loads(out.read(f"{FOLDER}/{name}/{RUN}"))
+        promotion = _read(out, f"{PROMOTED}/{name}/{adapter.PROMOTION}")
+        found.append(
+            {
+                "name": name,
+                "outcome": record["outcome"],
+                "metrics": record.get("result", {}).get("metrics", {}),
+                "best": out.full(f"{FOLDER}/{name}/best") if record["outcome"] == "done" else None,
+                "promoted": promotion and promotion["at"],
+                "adapter": out.full(f"{PROMOTED}/{name}") if promotion else None,
+            }
+        )
+    return found
+
+
+def promote(out: Storage, name: str, gate: Gate) -> str:
+    """Copy the best adapter of a finished run to OUT/adapters/NAME and record why; where it is.
+
+    Raises InputError where the run is not done, or its figures do not pass the gate, with every reason.
+    """
+    record = _record(out, name)
+    metrics = record["result"]["metrics"]
+    before = _read(out, f"{FOLDER}/{name}/{BASE_ANSWERS}")
+    base = before and before["metrics"]
+    reasons = adapter.gate_failures(metrics, base, gate)
+    if reasons:
+        raise InputError(f"adapter {name!r} is not promoted: {'; '.join(reasons)}")
+    source = f"{FOLDER}/{name}/best/"
+    for entry in out.entries(source.rstrip("/")):
+        out.write(f"{PROMOTED}/{name}/{entry.path.removeprefix(source)}", out.read(entry.path))
+    promotion = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gate": gate.model_dump(mode="json"),
+        "metrics": metrics,
+        "base_metrics": base,
+    }
+    target = f"{PROMOTED}/{name}/{adapter.PROMOTION}"
+    out.write(target, json.dumps(promotion, indent=1).encode())
+    return out.full(f"{PROMOTED}/{name}")
+
+
+def merge(out: Storage, name: str, target: str) -> float:
+    """Write the base with the best adapter of a run in it to a local folder.
+
+    Returns the difference of scores that merging made, as a share of their spread.
+    """
+    record = _record(out, name)
+    settings = Finetune(**record["settings"])
+    assert settings.model is not None
+    base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
+    with TemporaryDirectory(prefix="emo-adapter-") as folder:
+        source = f"{FOLDER}/{name}/best/"
+        for entry in out.entries(source.rstrip("/")):
+            Path(folder, entry.path.removeprefix(source)).write_bytes(out.read(entry.path))
+        if not Path(folder, MANIFEST).exists():
+            raise InputError(f"{out.full(source)} holds no adapter")
+        return adapter.merge(Path(folder), base, Path(target), settings.dtype)
+
+
+def storage_of(config: Config, url: str) -> Storage:
+    """OUT; raises InputError where it holds no finetuning run."""
+    out = Storage(url, config.s3)
+    if not out.entries(FOLDER):
+        raise InputError(f"{out.url} holds no finetuning run; was it another --out?")
+    return out
+
+
+def _record(out: Storage, name: str) -> dict[str, Any]:
+    record = _read(out, f"{FOLDER}/{name}/{RUN}")
+    if record is None:
+        known = ", ".join(state["name"] for state in states(out)) or "none"
+        raise InputError(f"no finetuning run is named {name!r}; there are: {known}")
+    if record["outcome"] != "done":
+        raise InputError(f"the run {name!r} is not done ({record['outcome']}); run emo finetune again")
+    return record
+
+
+def _read(out: Storage, path: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(out.read(path)))
+    except FileNotFoundError:
+        return None

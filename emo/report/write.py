@@ -1,0 +1,71 @@
+"""tables → OUT/report/index.html."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.paths import split
+from emo.report import choose_gallery, gallery_items, render, summarise
+from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
+from emo.store import committed
+from emo.store.runs import Run, load_runs
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+
+PATH = "report/index.html"
+# The page tells of the last runs; the run files tell of all.
+RUNS_SHOWN = 20
+
+
+def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = False) -> str:
+    """Build the report of an OUT and write it, as the last thing that a run does; where it is.
+
+    gallery: how many clips it shows; only_if_changed: a report that is newer than all tables stays.
+    """
+    if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
+        return storage.full(PATH)
+    summary = summarise(
+        clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
+        descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
+        votes=[_light(storage, VOTES, VOTE_COLUMNS)],
+        judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
+    )
+    chosen = choose_gallery(summary, gallery)
+    items = gallery_items(
+        chosen,
+        clips=whole_rows(storage, CLIPS, chosen),
+        descriptions=whole_rows(storage, DESCRIPTIONS, chosen),
+        votes=whole_rows(storage, VOTES, chosen),
+        judgments=whole_rows(storage, JUDGMENTS, chosen),
+    )
+    # The page is the last thing that a run does: it is told as done.
+    ended = run.ended("done")
+    runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
+    page = render(summary, items, runs, storage.url)
+    storage.write(PATH, page.encode())
+    return storage.full(PATH)
+
+
+def _is_newest(storage: Storage) -> bool:
+    """Whether no row was committed since the report: a run may have been killed before its own."""
+    written = [entry.modified for entry in storage.entries(split(PATH)[0])]
+    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
+    committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
+    return bool(written) and max(written) >= max(committed_at, default=max(written))
+
+
+def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
+    return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
+
+
+def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:
+    """All columns of the newest rows of some clips."""
+    keys = committed.read_newest(storage, committed.folder(table), table, [], with_file=True)
+    keys = keys.filter(pc.is_in(keys.column("video_id"), value_set=pa.array(video_ids, pa.string())))
+    parts = []
+    for path in pc.unique(keys.column("file")).to_pylist():
+        wanted = keys.filter(pc.equal(keys.column("file"), path))
+        ids = pc.unique(wanted.column("video_id")).to_pylist()
+        parts.append(committed.read_rows(storage, table, path, "video_id", ids, table.schema.names))
+    return committed.newest(pa.concat_tables([table.schema.empty_table(), *parts]), table.key)

@@ -1,0 +1,569 @@
+"""Passes of a job over what is left to do: shards out to a pool of workers, results committed by them.
+
+A worker commits what it made and returns a line of counts, so clips never travel through the engine's
+object store and a shard is visible or not, as a whole. What a pass did not commit (a worker died of it) is
+tried again one row at a time; what is then still missing is committed as failed. So is a row for which a
+worker raises what nobody foresaw; the rows beside it are done without it.
+
+Several passes may run side by side, each with a pool and shards of its own: to the engine they are branches
+of one graph, so that whatever stops one of them stops them all.
+"""
+
+import hashlib
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.aligned import ENDINGS, UNEXPECTED, row_failure
+from emo.config import GrowsTo
+from emo.errors import EmoError, RowError, one_line
+from emo.machine import DeviceLostError, raise_fault_of_machine
+from emo.run import nodes
+from emo.run.attempts import ATTEMPTS, attempts_of_connection
+from emo.run.metrics import PassMetrics
+from emo.run.waiting import told
+from emo.step import Pass
+from emo.store import committed, fences, planning
+from emo.store.runs import StepRecord
+from emo.store.storage import Storage, use_s3
+from emo.store.tables import FAILED, OK, Table
+from emo.terminal.logs import log, log_failures
+from emo.terminal.progress import Progress
+
+# A reader holds a shard as it is stored, as it is read, and as it is handed on: some times 50 MB.
+_READER_BYTES = 256 * 2**20
+# Of the memory of all nodes, readers may hold this share; the rest is the workers'.
+_READERS_SHARE = 0.25
+
+
+class BoundReached(EmoError):
+    """A bound on hours or GPU-hours: the pass ends between shards, those under way are committed first."""
+
+
+def fit_together(plans: Sequence[Pass], grows_to: GrowsTo | None = None) -> bool:
+    """Whether the cluster has room for all the workers that these passes can use, beside each other."""
+    room = [nodes.bound(grows_to)] if grows_to else nodes.alive()
+    pools = []
+    for plan in plans:
+        rows = plan.rows.num_rows
+        held = nodes.needed(plan.resources, room)
+        pools.append((held, planning.pool_size(rows, plan.workers or rows, plan.shard_rows)))
+    return planning.fit_together(room, pools)
+
+
+def run_passes(
+    passes: Sequence[tuple[Pass, StepRecord]],
+    storage: Storage,
+    run_id: str,
+    stop: Callable[[], None],
+    grows_to: GrowsTo | None = None,
+) -> None:
+    """Run passes side by side to their end, counting in the step of each; raises EmoError where one cannot
+    go on, and ends the others.
+
+    stop: called between results; raises to end the passes early. What was committed stays. grows_to: the
+    bound of what the passes may make an autoscaling cluster become. Where nodes can come, a pool starts with
+    the workers that fit, at least one, and grows with the nodes.
+    """
+    running = [_begin(plan, step, grows_to, alone=len(passes) == 1, stop=stop) for plan, step in passes]
+    try:
+        for one in running:
+            one.metrics.begin(one.left)
+        parts = []
+        for one in running:
+            rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
+            size = planning.shard_size(rows, one.grows_to or one.workers, shard_rows)
+            shards = list(committed.batched(one.plan.rows, size))
+            most = planning.pool_size(rows, one.plan.workers or len(shards), shard_rows)
+            parts.append(_Part(one, shards, one.workers, min(most, one.grows_to or most)))
+        _run_shards(parts, storage, run_id, stop)
+        parts = []
+        for one in running:
+            missing = _missing(one, storage, run_id)
+            if missing.num_rows:
+                one.progress.note(f"{missing.num_rows} rows were lost with their worker; trying each alone")
+                one.metrics.retried(missing.num_rows)
+                few = min(one.workers, missing.num_rows)
+                parts.append(_Part(one, list(committed.batched(missing, 1)), few, few))
+        if parts:
+            _run_shards(parts, storage, run_id, stop)
+        for part in parts:
+            one = part.of
+            missing = _missing(one, storage, run_id)
+            if missing.num_rows:
+                error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
+                one.metrics.lost(missing.num_rows)
+                one.files += _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.await_listed(storage)
+                one.count(0, missing.num_rows, {error.code: missing.num_rows})
+    finally:
+        for one in running:
+            with suppress(EmoError, OSError):  # what ended the passes matters more
+                one.count_again(storage, run_id)
+            one.end()
+
+
+@dataclass
+class _Running:
+    """A pass that is on, as this cluster can run it.
+
+    workers: that there is room for; grows_to: so many there may be where an autoscaler adds nodes, or None.
+    """
+
+    plan: Pass
+    step: StepRecord
+    workers: int
+    held: Mapping[str, float]
+    grows_to: int | None
+    progress: Progress
+    metrics: PassMetrics
+    ended: bool = False
+    # Of counted shards, until a listing has shown them.
+    files: list[str] = field(default_factory=list)
+
+    def count(self, ok: int, failed: int, codes: dict[str, int]) -> None:
+        self.step.ok += ok
+        self.step.failed += failed
+        self.step.error_codes = dict(Counter(self.step.error_codes) + Counter(codes))
+        self.progress.add(ok, failed)
+        if self.left() <= 0:
+            self.end()
+
+    def count_again(self, storage: Storage, run_id: str) -> None:
+        """Count by the table what was committed by a worker that then died, or had not answered yet."""
+        if self.left() <= 0:
+            return
+        plan = self.plan
+        columns = ["status", "error", *(["labels"] if "labels" in plan.table.schema.names else [])]
+        done = planning.of_run(committed.read_newest(storage, plan.where, plan.table, columns), run_id)
+        outcome = _outcome(planning.in_both(done, plan.rows, plan.key), plan.key)
+        if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
+            self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
+            self.step.error_codes = outcome.codes
+
+    def await_listed(self, storage: Storage) -> None:
+        """What was counted is there for whoever lists the table next."""
+        committed.await_listed(storage, self.files, self.progress.note)
+        self.files.clear()
+
+    def left(self) -> int:
+        return self.plan.rows.num_rows - self.step.ok - self.step.failed
+
+    def end(self) -> None:
+        """Once: a pass may end before those beside it."""
+        if not self.ended:
+            self.ended = True
+            self.step.seconds = self.progress.finish()
+            self.metrics.end()
+
+
+@dataclass
+class _Part:
+    """Shards of a pass that go through its pool in one go.
+
+    workers: that are there; most: so many there may be where nodes join meanwhile.
+    """
+
+    of: _Running
+    shards: list[pa.Table]
+    workers: int
+    most: int
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    # Shards whose counts have arrived.
+    counted: int = 0
+
+
+def _begin(
+    plan: Pass, step: StepRecord, grows_to: GrowsTo | None, alone: bool, stop: Callable[[], None]
+) -> _Running:
+    """The pass as this cluster can run it; waits for a node where none has room and one can come.
+
+    Raises EmoError where a worker never can start.
+    """
+    progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
+    there = nodes.alive()
+    held: Mapping[str, float] = nodes.needed(plan.resources, there)
+    grows = nodes.autoscaler() is not None
+    if not nodes.fits(held, there):
+        if line := nodes.beyond(plan.step, plan.resources, grows_to):
+            raise EmoError(line)
+        held = nodes.await_node(plan.step, plan.resources, progress.note, stop)
+        there = nodes.alive()
+    rows = plan.rows.num_rows
+    fit = planning.workers_that_fit(there, held)
+    workers = planning.pool_size(rows, min(plan.workers or fit, max(fit, 1)), plan.shard_rows)
+    most = None
+    if grows:
+        wanted = plan.workers or rows
+        allowed = planning.workers_that_fit([nodes.bound(grows_to)], held) if grows_to else wanted
+        most = max(workers, planning.pool_size(rows, min(wanted, allowed), plan.shard_rows))
+    step.workers = workers
+    step.cpus, step.gpus = workers * held["CPU"], workers * held["GPU"]
+    return _Running(plan, step, workers, held, most, progress, PassMetrics(plan.step))
+
+
+def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callable[[], None]) -> None:
+    """read → map (and commit) → counts, one block per shard."""
+    import ray
+
+    attempts = attempts_of_connection()
+    branches = [_branch(part, storage, run_id, attempts) for part in parts]
+    done = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
+    by_name = {part.name: part for part in parts}
+    ending: BoundReached | None = None
+    whole = False
+    results = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    try:
+        with ExitStack() as stack:
+            first_result = {part.name: stack.enter_context(_told(part, attempts)) for part in parts}
+            for batch in results:
+                for counts in batch.to_pylist():
+                    part = by_name[counts["of_pass"]]
+                    first_result[part.name].set()
+                    if counts["stop"]:
+                        whose = f"{part.of.plan.step}: " if len(parts) > 1 else ""
+                        raise EmoError(f"{whose}{counts['stop']}")
+                    codes = dict(zip(counts["codes"], counts["code_counts"], strict=True))
+                    part.of.count(counts["ok"], counts["failed"], codes)
+                    part.of.step.empty += counts["empty"]
+                    part.of.files += counts["files"]
+                    part.counted += counts["ok"] + counts["failed"] > 0
+                    part.of.metrics.shard(counts)
+                if ending is None:
+                    try:
+                        stop()
+                    except BoundReached as bound:
+                        ending = bound
+                if ending is not None:
+                    # Once every shard that was started has been counted, the other results hold no rows.
+                    states = ray.get([attempts.end.remote(part.name) for part in parts])
+                    if states == [(0, part.counted) for part in parts]:
+                        break
+        for part in parts:
+            part.of.await_listed(storage)
+        if ending is not None:
+            raise ending
+        whole = True
+    except ray.exceptions.RayError as error:
+        steps = ", ".join(part.of.plan.step for part in parts)
+        raise EmoError(f"{steps}: {_root(error)}") from error
+    finally:
+        if not whole:
+            _note_under_way(parts, attempts)
+        results.close()
+        _wait_for_readers()
+        for part in parts:
+            attempts.close.remote(part.name)
+
+
+def _note_under_way(parts: list[_Part], attempts: Any) -> None:
+    """Start no other shard of passes that are cut short, and note how many may still be committed."""
+    import ray
+
+    try:
+        states = ray.get([attempts.end.remote(part.name) for part in parts], timeout=10)
+    except ray.exceptions.RayError:
+        # Nobody is left to say so: there may be one.
+        states = [(1, 0)] * len(parts)
+    for part, (under_way, _) in zip(parts, states, strict=True):
+        part.of.step.under_way += under_way
+
+
+def _told(part: _Part, attempts: Any) -> AbstractContextManager[threading.Event]:
+    # A step with a model is named after its expert.
+    what = part.of.plan.step.partition(" ")[2] or "what it needs"
+    return told(part.of.progress, what, part.of.held, lambda: attempts.workers.remote(part.name))
+
+
+def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
+    """The shards of a part through its readers and workers, to counts: a data set that nothing runs yet."""
+    import ray
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    plan, held = part.of.plan, part.of.held
+    # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
+    # start a process to measure the blocks.
+    shards_out = ray.data.from_blocks(part.shards)
+    if plan.read is not None:
+        # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
+        # nothing else bounds how many processes read at once.
+        shards_out = shards_out.map_batches(
+            _Reading(plan.read),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=0,
+            compute=TaskPoolStrategy(size=_readers(part)),
+        )
+    return shards_out.map_batches(
+        _Committing,
+        # Each worker gets its rows shard by shard.
+        fn_constructor_args=(
+            replace(plan, rows=plan.rows.schema.empty_table()),
+            storage,
+            run_id,
+            attempts,
+            part.name,
+        ),
+        # The rows of a shard: for workers with a GPU the engine insists on a number.
+        batch_size=max(shard.num_rows for shard in part.shards),
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        compute=ActorPoolStrategy(
+            min_size=part.workers,
+            max_size=max(part.workers, part.most),
+            # The shard under way, and for a model the next one beside it: the engine would queue more, and a
+            # worker that is slow or stands still would hold them from the others.
+            max_tasks_in_flight_per_actor=2 if plan.resources.gpus else 1,
+        ),
+        num_cpus=held["CPU"],
+        num_gpus=held["GPU"],
+        **({"memory": held["memory"]} if held["memory"] else {}),
+    )
+
+
+def _readers(part: _Part) -> int:
+    """How many processes read ahead of the workers at once: as many as are needed, and as memory allows."""
+    memory = sum(node.get("memory", 0.0) for node in nodes.alive())
+    allowed = int(_READERS_SHARE * memory / _READER_BYTES)
+    return max(1, min(part.workers * (2 if part.of.plan.resources.gpus else 1), allowed))
+
+
+def _wait_for_readers() -> None:
+    """Wait for the threads in which Ray Data reads results: closing its iterator does not.
+
+    One that still asks Ray for a block when the connection has been closed ends the whole process. They are
+    found by their names, because Ray Data hands out no other sign of them.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "iter_threaded" or thread.name.startswith("StreamingExecutor"):
+            thread.join(timeout=60)
+
+
+# A column of rows that could not be read: why.
+_UNREAD = "unread"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The reader of a pass, for which a row that breaks it costs only itself."""
+
+    read: Callable[[pa.Table], pa.Table]
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        try:
+            return self.read(rows)
+        except EmoError:
+            raise
+        except Exception as error:
+            raise_fault_of_machine(error)
+            if rows.num_rows > 1:
+                parts = [self(row) for row in _each(rows)]
+                return pa.concat_tables(parts, promote_options="default")
+            return rows.append_column(_UNREAD, pa.array([one_line(error)], pa.string()))
+
+
+class _Committing:
+    """A worker of the pass with what every worker has in common: attempts, commit, counts, and that no row
+    ends a run.
+    """
+
+    def __init__(self, plan: Pass, storage: Storage, run_id: str, attempts: Any, this_pass: str) -> None:
+        self._plan = plan
+        self._storage = storage
+        self._run_id = run_id
+        self._attempts = attempts
+        self._pass = this_pass
+        self._broken: str | None = None
+        use_s3(storage.s3)
+        attempts.arrive.remote(this_pass)
+        try:
+            self._worker = plan.worker()
+            attempts.load.remote(this_pass)
+        except ENDINGS:
+            raise
+        except BaseException as error:
+            # An error here would make the engine try again and then print its own stack; the first shard
+            # reports it instead.
+            self._broken = one_line(error)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        import ray
+
+        if self._broken is not None:
+            return _counts(self._pass, stop=self._broken)
+        key = self._plan.key
+        shard = _shard_name(self._run_id, rows, key)
+        if not ray.get(self._attempts.start.remote(self._pass, shard)):
+            return _counts(self._pass)
+        began = time.monotonic()
+        try:
+            result = self._made(rows)
+            files = _commit(self._storage, self._plan.table, self._run_id, result)
+        except DeviceLostError as error:
+            # All that this process would still do would fail. A new one tries the rows again.
+            log("device_lost", run_id=self._run_id, step=self._plan.step, error=str(error))
+            os._exit(1)
+        except EmoError as error:
+            return _counts(self._pass, stop=one_line(error))
+        finally:
+            ray.get(self._attempts.finish.remote(self._pass, shard))
+        outcome = _outcome(result, key)
+        failed = result.filter(pc.equal(result.column("status"), FAILED))
+        log_failures(failed, self._plan.step, self._run_id)
+        return _counts(
+            self._pass,
+            ok=outcome.ok,
+            failed=outcome.failed,
+            codes=outcome.codes,
+            empty=outcome.empty,
+            seconds=time.monotonic() - began,
+            prompt_tokens=_tokens(result, "prompt_tokens"),
+            output_tokens=_tokens(result, "output_tokens"),
+            files=files,
+        )
+
+    def _made(self, rows: pa.Table) -> pa.Table:
+        """Rows of the table for rows of a shard; raises EmoError for what is no row's fault."""
+        if _UNREAD not in rows.column_names:
+            return self._answered(rows)
+        unread = rows.filter(pc.is_valid(rows.column(_UNREAD)))
+        read = rows.filter(pc.is_null(rows.column(_UNREAD))).drop_columns(_UNREAD)
+        parts = [
+            self._failed(row, RowError(UNEXPECTED, row.column(_UNREAD)[0].as_py())) for row in _each(unread)
+        ]
+        return pa.concat_tables([*parts, *([self._answered(read)] if read.num_rows else [])])
+
+    def _answered(self, rows: pa.Table) -> pa.Table:
+        """What the worker makes of the rows; where it raises, each is tried alone and may fail alone."""
+        try:
+            return self._worker(rows).cast(self._plan.table.schema)
+        except BaseException as error:
+            if isinstance(error, EmoError) and not isinstance(error, RowError):
+                raise
+            if not isinstance(error, ENDINGS):
+                # Whatever it is: a shard that is too large for the machine is not the fault of its rows.
+                raise_fault_of_machine(error)
+            failure = row_failure(error)
+        if rows.num_rows == 1:
+            return self._failed(rows, failure)
+        return pa.concat_tables([self._answered(row) for row in _each(rows)])
+
+    def _failed(self, rows: pa.Table, failure: RowError) -> pa.Table:
+        return self._plan.failed(rows, failure).cast(self._plan.table.schema)
+
+
+def _each(rows: pa.Table) -> Iterator[pa.Table]:
+    return committed.batched(rows, 1)
+
+
+class _Outcome(NamedTuple):
+    ok: int
+    failed: int
+    codes: dict[str, int]
+    empty: int
+
+
+def _outcome(result: pa.Table, key: tuple[str, ...]) -> _Outcome:
+    """By key: an expert that answers five times per clip has done one clip, not five."""
+    every = result.group_by(list(key)).aggregate([])
+    failed = result.filter(pc.equal(result.column("status"), FAILED))
+    failed_keys = failed.group_by(list(key)).aggregate([("error", "min")])
+    codes = dict(Counter(failed_keys.column("error_min").to_pylist()))
+    return _Outcome(
+        every.num_rows - failed_keys.num_rows, failed_keys.num_rows, codes, _without_labels(result)
+    )
+
+
+def _root(error: Exception) -> str:
+    """What happened in a worker, in one line, rather than what the engine says of it."""
+    # The engine wraps the error, and of what it wrapped only the printed stack arrives here.
+    printed, _, rest = str(error).partition("\n\nThe above exception was the direct cause of")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    return lines[-1] if rest and lines else one_line(getattr(error, "cause", None) or error)
+
+
+def _without_labels(result: pa.Table) -> int:
+    if "labels" not in result.column_names:
+        return 0
+    ok = result.filter(pc.equal(result.column("status"), OK))
+    return int(pc.sum(pc.equal(pc.list_value_length(ok.column("labels")), 0)).as_py() or 0)
+
+
+def _tokens(result: pa.Table, column: str) -> int:
+    return int(pc.sum(result.column(column)).as_py() or 0) if column in result.column_names else 0
+
+
+def _counts(
+    of_pass: str,
+    ok: int = 0,
+    failed: int = 0,
+    codes: dict[str, int] | None = None,
+    empty: int = 0,
+    stop: str = "",
+    seconds: float = 0.0,
+    prompt_tokens: int = 0,
+    output_tokens: int = 0,
+    files: Sequence[str] = (),
+) -> pa.Table:
+    codes = codes or {}
+    return pa.table(
+        {
+            "of_pass": [of_pass],
+            "ok": [ok],
+            "failed": [failed],
+            "empty": [empty],
+            "seconds": [seconds],
+            "prompt_tokens": [prompt_tokens],
+            "output_tokens": [output_tokens],
+            "codes": pa.array([list(codes)], pa.list_(pa.string())),
+            "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
+            "files": pa.array([list(files)], pa.list_(pa.string())),
+            "stop": [stop],
+        }
+    )
+
+
+def _shard_name(run_id: str, rows: pa.Table, key: tuple[str, ...]) -> str:
+    """A name that the same rows always get: a task that is repeated replaces its own file."""
+    digest = hashlib.sha256()
+    for name in key:
+        digest.update("\0".join(map(str, rows.column(name).to_pylist())).encode())
+        digest.update(b"\1")
+    return f"{run_id}-{digest.hexdigest()[:16]}"
+
+
+def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> list[str]:
+    """Commit rows, a file per expert where the table has experts; the files. Raises StorageError, and commits
+    nothing, where another run has taken the place of this one.
+    """
+    parts = [(committed.folder(table), rows)]
+    if "expert" in table.key:
+        parts = [
+            (committed.folder(table, expert), rows.filter(pc.equal(rows.column("expert"), expert)))
+            for expert in pc.unique(rows.column("expert")).to_pylist()
+        ]
+    files = []
+    for where, part in parts:
+        fences.check(storage, run_id)
+        name = _shard_name(run_id, part, table.key)
+        files.append(committed.commit(storage, where, table, name, part))
+    return files
+
+
+def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:
+    """Rows of the pass that this run did not commit, by the table itself."""
+    plan = one.plan
+    if one.left() <= 0:
+        return plan.rows.slice(0, 0)
+    done = committed.read_newest(storage, plan.where, plan.table, [])
+    return planning.not_in_run(plan.rows, done, run_id, plan.key)

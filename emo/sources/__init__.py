@@ -1,0 +1,1 @@
+"""What comes from outside: folders of videos, manifests, data-set layouts, and tables of any kind."""

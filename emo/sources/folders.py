@@ -1,0 +1,116 @@
+"""What stands in a source folder, links included: nothing that may be a video is passed over in silence."""
+
+import os
+import posixpath
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emo.paths import on_disk, readable
+from emo.store.storage import Entry, is_folder, is_regular, list_folder, local_entry
+
+# Folders of operating systems, disks and network storage: trash, previews, parts of other files. Hidden ones
+# (`.Trashes`, `.git`, `._clip.mp4` of macOS) are known by their dot.
+_OF_SYSTEM = frozenset(
+    (
+        *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
+        *("system volume information", "recycler", "lost+found", "lost.dir"),
+    )
+)
+_KINDS_SHOWN = 6
+
+
+@dataclass
+class Found:
+    """entries: the files; unusable: what is neither file nor folder, such as a link that leads nowhere.
+
+    All paths are relative to the folder that was read.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
+
+
+def read_through(root: str) -> Found:
+    """Everything below a folder. Raises StorageError that names a folder which cannot be read.
+
+    Links to folders are followed after all folders proper, in the order of their names, and each folder is
+    read once: a link to one that is read anyway adds nothing, and no link leads in a circle. One to a folder
+    above the root is not followed, and that is said: it would lead into everything beside the root.
+    """
+    found = Found()
+    root = on_disk(root)
+    cut = len(root.rstrip("/")) + 1
+    seen: set[tuple[int, int]] = set()
+    above = {_identity(parent) for parent in Path(os.path.realpath(root)).parents}
+    folders, links = deque([root]), deque[str]()
+    while folders or links:
+        linked = not folders
+        folder = links.popleft() if linked else folders.popleft()
+        try:
+            identity = _identity(folder)
+        except FileNotFoundError:
+            continue
+        if linked and identity in above:
+            print(f"{folder}: links to a folder above the source and is not followed", file=sys.stderr)
+            continue
+        if identity in seen:
+            continue
+        seen.add(identity)
+        for item in sorted(list_folder(folder), key=lambda one: one.name):
+            if item.is_dir(follow_symlinks=False):
+                folders.append(item.path)
+            elif is_regular(item):
+                # A file may be gone since its folder was read; then it is not there.
+                with suppress(FileNotFoundError):
+                    found.entries.append(local_entry(item, cut))
+            elif is_folder(item.path):
+                links.append(item.path)
+            else:
+                found.unusable.append(readable(item.path[cut:]))
+    return found
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    stat = Path(folder).stat()
+    return stat.st_dev, stat.st_ino
+
+
+def is_of_system(path: str, *, hidden: bool = True) -> bool:
+    """Whether a file belongs to an operating system or a disk by its path below the source.
+
+    hidden: whether every hidden file and folder counts, or only those that are known.
+    """
+    for part in path.split("/"):
+        if part.lower() in _OF_SYSTEM or part.startswith("._") or (hidden and part.startswith(".")):
+            return True
+    return False
+
+
+def left_out(
+    place: str, names: Iterable[str], hidden: int, used: Collection[str], is_video: Callable[[str], bool]
+) -> Iterator[str]:
+    """One line that says what of a folder is no clip, nothing where all is.
+
+    names: the files, relative to `place`; hidden: how many belong to a system; used: the subtitle files (full
+    paths) that a clip has.
+    """
+    kinds = Counter(
+        posixpath.splitext(name)[1].lower() or "no suffix"
+        for name in names
+        if not is_video(name) and f"{place}/{name}" not in used
+    )
+    said = [f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda one: (-one[1], one[0]))]
+    if len(said) > _KINDS_SHOWN:
+        rest = sum(kinds.values()) - sum(int(one.split()[0]) for one in said[:_KINDS_SHOWN])
+        said = [*said[:_KINDS_SHOWN], f"{rest} of {len(said) - _KINDS_SHOWN} other kinds"]
+    parts = []
+    if kinds:
+        parts.append(f"{sum(kinds.values())} files that are no video by their name ({', '.join(said)})")
+    if hidden:
+        parts.append(f"{hidden} files that are hidden or of a system (._*, __MACOSX, @eaDir, .Trashes, ...)")
+    if parts:
+        yield f"{place}: left out: {' and '.join(parts)}"

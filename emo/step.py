@@ -1,0 +1,177 @@
+"""A step of the data flow: one arrow between two tables, as a value.
+
+What runs over steps (`emo label`, the night, the plan, the list of failures, a retry) is a loop over a list
+of them: `emo.jobs.label.steps`. A new step is one new file with one class.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.errors import RowError
+from emo.experts.protocol import Resources
+from emo.needs import Need
+from emo.store import committed, planning
+from emo.store.storage import Storage
+from emo.store.tables import FAILED, Table
+
+
+class Worker(Protocol):
+    """Made once per worker process; called with the rows of a shard, returns rows of the pass's table."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table: ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass needs to know.
+
+    rows: what is left to do, told apart by the columns `key`; where: the folder that the results go to;
+    worker: makes a Worker inside the worker process; read: runs ahead of the workers and turns the rows of a
+    shard into what the worker wants (large columns); failed: rows of the table for rows that no worker
+    survived.
+    """
+
+    step: str
+    table: Table
+    where: str
+    rows: pa.Table
+    key: tuple[str, ...]
+    worker: Callable[[], Worker]
+    failed: Callable[[pa.Table, RowError], pa.Table]
+    resources: Resources
+    shard_rows: int
+    workers: int | None = None
+    read: Callable[[pa.Table], pa.Table] | None = None
+
+
+class Step(ABC):
+    """One step: what it can do, what is left of it, and how it is done.
+
+    name: as in run files, such as `describe voice`; table: what it writes; key: the columns that tell apart
+    the rows that it does; did: what happened to its good rows, for a person; group: steps of one group that
+    follow one another run side by side where there is room.
+    """
+
+    table: ClassVar[Table]
+    key: ClassVar[tuple[str, ...]]
+    did: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    def group(self) -> str:
+        return self.name.partition(" ")[0]
+
+    @property
+    def where(self) -> str:
+        """The folder of its results."""
+        return committed.folder(self.table)
+
+    @abstractmethod
+    def given(self, storage: Storage) -> pa.Table:
+        """Every row that the step could do, one per key, with `video_id` and `run_id` of its newest input."""
+
+    @abstractmethod
+    def made(self, storage: Storage) -> pa.Table:
+        """The newest row of each key that the step has made, with `status` and `run_id`."""
+
+    @abstractmethod
+    def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
+        """Of the given rows those that are new or changed; retry: those that failed in this step too."""
+
+    @abstractmethod
+    def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
+        """The pass over some of the given rows."""
+
+    @abstractmethod
+    def arriving(self, planned: Mapping[str, int]) -> int:
+        """How many rows of a plan come to this step beside those that are given now.
+
+        planned: how many rows each step before it is about to do, taken for rows that all come out well.
+        """
+
+    @property
+    @abstractmethod
+    def assumed_seconds(self) -> float:
+        """Seconds of one worker per row, until a run has been measured."""
+
+    def resources(self) -> Resources:
+        """What one worker holds."""
+        return Resources(cpus=1)
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings that decide what comes out, nested keys as `a.b`; None: rows say it themselves."""
+        return None
+
+    def needs(self) -> list[Need]:
+        """What a worker needs of the machine that it runs on."""
+        return []
+
+    def failed(self, storage: Storage, given: pa.Table) -> pa.Table:
+        """The newest rows that failed in this step itself, with `error`, `error_message` and `run_id`.
+
+        Rows that failed because an earlier step did are that step's failures.
+        """
+        rows = committed.read_newest(storage, self.where, self.table, ["status", "error", "error_message"])
+        rows = rows.filter(pc.equal(rows.column("status"), FAILED))
+        return planning.in_both(rows, given, self.key)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Which rows a run does: those that are left; redo: all; retry: those that failed too; only: of these
+    clips (`video_id`).
+    """
+
+    redo: bool = False
+    retry: bool = False
+    only: pa.Table | None = None
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The rows that a run does of a step, and how many it skips because they were done before."""
+
+    rows: pa.Table
+    skipped: int
+
+
+def todo(step: Step, storage: Storage, mode: Mode, redo_since: Callable[[str], str]) -> Todo:
+    """What a run does of a step; redo_since: the run from which on the rows of a step count as made anew."""
+    given = step.given(storage)
+    if mode.only is not None:
+        given = planning.in_both(given, mode.only, ("video_id",))
+    if mode.redo:
+        rows = planning.older(given, step.made(storage), redo_since(step.name), step.key)
+    else:
+        rows = step.left(storage, given, mode.retry)
+    return Todo(rows, given.num_rows - rows.num_rows)
+
+
+def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Steps in their order, those that may run side by side together."""
+    return (list(group) for _, group in groupby(steps, key=attrgetter("group")))
+
+
+def failures(storage: Storage, steps: Sequence[Step]) -> list[dict[str, str]]:
+    """The clips that failed, by the step in which they did; where a step has experts, by expert too."""
+    found = []
+    for step in steps:
+        rows = committed.newest(step.failed(storage, step.given(storage)), _told_by(step))
+        for row in rows.to_pylist():
+            name = step.name if len(_told_by(step)) == 1 else f"{step.name} {row['expert']}"
+            found.append({key: row[key] for key in ("video_id", "error", "error_message")} | {"step": name})
+    return found
+
+
+def _told_by(step: Step) -> tuple[str, ...]:
+    return ("expert", "video_id") if "expert" in step.key else ("video_id",)

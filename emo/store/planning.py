@@ -1,0 +1,157 @@
+"""What is left to do: pure functions on the key columns of tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.store.tables import FAILED, OK
+
+# The columns by which a clip is seen to have changed.
+VERSION = ("size", "modified", "transcript_version")
+
+
+def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
+    """Rows of the manifest that are new, or whose file or words changed.
+
+    `committed` holds the newest clips row per id with the columns VERSION. A row that failed counts as
+    done until its file changes or it is asked for with `failed_keys`.
+    """
+    at = pc.index_in(manifest.column("video_id"), value_set=_flat(committed, "video_id"))
+    unchanged = pc.is_valid(at)
+    for name in VERSION:
+        before = committed.column(name).take(at)
+        now = manifest.column(name)
+        # A file that is still not there is unchanged: null equals null here.
+        same = pc.or_(
+            pc.fill_null(pc.equal(before, now), False), pc.and_(pc.is_null(before), pc.is_null(now))
+        )
+        unchanged = pc.and_(unchanged, same)
+    return manifest.filter(pc.invert(unchanged))
+
+
+def stale(upstream: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """Rows of `upstream` without a row in `done` that is at least as new.
+
+    Run ids sort by time, so a result is up to date when its run is not older than that of its input.
+    """
+    at = place(upstream, done, key)
+    result_run = done.column("run_id").take(at)
+    fresh = pc.fill_null(pc.greater_equal(result_run, upstream.column("run_id")), False)
+    return upstream.filter(pc.invert(fresh))
+
+
+def not_in_run(rows: pa.Table, done: pa.Table, run_id: str, key: tuple[str, ...]) -> pa.Table:
+    """Rows without a row in `done` that this very run committed."""
+    return not_in(rows, of_run(done, run_id), key)
+
+
+def of_run(rows: pa.Table, run_id: str) -> pa.Table:
+    """The rows that this very run committed."""
+    return rows.filter(pc.equal(rows.column("run_id"), run_id))
+
+
+def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
+    """For each row the index of a row of `among` with the same key, null where there is none."""
+    return pc.index_in(_joined(rows, key), value_set=_joined(among, key))
+
+
+def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """The rows whose key does not stand in `done`."""
+    return rows.filter(pc.is_null(place(rows, done, key)))
+
+
+def in_both(rows: pa.Table, wanted: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """The rows whose key stands in `wanted`."""
+    return rows.filter(pc.is_valid(place(rows, wanted, key)))
+
+
+def failed_rows(committed: pa.Table) -> pa.Table:
+    """The rows that failed."""
+    return committed.filter(pc.equal(committed.column("status"), FAILED))
+
+
+def well(rows: pa.Table) -> pa.Table:
+    """The rows that did not fail."""
+    return rows.filter(pc.equal(rows.column("status"), OK))
+
+
+def workers_that_fit(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> int:
+    """Workers that the nodes hold together; one worker never spans two nodes."""
+    asked = {name: amount for name, amount in needed.items() if amount > 0}
+    return sum(
+        min((int(node.get(name, 0) / amount) for name, amount in asked.items()), default=1) for node in nodes
+    )
+
+
+def fit_together(
+    nodes: Sequence[Mapping[str, float]], pools: Sequence[tuple[Mapping[str, float], int]]
+) -> bool:
+    """Whether the nodes hold all these pools at once, each so many workers that need the same."""
+    free = [dict(node) for node in nodes]
+    for needed, workers in pools:
+        for node in free:
+            placed = min(workers, workers_that_fit([node], needed))
+            workers -= placed
+            for name, amount in needed.items():
+                node[name] = node.get(name, 0) - placed * amount
+        if workers:
+            return False
+    return True
+
+
+def older(rows: pa.Table, done: pa.Table, since: str, key: tuple[str, ...]) -> pa.Table:
+    """The rows that no run from `since` on has made."""
+    return not_in(rows, done.filter(pc.greater_equal(done.column("run_id"), since)), key)
+
+
+def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
+    """The descriptions that count: made since their clip was ingested (which went well), by the newest run of
+    their expert on it. An older run may have given more samples.
+    """
+    at = place(descriptions, clips, ("video_id",))
+    ingested = clips.column("run_id").take(at)
+    usable = pc.equal(clips.column("status").take(at), OK)
+    rows = descriptions.filter(
+        pc.fill_null(pc.and_(usable, pc.greater_equal(descriptions.column("run_id"), ingested)), False)
+    )
+    newest = rows.group_by(["video_id", "expert"]).aggregate([("run_id", "max")])
+    last = newest.column("run_id_max").take(place(rows, newest, ("video_id", "expert")))
+    return rows.filter(pc.equal(rows.column("run_id"), last))
+
+
+def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
+    """Rows of the manifest whose id is committed for a file at another place."""
+    before = committed.column("uri").take(place(manifest, committed, ("video_id",)))
+    return manifest.filter(pc.fill_null(pc.not_equal(before, manifest.column("uri")), False))
+
+
+def pool_size(rows: int, most: int, shard_rows: int) -> int:
+    """Workers for so many rows: at most `most`, and each with a quarter of a shard to do at the least.
+
+    A worker takes seconds to start: for a few rows one more costs more than it brings.
+    """
+    return max(1, min(most, math.ceil(4 * rows / shard_rows)))
+
+
+def shard_size(rows: int, workers: int, most: int) -> int:
+    """Rows per shard: at most `most`, and few enough that every worker gets about four.
+
+    Four, because the last shards to finish then leave a worker idle for a small part of the pass only.
+    """
+    return max(1, min(most, math.ceil(rows / (4 * workers))))
+
+
+def _flat(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _joined(table: pa.Table, key: tuple[str, ...]) -> pa.Array:
+    if len(key) == 1:
+        return _flat(table, key[0])
+    # The separator cannot stand in an expert's name or in a number, so keys stay apart.
+    parts = [pc.cast(table.column(name), pa.string()) for name in reversed(key)]
+    joined = pc.binary_join_element_wise(*parts, "\x1f")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

@@ -1,0 +1,137 @@
+"""A run: its id, what it was asked, what it did; one JSON file each under OUT/runs."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from emo import __version__
+from emo.errors import InputError, StorageError
+from emo.marks import deciding, differences
+from emo.paths import split
+from emo.store.storage import Storage
+
+FOLDER = "runs"
+_ID_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass
+class StepRecord:
+    """What one step did: `rows` were left to do, `skipped` had been done before.
+
+    empty: of the ok, those without any label; error_codes: how many of the failed have which code; left: not
+    tried, because a bound was reached; under_way: shards that were being done when the step was cut short,
+    whose rows may still come; workers, cpus, gpus: what all workers together held.
+    """
+
+    name: str
+    rows: int = 0
+    ok: int = 0
+    failed: int = 0
+    empty: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    error_codes: dict[str, int] = field(default_factory=dict)
+    left: int = 0
+    under_way: int = 0
+    workers: int = 0
+    cpus: float = 0.0
+    gpus: float = 0.0
+
+
+@dataclass
+class Run:
+    """One run. `outcome`: running, done, failed (it stopped with `error`); a killed run stays `running`.
+
+    made_with: step -> the settings that the rows of OUT were made with; redo_since: step -> the first run of
+    a redo that is not finished. Each run hands both on to the next.
+    """
+
+    run_id: str
+    command: str
+    source: str | None
+    config: dict[str, Any]
+    started: str
+    finished: str | None = None
+    outcome: str = "running"
+    error: str | None = None
+    steps: list[StepRecord] = field(default_factory=list)
+    made_with: dict[str, Any] = field(default_factory=dict)
+    redo_since: dict[str, str] = field(default_factory=dict)
+    emo_version: str = __version__
+
+    def ended(self, outcome: str) -> dict[str, Any]:
+        """The run as its file would tell it if it ended now."""
+        return {**asdict(self), "outcome": outcome, "finished": datetime.now(UTC).isoformat()}
+
+    def save(self, storage: Storage) -> None:
+        """Write OUT/runs/RUN_ID.json."""
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        storage.write(f"{FOLDER}/{self.run_id}.json", text.encode())
+
+
+def new_run_id(storage: Storage, now: datetime) -> str:
+    """An id that sorts after that of every earlier run of this OUT, also when the clock went back."""
+    earlier = [split(entry.path)[1].removesuffix(".json") for entry in storage.entries(FOLDER)]
+    moment = now.astimezone(UTC).replace(microsecond=0)
+    latest = max((when for name in earlier if (when := run_moment(name)) is not None), default=None)
+    if latest is not None and latest >= moment:
+        moment = latest + timedelta(seconds=1)
+    return moment.strftime(_ID_FORMAT)
+
+
+def run_moment(run_id: str) -> datetime | None:
+    """When a run began, by its id; None where it is not one of ours."""
+    try:
+        return datetime.strptime(run_id, _ID_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]:
+    """The run files of an OUT, oldest first; `last`: only that many of the newest."""
+    paths = [entry.path for entry in storage.entries(FOLDER) if entry.path.endswith(".json")]
+    runs = []
+    for path in paths[-last:] if last else paths:
+        try:
+            runs.append(json.loads(storage.read(path)))
+        except ValueError:
+            raise StorageError(f"{storage.full(path)} is not a run file: it is not JSON") from None
+    return runs
+
+
+def expert_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of one expert that decide what it writes, nested keys as `a.b`."""
+    from emo import experts
+    from emo.experts.openai import OpenAISettings
+
+    kind = settings.get("kind")
+    # A run file of a version before kinds: its experts were asked of a server.
+    return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
+
+
+def check_settings(
+    made_with: dict[str, Any], redo_since: dict[str, str], now: dict[str, dict[str, Any]]
+) -> None:
+    """Raise InputError where rows of OUT were made with settings other than those of this run.
+
+    Rows of two settings in one table could not be told apart; which is wanted, only the user knows. A setting
+    that an earlier version did not have does not count.
+    """
+    for step, settings in now.items():
+        before = made_with.get(step, {})
+        changed = differences(before, settings)
+        again = _redo_command(step)
+        if changed:
+            raise InputError(
+                f"{step}: OUT holds rows made with other settings ({', '.join(changed)}); use those, another "
+                f"OUT, or another name for the expert, or make these rows anew with: {again}"
+            )
+        if step in redo_since:
+            raise InputError(f"{step}: a redo is not finished; it goes on with: {again}")
+
+
+def _redo_command(step: str) -> str:
+    if step.startswith("describe "):
+        return f"emo describe --expert {step.removeprefix('describe ')} --redo"
+    return f"emo {step} --redo"

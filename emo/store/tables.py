@@ -1,0 +1,286 @@
+"""The tables that pass between jobs: one schema each, declared here and nowhere else.
+
+Every table carries `run_id`; run ids sort by time, and of several rows with one key the one of the newest
+run counts. A step that can fail writes `status` (`ok` or `failed`), `error` (a short stable code) and
+`error_message` for every row that it was given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from emo.errors import RowError
+
+# Written into every file. A schema may only gain columns that may be null, and each time it does, this grows:
+# files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
+# 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
+SCHEMA_VERSION = 2
+SCHEMA_KEY = "emo.schema_version"
+
+OK = "ok"
+FAILED = "failed"
+# Captions only: made without a fault, and not to be trained on; `filters` says why.
+FILTERED = "filtered"
+
+_STATUS = [
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("error", pa.string()),
+    pa.field("error_message", pa.string()),
+    pa.field("run_id", pa.string(), nullable=False),
+]
+_VOTER = [
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("expert", pa.string(), nullable=False),
+    pa.field("sample", pa.int32(), nullable=False),
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its name (the folder under OUT), the columns of its key, and its schema.
+
+    light: the columns that planning looks at again and again; they are read together and remembered.
+    needs: columns without which a file is none of this table, though a row may have no value there; others
+    that may be null a file of an earlier version may lack.
+    row_group_rows: rows of one Parquet row group, which is read and written as a whole: few where a row
+    weighs half a megabyte.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    light: tuple[str, ...] = ("status", "error")
+    needs: tuple[str, ...] = ()
+    row_group_rows: int = 65_536
+
+    def rows(self, columns: Mapping[str, Any], run_id: str, errors: Sequence[RowError | None]) -> pa.Table:
+        """Rows of this table, one per element of `errors`: failed where there is an error.
+
+        columns: values of as many rows; columns that are not given are null.
+        """
+        every = {
+            **columns,
+            "status": [FAILED if error else OK for error in errors],
+            "error": [error.code if error else None for error in errors],
+            "error_message": [error.message if error else None for error in errors],
+            "run_id": [run_id] * len(errors),
+        }
+        nothing = [None] * len(errors)
+        return pa.table({name: every.get(name, nothing) for name in self.schema.names}, schema=self.schema)
+
+
+CLIPS = Table(
+    "clips",
+    ("video_id",),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("size", pa.int64()),  # bytes
+            pa.field("modified", pa.timestamp("us", tz="UTC")),
+            pa.field("duration_s", pa.float64()),
+            pa.field("width", pa.int32()),  # pixels as displayed: rotation applied; null: sound alone
+            pa.field("height", pa.int32()),
+            pa.field("fps", pa.float64()),  # average
+            pa.field("frame_times", pa.list_(pa.float64())),  # seconds from the first frame
+            pa.field("frames", pa.list_(pa.binary())),  # JPEG
+            pa.field("audio", pa.binary()),  # FLAC, 16 kHz mono; null: the clip has no sound
+            pa.field("transcript", pa.string()),
+            pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded | speech
+            pa.field("language", pa.string()),
+            # Of what the source gave: the manifest's words and language, or the sidecar; null: neither.
+            pa.field("transcript_version", pa.string()),
+            pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
+            pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file
+            *_STATUS,
+        ]
+    ),
+    light=("status", "error", "uri", "size", "modified", "transcript_version"),
+    row_group_rows=64,
+    needs=("frames",),
+)
+
+DESCRIPTIONS = Table(
+    "descriptions",
+    ("video_id", "expert", "sample"),
+    pa.schema(
+        [
+            *_VOTER,
+            pa.field("text", pa.string()),
+            pa.field("thought", pa.string()),  # what the model thought before it wrote the text
+            pa.field("prompt_tokens", pa.int32()),
+            pa.field("output_tokens", pa.int32()),
+            pa.field("finish_reason", pa.string()),
+            pa.field("modalities", pa.list_(pa.string())),  # wanted
+            pa.field("degraded", pa.list_(pa.string())),  # wanted and not there
+            pa.field("model", pa.string()),
+            pa.field("revision", pa.string()),
+            pa.field("adapter", pa.string()),
+            pa.field("prompt_sha", pa.string()),
+            pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
+            pa.field("strengths", pa.list_(pa.float64())),  # beside labels, above 0 to 1
+            *_STATUS,
+        ]
+    ),
+    needs=("text",),
+)
+
+VOTES = Table(
+    "votes",
+    ("video_id", "expert", "sample"),
+    pa.schema(
+        [
+            *_VOTER,
+            pa.field("labels", pa.list_(pa.string())),
+            pa.field("extractor", pa.string()),
+            pa.field("parse_ok", pa.bool_()),
+            pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
+            # The text that was read, where it is not the description itself: the transcript merged into it.
+            pa.field("merged_text", pa.string()),
+            # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
+            pa.field("from_transcript", pa.bool_()),
+            pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable vote
+            *_STATUS,
+        ]
+    ),
+    needs=("labels",),
+)
+
+EVIDENCE = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("voters", pa.list_(pa.string())),  # "expert#sample"
+    ]
+)
+
+JUDGMENTS = Table(
+    "judgments",
+    ("video_id",),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("labels", pa.list_(pa.string())),  # best first
+            pa.field("scores", pa.list_(pa.float64())),  # beside labels
+            pa.field("evidence", pa.list_(EVIDENCE)),  # all candidates, the kept ones first
+            pa.field("n_voters", pa.int32()),
+            # Of them those that rest on what is said (`votes.from_transcript`); null: an older vote says not.
+            pa.field("n_from_transcript", pa.int32()),
+            pa.field("agreement", pa.float64()),  # null with fewer than two voters
+            pa.field("description", pa.string()),
+            pa.field("judge", pa.string()),
+            # A digest of which votes and descriptions it was made of; null: made before this was kept.
+            pa.field("seen", pa.int64()),
+            *_STATUS,
+        ]
+    ),
+    light=("status", "error", "judge", "seen"),
+    needs=("labels",),
+)
+
+_VARIANT = [
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("expert", pa.string(), nullable=False),
+    pa.field("prompt", pa.string(), nullable=False),  # of one that shows the gold also what
+    pa.field("window", pa.string(), nullable=False),  # per cent of the clip, such as 0-50
+    pa.field("sample", pa.int32(), nullable=False),
+]
+_VARIANT_KEY = ("video_id", "expert", "prompt", "window", "sample")
+
+# What captioning experts wrote, before anything is left out.
+DRAFTS = Table(
+    "drafts",
+    _VARIANT_KEY,
+    pa.schema(
+        [
+            *_VARIANT,
+            pa.field("question", pa.string(), nullable=False),  # what a model trained on it is asked
+            pa.field("text", pa.string()),
+            pa.field("thought", pa.string()),
+            pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames that went along
+            pa.field("audio", pa.bool_()),  # whether the window's sound went along
+            pa.field("gold_shown", pa.string(), nullable=False),  # label_free | label_conditioned
+            pa.field("seed", pa.int64()),
+            pa.field("degraded", pa.list_(pa.string())),
+            pa.field("output_tokens", pa.int32()),
+            pa.field("finish_reason", pa.string()),
+            pa.field("model", pa.string()),
+            pa.field("revision", pa.string()),
+            pa.field("adapter", pa.string()),
+            pa.field("prompt_sha", pa.string()),
+            *_STATUS,
+        ]
+    ),
+    needs=("text",),
+)
+
+DRAFT_LABELS = Table(
+    "draft_labels",
+    _VARIANT_KEY,
+    pa.schema(
+        [
+            *_VARIANT,
+            pa.field("labels", pa.list_(pa.string())),
+            pa.field("extractor", pa.string()),
+            *_STATUS,
+        ]
+    ),
+    needs=("labels",),
+)
+
+CAPTION_SOURCE = pa.struct(
+    [
+        pa.field("expert", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("window", pa.string()),
+        pa.field("sample", pa.int32()),
+        pa.field("seed", pa.int64()),
+        pa.field("gold_shown", pa.string()),  # label_free | label_conditioned
+        pa.field("model", pa.string()),
+        pa.field("revision", pa.string()),
+        pa.field("adapter", pa.string()),
+        pa.field("prompt_sha", pa.string()),
+    ]
+)
+
+# What is to be trained on: the rows whose status is `ok`.
+CAPTIONS = Table(
+    "captions",
+    ("caption_id",),
+    pa.schema(
+        [
+            pa.field("caption_id", pa.string(), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),  # train | validation | test
+            pa.field("messages", pa.string()),  # chat as JSON, a tag per medium
+            pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames, one per <image>
+            pa.field("audio", pa.bool_()),  # whether <audio> is the sound of the clip within source.window
+            pa.field("labels", pa.list_(pa.string())),  # extracted from the caption
+            pa.field("source", CAPTION_SOURCE),
+            pa.field("quality", pa.float64()),  # share of the crowd that agrees; null: no crowd
+            pa.field("filters", pa.list_(pa.string())),  # those that it failed; any: `filtered`
+            *_STATUS,
+        ]
+    ),
+    needs=("messages",),
+)
+
+TABLES = {
+    table.name: table for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS)
+}
+
+# Not among TABLES: it holds no results, but how often a night tried again what failed for a passing reason.
+RETRIES = Table(
+    "retries",
+    ("step", "video_id"),
+    pa.schema(
+        [
+            pa.field("step", pa.string(), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("attempts", pa.int32(), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+        ]
+    ),
+)
