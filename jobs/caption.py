@@ -2,8 +2,6 @@
 
 plan minus drafts  →  captioning experts  →  drafts  →  extractor  →  draft labels      (jobs/drafts.py)
 drafts, labels, votes, gold  →  filters, splits  →  captions                            the whole set at once
-
-Also `python -m emo.jobs.caption --out OUT …`, the same as `emo caption`, for `ray job submit`.
 """
 
 import sys
@@ -263,9 +261,3 @@ def export_captions(storage: Storage, target: Storage) -> dict[str, int]:
     kept = rows.filter(pc.equal(rows.column("status"), OK)).to_pylist()
     target.check()
     return export(storage, ingested(storage), kept, target)
-
-
-if __name__ == "__main__":
-    from emo.cli import main
-
-    sys.exit(main(["caption", *sys.argv[1:]]))

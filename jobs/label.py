@@ -1,11 +1,8 @@
 """videos → judgments: all steps of a labelling run, in order.
 
     ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
-
-Also `python -m emo.jobs.label SOURCE --out OUT …`, the same as `emo label`, for `ray job submit`.
 """
 
-import sys
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -73,9 +70,3 @@ def _to_retry(session: Session) -> pa.Table:
         unfinished = pc.is_in(rows.column("run_id"), value_set=pa.array(cut_short, pa.string()))
         parts.append(rows.filter(pc.or_(failed, unfinished)).select(["video_id"]))
     return pa.concat_tables(parts)
-
-
-if __name__ == "__main__":
-    from emo.cli import main
-
-    sys.exit(main(["label", *sys.argv[1:]]))

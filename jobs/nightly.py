@@ -190,9 +190,3 @@ def summary(session: Session, night: dict[str, Any], outcome: str, exit_code: in
         **empty,
         **night,
     }
-
-
-if __name__ == "__main__":
-    from emo.cli import main
-
-    sys.exit(main(["nightly", *sys.argv[1:]]))
