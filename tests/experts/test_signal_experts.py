@@ -412,6 +412,10 @@ def test_a_picture_of_a_few_pixels_has_no_face() -> None:
 # words
 
 ENGLISH = {
+    "She is never coming back.": {"sad"},
+    "They won't ever come back.": {"sad"},
+    "Glad you came.": {"glad"},
+    "Terrified already!": {"terrified"},
     "What?!": {"surprised"},
     "You did?": {"surprised"},
     "Hey!": {"cheerful"},
@@ -443,6 +447,9 @@ CHINESE = {
     "真没想到。": {"surprised"},
     "谢谢大家，我真的很感动，也很自豪。": {"touched", "proud", "grateful"},
     "他不会回来了，我很难过。": {"sad"},
+    "完了，我们迟到了！": {"worried"},
+    "坏了！锅糊了。": {"worried"},
+    "我觉得很伤心。": {"sad"},
     "我不生气，我只是有点失望。": {"disappointed"},
     "太好了！我们成功了！我真高兴！": {"happy"},
     "凭什么！给我滚！": {"angry"},
@@ -450,6 +457,15 @@ CHINESE = {
     "哈哈哈，太好笑了！": {"amused"},
 }
 NOTHING = (
+    # What comes back, is done with or is broken; a word before its noun; what others take them for.
+    "Grandma is coming back on Friday.",
+    "The summer is coming back, they say.",
+    "作业写完了，我们去吃饭。",
+    "我的手机坏了！",
+    "Jealous neighbours called the police.",
+    "Nervous people make mistakes.",
+    "你以为我很害怕啊。",
+    "他们觉得我很伤心。",
     "The ferry to the island leaves from pier four at ten past nine.",
     "You are angry with me.",
     "My brother was so happy when he heard.",
