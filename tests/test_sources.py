@@ -445,10 +445,10 @@ def test_a_manifest_may_be_json_gzip_upper_case_or_a_parquet_folder(tmp_path, bu
         assert _column(read_source(f"{url}/m/{name}", settings), "size") == [5]
 
 
-def test_what_pandas_writes_for_no_value_is_never_a_text_or_an_id(tmp_path, capsys):
+def test_what_pandas_and_spreadsheets_write_for_no_value_is_never_a_text_or_an_id(tmp_path, capsys):
     _touch(tmp_path, "a.mp4", "b.mp4", "b.srt")
     (tmp_path / "list.csv").write_text(
-        "uri,video_id,subtitle,language\na.mp4,nan,NULL,None\nb.mp4,b,<NA>,NaN\n"
+        "uri,video_id,subtitle,language\na.mp4,nan,NULL,None\nb.mp4,b,<NA>,#N/A\n"
     )
     rows = read_source(str(tmp_path / "list.csv"))
     assert (_column(rows, "video_id"), _column(rows, "subtitle")) == (["a", "b"], [None, None])
