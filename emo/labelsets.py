@@ -12,14 +12,19 @@ def parse_list(text: str) -> tuple[str, ...]:
     """The words of a list written as text, with or without brackets and quotation marks.
 
     They are split at commas, and at whatever else people put between words: `;`, `/`, `|`, the Chinese marks,
-    line breaks, "and".
+    line breaks, "and", a plus.
     """
-    items = _SEPARATORS.split(text.strip().removeprefix("[").removesuffix("]"))
+    text = text.strip().removeprefix("[").removesuffix("]")
+    if _PRINTED.fullmatch(text):
+        text = text[1:-1]
+    items = _SEPARATORS.split(text)
     return tuple(word for item in items for word in map(str.strip, _AND.split(item)) if word)
 
 
+# A tuple and a set, as Python prints them; "(slightly) sad" is a label.
+_PRINTED = re.compile(r"\([^()]*\)|\{[^{}]*\}")
 _SEPARATORS = re.compile(r"['\"“”,，、;；/／|\n\r\t]")
-_AND = re.compile(r"(?:^|\s)(?:and|AND|And|&)\s")
+_AND = re.compile(r"(?:^|\s)(?:and|AND|And|&)\s|(?<=\w)\s*\+\s*(?=\w)")
 # Within one entry of a list: a slash or "and" may belong to a label there, these never do.
 _SEVERAL = re.compile(r"[,，、;；\n\r]")
 # Of one clip; people and models give a dozen.

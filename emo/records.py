@@ -37,8 +37,8 @@ SUFFIXES = (*TEXT_SUFFIXES, PARQUET)
 EXCEL = ".xlsx"
 _GZIP = ".gz"
 
-# How pandas, Spark and databases write a cell without a value as text.
-MISSING = frozenset({"nan", "NaN", "NAN", "NULL", "null", "None", "<NA>", "NaT"})
+# How pandas, Spark, databases and spreadsheets write a cell without a value as text.
+MISSING = frozenset({"nan", "NaN", "NAN", "NULL", "null", "None", "<NA>", "NaT", "#N/A"})
 
 # Of one file once it is unpacked, on disk or in memory: about ten million rows of a manifest.
 MOST_BYTES = 2 * 1024**3

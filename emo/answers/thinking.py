@@ -22,6 +22,8 @@ _THOUGHTS = (
         False,
     ),
 )
+# Every mark of a thought, an answer or a turn has one of these: most answers are not searched for them.
+_SIGNS = "<[◁"
 _MARK = re.compile(
     "|".join(
         f"(?P<open{kind}>{opens})|(?P<close{kind}>{closes})"
@@ -65,6 +67,8 @@ def parted(text: str) -> Parted:
     bare = _BARE_CHANNELS.match(text)
     if bare is not None:
         return Parted(text[bare.end() :].strip(), bare["thought"].strip(), "assistantfinal" in bare[0])
+    if not any(sign in text for sign in _SIGNS):
+        return Parted(text, None, True)
     if _MARK.search(text) is None and _REPLY.search(text) is None and _LEFTOVER.search(text) is None:
         return Parted(text, None, True)
     outside, thoughts, ended = _outside(text)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import emo.media.decode
 from clips import (
     CORNERS,
     RATE,
@@ -594,8 +595,11 @@ def test_a_clock_that_jumps_loses_no_frame_and_invents_no_silence(
     assert len(decoded.notes) == 1
 
 
-def test_a_jump_of_the_clock_in_other_containers_is_one_too(clip: Make, tmp_path: Path) -> None:
-    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+@pytest.mark.parametrize("jump_s", [200, 2000])
+def test_a_jump_of_the_clock_in_other_containers_is_one_too(
+    clip: Make, tmp_path: Path, jump_s: float
+) -> None:
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, jump_s)])
     for name in ("jump.mkv", "jump.mp4", "jump.flv"):
         ffmpeg("-i", both, "-c", "copy", "-copyts", *(("-bsf:a", "aac_adtstoasc")), tmp_path / name)
         decoded = decode(tmp_path / name)
@@ -603,6 +607,54 @@ def test_a_jump_of_the_clock_in_other_containers_is_one_too(clip: Make, tmp_path
         assert len(decoded.frames) == 8
         assert sound_of(decoded).size / 16_000 == pytest.approx(4.0, abs=0.4)
         assert "clock" in decoded.notes[0]
+
+
+@pytest.mark.parametrize("name", ["joined.ts", "jump.mkv", "jump.mp4", "jump.flv"])
+def test_the_clock_of_a_large_file_may_jump_too(
+    clip: Make, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+    if name != "joined.ts":
+        ffmpeg("-i", both, "-c", "copy", "-copyts", "-bsf:a", "aac_adtstoasc", tmp_path / name)
+    decoded = decode(tmp_path / name)
+    assert decoded.duration_s == pytest.approx(4.0, abs=0.3)
+    assert len({number_in(jpeg) for jpeg in decoded.frames[:4]}) == 4
+    assert len({number_in(jpeg) for jpeg in decoded.frames[4:]}) == 4
+    assert sound_of(decoded).size / 16_000 == pytest.approx(4.0, abs=0.4)
+    assert "clock" in decoded.notes[0]
+
+
+def test_a_large_stream_without_an_index_is_as_long_as_it_says(
+    clip: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    decoded = decode(clip("h264.flv", seconds=3.0, video=X264))
+    assert decoded.duration_s == pytest.approx(3.0, abs=0.1)
+    assert len(decoded.frames) == 8
+
+
+def test_a_large_file_that_is_not_read_through_says_so(
+    clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(emo.media.decode, "_READ_THROUGH_BYTES", 1000)
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+    decoded = decode(both)
+    assert decoded.duration_s == pytest.approx(202.0, abs=0.3)
+    assert "the file was not read through" in decoded.notes[-1]
+
+
+@pytest.mark.parametrize("name", ["still.mkv", "still.mp4"])
+def test_a_still_picture_in_a_large_file_keeps_its_time(
+    clip: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    keep = ("-vf", "select='lt(t,1)+gt(t,28)'", "-fps_mode", "vfr")
+    video = (*X264, "-tune", "zerolatency")
+    decoded = decode(clip(name, seconds=29.0, fps=5, sounds=[tone(29.0)], video=video, after=keep))
+    assert decoded.duration_s == pytest.approx(29.0, abs=0.5)
+    assert decoded.notes == ()
 
 
 def test_a_clock_that_goes_round_is_no_jump(clip: Make, tmp_path: Path) -> None:
