@@ -32,6 +32,9 @@ from labelling import EMO, WORDS_ONLY, by_id, emo, rows
 
 MANIFEST = str(REPOSITORY / "samples/manifest.csv")
 
+# Who runs the tests may have named a folder of emo there.
+_BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
 
 @dataclass
 class Head:
@@ -47,7 +50,7 @@ class Head:
         options += [f"--temp-dir={self.folder}", "--include-dashboard=true", "--disable-usage-stats"]
         options += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
         options += ["--object-store-memory=200000000"]
-        environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        environment = {**_BARE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
         environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
         self.process = subprocess.Popen(
             [self.bare / "bin/python", "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
@@ -73,14 +76,14 @@ class Head:
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def child(self, words):
-        """The one process of this head with these words in its command line."""
-        (found,) = [
-            one
-            for one in psutil.Process(self.process.pid).children(recursive=True)
-            if words in " ".join(one.cmdline())
-        ]
-        return found
+    def child(self, pattern):
+        """The one process of this head whose command line begins so."""
+        found = []
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # one that has just ended
+                found += [one] if re.match(pattern, " ".join(one.cmdline())) else []
+        (only,) = found
+        return only
 
     @property
     def folder(self):
@@ -100,7 +103,9 @@ def _head(bare):
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (bare / "lib" / version / "site-packages/all.pth").write_text("\n".join(site.getsitepackages()))
     python = bare / "bin/python"
-    found = subprocess.run([python, "-c", "import ray, emo"], capture_output=True, text=True, cwd=bare)
+    found = subprocess.run(
+        [python, "-c", "import ray, emo"], capture_output=True, text=True, cwd=bare, env=_BARE
+    )
     assert "No module named 'emo'" in found.stderr
     head = Head(bare)
     try:
@@ -342,8 +347,8 @@ def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
     with _head(tmp_path / "bare") as head:
         following = Following(head.user, "label", MANIFEST, "--out", tmp_path / "out", *WORDS_ONLY)
         following.until("Ray is up;")
-        job = head.child("/python -m emo label")
-        dashboard = head.child("/dashboard/dashboard.py")
+        job = head.child("python -m emo label ")
+        dashboard = head.child(r"\S+ \S+/dashboard/dashboard\.py ")
         command, environment, folder = dashboard.cmdline(), dashboard.environ(), dashboard.cwd()
         # So that the job outlasts the dashboard; and what started the head would end all of it.
         job.suspend()
@@ -365,6 +370,7 @@ def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(tmp_path):
     with _head(tmp_path / "bare") as head:
         out = tmp_path / "out"
@@ -375,8 +381,12 @@ def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(tmp_pa
         assert following.end() == 1, following.said
         last = following.said.splitlines()[-1]
         assert f"the cluster knows no job {following.job}" in last
-        # As the line says.
-        done = emo("submit", "label", MANIFEST, "--out", out, *WORDS_ONLY, env=head.user)
+        # As the line says, once the lease of the run that went with the head is over.
+        deadline = time.monotonic() + 240
+        again = ["submit", "label", MANIFEST, "--out", out, *WORDS_ONLY]
+        while (done := emo(*again, env=head.user)).returncode == 4:
+            assert time.monotonic() < deadline, done.stdout
+            time.sleep(5)
         assert done.returncode == 0, done.stdout + done.stderr
         assert len(rows(out, JUDGMENTS, "status")) == 13
 
