@@ -1,13 +1,13 @@
 """Nodes for a pool that could use more workers than there are.
 
-The engine asks an autoscaler too, but for twice of what is there and in one piece: an autoscaler that cannot
+The engine asks an autoscaler too, but for twice what is there and in one piece: an autoscaler that cannot
 give all of it gives nothing. A pool would stop at eight nodes of fifteen.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from jobs import nodes
@@ -49,21 +49,20 @@ def _ask(
     waiting: list[Any] = []
     before = time.monotonic()
     while not over.wait(LOOK_S):
-        try:
+        # Whoever waits for the results learns what is wrong with the cluster.
+        with suppress(ray.exceptions.RayError):
             started, _ = ray.get(workers(), timeout=5)
-        except ray.exceptions.RayError:
-            # Whoever waits for the results learns what is wrong with the cluster.
-            continue
-        now = time.monotonic()
-        wanted = max(0, more(started, now - before))
-        before = now
-        if waiting:
-            waiting = ray.wait(waiting, num_returns=len(waiting), timeout=0)[1]
-        for one in waiting[wanted:]:
+            now = time.monotonic()
+            wanted = max(0, more(started, now - before))
+            before = now
+            if waiting:
+                waiting = ray.wait(waiting, num_returns=len(waiting), timeout=0)[1]
+            for one in waiting[wanted:]:
+                ray.cancel(one, force=True)
+            waiting = waiting[:wanted] + [place.remote() for _ in range(wanted - len(waiting))]
+    with suppress(ray.exceptions.RayError):
+        for one in waiting:
             ray.cancel(one, force=True)
-        waiting = waiting[:wanted] + [place.remote() for _ in range(wanted - len(waiting))]
-    for one in waiting:
-        ray.cancel(one, force=True)
 
 
 def _nothing() -> None:
