@@ -52,6 +52,12 @@ def needed(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> dict[s
     return {"CPU": min(resources.cpus, most) if most else resources.cpus, **held}
 
 
+def options(held: Mapping[str, float]) -> dict[str, float]:
+    """What Ray is told of a task or worker that holds this."""
+    memory = {"memory": held["memory"]} if held["memory"] else {}
+    return {"num_cpus": held["CPU"], "num_gpus": held["GPU"], **memory}
+
+
 def in_words(held: Mapping[str, float]) -> str:
     """What a worker needs, for a person."""
     words = f"{held['CPU']:g} CPUs and {held['GPU']:g} GPUs"
@@ -199,10 +205,7 @@ class _Waiting(Generic[Answer]):
         self.held = needed(self.question.resources, alive())
         if cpus is not None:
             self.held["CPU"] = cpus
-        memory = {"memory": self.held["memory"]} if self.held["memory"] else {}
-        asked = ray.remote(num_cpus=self.held["CPU"], num_gpus=self.held["GPU"], max_retries=3, **memory)(
-            _here
-        )
+        asked = ray.remote(max_retries=3, **options(self.held))(_here)
         self.reference = asked.options(name=f"emo asks for {self.question.what}").remote(self.question.ask)
         self._given_up = None
 
