@@ -415,11 +415,14 @@ def open_table(handle: BinaryIO, place: str, wanted: Collection[str]) -> tuple[t
         handle.seek(0)
         with pq.ParquetFile(handle, read_dictionary=texts) as file:
             parts, held = [], 0
-            for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                held += sum(_unpacked_size(column) for column in batch.columns)
-                if held > MOST_BYTES:
-                    raise _too_large(place)
-                parts.append(_plain(batch, schema, names))
+            # One group of rows after the other: each has a dictionary of its own, and Arrow cannot put the
+            # lists of two into one batch.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names):
+                    held += sum(_unpacked_size(column) for column in batch.columns)
+                    if held > MOST_BYTES:
+                        raise _too_large(place)
+                    parts.append(_plain(batch, schema, names))
     empty = pa.schema([schema.field(name) for name in names]).empty_table()
     return tuple(schema.names), pa.concat_tables([empty.replace_schema_metadata(None), *parts])
 
