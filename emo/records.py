@@ -112,6 +112,16 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def check_text(text: str, where: str, column: str) -> None:
+    """Raises InputError for a text that no table can hold: half a character of UTF-16, or one of no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: {column} is {short(text)}, which is not text in Unicode") from None
+    if "\0" in text:
+        raise InputError(f"{where}: {column} is {short(text)}, with a character that no text has")
+
+
 def short(value: Any) -> str:
     """A value for a message: never long, however large it is."""
     return reprlib.repr(value)
@@ -445,7 +455,10 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, names: Sequence[str]) -> pa
     for name in names:
         column, kind = batch.column(batch.schema.get_field_index(name)), schema.field(name).type
         columns.append(column if column.type == kind else column.cast(kind))
-    return pa.Table.from_arrays(columns, schema=pa.schema([schema.field(name) for name in names]))
+    table = pa.Table.from_arrays(columns, schema=pa.schema([schema.field(name) for name in names]))
+    # Arrow takes any bytes for a text.
+    table.validate(full=True)
+    return table
 
 
 def read_parquet(storage: Storage, name: str, wanted: Collection[str]) -> tuple[tuple[str, ...], pa.Table]:
