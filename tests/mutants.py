@@ -1,7 +1,7 @@
 """Broken copies of good files: bits flipped, bytes overwritten, pieces cut out, repeated and mixed.
 
-The long tests take as many as EMO_TEST_MUTANTS says, drawn from the seed EMO_TEST_SEED (0 by default), so that
-what one of them finds can be made again.
+The long tests take as many as EMO_TEST_MUTANTS says, drawn from the seed EMO_TEST_SEED (0 by default), so
+that what one of them finds can be made again.
 """
 
 import os

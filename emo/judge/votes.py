@@ -145,9 +145,8 @@ def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
     if name == "status":
         for value in pc.unique(column.cast(pa.string())).to_pylist():
             if value not in (tables.OK, tables.FAILED):
-                raise InputError(
-                    f"{where}: column 'status' has {short(value)}; expected {tables.OK!r} or {tables.FAILED!r}"
-                )
+                expected = f"{tables.OK!r} or {tables.FAILED!r}"
+                raise InputError(f"{where}: column 'status' has {short(value)}; expected {expected}")
 
 
 def read_voters(votes: pa.Table, where: str = "votes") -> Voters:

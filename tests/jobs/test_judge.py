@@ -1,6 +1,7 @@
 """The reduce reads the votes that count, whatever files and runs they stand in."""
 
 import json
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings

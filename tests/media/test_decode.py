@@ -696,9 +696,10 @@ def test_frames_whose_times_go_back_in_a_broken_file_are_not_shown_again(clip: M
     data = bytearray(whole.read_bytes())
     with av.open(str(whole)) as file:
         packets = [bytes(packet) for packet in file.demux(video=0) if packet.size]
-    # The ninth picture says that it is of the time of the second, and the last one is broken.
+    # The ninth picture says that it is of the time of the fifth, and the last one is broken.
     at = data.index(packets[8])
-    data[at - 3 : at - 1] = (100).to_bytes(2, "big")
+    moment = int.from_bytes(data[at - 3 : at - 1], "big", signed=True) - 400
+    data[at - 3 : at - 1] = moment.to_bytes(2, "big", signed=True)
     at = data.index(packets[9])
     data[at : at + len(packets[9])] = bytes(len(packets[9]))
     (tmp_path / "back.mkv").write_bytes(data)

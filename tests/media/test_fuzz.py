@@ -119,8 +119,8 @@ def test_every_broken_file_is_decoded_or_fails_with_one_known_code_and_memory_st
             children.append(memory_of_children())
     half = len(own) // 2
     figures = (
-        f"{COUNT} files of seed {SEED}: {dict(outcomes.most_common())}; this process {own[half]:.0f} MiB half "
-        f"way, {own[-1]:.0f} at the end; the decoder {median(children[:half]):.0f}, later "
+        f"{COUNT} files of seed {SEED}: {dict(outcomes.most_common())}; this process {own[half]:.0f} MiB "
+        f"half way, {own[-1]:.0f} at the end; the decoder {median(children[:half]):.0f}, later "
         f"{median(children[half:]):.0f}, {max(children):.0f} at the most"
     )
     print(figures, *(f"{code} {told}" for code, found in rare.items() for told in found[:5]), sep="\n")
