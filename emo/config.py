@@ -33,6 +33,8 @@ from emo.media.speech import SpeechSettings
 from emo.storage import S3Settings
 
 MOST_VALUES = 100_000
+# Of a value in a message.
+_LONGEST_SHOWN = 200
 MAX_FAILED_SHARE = 0.5
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
@@ -567,4 +569,7 @@ def _near(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    if not isinstance(value, str | int | float | bool | None):
+        return type(value).__name__
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"

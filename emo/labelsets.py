@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from emo.errors import InputError
-from emo.records import MISSING, short
+from emo.records import MISSING, check_text, short
 
 
 def parse_list(text: str) -> tuple[str, ...]:
@@ -46,6 +46,8 @@ def as_labels(value: Any, where: str) -> tuple[str, ...]:
         raise InputError(f"{where}: labels are {short(value)}; expected a list of strings")
     if len(labels) > MOST_LABELS:
         raise InputError(f"{where}: has {len(labels)} labels; expected at most {MOST_LABELS} for one clip")
+    for label in labels:
+        check_text(label, where, "a label")
     return labels
 
 

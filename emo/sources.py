@@ -25,6 +25,7 @@ from emo.records import (
     PARQUET,
     SUFFIXES,
     Record,
+    check_text,
     cut_names,
     is_missing,
     is_table,
@@ -364,12 +365,7 @@ def _text(value: Any, where: str, column: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise InputError(f"{where}: {column} is {short(value)}, expected text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: {column} is {short(value)}, which is not text in Unicode") from None
-    if "\0" in value:
-        raise InputError(f"{where}: {column} is {short(value)}, with a character that no text has")
+    check_text(value, where, column)
     return value
 
 

@@ -743,6 +743,24 @@ def test_a_missing_index_is_truncated(clip: Make, tmp_path: Path) -> None:
     assert "moov" in error.message
 
 
+def test_frames_whose_times_go_back_in_a_broken_file_are_not_shown_again(clip: Make, tmp_path: Path) -> None:
+    whole = clip("order.mkv", seconds=1.0, fps=10, video=("-c:v", "mjpeg"), sounds=[])
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as file:
+        packets = [bytes(packet) for packet in file.demux(video=0) if packet.size]
+    # The ninth picture says that it is of the time of the fifth, and the last one is broken.
+    at = data.index(packets[8])
+    moment = int.from_bytes(data[at - 3 : at - 1], "big", signed=True) - 400
+    data[at - 3 : at - 1] = moment.to_bytes(2, "big", signed=True)
+    at = data.index(packets[9])
+    data[at : at + len(packets[9])] = bytes(len(packets[9]))
+    (tmp_path / "back.mkv").write_bytes(data)
+    found = decode(tmp_path / "back.mkv", frames=5)
+    assert list(found.frame_times) == sorted(set(found.frame_times))
+    assert found.frame_times[-1] == pytest.approx(0.7)
+    assert number_in(found.frames[-1]) == 7
+
+
 def test_pictures_that_cannot_be_decoded_are_damaged(plain: Path, tmp_path: Path) -> None:
     data = plain.read_bytes()
     start = data.index(b"mdat") + 4
