@@ -144,7 +144,8 @@ class Ray(_Section):
     """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: CPUs of a local one,
     None: all.
 
-    grows_to: the most that a run may make an autoscaling cluster become; None: what its autoscaler allows.
+    grows_to: the most that the cluster may become, where an autoscaler or a person adds nodes; None: what its
+    autoscaler allows.
     """
 
     address: str | None = None

@@ -242,11 +242,12 @@ def _begin(
     progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
     there = nodes.alive()
     held: Mapping[str, float] = nodes.needed(plan.resources, there)
-    grows = nodes.autoscaler() is not None
+    # Without an autoscaler, who says how far the cluster may grow lets nodes join by hand.
+    grows = nodes.autoscaler() is not None or grows_to is not None
     if not nodes.fits(held, there):
         if line := nodes.beyond(plan.step, plan.resources, grows_to):
             raise EmoError(line)
-        held = nodes.await_node(plan.step, plan.resources, progress.note, stop)
+        held = nodes.await_node(plan.step, plan.resources, progress.note, stop, joining=grows_to is not None)
         there = nodes.alive()
     rows = plan.rows.num_rows
     fit = planning.workers_that_fit(there, held)
