@@ -262,10 +262,10 @@ def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tm
 
         thread = threading.Thread(target=join)
         thread.start()
-        plan = make_pass(40, worker=lambda: Slow(0.5))
+        plan = make_pass(100, worker=lambda: Slow(0.5))
         step = run(plan, tmp_path / "out", grows_to=GrowsTo(cpus=2))
         thread.join()
-    assert (step.ok, step.failed) == (40, 0)
+    assert (step.ok, step.failed) == (100, 0)
     assert len(where_rows_were_made(tmp_path / "out")) == 2
 
 
