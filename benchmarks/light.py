@@ -1,11 +1,15 @@
-"""How many clips a second the preset `light` describes on this machine.
+"""What a clip costs the preset `light` on this machine, and how near that is to what its models cost bare.
 
-    python benchmarks/light.py [--clips 40] [--json light.json]
+    python benchmarks/light.py [--clips 40] [--dtype bfloat16] [--json light.json]
 
 The three classifiers have random weights in the sizes of the preset's models (ViT-base, wav2vec 2.0 base,
 RoBERTa-base), so the figures say how long an answer takes and nothing about whether it is right. The clips
 are of 5 seconds: eight frames with a real face, sound, one sentence. As in a run there is a process per core,
 each with one thread. The experts answer one after another. Loading is not counted.
+
+Clips a second hold for an idle machine. The seconds of CPU time do not depend on what else runs, and neither
+does `over_bare`: that time over the time in which the same models take the same batches, prepared ahead, with
+nothing around them.
 """
 
 import argparse
@@ -43,19 +47,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--dtype", default="auto")
     add_json_option(parser)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        seconds = {
-            sees: _seconds(sees, _checkpoint(sees, Path(folder)), arguments.clips, cores) for sees in SIZES
+        taken = {
+            sees: _measure(sees, _checkpoint(sees, Path(folder)), arguments.clips, cores, arguments.dtype)
+            for sees in SIZES
         }
-    per_clip = {sees: statistics.median(times) / arguments.clips for sees, times in seconds.items()}
+    per_clip = {
+        name: {sees: statistics.median(one[name]) / arguments.clips for sees, one in taken.items()}
+        for name in ("seconds", "cpu_seconds", "bare_cpu_seconds")
+    }
     figures = {
         "clips": arguments.clips,
         "cores": cores,
-        "seconds_per_clip": per_clip,
-        "clips_per_second": 1 / sum(per_clip.values()),
+        "dtype": arguments.dtype,
+        **{f"{name}_per_clip": {**one, "all": sum(one.values())} for name, one in per_clip.items()},
+        "clips_per_second": 1 / sum(per_clip["seconds"].values()),
+        "over_bare": sum(per_clip["cpu_seconds"].values()) / sum(per_clip["bare_cpu_seconds"].values()),
     }
     show(figures)
     write(arguments.json, figures)
@@ -70,28 +81,33 @@ def _checkpoint(sees: str, folder: Path) -> Path:
     return classifier_checkpoints.MAKERS[sees](folder / sees, **SIZES[sees])
 
 
-def _seconds(sees: str, folder: Path, clips: int, cores: int) -> list[float]:
-    """The seconds in which all clips are described, once per repeat."""
+def _measure(sees: str, folder: Path, clips: int, cores: int, dtype: str) -> dict[str, list[float]]:
+    """For each repeat: the seconds in which all clips are described, the CPU time of that, and of it bare."""
     context = multiprocessing.get_context("spawn")
     ready, go = context.Barrier(cores + 1), context.Barrier(cores + 1)
+    results = context.Queue()
     share = [clips // cores + (number < clips % cores) for number in range(cores)]
     workers = [
-        context.Process(target=_describe, args=(sees, str(folder), count, ready, go)) for count in share
+        context.Process(target=_describe, args=(sees, str(folder), count, dtype, ready, go, results))
+        for count in share
     ]
     for worker in workers:
         worker.start()
-    times = []
+    taken: dict[str, list[float]] = {"seconds": [], "cpu_seconds": [], "bare_cpu_seconds": []}
     for _ in range(REPEATS):
         ready.wait()
         began = time.perf_counter()
         go.wait()
-        times.append(time.perf_counter() - began)
+        taken["seconds"].append(time.perf_counter() - began)
+        described, bare = zip(*(results.get() for _ in workers), strict=True)
+        taken["cpu_seconds"].append(sum(described))
+        taken["bare_cpu_seconds"].append(sum(bare))
     for worker in workers:
         worker.join()
-    return times
+    return taken
 
 
-def _describe(sees: str, folder: str, count: int, ready: Any, done: Any) -> None:
+def _describe(sees: str, folder: str, count: int, dtype: str, ready: Any, done: Any, results: Any) -> None:
     import torch
 
     from emo import experts
@@ -99,14 +115,42 @@ def _describe(sees: str, folder: str, count: int, ready: Any, done: Any) -> None
 
     torch.set_num_threads(1)
     [settings] = [one for one in load_config(preset="light").experts if one["sees"] == sees]
-    expert = experts.load({**settings, "model": folder, "labels": {}})
+    expert = experts.load({**settings, "model": folder, "labels": {}, "dtype": dtype})
     clips = [_clip(number) for number in range(count)]
     expert.describe(clips[:1])
+    bare = _bare(expert, clips)
     for _ in range(REPEATS):
         ready.wait()
+        began = time.process_time()
         answers = expert.describe(clips)
+        described = time.process_time() - began
         done.wait()
+        results.put((described, bare()))
         assert all(answer[0].labels or "as" in answer[0].text for answer in answers)
+
+
+def _bare(expert: Any, clips: list[Any]) -> Any:
+    """What takes the same batches through the same model and returns the seconds of CPU time of it."""
+    import torch
+
+    classifier = expert._classifier
+    model, inputs = classifier._model, [one for clip in clips for one in expert._ask(clip).inputs]
+    batches = [
+        {
+            name: value.to(model.dtype) if value.is_floating_point() else value
+            for name, value in classifier._prepare([inputs[place] for place in places]).items()
+        }
+        for places in classifier._batches(inputs)
+    ]
+
+    def run() -> float:
+        began = time.process_time()
+        with torch.inference_mode():
+            for batch in batches:
+                model(**batch)
+        return time.process_time() - began
+
+    return run
 
 
 def _clip(number: int) -> Any:

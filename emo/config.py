@@ -33,6 +33,8 @@ from emo.media.speech import SpeechSettings
 from emo.store.storage import S3Settings
 
 MOST_VALUES = 100_000
+# Of a value in a message.
+_LONGEST_SHOWN = 200
 MAX_FAILED_SHARE = 0.5
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
@@ -142,7 +144,8 @@ class Ray(_Section):
     """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: CPUs of a local one,
     None: all.
 
-    grows_to: the most that a run may make an autoscaling cluster become; None: what its autoscaler allows.
+    grows_to: the most that the cluster may become, where an autoscaler or a person adds nodes; None: what its
+    autoscaler allows.
     """
 
     address: str | None = None
@@ -567,4 +570,7 @@ def _near(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    if not isinstance(value, str | int | float | bool | None):
+        return type(value).__name__
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"

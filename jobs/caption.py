@@ -82,7 +82,7 @@ def plan(config: Config, clips: pa.Table, gold: Mapping[str, str] | None, count:
         raise InputError("there are no clips to caption; run emo ingest first")
     known = gold or {}
     planned = [
-        PlannedClip(video_id, frames, known.get(video_id))
+        PlannedClip(video_id, frames or 0, known.get(video_id))
         for video_id, frames in zip(
             clips.column("video_id").to_pylist(), clips.column("frames").to_pylist(), strict=True
         )

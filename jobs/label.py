@@ -1,6 +1,6 @@
 """videos → judgments: all steps of a labelling run, in order.
 
-    ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
 """
 
 from collections.abc import Sequence

@@ -1,40 +1,92 @@
-"""The arrow of imports is jobs → emo, never back; the library starts without Ray."""
+"""What may import what: the command line on top, below it the jobs, the run, and the rest of the library."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from conftest import REPOSITORY
 
-LIBRARY = sorted((REPOSITORY / "emo").rglob("*.py"))
+# Rooms in which a library may be imported at all.
+ROOMS = {
+    "ray": {"emo.run"},
+    "emo.cli": {"emo.cli", "emo.__main__"},
+    "emo.jobs": {"emo.cli", "emo.jobs"},
+    "emo.run": {"emo.cli", "emo.jobs", "emo.run"},
+    "emo.report": {"emo.cli", "emo.jobs", "emo.report", "emo.evaluation"},
+    "emo.nightly": {"emo.cli", "emo.jobs", "emo.nightly"},
+}
 
 
-def _imported(path):
+def modules() -> Iterator[tuple[str, Path]]:
+    for package, folder in (("emo", REPOSITORY / "emo"), ("emo.jobs", REPOSITORY / "jobs")):
+        for path in sorted(folder.rglob("*.py")):
+            inside = path.relative_to(folder)
+            if package == "emo" and inside.parts[0] == "jobs":
+                continue
+            yield ".".join((package, *inside.with_suffix("").parts)).removesuffix(".__init__"), path
+
+
+def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written out"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            # What is imported by its name would be seen by nobody, mypy included.
+            yield f"import_module in {path.relative_to(REPOSITORY)}"
 
 
-def test_the_library_imports_neither_ray_nor_the_jobs():
-    found = [
-        f"{path.relative_to(REPOSITORY)}: {name}"
-        for path in LIBRARY
-        for name in _imported(path)
-        if name.partition(".")[0] in {"ray", "jobs"}
+def within(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+@pytest.mark.parametrize("what", ROOMS)
+def test_each_room_is_entered_only_from_above(what):
+    strangers = [
+        f"{module} imports {name}"
+        for module, path in modules()
+        for name in imported(path)
+        if within(name, what) and not any(within(module, room) for room in ROOMS[what])
     ]
-    assert found == []
+    assert strangers == []
 
 
-def test_the_command_line_starts_without_heavy_libraries():
-    program = (
-        "import sys; from emo.cli import build_parser; build_parser();"
-        "heavy = {'ray', 'torch', 'transformers', 'librosa', 'cv2', 'av', 'decord'} & set(sys.modules);"
-        "sys.exit(f'imported: {sorted(heavy)}' if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_only_registries_import_by_name():
+    found = {name for _, path in modules() for name in imported(path) if name.startswith("import_module")}
+    assert found == {
+        f"import_module in {path}"
+        for path in ("emo/__init__.py", "emo/experts/__init__.py", "emo/extraction/__init__.py")
+    }
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import emo",
+        "from emo.cli import build_parser; build_parser()",
+        "import emo.jobs.label, emo.run.session",
+    ],
+)
+def test_what_starts_first_loads_no_heavy_library(program):
+    heavy = {"ray", "torch", "transformers", "librosa", "cv2", "av", "decord", "peft", "deepspeed"}
+    code = f"{program}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_no_name_of_ours_but_emo_is_installed():
+    """`jobs` in site-packages would be anybody's."""
+    from setuptools import find_packages
+
+    packages = find_packages(str(REPOSITORY), include=["emo*"])
+    assert {name.partition(".")[0] for name in packages} == {"emo"}
+    assert "emo.jobs" in packages
 
 
 def test_every_command_explains_itself():

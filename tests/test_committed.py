@@ -97,6 +97,18 @@ def test_a_foreign_file_is_named_and_refused(storage, tmp_path, table, expected)
         committed.read_newest(storage, WHERE, VOTES, ["labels"])
 
 
+def test_what_arrow_says_of_a_damaged_file_in_several_lines_is_one(storage, tmp_path):
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+    path = tmp_path / WHERE / "1-x.parquet"
+    whole = path.read_bytes()
+    # Its last part, which tells what is where, is of another kind at its first byte.
+    length = int.from_bytes(whole[-8:-4], "little")
+    path.write_bytes(whole[: -8 - length] + b"\x1f" + whole[-7 - length :])
+    with pytest.raises(StorageError, match=r"1-x\.parquet: .*thrift") as error:
+        committed.read_newest(storage, WHERE, VOTES, ["labels"])
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: b"x" * 500])
 def test_a_damaged_file_is_named_and_refused(storage, tmp_path, damage):
     committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))

@@ -74,6 +74,12 @@ def test_a_fault_is_named_with_its_path(overrides, expected):
         load_config(overrides=overrides)
 
 
+def test_a_long_value_is_not_repeated_in_its_fault():
+    with pytest.raises(InputError, match=r"ingest\.frames: .* not '1111") as error:
+        load_config(overrides=[f"ingest.frames='{'1' * 5000}'"])
+    assert len(str(error.value)) < 500
+
+
 def test_all_faults_are_named_at_once():
     with pytest.raises(InputError, match=r"ingest\.frames.*; .*judge\.trade_off"):
         load_config(overrides=["ingest.frames=x", "judge.trade_off=x"])

@@ -124,6 +124,20 @@ def test_a_folder_of_parquet_files_is_one_table_and_its_folders_may_hold_a_colum
         assert load(found, names[0], ["uri"]).columns == ("uri", "more", "language")
 
 
+def test_bytes_of_a_parquet_file_that_are_no_text_are_one_line(tmp_path):
+    odd = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array([b"\x80"]).buffers()[1:]])
+    pq.write_table(pa.table({"uri": odd}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: cannot be read as Parquet: .*UTF8"):
+        load(Storage(str(tmp_path)), "a.parquet", ["uri"])
+
+
+def test_lists_in_several_groups_of_rows_are_one_column(tmp_path):
+    column = [["happy", "sad"][: number % 3] for number in range(9)]
+    pq.write_table(pa.table({"labels": column}), tmp_path / "a.parquet", row_group_size=2)
+    found = load(Storage(str(tmp_path)), "a.parquet", ["labels"]).sound()
+    assert [record.values["labels"] for record in found] == column
+
+
 def test_a_parquet_file_that_unpacks_to_gigabytes_is_refused_in_no_time(tmp_path):
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 8000, pa.int32()), ["x" * 1_000_000])
     lists = pa.ListArray.from_arrays(pa.array([0, 8000], pa.int32()), texts)

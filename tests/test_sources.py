@@ -130,6 +130,45 @@ def test_chsims_layout(tmp_path):
     assert None not in _column(rows, "size")
 
 
+def test_the_second_chsims_is_laid_out_like_the_first(tmp_path, capsys):
+    _touch(tmp_path, "Raw/tv_0001/00000.mp4", "Raw/tv_0001/00001.mp4", "Raw/tv_0002/00003.mp4")
+    (tmp_path / "meta.csv").write_text(
+        "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode\n"
+        'tv_0001,0,"你好，再见",0.6,0.2,0.4,0.8,Positive,train\ntv_0001,1,,0,0,0,0,Neutral,test\n',
+        encoding="utf-8",
+    )
+    rows = read_source(str(tmp_path))
+    assert _column(rows, "video_id") == ["tv_0001/00000", "tv_0001/00001", "tv_0002/00003"]
+    assert _column(rows, "subtitle") == ["你好，再见", None, None]
+    assert _column(rows, "language") == ["zh", "zh", "zh"]
+    said = capsys.readouterr().err.splitlines()
+    assert "2 clips lost the zeros" in said[0]
+    assert "meta.csv does not name 1 clips" in said[1]
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("video_id,clip_id,label\na,1,0\n", "meta.csv has no column text; CH-SIMS' meta.csv has them"),
+        ('video_id,clip_id,text\na,1,"嗯\na,2,好\n', "meta.csv"),
+        ("video_id,clip_id,text\na,,好\n", "has no video_id or no clip_id"),
+    ],
+)
+def test_a_bad_table_of_the_second_chsims_is_refused(tmp_path, table, said):
+    _touch(tmp_path, "Raw/a/1.mp4")
+    (tmp_path / "meta.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        read_source(str(tmp_path))
+
+
+def test_a_meta_csv_of_something_else_is_no_table_of_chsims(tmp_path, capsys):
+    _touch(tmp_path, "Raw/a.mp4")
+    (tmp_path / "meta.csv").write_text("camera,date\nleft,2020\n")
+    assert _column(read_source(str(tmp_path)), "video_id") == ["Raw/a"]
+    assert "1 .csv" in capsys.readouterr().err
+
+
 def test_mer_layout(tmp_path):
     _touch(tmp_path, "video/sample_1.mp4", "video/sample_2.mp4", "video/sample_3.mp4")
     (tmp_path / "subtitle_chieng.csv").write_text(
@@ -406,10 +445,10 @@ def test_a_manifest_may_be_json_gzip_upper_case_or_a_parquet_folder(tmp_path, bu
         assert _column(read_source(f"{url}/m/{name}", settings), "size") == [5]
 
 
-def test_what_pandas_writes_for_no_value_is_never_a_text_or_an_id(tmp_path, capsys):
+def test_what_pandas_and_spreadsheets_write_for_no_value_is_never_a_text_or_an_id(tmp_path, capsys):
     _touch(tmp_path, "a.mp4", "b.mp4", "b.srt")
     (tmp_path / "list.csv").write_text(
-        "uri,video_id,subtitle,language\na.mp4,nan,NULL,None\nb.mp4,b,<NA>,NaN\n"
+        "uri,video_id,subtitle,language\na.mp4,nan,NULL,None\nb.mp4,b,<NA>,#N/A\n"
     )
     rows = read_source(str(tmp_path / "list.csv"))
     assert (_column(rows, "video_id"), _column(rows, "subtitle")) == (["a", "b"], [None, None])

@@ -9,6 +9,7 @@ The wordings stand in `english.yaml` and `chinese.yaml`.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, cached_property
@@ -20,10 +21,11 @@ from emo import vocabulary
 
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 # A full stop inside a number or a name of a file ends nothing.
-_SENTENCE = re.compile(r"(?:[^.!?。！？;；\n]|\.(?=\w))*(?:[.!?。！？;；\n]+[\"'”’)*_]*|\Z)")
+_SENTENCE = re.compile(r"(?:[^.!?。！？;；\n]+|\.(?=\w))*(?:[.!?。！？;；\n]+[\"'”’)*_]*|\Z)")
+_ENGLISH_TURNS = ("but", "however", "although", "though", "nevertheless", "nonetheless", "yet", "still")
+_CHINESE_TURNS = ("但是", "但", "不过", "然而", "可是")
 _TURN = re.compile(
-    r"[,;:，；]?\s*\b(?:but|however|although|though|nevertheless|nonetheless|yet|still)\b[\s,]*"
-    r"|[，,；]\s*(?:但是|但|不过|然而|可是)[，,]?",
+    rf"[,;:，；]?\s*\b(?:{'|'.join(_ENGLISH_TURNS)})\b[\s,]*|[，,；]\s*(?:{'|'.join(_CHINESE_TURNS)})[，,]?",
     re.IGNORECASE,
 )
 _SUBORDINATE = re.compile(
@@ -32,6 +34,8 @@ _SUBORDINATE = re.compile(
 _LEAD_IN = re.compile(r"[^:：\n]{2,120}[:：](?!\S*//)")
 _QUOTED = re.compile(r'"[^"\n]*"|“[^“”\n]*”|「[^「」]*」|『[^『』]*』|«[^«»]*»|‘[^‘’\n]*’(?!\w)')
 _CONNECTIVE = re.compile(r"^(?:and|so|also|well|oh|hmm|however|but|therefore|thus|then)\b[,\s]+")
+_EMPHASIS = re.compile(r"\*+|__+")
+_LATIN_WORD = re.compile(r"[a-z]+")
 _EDGE = " \t\r\n*_#>~`-•–—\"'“”‘’()（）[]【】:：,，"
 _END = ".!?。！？;；,，~ "
 
@@ -105,7 +109,8 @@ def _clauses(text: str) -> list[str]:
         if lead_in and _kind(marked[start : lead_in.end()]) is Clause.COURTESY:
             pieces.append(text[start : lead_in.end()])
             start = lead_in.end()
-        for turn in _TURN.finditer(marked, start, end):
+        turns = _TURN.finditer(marked, start, end) if _may_turn(marked[start:end]) else ()
+        for turn in turns:
             if turn.start() > start:
                 pieces.append(text[start : turn.start()])
                 pieces.append(text[turn.start() : turn.end()])
@@ -113,6 +118,11 @@ def _clauses(text: str) -> list[str]:
         if end > start:
             pieces.append(text[start:end])
     return _without_loose_turns(pieces)
+
+
+def _may_turn(sentence: str) -> bool:
+    lower = sentence.casefold()
+    return any(word in lower for word in (*_ENGLISH_TURNS, *_CHINESE_TURNS))
 
 
 def _without_loose_turns(pieces: list[str]) -> list[str]:
@@ -140,11 +150,13 @@ def _masked(text: str) -> str:
 class _Wordings:
     """The wordings of one language.
 
+    may_find: whether a clause has a word without which none of the next four finds anything.
     declines, excuse, courtesy: of the model to the asker; limits: what cannot be told, by whom is left open.
     persons, shows: who a description is about, and what can be seen or heard of them; general: about the
     task or about people at large; hedged: what may be; speaks: somebody in the clip says it.
     """
 
+    may_find: Callable[[str], object]
     declines: re.Pattern[str]
     limits: re.Pattern[str]
     excuse: re.Pattern[str]
@@ -170,13 +182,33 @@ class _Wordings:
 def _wordings(language: str) -> _Wordings:
     text = (resources.files(__package__) / f"{language}.yaml").read_text(encoding="utf-8")
     lists: dict[str, str] = yaml.safe_load(text)
+    may_find = _may_find(language, lists.pop("needs").split())
     words = {name: re.sub(r"\|\s+", "|", value) for name, value in lists.items() if "\n" not in value}
     patterns = {name: "|".join(value.splitlines()) for name, value in lists.items() if name not in words}
     for name, value in words.items():
         patterns = {key: pattern.replace(f"{{{name}}}", value) for key, pattern in patterns.items()}
         patterns[name] = rf"\b(?:{value})\b" if language == "english" else f"(?:{value})"
-    fields = _Wordings.__dataclass_fields__
-    return _Wordings(**{name: re.compile(patterns[name]) for name in fields})
+    names = [name for name in _Wordings.__dataclass_fields__ if name in patterns]
+    return _Wordings(may_find, **{name: re.compile(patterns[name]) for name in names})
+
+
+def _may_find(language: str, needs: list[str]) -> Callable[[str], object]:
+    if language == "chinese":
+        return re.compile("|".join(needs)).search
+    # Where words stand apart, looking them up is the quicker way.
+    behind: dict[str, set[str]] = {}
+    for need in needs:
+        word, _, then = need.partition(":")
+        behind.setdefault(word, set()).update(then.split("|"))
+
+    def may_find(plain: str) -> bool:
+        words = _LATIN_WORD.findall(plain)
+        if behind.keys().isdisjoint(words):
+            return False
+        pairs = zip(words, [*words[1:], ""], strict=True)
+        return any(word in behind and not behind[word].isdisjoint(("", then)) for word, then in pairs)
+
+    return may_find
 
 
 def _plain(piece: str) -> str:
@@ -193,6 +225,8 @@ def _kind(piece: str) -> Clause:
         return Clause.OTHER
     wordings = _wordings("chinese" if _CJK.search(plain) else "english")
     plain = _CONNECTIVE.sub("", plain)
+    if not wordings.may_find(plain):
+        return Clause.OTHER
     for kind, pattern in wordings.to_the_asker:
         if pattern.search(plain):
             return Clause.OTHER if wordings.speaks.search(plain) else kind

@@ -3,13 +3,16 @@
 import re
 from dataclasses import dataclass
 
-_TAGS = "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|context|scratchpad|seed:think"
-_REPLIES = "answer|final_answer|final|response|solution|output"
+_TAGS = (
+    "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|context|scratchpad|seed:think"
+    "|思考|推理"
+)
+_REPLIES = "answer|final_answer|final|response|solution|output|回答|答案"
 # (opens, closes, whether a closing mark alone says that all before it was thought: templates of several
 # families write the opening mark into the prompt, so that the answer holds the closing one only)
 _THOUGHTS = (
-    (rf"<\s*(?:{_TAGS})(?:\s[^<>]*)?>", rf"<\s*/\s*(?:{_TAGS})\s*>", True),
-    (r"\[THINK\]", r"\[/THINK\]", True),
+    (rf"<\|?\s*(?:{_TAGS})(?:\s[^<>]*)?\|?>", rf"<\|?\s*/\s*(?:{_TAGS})\s*\|?>", True),
+    (r"\[THINK(?:ING)?\]", r"\[/THINK(?:ING)?\]", True),
     ("◁think▷", "◁/think▷", True),
     (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>", True),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>", True),
@@ -22,6 +25,8 @@ _THOUGHTS = (
         False,
     ),
 )
+# Every mark of a thought, an answer or a turn has one of these: most answers are not searched for them.
+_SIGNS = "<[◁"
 _MARK = re.compile(
     "|".join(
         f"(?P<open{kind}>{opens})|(?P<close{kind}>{closes})"
@@ -39,13 +44,21 @@ _REPLY = re.compile(
 _WHOLE_REPLY = re.compile(rf"<\s*(?P<tag>{_REPLIES})\s*>(?P<tagged>.*?)<\s*/\s*(?P=tag)\s*>", re.I | re.S)
 # What is left of the marks of a turn.
 _LEFTOVER = re.compile(
-    rf"<\s*/\s*(?:{_REPLIES})\s*>|<\|(?:end_of_(?:solution|box)|END_RESPONSE)\|>|<\|start\|>\s*assistant"
+    rf"<\s*/?\s*(?:{_REPLIES})\s*>|<\|(?:end_of_(?:solution|box)|END_RESPONSE)\|>|<\|(?:im_)?start\|>\s*assistant"
     r"|<\|(?:end|return|im_end|eot_id|end_of_text|endoftext)\|>|<end_of_turn>|</s>\s*\Z|<\|message\|>",
     re.IGNORECASE,
 )
 # The marks of channels where the decoder left them out ("analysisWe need ... assistantfinalShe is").
 _BARE_CHANNELS = re.compile(
     r"\Aanalysis(?=[A-Z\u4e00-\u9fff])(?P<thought>.*?)(?:assistantfinal|\Z)", re.DOTALL
+)
+
+# Headings instead of marks: "**Reasoning:** ... **Answer:** ...".
+_HEADED = re.compile(
+    r"\A[\s#*_]*(?:thoughts?|thinking|reasoning|analysis|思考(?:过程)?|推理(?:过程)?)[*_]*\s*[:：\n][*_]*"
+    r"(?P<thought>.*)\n[\s#*_]*(?:final answer|answer|final|最终答案|回答|答案)[*_]*\s*[:：\n][*_]*"
+    r"(?P<said>.*\w.*)\Z",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -65,6 +78,11 @@ def parted(text: str) -> Parted:
     bare = _BARE_CHANNELS.match(text)
     if bare is not None:
         return Parted(text[bare.end() :].strip(), bare["thought"].strip(), "assistantfinal" in bare[0])
+    headed = _HEADED.match(text)
+    if headed is not None:
+        return Parted(headed["said"].strip(), headed["thought"].strip(), True)
+    if not any(sign in text for sign in _SIGNS):
+        return Parted(text, None, True)
     if _MARK.search(text) is None and _REPLY.search(text) is None and _LEFTOVER.search(text) is None:
         return Parted(text, None, True)
     outside, thoughts, ended = _outside(text)

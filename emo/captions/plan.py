@@ -67,7 +67,8 @@ class Variant:
 class Plan:
     """The captions that are wanted, and the product that they are taken from.
 
-    samples: how often an expert that can is asked the same; product: how many captions there would be of all
+    clips: those with pictures; without_frames: the others, of which no caption is made; samples: how often an
+    expert that can is asked the same; product: how many captions there would be of all
     combinations and samples; most: the same with as many samples as are allowed; unknown: clips that prompts
     with the gold must leave out.
     """
@@ -81,6 +82,7 @@ class Plan:
     target: int | None
     variants: tuple[Variant, ...]
     unknown: int
+    without_frames: int = 0
 
     @property
     def exhausted(self) -> bool:
@@ -91,6 +93,7 @@ class Plan:
         """The product as one JSON object."""
         return {
             "clips": self.clips,
+            "clips_without_frames": self.without_frames,
             "experts": {one.expert: [prompt.name for prompt in one.prompts] for one in self.captioners},
             "windows": [window.name for window in self.windows],
             "samples": self.samples,
@@ -118,6 +121,11 @@ class Plan:
             lines.append(
                 f"the target is what the filters leave: for what they take more are made, {self.most} at most"
             )
+        if self.without_frames:
+            lines.append(
+                f"{self.without_frames} clips have sound alone: no caption is made of them, for a window is "
+                "a part of the pictures"
+            )
         if self.unknown:
             lines.append(f"{self.unknown} clips have no gold: no prompt that shows it is asked about them")
         return lines
@@ -134,9 +142,14 @@ def make_plan(
     """Choose the captions; every clip gets as many as any other, give or take one.
 
     samples: None is 1 without a target, and with one as many as `count` takes; count: how many captions to
-    make, where the filters take so many that the target itself is too few. Raises InputError where all
-    combinations and samples stay below the target.
+    make, where the filters take so many that the target itself is too few. Raises InputError where no
+    clip has pictures, and where all combinations and samples stay below the target.
     """
+    everything, clips = clips, [clip for clip in clips if clip.frames]
+    if everything and not clips:
+        raise InputError(
+            f"none of {len(everything)} clips has pictures, only sound; captions are made of pictures"
+        )
     combinations = [
         (captioner, prompt, window)
         for captioner in captioners
@@ -166,7 +179,8 @@ def make_plan(
     shows_gold = any(prompt.shows_gold for _, prompt, _ in combinations)
     unknown = sum(clip.gold is None for clip in clips) if shows_gold else 0
     return Plan(
-        tuple(captioners), tuple(windows), len(clips), samples, product, most, target, chosen, unknown
+        *(tuple(captioners), tuple(windows), len(clips), samples, product, most, target, chosen, unknown),
+        without_frames=len(everything) - len(clips),
     )
 
 

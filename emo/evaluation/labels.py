@@ -17,6 +17,7 @@ from emo.sources.records import (
     SUFFIXES,
     Record,
     Records,
+    check_text,
     is_missing,
     is_table,
     load,
@@ -151,6 +152,7 @@ def read(path: str | Path, kind: Kind) -> Read:
 def _as_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: the text is {short(value)}; expected a string")
+    check_text(value, where, "the text")
     return "" if is_missing(value) else value.strip()
 
 
@@ -237,10 +239,12 @@ def _row(record: Record, id_column: str, column: str, kind: Kind) -> dict[str, A
     row = record.values
     if is_missing(row[id_column]):
         raise InputError(f"{record.where}: {id_column} is {row[id_column]!r}; expected the id of a clip")
+    video_id = str(row[id_column])
+    check_text(video_id, record.where, id_column)
     voter = _voter_of(row, record.where)
     return {
         **voter,
-        "id": str(row[id_column]),
+        "id": video_id,
         "value": kind.value(row[column], voter.get("status"), record.where),
     }
 
@@ -248,11 +252,15 @@ def _row(record: Record, id_column: str, column: str, kind: Kind) -> dict[str, A
 def _voter_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """expert, sample, run_id and status, where the row has them."""
     more = {name: row[name] for name in _VOTER if not is_missing(row.get(name))}
+    for name in more.keys() - {"sample"}:
+        if not isinstance(more[name], str):
+            raise InputError(f"{where}: {name} is {short(more[name])}; expected a text")
+        check_text(more[name], where, name)
     if "sample" in more:
         try:
             more["sample"] = int(more["sample"])
-        except (TypeError, ValueError):
-            raise InputError(f"{where}: sample is {row['sample']!r}; expected a whole number") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"{where}: sample is {short(row['sample'])}; expected a whole number") from None
     return more
 
 

@@ -356,11 +356,8 @@ def _groups(request: Request) -> Evaluation:
 
 
 def _check_answers(judge: str, unread: int, asked: int, share: float | None) -> None:
-    """Raise EmoError where so many answers of a judge could not be read that its number means nothing.
-
-    Where none could be read there is nothing to score, whatever share is allowed.
-    """
-    if asked and (unread == asked or unread > (MAX_FAILED_SHARE if share is None else share) * asked):
+    """Raise EmoError where so many answers of a judge could not be read that its number means nothing."""
+    if unread > (MAX_FAILED_SHARE if share is None else share) * asked:
         raise EmoError(
             f"{unread} of {asked} answers of the judge {judge} could not be read, so there is no score; take "
             "another model, or allow a larger share with --max-failed-share"

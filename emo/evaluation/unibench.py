@@ -19,6 +19,7 @@ from emo.evaluation.ew import ew, ew_mappings, ew_overlaps
 from emo.evaluation.labels import read_labels
 from emo.evaluation.overlap import Labels, check_ids, normalise
 from emo.evaluation.wheels import WHEELS, WheelTables
+from emo.sources.records import short
 
 
 @dataclass(frozen=True)
@@ -116,25 +117,27 @@ def read_gold(data_set: str, path: str | Path) -> dict[str, Any]:
         if known.id_has is not None and str(name)[known.id_has[0] : known.id_has[0] + 1] != known.id_has[1]:
             continue
         if field not in entry:
-            raise InputError(f"{path}: clip {name!r} has no {field!r}")
-        gold[str(name)] = _gold_value(known, entry[field], f"{path}: clip {name!r}")
+            raise InputError(f"{path}: clip {short(name)} has no {field!r}")
+        gold[str(name)] = _gold_value(known, entry[field], f"{path}: clip {short(name)}")
     if not gold:
         raise InputError(f"{path}: {known.corpus!r} has no test clip of {data_set}")
     return gold
 
 
 def _gold_value(data_set: DataSet, value: Any, where: str) -> Any:
-    if data_set.kind == SENTIMENT:
-        try:
+    try:
+        if data_set.kind == SENTIMENT:
             return float(value)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{where} has sentiment {value!r}; expected a number") from error
-    if isinstance(value, str):
-        return value
-    if data_set.classes and 0 <= int(value) < len(data_set.classes):
-        return data_set.classes[int(value)]
+        if isinstance(value, str):
+            return value
+        number = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        expected = "sentiment" if data_set.kind == SENTIMENT else "class"
+        raise InputError(f"{where} has {expected} {short(value)}; expected a number") from error
+    if 0 <= number < len(data_set.classes):
+        return data_set.classes[number]
     raise InputError(
-        f"{where} has class {value!r}; expected a name or a number below {len(data_set.classes)}"
+        f"{where} has class {short(value)}; expected a name or a number below {len(data_set.classes)}"
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emo.errors import InputError
-from emo.sources.records import read_records, read_sheet
+from emo.sources.records import read_records, read_sheet, short
 
 WHEELS = ("wheel1", "wheel2", "wheel3", "wheel4", "wheel5")
 LEVELS = ("level1", "level2")
@@ -72,7 +72,7 @@ def load_wheels(folder: str | Path) -> WheelTables:
     )
     for base in {base for bases in forms.values() for base in bases}:
         if base not in synonyms:
-            raise InputError(f"wheels: {path / 'format.csv'}: {base!r} is not a word of synonym.xlsx")
+            raise InputError(f"wheels: {path / 'format.csv'}: {short(base)} is not a word of synonym.xlsx")
     tables = WheelTables(str(path), forms, synonyms, nodes, ())
     return WheelTables(str(path), forms, synonyms, nodes, tuple(_defects(tables)))
 
@@ -122,7 +122,7 @@ def _synonyms(path: Path, wheel_words: set[str]) -> dict[str, tuple[str, ...]]:
                 continue
             raw = str(row[word_column]).strip().lower()
             if raw not in wheel_words:
-                raise InputError(f"wheels: {path} row {number}: {raw!r} is not a word of any wheel")
+                raise InputError(f"wheels: {path} row {number}: {short(raw)} is not a word of any wheel")
             for word in [raw, *_items(str(row[synonym_column] or ""))]:
                 synonyms.setdefault(word.strip().lower(), set()).add(raw)
     return {word: tuple(sorted(raws)) for word, raws in synonyms.items()}

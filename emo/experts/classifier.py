@@ -107,9 +107,10 @@ class ClassifierExpert(Expert):
         self._classifier = Classifier(settings, medium)
         self._words = words_of(self._classifier.classes, settings.labels)
         if settings.sees == "face":
-            from emo.media.faces import FaceFinder
+            from emo.media.faces import FaceFinder, NetworkFinder
 
             self._faces = FaceFinder(settings.smallest_face)
+            self._second = NetworkFinder(settings.smallest_face)
         about = described(self._classifier.folder)
         trained_on = about.get("datasets") or []
         self.card = Card(
@@ -181,7 +182,7 @@ class ClassifierExpert(Expert):
     def _face(self, picture: np.ndarray) -> np.ndarray | None:
         import cv2
 
-        face = self._faces.largest(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        face = self._faces.largest(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)) or self._second.largest(picture)
         if face is None:
             return None
         margin = round(face.side * _MARGIN)

@@ -21,7 +21,7 @@ from emo.experts import measuring, protocol
 from emo.experts.protocol import TRANSCRIPT, Card, Clip, Description
 from emo.vocabulary import STANCE, Word
 
-VERSION = "2"
+VERSION = "3"
 
 
 def _set(text: str) -> frozenset[str]:
@@ -58,7 +58,7 @@ _DEGREE = _set(
 _DETERMINERS = _set("a an the this that these those my your his her its our their some any no")
 _AFTER_STATE = _set(
     "and or about to that for with at of now today tonight right here again too as when i we this in on "
-    "by just if since you after before he she they it so all because enough then"
+    "by just if since you after before he she they it so all because enough then already yet though"
 )
 _NEGATORS = _set("not no never neither nor without cannot hardly isnt dont aint nothing")
 _EXCUSED = _set("only just merely simply")
@@ -126,6 +126,7 @@ _CHINESE_NEGATION = re.compile(
 _CHINESE_UNREAL = re.compile(
     r"希望|但愿|愿|祝|以为|想要|是否|是不是|会不会|假装|不要|何必|怎么会|哪里|才会|就会|免得|省得"
 )
+_CHINESE_REPORTED = re.compile(r"[你您他她](们)?(是|还|真|都|就|总)?(说|以为|觉得|认为|当|嫌)(我|咱|俺)")
 _CHINESE_CONDITION = re.compile(r"如果|要是|假如|假使|倘若|万一|只要|除非|即使|就算|哪怕|的话|不管|无论")
 _CHINESE_EARLIER = re.compile(r"当时|那时|以前|曾经|昨天|去年|小时候|过去|上次|从前")
 _CHINESE_DEGREE = re.compile(
@@ -407,6 +408,8 @@ def _whose_english(
     if before_noun and near >= 0 and tokens[near] in _DETERMINERS and not _be_of_self(tokens[:near]):
         return None
     subject = next((token for token in reversed(tokens[:first]) if token in _SELF | _OTHERS), None)
+    if before_noun and not first and (following == "people" or following not in _SELF | _OTHERS):
+        return "other"  # "Nervous people make mistakes", and not "Glad you came"
     if subject is None and (
         form in _ASKED_OF_OTHERS or any(token not in _OPENERS for token in tokens[:first])
     ):
@@ -503,6 +506,8 @@ def _whose_chinese(clause: str, first: int, after: int, before: str, word: Word,
         return "other"
     if _CHINESE_CONDITION.search(before + clause) or _CHINESE_UNREAL.search(left):
         return "other"
+    if _CHINESE_REPORTED.search(left):
+        return "other"  # 你以为我怕: what another takes them to feel
     if _CHINESE_EARLIER.search(before + clause):
         return "other"
     if _CHINESE_NEGATION.search(left):

@@ -20,12 +20,15 @@ UNPARSABLE = "unparsable"
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _LEAD_IN = re.compile(
-    r"^(?:output|answer|labels?|emotions?|emotional (?:states?|categories)|(?:主要)?情[绪感](?:标签|"
-    r"状态)?|答案)\s*[:：]\s*",
+    r"^(?:(?:the |my )?(?:final )?(?:output|answer|labels?|emotions?|emotional (?:states?|categories))"
+    r"(?: (?:is|are))?|(?:主要)?情[绪感](?:标签|状态)?|答案)\s*[:：]\s*",
     re.IGNORECASE,
 )
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
-_SEPARATOR = re.compile(r"\s*[,，、;；\n]\s*(?:and\s+|or\s+|[和与及])?|\s+and\s+", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*(?:[-*•]|\(?(?:\d+|[A-Za-z])[.)])\s+")
+# "n/a" is one word.
+_SEPARATOR = re.compile(
+    r"\s*[,，、;；\n]\s*(?:and\s+|or\s+|[和与及])?|\s+and\s+|\s+/\s+|(?<=\w\w\w)/(?=\w\w\w)", re.IGNORECASE
+)
 # The answer form that AffectGPT and its kind are trained on: the whole text is one sentence with the list.
 _STATES = re.compile(
     r"^(?:the |this )?(?:character|person|speaker|individual|man|woman|subject)(?:'s|’s|s'|s’)?\s+emotional "
@@ -35,7 +38,8 @@ _STATES = re.compile(
 # "(slightly) sad", "nervous (mild)": the bracket is a part of what is said.
 _BRACKETED_WORDS = re.compile(r"[(（]([^()（）]*)[)）]")
 
-_MARKUP = re.compile(r"[\[\]{}<>|=#@\\_]")
+_MARKUP = re.compile(r"[\[\]{}<>|=#@\\_✓✔✅☑✗✘❌✖☒]")
+_EMPHASIS = re.compile(r"\*\*|__")
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def _entries(text: str) -> list[object]:
 
 
 def _bare(text: str) -> Listed:
-    text = _LEAD_IN.sub("", text).strip()
+    text = _LEAD_IN.sub("", _EMPHASIS.sub("", text).strip()).strip()
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and all(_BULLET.match(line) for line in lines):
         items = [_BULLET.sub("", line) for line in lines]

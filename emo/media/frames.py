@@ -278,7 +278,10 @@ class FrameReader:
                 following = self._peek()
                 if following is None or following[0] > moment:
                     break
-                current, self._ahead = following, None
+                self._ahead = None
+                # The times in a broken file may go back; what was on show once is not shown again.
+                if current is None or following[0] > current[0]:
+                    current = following
             if current is None:
                 yield moment, None, True
             else:

@@ -52,8 +52,8 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[str, Any]], out: str) -> str:
     """The report as one HTML page; the same input gives the same text.
 
-    items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.runs` writes them; a
-    key that is missing shows as unknown; out: OUT, for the commands that the page names.
+    items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
+    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names.
     """
     style, script = _asset("page.css"), _asset("page.js")
     cards = sorted(map(_Card(len(items)).view, items), key=lambda card: _STATES.index(card["state"]))

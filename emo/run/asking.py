@@ -27,7 +27,7 @@ def check_on_nodes(
     questions = [nodes.Question(need.what, need.resources(), partial(look, need)) for need in needs]
     faults: list[str] = []
     found: dict[str, Resources] = {}
-    for need, reply in zip(needs, nodes.ask(questions, tell, check), strict=True):
+    for need, reply in zip(needs, nodes.ask(questions, tell, check, grows_to is not None), strict=True):
         if isinstance(reply, str):
             faults.append(reply)
             continue

@@ -40,15 +40,15 @@ class Attempts:
         (shards.under_way.add if go else shards.under_way.discard)(shard)
         return go
 
-    def arrive(self, of_pass: str) -> None:
-        self._passes[of_pass].workers += 1
+    def arrive(self, of_pass: str, worker: str) -> None:
+        self._passes[of_pass].workers.add(worker)
 
     def load(self, of_pass: str) -> None:
         self._passes[of_pass].loaded += 1
 
     def workers(self, of_pass: str) -> tuple[int, int]:
         """How many workers have started, and how many of them are ready for rows."""
-        return self._passes[of_pass].workers, self._passes[of_pass].loaded
+        return len(self._passes[of_pass].workers), self._passes[of_pass].loaded
 
     def finish(self, of_pass: str, shard: str) -> None:
         self._passes[of_pass].under_way.discard(shard)
@@ -71,5 +71,5 @@ class _Shards:
     under_way: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
     ended: bool = False
-    workers: int = 0
+    workers: set[str] = field(default_factory=set)
     loaded: int = 0

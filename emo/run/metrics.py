@@ -17,7 +17,8 @@ _DIRECTIONS = ("prompt", "output")
 
 
 class PassMetrics:
-    """The metrics of one pass: clips by status, seconds per clip, tokens, rows waiting, rows tried again.
+    """The metrics of one pass: clips by status, seconds per clip, tokens, rows waiting, rows tried again, and
+    for how long the pass has been on.
 
     Every counter is there from the start, at zero: Prometheus sees no increase in a counter that appears with
     its first value.
@@ -36,13 +37,18 @@ class PassMetrics:
         self._retries = Counter(
             "emo_retries", "Rows tried again because their worker died", tag_keys=("step",)
         )
+        # A gauge may stay behind where a driver was killed. This no longer grows then.
+        self._running = Counter(
+            "emo_running_seconds", "Seconds that the step has been running", tag_keys=("step",)
+        )
         self._over = threading.Event()
         self._timer: threading.Thread | None = None
         for status in _STATUSES:
             _start_at_zero(self._clips, {**self._step, "status": status})
         for direction in _DIRECTIONS:
             _start_at_zero(self._tokens, {**self._step, "direction": direction})
-        _start_at_zero(self._retries, self._step)
+        for counter in (self._retries, self._running):
+            _start_at_zero(counter, self._step)
 
     def begin(self, left: Callable[[], int]) -> None:
         """Say from now on how many rows of the step are not done, also while none of them ends.
@@ -84,6 +90,7 @@ class PassMetrics:
     def _keep_saying(self, left: Callable[[], int]) -> None:
         while not self._over.wait(SET_EVERY_S):
             self._waiting.set(left(), self._step)
+            self._running.inc(SET_EVERY_S, self._step)
 
 
 def _start_at_zero(counter: Any, tags: dict[str, str]) -> None:

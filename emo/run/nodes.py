@@ -52,6 +52,12 @@ def needed(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> dict[s
     return {"CPU": min(resources.cpus, most) if most else resources.cpus, **held}
 
 
+def options(held: Mapping[str, float]) -> dict[str, float]:
+    """What Ray is told of a task or worker that holds this."""
+    memory = {"memory": held["memory"]} if held["memory"] else {}
+    return {"num_cpus": held["CPU"], "num_gpus": held["GPU"], **memory}
+
+
 def in_words(held: Mapping[str, float]) -> str:
     """What a worker needs, for a person."""
     words = f"{held['CPU']:g} CPUs and {held['GPU']:g} GPUs"
@@ -149,11 +155,13 @@ def ask(
     questions: Sequence[Question[Answer]],
     tell: Callable[[str], None],
     check: Callable[[], None],
+    joining: bool = False,
 ) -> list[Reply[Answer] | str]:
     """Ask all questions at once, each on a node that has the resources for it; aligned with `questions`.
 
     A question that no node can ever be asked gives a line that says why. tell: says what is waited for;
-    check: called every second, raises to end the wait. Where an autoscaler is there, the demand brings nodes.
+    check: called every second, raises to end the wait; joining: nodes may come without an autoscaler. Where
+    one is there, the demand brings nodes.
     """
     import ray
 
@@ -171,7 +179,7 @@ def ask(
                 replies[place] = waiting.pop(place).reply()
             nodes, scaler = alive(), autoscaler()
             for place, one in list(waiting.items()):
-                if line := one.never(nodes, scaler):
+                if line := one.never(nodes, scaler, joining):
                     replies[place] = line
                     waiting.pop(place).cancel()
             if waiting and time.monotonic() - told >= TELL_EVERY_S:
@@ -199,10 +207,7 @@ class _Waiting(Generic[Answer]):
         self.held = needed(self.question.resources, alive())
         if cpus is not None:
             self.held["CPU"] = cpus
-        memory = {"memory": self.held["memory"]} if self.held["memory"] else {}
-        asked = ray.remote(num_cpus=self.held["CPU"], num_gpus=self.held["GPU"], max_retries=3, **memory)(
-            _here
-        )
+        asked = ray.remote(max_retries=3, **options(self.held))(_here)
         self.reference = asked.options(name=f"emo asks for {self.question.what}").remote(self.question.ask)
         self._given_up = None
 
@@ -217,10 +222,14 @@ class _Waiting(Generic[Answer]):
             return f"{self.question.what}: could not be asked for: {lines[-1] if lines else error}"
         return Reply(node, answer, self.held)
 
-    def never(self, nodes: Sequence[Mapping[str, float]], scaler: Autoscaler | None) -> str | None:
+    def never(
+        self, nodes: Sequence[Mapping[str, float]], scaler: Autoscaler | None, joining: bool
+    ) -> str | None:
         """Why no node can ever be asked; None where one may."""
         if fits(self.held, nodes):
             self._given_up = None
+            return None
+        if scaler is None and joining:
             return None
         if scaler is not None:
             if not scaler.gives_up(self.held):
@@ -275,13 +284,19 @@ def _wait_line(
 
 
 def await_node(
-    what: str, resources: Resources, tell: Callable[[str], None], check: Callable[[], None]
+    what: str,
+    resources: Resources,
+    tell: Callable[[str], None],
+    check: Callable[[], None],
+    joining: bool = False,
 ) -> Mapping[str, float]:
     """Wait until a node can hold a worker, and bring one where an autoscaler is there; what it holds there.
 
+    joining: as of `ask`.
+
     Raises EmoError where no node ever can.
     """
-    [reply] = ask([Question(what, resources, _nothing)], tell, check)
+    [reply] = ask([Question(what, resources, _nothing)], tell, check, joining)
     if isinstance(reply, str):
         raise EmoError(reply)
     return reply.held

@@ -29,6 +29,7 @@ from emo.errors import EmoError, RowError, one_line
 from emo.machine import DeviceLostError, raise_fault_of_machine
 from emo.run import nodes
 from emo.run.attempts import ATTEMPTS, attempts_of_connection
+from emo.run.growing import growing
 from emo.run.metrics import PassMetrics
 from emo.run.waiting import told
 from emo.step import Pass
@@ -127,6 +128,9 @@ class _Running:
     progress: Progress
     metrics: PassMetrics
     ended: bool = False
+    began: float = field(default_factory=time.monotonic)
+    # Seconds of all the workers that came later.
+    more_s: float = 0.0
     # Of counted shards, until a listing has shown them.
     files: list[str] = field(default_factory=list)
 
@@ -137,6 +141,13 @@ class _Running:
         self.progress.add(ok, failed)
         if self.left() <= 0:
             self.end()
+
+    def held_more(self, workers: int, seconds: float) -> None:
+        """Count workers beside those of the beginning in what the step held on average."""
+        self.more_s += workers * seconds
+        on_average = self.workers + self.more_s / (time.monotonic() - self.began)
+        self.step.workers = on_average
+        self.step.cpus, self.step.gpus = on_average * self.held["CPU"], on_average * self.held["GPU"]
 
     def count_again(self, storage: Storage, run_id: str) -> None:
         """Count by the table what was committed by a worker that then died, or had not answered yet."""
@@ -192,11 +203,12 @@ def _begin(
     progress = Progress(plan.step, plan.rows.num_rows, bar=alone)
     there = nodes.alive()
     held: Mapping[str, float] = nodes.needed(plan.resources, there)
-    grows = nodes.autoscaler() is not None
+    # Without an autoscaler, who says how far the cluster may grow lets nodes join by hand.
+    grows = nodes.autoscaler() is not None or grows_to is not None
     if not nodes.fits(held, there):
         if line := nodes.beyond(plan.step, plan.resources, grows_to):
             raise EmoError(line)
-        held = nodes.await_node(plan.step, plan.resources, progress.note, stop)
+        held = nodes.await_node(plan.step, plan.resources, progress.note, stop, joining=grows_to is not None)
         there = nodes.alive()
     rows = plan.rows.num_rows
     fit = planning.workers_that_fit(there, held)
@@ -225,6 +237,9 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
     try:
         with ExitStack() as stack:
             first_result = {part.name: stack.enter_context(_told(part, attempts)) for part in parts}
+            for part in parts:
+                if part.most > part.workers:
+                    stack.enter_context(_growing(part, attempts))
             for batch in results:
                 for counts in batch.to_pylist():
                     part = by_name[counts["of_pass"]]
@@ -243,6 +258,8 @@ def _run_shards(parts: list[_Part], storage: Storage, run_id: str, stop: Callabl
                         stop()
                     except BoundReached as bound:
                         ending = bound
+                        for part in parts:
+                            part.most = part.workers  # nothing grows any more
                 if ending is not None:
                     # Once every shard that was started has been counted, the other results hold no rows.
                     states = ray.get([attempts.end.remote(part.name) for part in parts])
@@ -282,6 +299,15 @@ def _told(part: _Part, attempts: Any) -> AbstractContextManager[threading.Event]
     # A step with a model is named after its expert.
     what = part.of.plan.step.partition(" ")[2] or "what it needs"
     return told(part.of.progress, what, part.of.held, lambda: attempts.workers.remote(part.name))
+
+
+def _growing(part: _Part, attempts: Any) -> AbstractContextManager[None]:
+    def more(started: int, seconds: float) -> int:
+        part.of.held_more(max(0, started - part.workers), seconds)
+        # Twice as many at the most: who asks for all nodes at once pays for what the last shards leave idle.
+        return min(started, part.most - started, len(part.shards) - part.counted - started)
+
+    return growing(part.of.held, lambda: attempts.workers.remote(part.name), more)
 
 
 def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
@@ -325,9 +351,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
             # worker that is slow or stands still would hold them from the others.
             max_tasks_in_flight_per_actor=2 if plan.resources.gpus else 1,
         ),
-        num_cpus=held["CPU"],
-        num_gpus=held["GPU"],
-        **({"memory": held["memory"]} if held["memory"] else {}),
+        **nodes.options(held),
     )
 
 
@@ -378,6 +402,8 @@ class _Committing:
     """
 
     def __init__(self, plan: Pass, storage: Storage, run_id: str, attempts: Any, this_pass: str) -> None:
+        import ray
+
         self._plan = plan
         self._storage = storage
         self._run_id = run_id
@@ -385,7 +411,8 @@ class _Committing:
         self._pass = this_pass
         self._broken: str | None = None
         use_s3(storage.s3)
-        attempts.arrive.remote(this_pass)
+        # A worker that is started again keeps its id.
+        attempts.arrive.remote(this_pass, ray.get_runtime_context().get_actor_id())
         try:
             self._worker = plan.worker()
             attempts.load.remote(this_pass)

@@ -83,9 +83,9 @@ def client_of(address: str | None) -> Any:
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("dashboard_sdk", "job.sdk"):
+    for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env"):
         # What its client tells of uploads and sockets is nothing for a person.
-        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(where)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:

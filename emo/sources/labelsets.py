@@ -5,21 +5,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from emo.errors import InputError
-from emo.sources.records import MISSING, short
+from emo.sources.records import MISSING, check_text, short
 
 
 def parse_list(text: str) -> tuple[str, ...]:
     """The words of a list written as text, with or without brackets and quotation marks.
 
     They are split at commas, and at whatever else people put between words: `;`, `/`, `|`, the Chinese marks,
-    line breaks, "and".
+    line breaks, "and", a plus.
     """
-    items = _SEPARATORS.split(text.strip().removeprefix("[").removesuffix("]"))
+    text = text.strip().removeprefix("[").removesuffix("]")
+    if _PRINTED.fullmatch(text):
+        text = text[1:-1]
+    items = _SEPARATORS.split(text)
     return tuple(word for item in items for word in map(str.strip, _AND.split(item)) if word)
 
 
+# A tuple and a set, as Python prints them; "(slightly) sad" is a label.
+_PRINTED = re.compile(r"\([^()]*\)|\{[^{}]*\}")
 _SEPARATORS = re.compile(r"['\"“”,，、;；/／|\n\r\t]")
-_AND = re.compile(r"(?:^|\s)(?:and|AND|And|&)\s")
+_AND = re.compile(r"(?:^|\s)(?:and|AND|And|&)\s|(?<=\w)\s*\+\s*(?=\w)")
 # Within one entry of a list: a slash or "and" may belong to a label there, these never do.
 _SEVERAL = re.compile(r"[,，、;；\n\r]")
 # Of one clip; people and models give a dozen.
@@ -41,6 +46,8 @@ def as_labels(value: Any, where: str) -> tuple[str, ...]:
         raise InputError(f"{where}: labels are {short(value)}; expected a list of strings")
     if len(labels) > MOST_LABELS:
         raise InputError(f"{where}: has {len(labels)} labels; expected at most {MOST_LABELS} for one clip")
+    for label in labels:
+        check_text(label, where, "a label")
     return labels
 
 

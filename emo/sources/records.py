@@ -37,8 +37,8 @@ SUFFIXES = (*TEXT_SUFFIXES, PARQUET)
 EXCEL = ".xlsx"
 _GZIP = ".gz"
 
-# How pandas, Spark and databases write a cell without a value as text.
-MISSING = frozenset({"nan", "NaN", "NAN", "NULL", "null", "None", "<NA>", "NaT"})
+# How pandas, Spark, databases and spreadsheets write a cell without a value as text.
+MISSING = frozenset({"nan", "NaN", "NAN", "NULL", "null", "None", "<NA>", "NaT", "#N/A"})
 
 # Of one file once it is unpacked, on disk or in memory: about ten million rows of a manifest.
 MOST_BYTES = 2 * 1024**3
@@ -110,6 +110,16 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip() or value.strip() in MISSING
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def check_text(text: str, where: str, column: str) -> None:
+    """Raises InputError for a text that no table can hold: half a character of UTF-16, or one of no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: {column} is {short(text)}, which is not text in Unicode") from None
+    if "\0" in text:
+        raise InputError(f"{where}: {column} is {short(text)}, with a character that no text has")
 
 
 def short(value: Any) -> str:
@@ -415,11 +425,14 @@ def open_table(handle: BinaryIO, place: str, wanted: Collection[str]) -> tuple[t
         handle.seek(0)
         with pq.ParquetFile(handle, read_dictionary=texts) as file:
             parts, held = [], 0
-            for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                held += sum(_unpacked_size(column) for column in batch.columns)
-                if held > MOST_BYTES:
-                    raise _too_large(place)
-                parts.append(_plain(batch, schema, names))
+            # One group of rows after the other: each has a dictionary of its own, and Arrow cannot put the
+            # lists of two into one batch.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names):
+                    held += sum(_unpacked_size(column) for column in batch.columns)
+                    if held > MOST_BYTES:
+                        raise _too_large(place)
+                    parts.append(_plain(batch, schema, names))
     empty = pa.schema([schema.field(name) for name in names]).empty_table()
     return tuple(schema.names), pa.concat_tables([empty.replace_schema_metadata(None), *parts])
 
@@ -442,7 +455,10 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema, names: Sequence[str]) -> pa
     for name in names:
         column, kind = batch.column(batch.schema.get_field_index(name)), schema.field(name).type
         columns.append(column if column.type == kind else column.cast(kind))
-    return pa.Table.from_arrays(columns, schema=pa.schema([schema.field(name) for name in names]))
+    table = pa.Table.from_arrays(columns, schema=pa.schema([schema.field(name) for name in names]))
+    # Arrow takes any bytes for a text.
+    table.validate(full=True)
+    return table
 
 
 def read_parquet(storage: Storage, name: str, wanted: Collection[str]) -> tuple[tuple[str, ...], pa.Table]:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import posixpath
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from emo.sources.records import (
     PARQUET,
     SUFFIXES,
     Record,
+    check_text,
     cut_names,
     is_missing,
     is_table,
@@ -75,9 +76,10 @@ MANIFEST_SUFFIXES = SUFFIXES
 MANIFEST_COLUMNS = ("uri", "video_id", "subtitle", "language")
 _EXPECTED = f"a folder, a glob, an s3:// prefix, a video or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
 
-CHSIMS_LABELS = "label.csv"
+# Of the second version of the data set the table has another name; its part without labels has no `label`.
+CHSIMS_LABELS, CHSIMS_META = "label.csv", "meta.csv"
 CHSIMS_CLIPS = "Raw/"
-CHSIMS_COLUMNS = {"video_id", "clip_id", "text", "label"}
+CHSIMS_COLUMNS = {"video_id", "clip_id", "text"}
 MER_SUBTITLES = "subtitle_chieng.csv"
 
 
@@ -173,9 +175,10 @@ def _from_folder(storage: Storage) -> pa.Table:
     named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
     videos = [path for path in named if is_video(path)]
     hidden = len(found.entries) + len(found.unusable) - len(named)
-    if CHSIMS_LABELS in entries and any(path.startswith(CHSIMS_CLIPS) for path in entries):
-        rows = _chsims_rows(storage, [path for path in videos if path.startswith(CHSIMS_CLIPS)])
-        rest = [path for path in named if path != CHSIMS_LABELS]
+    table = _chsims_table(storage, entries)
+    if table is not None:
+        rows = _chsims_rows(storage, table, [path for path in videos if path.startswith(CHSIMS_CLIPS)])
+        rest = [path for path in named if path != table]
         return _finish(rows, listing, rest, storage.url, hidden)
     subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
     rows = []
@@ -192,16 +195,28 @@ def is_video(path: str) -> bool:
     return posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES
 
 
-def _chsims_rows(storage: Storage, videos: list[str]) -> list[_Row]:
-    """CH-SIMS: `label.csv` names the clips, `Raw/<video_id>/<clip_id>.mp4` holds them.
+def _chsims_table(storage: Storage, entries: Collection[str]) -> str | None:
+    """The table of CH-SIMS in a folder that has its clips; a `meta.csv` without ids of clips is none."""
+    if not any(path.startswith(CHSIMS_CLIPS) for path in entries):
+        return None
+    if CHSIMS_LABELS in entries:
+        return CHSIMS_LABELS
+    if CHSIMS_META not in entries:
+        return None
+    columns = read_records(storage.read(CHSIMS_META), storage.full(CHSIMS_META)).columns
+    return CHSIMS_META if {"video_id", "clip_id"} <= set(columns) else None
+
+
+def _chsims_rows(storage: Storage, table: str, videos: list[str]) -> list[_Row]:
+    """CH-SIMS: the table names the clips, `Raw/<video_id>/<clip_id>.mp4` holds them.
 
     A clip_id without the zeros that a spreadsheet took is found by its number; a clip that the table does not
     name is a clip all the same. Both are said.
     """
-    place = storage.full(CHSIMS_LABELS)
-    found = read_records(storage.read(CHSIMS_LABELS), place)
+    place = storage.full(table)
+    found = read_records(storage.read(table), place)
     if missing := CHSIMS_COLUMNS - set(found.columns):
-        raise InputError(f"{place} has no column {', '.join(sorted(missing))}; CH-SIMS' label.csv has them")
+        raise InputError(f"{place} has no column {', '.join(sorted(missing))}; CH-SIMS' {table} has them")
     files = {posixpath.splitext(path.removeprefix(CHSIMS_CLIPS))[0]: path for path in videos}
     named = [_chsims_name(record) for record in found.sound()]
     cut = cut_names(named, files)
@@ -350,12 +365,7 @@ def _text(value: Any, where: str, column: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise InputError(f"{where}: {column} is {short(value)}, expected text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: {column} is {short(value)}, which is not text in Unicode") from None
-    if "\0" in value:
-        raise InputError(f"{where}: {column} is {short(value)}, with a character that no text has")
+    check_text(value, where, column)
     return value
 
 

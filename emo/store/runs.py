@@ -21,7 +21,7 @@ class StepRecord:
 
     empty: of the ok, those without any label; error_codes: how many of the failed have which code; left: not
     tried, because a bound was reached; under_way: shards that were being done when the step was cut short,
-    whose rows may still come; workers, cpus, gpus: what all workers together held.
+    whose rows may still come; workers, cpus, gpus: what all workers together held, on average.
     """
 
     name: str
@@ -34,7 +34,7 @@ class StepRecord:
     error_codes: dict[str, int] = field(default_factory=dict)
     left: int = 0
     under_way: int = 0
-    workers: int = 0
+    workers: float = 0
     cpus: float = 0.0
     gpus: float = 0.0
 

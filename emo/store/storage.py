@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from emo.errors import EmoError, InputError, PlaceError, StorageError
+from emo.errors import EmoError, InputError, PlaceError, StorageError, one_line
 from emo.paths import S3_PREFIX, has_odd_bytes, is_s3, join, on_disk, readable, split
 from emo.store import s3 as objects
 from emo.store.conditions import Conditions, conditions_of
@@ -466,8 +466,9 @@ def _explain(place: str, error: Exception) -> EmoError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return PlaceError(f"{place}: no space left on the device")
     if isinstance(error, OSError):
-        return StorageError(f"{place}: {error.strerror or error or type(error).__name__}")
-    return StorageError(f"{place}: {type(error).__name__}: {error}")
+        # Arrow's own ones have no number, and may have several lines.
+        return StorageError(f"{place}: {error.strerror or one_line(error)}")
+    return StorageError(f"{place}: {one_line(error)}")
 
 
 def _write_local(target: Path, data: bytes) -> None:

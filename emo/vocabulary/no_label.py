@@ -67,7 +67,7 @@ def entry_kind(label: str, known: Callable[[str], bool]) -> Entry:
     if known(label):
         return Entry.LABEL
     words = _WORDS.findall(label)
-    if not words:
+    if not words or (len(label) == 1 and label.isascii()):  # one letter: an option that was chosen
         return Entry.NO_LABEL if any(letter.isalnum() for letter in label) else Entry.NOTHING
     if label in _EMPTY:
         return Entry.NOTHING

@@ -26,6 +26,9 @@ THOUGHTS = [
     ("<thinking>", "</thinking>"),
     ("<reasoning>", "</reasoning>"),
     ("<context>", "</context>"),
+    ("<|think|>", "<|/think|>"),
+    ("[thinking]", "[/thinking]"),
+    ("<思考>", "</思考>"),
     ("◁think▷", "◁/think▷"),
     ("[THINK]", "[/THINK]"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
@@ -110,6 +113,29 @@ def test_where_an_answer_is_marked_it_alone_is_said(tag, before, said, after):
     found = parted(f"{before} <{tag}>{said}</{tag}> {after}")
     assert found.said == said
     assert before in found.thought
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**Thought:** He may be angry.\n**Answer:** He is calm.",
+        "### Reasoning\nHe may be angry.\n\n### Final answer\nHe is calm.",
+        "Analysis: he may be angry\nAnswer: He is calm.",
+        "思考：他可能生气。\n回答：He is calm.",
+    ],
+)
+def test_a_thought_under_a_heading_is_parted_from_the_answer_under_the_next(text):
+    found = read_answer(text)
+    assert found.text == "He is calm."
+    assert found.thought
+
+
+def test_an_analysis_without_an_answer_is_what_is_said():
+    assert read_answer("Analysis: she frowns.\nShe is sad.").text == "Analysis: she frowns.\nShe is sad."
+
+
+def test_an_empty_mark_of_an_answer_is_an_empty_answer():
+    assert read_answer("<answer></answer>").error.code == "empty_answer"
 
 
 @given(st.text(max_size=80))

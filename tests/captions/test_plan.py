@@ -98,6 +98,21 @@ def test_windows_that_show_the_same_frames_of_a_short_clip_are_one():
     assert [variant.window for variant in plan.variants] == [WHOLE]
 
 
+def test_clips_without_frames_are_counted_and_said():
+    plan = make_plan(
+        [PlannedClip("a", 8), PlannedClip("b", 0)], [Captioner("x", (PERSON,), 1)], [WHOLE], 1, 1
+    )
+    assert [variant.video_id for variant in plan.variants] == ["a"]
+    assert (plan.clips, plan.without_frames) == (1, 1)
+    assert plan.figures()["clips_without_frames"] == 1
+    assert any(line.startswith("1 clips have sound alone: no caption") for line in plan.lines())
+
+
+def test_a_set_without_any_frames_cannot_be_captioned():
+    with pytest.raises(InputError, match="none of 2 clips has pictures"):
+        make_plan(clips(2, frames=0), [Captioner("x", (PERSON,), 1)], [WHOLE], 1, None)
+
+
 plans = st.builds(
     lambda captioners, windows, count, samples: (captioners, windows, clips(count), samples),
     st.lists(

@@ -508,6 +508,15 @@ def test_alerts_fire_when_they_should_and_at_no_other_time(promtool, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+ENDS_WITH_THE_CLIPS = """
+    sum by (step) (max_over_time(ray_emo_waiting[5m])) > 0
+    unless sum by (step) (emo:clips:increase30m) > 0
+    unless (
+      sum by (step) (ray_emo_clips_total) > 0 and sum by (step) (increase(ray_emo_clips_total[75m])) == 0
+    )
+"""
+
+
 @pytest.mark.parametrize(
     ("alert", "expression"),
     [
@@ -516,6 +525,7 @@ def test_alerts_fire_when_they_should_and_at_no_other_time(promtool, tmp_path):
             "sum by (step) (ray_emo_waiting) > 0 and sum by (step) (rate(ray_emo_clips_total[30m])) == 0",
         ),
         ("EmoStandsStill", "sum by (step) (max_over_time(ray_emo_waiting[5m])) > 0"),
+        ("EmoStandsStill", ENDS_WITH_THE_CLIPS),
         ("EmoManyFailures", 'sum by (step) (rate(ray_emo_clips_total{status="failed"}[30m])) > 0'),
         ("EmoWorkersDie", "sum by (step) (increase(ray_emo_retries_total[1h])) > 100"),
     ],

@@ -1,7 +1,6 @@
 """The image installs what the tests ran with, on the Python and for the CUDA that it was tried with."""
 
 import fnmatch
-import glob
 import importlib.util
 import re
 import shutil
@@ -133,8 +132,12 @@ def test_what_the_image_installs_is_enough_for_emo_for_its_head_and_for_the_auto
     }
     assert {"pytest", "moto", "fastapi"} <= absent
     assert "boto3" not in absent
-    files = [Path(file) for file in glob.glob(f"{REPOSITORY}/emo/**/*.py", recursive=True)]
-    ours = [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in files]
+    folders = {"emo": REPOSITORY / "emo", "emo.jobs": REPOSITORY / "jobs"}
+    ours = [
+        ".".join((package, *file.relative_to(folder).with_suffix("").parts))
+        for package, folder in folders.items()
+        for file in folder.rglob("*.py")
+    ]
     ours = [name.removesuffix(".__init__") for name in ours if not name.endswith("__main__")]
     launchers = [
         "ray.autoscaler._private.aws.node_provider",

@@ -13,6 +13,12 @@ from emo.evaluation.labels import parse_list, read_labels
         ("[happy, sad]", ("happy", "sad")),
         ("['happy', \"sad\"]", ("happy", "sad")),
         ("happy,sad", ("happy", "sad")),
+        ("('happy', 'sad')", ("happy", "sad")),
+        ("('happy',)", ("happy",)),
+        ("{'happy', 'sad'}", ("happy", "sad")),
+        ("(slightly) sad, happy (very)", ("(slightly) sad", "happy (very)")),
+        ("happy + sad", ("happy", "sad")),
+        ("happy & sad", ("happy", "sad")),
         ("[]", ()),
         ("", ()),
         ("['轻松', '愉快']", ("轻松", "愉快")),
@@ -90,6 +96,12 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path):
     refused("g.csv", "name,openset\n", "has no labels")
     with pytest.raises(InputError, match=r"h\.csv: is not there"):
         read_labels(tmp_path / "h.csv")
+    row = '{"name": "a", "labels": [], '
+    refused("n.jsonl", row + '"expert": {}}', "line 1: expert is {}; expected a text")
+    refused("o.jsonl", row + '"run_id": 3}', "line 1: run_id is 3; expected a text")
+    refused("p.jsonl", row + '"sample": 1e999}', "line 1: sample is inf; expected a whole number")
+    refused("q.jsonl", r'{"name": "\ud800", "labels": []}', "line 1: name is .* not text in Unicode")
+    refused("r.jsonl", r'{"name": "a", "labels": ["\ud800"]}', "line 1: a label is .* not text in Unicode")
     refused("i.jsonl", '{"video_id": "a", "labels": {"sad": 1}}', "line 1: labels are .*; expected a list")
     with pytest.raises(InputError, match=r"a: labels are \['x', None\]; expected a list of strings"):
         read_labels(write(tmp_path / "j.parquet", video_id=["a"], labels=[["x", None]]))

@@ -104,11 +104,10 @@ def test_a_file_of_groups_is_read_and_bad_ones_are_named(tmp_path):
         read_groups(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize(
-    ("unread", "asked", "share"), [(12, 12, None), (7, 12, None), (4, 12, 0.25), (1, 1, 1.0)]
-)
+@pytest.mark.parametrize(("unread", "asked", "share"), [(12, 12, None), (7, 12, None), (4, 12, 0.25)])
 def test_a_judge_whose_answers_cannot_be_read_gives_no_score(unread, asked, share):
     with pytest.raises(EmoError, match=f"{unread} of {asked} answers of the judge m could not be read"):
         evaluate._check_answers("m", unread, asked, share)
     evaluate._check_answers("m", min(unread, 3), 12, 0.25)
     evaluate._check_answers("m", 0, 0, share)
+    evaluate._check_answers("m", asked, asked, 1.0)

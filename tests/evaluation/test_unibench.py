@@ -109,6 +109,12 @@ def test_a_wrong_label_file_is_named_with_what_it_has(tmp_path):
     path = save(tmp_path / "more.npz", test_corpus={"a": {"emo": 12}})
     with pytest.raises(InputError, match="clip 'a' has class 12"):
         read_gold("meld", path)
+    for value in (None, [1], {}, float("inf")):
+        path = save(tmp_path / "odd.npz", test_corpus={"a": {"emo": value, "val": [value]}})
+        with pytest.raises(InputError, match=r"clip 'a' has class .*; expected a number"):
+            read_gold("meld", path)
+        with pytest.raises(InputError, match=r"clip 'a' has sentiment .*; expected a number"):
+            read_gold("cmu-mosi", path)
 
 
 def test_sentiment_predictions_are_told_from_others(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -19,6 +20,7 @@ import classifier_checkpoints
 from emo import experts
 from emo.errors import InputError, RowError
 from emo.experts.classifier import ClassifierExpert, kept, likely
+from emo.media.faces import FaceFinder
 from synthetic_clips import clip as drawn_clip
 from synthetic_clips import flac
 
@@ -116,6 +118,15 @@ def test_a_picture_without_a_face_gives_no_label(folders, clips):
     [[description]] = load("face", folders["face"]).describe([replace(clips[0], frames=(grey,) * 4)])
     assert description.labels == ()
     assert "No face was found in 3 frames" in description.text
+
+
+def test_a_tilted_face_that_the_cascades_miss_is_classified(folders, clips, portrait):
+    turned = np.asarray(Image.open(io.BytesIO(portrait[0])).rotate(40, Image.Resampling.BICUBIC))
+    assert FaceFinder().largest(cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY)) is None
+    expert = load("face", folders["face"])
+    [[description]] = expert.describe([replace(clips[0], frames=(picture(turned),) * 4)])
+    assert description.labels
+    assert "in 3 of 3 frames" in description.text
 
 
 def test_silence_and_a_sound_of_a_few_samples_give_no_label(folders, clips):

@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from emo import experts, vocabulary
@@ -21,7 +22,7 @@ from emo.errors import InputError, RowError
 from emo.experts import face, voice, words
 from emo.experts.protocol import Clip
 from emo.extraction.rules import extract
-from emo.media.faces import FaceFinder
+from emo.media.faces import FaceFinder, NetworkFinder
 from emo.media.voice_activity import SpeechFinder
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -316,6 +317,43 @@ def test_a_face_without_a_recognised_smile_supports_nothing() -> None:
         assert extract(text) == []
 
 
+def test_teeth_in_a_mouth_that_is_not_drawn_wide_are_no_smile() -> None:
+    """The portrait's smile, pushed together from the sides: the teeth stay, the corners come closer."""
+    portrait = np.asarray(Image.open(io.BytesIO(sample("portrait_silent").frames[4])).convert("RGB"))
+    found = FaceFinder().largest(np.asarray(Image.fromarray(portrait).convert("L")))
+    assert found is not None
+    y, x = np.mgrid[: portrait.shape[0], : portrait.shape[1]].astype(np.float32)
+    aside, below = x - found.x - 0.5 * found.side, y - found.y - 0.78 * found.side
+    near = np.exp(-((aside / (0.32 * found.side)) ** 4) - (below / (0.22 * found.side)) ** 4)
+    bared = cv2.remap(portrait, (x + near * aside * (1 / 0.7 - 1)).astype(np.float32), y, cv2.INTER_LINEAR)
+
+    grey = cv2.cvtColor(bared, cv2.COLOR_RGB2GRAY)
+    face_of_it = FaceFinder().largest(grey)
+    assert face_of_it is not None
+    assert (FaceFinder().smile(grey, face_of_it) or 0) > 3 * face._SMILE_HITS, "the cascade still sees one"
+    for picture, labels in ((portrait, ["happy", "amused"]), (bared, [])):
+        text = text_of("face", clip(frames=(jpeg(picture),), frame_times=(0.0,)))
+        assert extract(text) == labels
+
+
+def test_a_mouth_is_as_wide_in_a_large_a_small_and_a_mirrored_picture_and_has_no_width_without_a_face() -> (
+    None
+):
+    portrait = Image.open(io.BytesIO(sample("portrait_silent").frames[4])).convert("RGB")
+    finder, widths = NetworkFinder(), []
+    for picture in (
+        portrait,
+        portrait.resize((portrait.width * 2, portrait.height * 2)),
+        ImageOps.mirror(portrait),
+    ):
+        pixels = np.asarray(picture)
+        found = FaceFinder().largest(np.asarray(picture.convert("L")))
+        assert found is not None
+        widths.append(finder.mouth_width(pixels, found))
+        assert finder.mouth_width(np.full_like(pixels, 128), found) is None
+    assert widths == [pytest.approx(widths[0], rel=0.06)] * 3
+
+
 def test_the_face_is_found_where_it_is_and_a_mirrored_picture_mirrors_it() -> None:
     grey = np.asarray(Image.open(io.BytesIO(sample("portrait_welcome").frames[4])).convert("L"))
     finder = FaceFinder()
@@ -374,6 +412,10 @@ def test_a_picture_of_a_few_pixels_has_no_face() -> None:
 # words
 
 ENGLISH = {
+    "She is never coming back.": {"sad"},
+    "They won't ever come back.": {"sad"},
+    "Glad you came.": {"glad"},
+    "Terrified already!": {"terrified"},
     "What?!": {"surprised"},
     "You did?": {"surprised"},
     "Hey!": {"cheerful"},
@@ -405,6 +447,9 @@ CHINESE = {
     "真没想到。": {"surprised"},
     "谢谢大家，我真的很感动，也很自豪。": {"touched", "proud", "grateful"},
     "他不会回来了，我很难过。": {"sad"},
+    "完了，我们迟到了！": {"worried"},
+    "坏了！锅糊了。": {"worried"},
+    "我觉得很伤心。": {"sad"},
     "我不生气，我只是有点失望。": {"disappointed"},
     "太好了！我们成功了！我真高兴！": {"happy"},
     "凭什么！给我滚！": {"angry"},
@@ -412,6 +457,15 @@ CHINESE = {
     "哈哈哈，太好笑了！": {"amused"},
 }
 NOTHING = (
+    # What comes back, is done with or is broken; a word before its noun; what others take them for.
+    "Grandma is coming back on Friday.",
+    "The summer is coming back, they say.",
+    "作业写完了，我们去吃饭。",
+    "我的手机坏了！",
+    "Jealous neighbours called the police.",
+    "Nervous people make mistakes.",
+    "你以为我很害怕啊。",
+    "他们觉得我很伤心。",
     "The ferry to the island leaves from pier four at ten past nine.",
     "You are angry with me.",
     "My brother was so happy when he heard.",

@@ -70,7 +70,11 @@ def undisturbed(videos, tmp_path_factory, ray_cluster):
     return tables(Storage(str(out)))
 
 
-def tables(storage, without=("run_id",)):
+# `seen` is made of the ids of runs.
+WHEN = ("run_id", "seen")
+
+
+def tables(storage, without=WHEN):
     """All that a run found out, row for row, but for when it did."""
     found = {}
     for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
@@ -260,10 +264,10 @@ def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tm
 
         thread = threading.Thread(target=join)
         thread.start()
-        plan = make_pass(40, worker=lambda: Slow(0.5))
+        plan = make_pass(100, worker=lambda: Slow(0.5))
         step = run(plan, tmp_path / "out", grows_to=GrowsTo(cpus=2))
         thread.join()
-    assert (step.ok, step.failed) == (40, 0)
+    assert (step.ok, step.failed) == (100, 0)
     assert len(where_rows_were_made(tmp_path / "out")) == 2
 
 
@@ -373,7 +377,7 @@ def test_on_a_bad_day_of_s3_no_row_is_lost_and_none_is_there_twice(
     assert done.returncode == 0, done.stderr
     injected = log()
     assert injected.keys() >= {"SlowDown", "InternalError", "cut", "answer lost"}, injected
-    places = ("run_id", "uri", "modified")
+    places = (*WHEN, "uri", "modified", "transcript_version")
     expected = {
         name: [{key: value for key, value in row.items() if key not in places} for row in found]
         for name, found in undisturbed.items()
@@ -440,23 +444,23 @@ def test_out_on_a_full_disk_is_a_clear_error_and_more_space_is_all_that_it_takes
 
 
 @pytest.mark.long
-def test_blocks_that_exceed_the_object_store_spill_and_no_row_is_lost(nodes, tmp_path):
-    """Blocks of 30 MB, read quicker than they are used, through an object store of 100 MB."""
+def test_blocks_of_which_the_object_store_holds_one_lose_no_row(nodes, tmp_path):
+    """Blocks of 60 MB, read quicker than they are used, through an object store of 100 MB.
+
+    Whether the engine waits or spills is its own choice.
+    """
     nodes.start(2, head=True)
 
     def read(shard):
         return shard.append_column(
-            "large", pa.array([os.urandom(30_000_000)] * shard.num_rows, pa.large_binary())
+            "large", pa.array([os.urandom(60_000_000)] * shard.num_rows, pa.large_binary())
         )
-
-    from ray._private.internal_api import memory_summary
 
     with cluster(nodes.address, None):
         step = run(make_pass(30, read=read, worker=Checking), tmp_path / "out")
-        assert re.search(r"Spilled [1-9]", memory_summary(address=nodes.address, stats_only=True))
     assert (step.ok, step.failed) == (30, 0)
     assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 30
-    assert where_rows_were_made(tmp_path / "out") == {"30000000": 30}
+    assert where_rows_were_made(tmp_path / "out") == {"60000000": 30}
 
 
 class Checking:

@@ -1,5 +1,7 @@
 """The reduce reads the votes that count, whatever files and runs they stand in."""
 
+import json
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -167,6 +169,24 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")
     with pytest.raises(InputError, match=r"/mine\.parquet: column 'status' has 'OK'"):
         judge.votes_from(str(tmp_path), s3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"video_id": "\ud800"}, "video_id is .* not text in Unicode"),
+        ({"labels": ["a\0b"]}, "a label is .* a character that no text has"),
+        ({"sample": float("inf")}, "sample is inf; expected a number from 0"),
+        ({"strengths": [10**400]}, "strengths is .*; expected a list of numbers"),
+        ({"status": "x" * 5000}, "column 'status' has 'xxx"),
+    ],
+)
+def test_a_written_vote_that_no_table_can_hold_is_one_short_line(tmp_path, change, says):
+    vote = {"video_id": "a", "expert": "e", "sample": 0, "labels": ["happy"], **change}
+    (tmp_path / "votes.jsonl").write_text(json.dumps(vote))
+    with pytest.raises(InputError, match=says) as error:
+        judge.votes_from(str(tmp_path / "votes.jsonl"), Storage(str(tmp_path)).s3)
+    assert len(str(error.value)) < 500
 
 
 def test_a_text_model_decides_where_voters_do_not_agree_and_no_clip_is_asked_about_twice(tmp_path):

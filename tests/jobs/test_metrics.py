@@ -210,11 +210,14 @@ def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_
                 ("emo_tokens_total", "output"): 0,
                 ("emo_retries_total", ""): 0,
             }
+            seconds = ("emo_running_seconds_total", "")
+            began = first.pop(seconds)
             assert first == {("emo_waiting", ""): 3, **zeros}
             # Longer than Ray keeps a gauge that nobody sets.
             for _ in range(12):
                 time.sleep(2)
                 assert values(step)["emo_waiting", ""] == 3
+            wait_for(lambda: values(step)[seconds] > began)
         finally:
             (tmp_path / "go on").touch()
             running.join()

@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -31,58 +32,87 @@ from labelling import EMO, WORDS_ONLY, by_id, emo, rows
 
 MANIFEST = str(REPOSITORY / "samples/manifest.csv")
 
+# Who runs the tests may have named a folder of emo there.
+_BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
 
 @dataclass
 class Head:
-    """A head node that takes jobs: how a user reaches it, and its process group."""
+    """A head node that takes jobs and asks for a token, run by a Python that cannot import emo."""
 
-    user: dict[str, str]
-    dashboard: int
-    folder: Path
-    process: subprocess.Popen
+    bare: Path
+    port: int = field(default_factory=free_port)
+    dashboard: int = field(default_factory=free_port)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def start(self):
+        options = ["--num-cpus=2", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
+        options += [f"--temp-dir={self.folder}", "--include-dashboard=true", "--disable-usage-stats"]
+        options += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
+        options += ["--object-store-memory=200000000"]
+        environment = {**_BARE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
+        self.process = subprocess.Popen(
+            [self.bare / "bin/python", "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
+            env=environment,
+            cwd=self.bare,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.await_answer()
+
+    def await_answer(self):
+        deadline = time.monotonic() + 120
+        while not _answers(self.dashboard, self.token):
+            assert self.process.poll() is None, "the cluster for jobs did not start"
+            assert time.monotonic() < deadline, "the cluster for jobs did not start in time"
+            time.sleep(0.5)
+
+    def kill(self):
+        """All of it at once, and what it kept."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def child(self, pattern):
+        """The one process of this head whose command line begins so."""
+        found = []
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # one that has just ended
+                found += [one] if re.match(pattern, " ".join(one.cmdline())) else []
+        (only,) = found
+        return only
+
+    @property
+    def folder(self):
+        return Path(f"/tmp/emo-test-jobs-{self.port}")
+
+    @property
+    def user(self):
+        """As a user has it: the token is known, but nothing tells the client to offer it."""
+        where = f"http://127.0.0.1:{self.dashboard}"
+        return {"RAY_API_SERVER_ADDRESS": where, "RAY_AUTH_TOKEN": self.token, "RAY_AUTH_MODE": ""}
 
 
 @contextmanager
 def _head(bare):
-    """A cluster that takes jobs and asks for a token, run by a Python that cannot import emo."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    python = bare / "bin/python"
     # The packages of this environment, but not what it installs by a link to this folder.
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (bare / "lib" / version / "site-packages/all.pth").write_text("\n".join(site.getsitepackages()))
-    found = subprocess.run([python, "-c", "import ray, emo"], capture_output=True, text=True, cwd=bare)
-    assert "No module named 'emo'" in found.stderr
-    port, dashboard = free_port(), free_port()
-    folder = Path(f"/tmp/emo-test-jobs-{port}")
-    options = ["--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}"]
-    options += ["--include-dashboard=true", "--object-store-memory=200000000", "--disable-usage-stats"]
-    options += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
-    token = secrets.token_hex(16)
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    environment["PATH"] = f"{bare / 'bin'}:{environment['PATH']}"
-    head = subprocess.Popen(
-        [python, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
-        env=environment,
-        cwd=bare,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    python = bare / "bin/python"
+    found = subprocess.run(
+        [python, "-c", "import ray, emo"], capture_output=True, text=True, cwd=bare, env=_BARE
     )
-    # As a user has it: the token is known, but nothing tells the client to offer it.
-    user = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}", "RAY_AUTH_TOKEN": token}
-    user["RAY_AUTH_MODE"] = ""
+    assert "No module named 'emo'" in found.stderr
+    head = Head(bare)
     try:
-        deadline = time.monotonic() + 120
-        while not _answers(dashboard, token):
-            assert head.poll() is None, "the cluster for jobs did not start"
-            assert time.monotonic() < deadline, "the cluster for jobs did not start in time"
-            time.sleep(0.5)
-        yield Head(user, dashboard, folder, head)
+        head.start()
+        yield head
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        head.kill()
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +247,16 @@ class Following:
     def log(self):
         return self._of["log"]
 
-    def until(self, text, seconds=120):
-        deadline = time.monotonic() + seconds
-        while text not in self.log:
+    def until(self, text):
+        """Wait for what the job says."""
+        self._until("log", text)
+
+    def until_said(self, text):
+        self._until("said", text)
+
+    def _until(self, where, text):
+        deadline = time.monotonic() + 120
+        while text not in self._of[where]:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.1)
@@ -303,6 +340,55 @@ def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(tmp_path):
         os.killpg(head.process.pid, signal.SIGKILL)
         assert following.end() == 5, following.said
     assert f"emo submit --attach {following.job}" in following.said.splitlines()[-1]
+
+
+@pytest.mark.long
+def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
+    with _head(tmp_path / "bare") as head:
+        following = Following(head.user, "label", MANIFEST, "--out", tmp_path / "out", *WORDS_ONLY)
+        following.until("Ray is up;")
+        job = head.child("python -m emo label ")
+        dashboard = head.child(r"\S+ \S+/dashboard/dashboard\.py ")
+        command, environment, folder = dashboard.cmdline(), dashboard.environ(), dashboard.cwd()
+        # So that the job outlasts the dashboard; and what started the head would end all of it.
+        job.suspend()
+        head.process.send_signal(signal.SIGSTOP)
+        for one in [*dashboard.children(recursive=True), dashboard]:
+            one.kill()
+        assert not _answers(head.dashboard, head.token)
+        again = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
+        try:
+            head.await_answer()
+            following.until_said("the connection was lost and is there again; following the job")
+            job.resume()
+            assert following.end() == 0, following.said
+            assert len(following.said.splitlines()) == 2, following.said
+            assert following.showed_the_log_once(head)
+        finally:
+            os.killpg(again.pid, signal.SIGKILL)
+            again.wait()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(tmp_path):
+    with _head(tmp_path / "bare") as head:
+        out = tmp_path / "out"
+        following = Following(head.user, "label", MANIFEST, "--out", out, *WORDS_ONLY)
+        following.until("Ray is up;")
+        head.kill()
+        head.start()
+        assert following.end() == 1, following.said
+        last = following.said.splitlines()[-1]
+        assert f"the cluster knows no job {following.job}" in last
+        # As the line says, once the lease of the run that went with the head is over.
+        deadline = time.monotonic() + 240
+        again = ["submit", "label", MANIFEST, "--out", out, *WORDS_ONLY]
+        while (done := emo(*again, env=head.user)).returncode == 4:
+            assert time.monotonic() < deadline, done.stdout
+            time.sleep(5)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(rows(out, JUDGMENTS, "status")) == 13
 
 
 @pytest.mark.parametrize("stops", [True, False])

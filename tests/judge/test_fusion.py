@@ -56,6 +56,15 @@ def test_the_word_that_most_voters_used_speaks_for_its_cluster():
     assert evidence["sad"]["score"] == pytest.approx(0.4)
 
 
+def test_voters_that_agree_because_they_read_the_same_words_are_told():
+    row = judge(["sad"], ["sad"], ["sad"], ["happy"], from_transcript=[True, True, True, False])
+    assert (row["n_voters"], row["n_from_transcript"]) == (4, 3)
+    row = judge(["sad"], [], ["happy"], from_transcript=[True, True, False])
+    assert row["n_from_transcript"] == 1
+    assert judge(["sad"], ["sad"], from_transcript=[True, None])["n_from_transcript"] is None
+    assert judge(["sad"], ["sad"])["n_from_transcript"] is None
+
+
 def test_forms_of_one_word_are_one_label_spelt_as_most_voters_did():
     row = judge(["happiness"], ["happy"], ["happiness"], rule=Rule(share=1))
     assert row["labels"] == ["happiness"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import emo.media.decode
 from clips import (
     CORNERS,
     RATE,
@@ -594,8 +595,11 @@ def test_a_clock_that_jumps_loses_no_frame_and_invents_no_silence(
     assert len(decoded.notes) == 1
 
 
-def test_a_jump_of_the_clock_in_other_containers_is_one_too(clip: Make, tmp_path: Path) -> None:
-    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+@pytest.mark.parametrize("jump_s", [200, 2000])
+def test_a_jump_of_the_clock_in_other_containers_is_one_too(
+    clip: Make, tmp_path: Path, jump_s: float
+) -> None:
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, jump_s)])
     for name in ("jump.mkv", "jump.mp4", "jump.flv"):
         ffmpeg("-i", both, "-c", "copy", "-copyts", *(("-bsf:a", "aac_adtstoasc")), tmp_path / name)
         decoded = decode(tmp_path / name)
@@ -603,6 +607,54 @@ def test_a_jump_of_the_clock_in_other_containers_is_one_too(clip: Make, tmp_path
         assert len(decoded.frames) == 8
         assert sound_of(decoded).size / 16_000 == pytest.approx(4.0, abs=0.4)
         assert "clock" in decoded.notes[0]
+
+
+@pytest.mark.parametrize("name", ["joined.ts", "jump.mkv", "jump.mp4", "jump.flv"])
+def test_the_clock_of_a_large_file_may_jump_too(
+    clip: Make, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+    if name != "joined.ts":
+        ffmpeg("-i", both, "-c", "copy", "-copyts", "-bsf:a", "aac_adtstoasc", tmp_path / name)
+    decoded = decode(tmp_path / name)
+    assert decoded.duration_s == pytest.approx(4.0, abs=0.3)
+    assert len({number_in(jpeg) for jpeg in decoded.frames[:4]}) == 4
+    assert len({number_in(jpeg) for jpeg in decoded.frames[4:]}) == 4
+    assert sound_of(decoded).size / 16_000 == pytest.approx(4.0, abs=0.4)
+    assert "clock" in decoded.notes[0]
+
+
+def test_a_large_stream_without_an_index_is_as_long_as_it_says(
+    clip: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    decoded = decode(clip("h264.flv", seconds=3.0, video=X264))
+    assert decoded.duration_s == pytest.approx(3.0, abs=0.1)
+    assert len(decoded.frames) == 8
+
+
+def test_a_large_file_that_is_not_read_through_says_so(
+    clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(emo.media.decode, "_READ_THROUGH_BYTES", 1000)
+    both = joined(tmp_path, [stream(clip, tmp_path, 0), stream(clip, tmp_path, 200)])
+    decoded = decode(both)
+    assert decoded.duration_s == pytest.approx(202.0, abs=0.3)
+    assert "the file was not read through" in decoded.notes[-1]
+
+
+@pytest.mark.parametrize("name", ["still.mkv", "still.mp4"])
+def test_a_still_picture_in_a_large_file_keeps_its_time(
+    clip: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emo.media.decode, "_WHOLE_BYTES", 1000)
+    keep = ("-vf", "select='lt(t,1)+gt(t,28)'", "-fps_mode", "vfr")
+    video = (*X264, "-tune", "zerolatency")
+    decoded = decode(clip(name, seconds=29.0, fps=5, sounds=[tone(29.0)], video=video, after=keep))
+    assert decoded.duration_s == pytest.approx(29.0, abs=0.5)
+    assert decoded.notes == ()
 
 
 def test_a_clock_that_goes_round_is_no_jump(clip: Make, tmp_path: Path) -> None:
@@ -689,6 +741,24 @@ def test_a_missing_index_is_truncated(clip: Make, tmp_path: Path) -> None:
     error = refusal(tmp_path / "behind.mp4")
     assert error.code == "truncated"
     assert "moov" in error.message
+
+
+def test_frames_whose_times_go_back_in_a_broken_file_are_not_shown_again(clip: Make, tmp_path: Path) -> None:
+    whole = clip("order.mkv", seconds=1.0, fps=10, video=("-c:v", "mjpeg"), sounds=[])
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as file:
+        packets = [bytes(packet) for packet in file.demux(video=0) if packet.size]
+    # The ninth picture says that it is of the time of the fifth, and the last one is broken.
+    at = data.index(packets[8])
+    moment = int.from_bytes(data[at - 3 : at - 1], "big", signed=True) - 400
+    data[at - 3 : at - 1] = moment.to_bytes(2, "big", signed=True)
+    at = data.index(packets[9])
+    data[at : at + len(packets[9])] = bytes(len(packets[9]))
+    (tmp_path / "back.mkv").write_bytes(data)
+    found = decode(tmp_path / "back.mkv", frames=5)
+    assert list(found.frame_times) == sorted(set(found.frame_times))
+    assert found.frame_times[-1] == pytest.approx(0.7)
+    assert number_in(found.frames[-1]) == 7
 
 
 def test_pictures_that_cannot_be_decoded_are_damaged(plain: Path, tmp_path: Path) -> None:
