@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
                 f1 = state["metrics"].get("f1")
                 figures = "-" if f1 is None else f"{f1:.4f}"
                 where = state["adapter"] or "not promoted"
-                cli.say(f"{state['name']}\t{state['outcome']}\tf1 {figures}\t{where}")
-        print(f"emo adapters: {len(states)} runs in {out.url}")
+                print(f"{state['name']}\t{state['outcome']}\tf1 {figures}\t{where}")
+        cli.say(f"emo adapters: {len(states)} runs in {out.url}")
         return cli.DONE
     if options.name is None:
         raise InputError(f"emo adapters {options.action}: name the run")

@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
         plan = job.plan(config, job.ingested(storage), gold)
         tell_json(options, **plan.figures())
         if not options.json:
-            cli.say("\n".join(plan.lines()))
-        print(f"emo caption: {len(plan.variants)} captions to make; nothing was started")
+            print("\n".join(plan.lines()))
+        cli.say(f"emo caption: {len(plan.variants)} captions to make; nothing was started")
         return cli.DONE
     if gold:
         gold = of_clips(gold, job.ingested(storage).column("video_id").to_pylist(), options.gold)

@@ -81,8 +81,8 @@ def run(options: argparse.Namespace) -> int:
     if options.detach:
         tell_json(options, outcome="sent", job=name)
         if not options.json:
-            cli.say(name)
-        print(f"emo submit: job {name} was sent; emo submit --attach {name} follows it")
+            print(name)
+        cli.say(f"emo submit: job {name} was sent; emo submit --attach {name} follows it")
         return cli.DONE
     cli.say(f"emo submit: job {name}")
     return _follow(options, client, name)
