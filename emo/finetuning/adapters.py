@@ -11,8 +11,9 @@ from emo.engines.adapters import MANIFEST
 from emo.engines.models import resolve_model
 from emo.errors import InputError
 from emo.finetuning import adapter
+from emo.finetuning.held_out import BASE_ANSWERS
+from emo.finetuning.record import FOLDER, RUN
 from emo.finetuning.settings import Finetune, Gate
-from emo.jobs.finetune import BASE_ANSWERS, FOLDER, RUN
 from emo.store.storage import Storage
 
 PROMOTED = "adapters"

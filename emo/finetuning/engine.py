@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
@@ -17,12 +16,10 @@ import torch
 import torch.distributed as dist
 
 from emo.errors import EmoError
-from emo.finetuning.batching import Cursor
 from emo.finetuning.collate import Batch
 from emo.finetuning.loss import loss_sum, on_device
 from emo.finetuning.settings import Finetune
 
-STATE = "state.json"
 _SHARDS = "ds"
 _TAG = "step"
 # Of a loss computed again after loading: what rounding of another number of workers can do.
@@ -228,34 +225,3 @@ def to_universal(source: Path, target: Path, stage: int) -> None:
                 inject_missing_state=True,
             )
         )
-
-
-@dataclass(frozen=True)
-class State:
-    """What stands beside the shards: the cursor, the number of workers that wrote them, the loss of the
-    probe, and the curve so far (one entry per step).
-    """
-
-    cursor: Cursor
-    workers: int
-    probe: float
-    history: list[dict[str, Any]]
-
-    def write(self, folder: Path) -> None:
-        """Into `folder/state.json`."""
-        value = {
-            "cursor": self.cursor.as_dict(),
-            "workers": self.workers,
-            "probe": self.probe,
-            "history": self.history,
-        }
-        (folder / STATE).write_text(json.dumps(value))
-
-
-def read_state(folder: Path) -> State:
-    """The state of a checkpoint; raises EmoError where it has none."""
-    try:
-        value = json.loads((folder / STATE).read_text())
-    except (OSError, ValueError) as error:
-        raise EmoError(f"the checkpoint {folder} cannot be read: {error}") from error
-    return State(Cursor(**value["cursor"]), value["workers"], value["probe"], value["history"])

@@ -21,6 +21,8 @@ from emo.store.storage import Storage
 FOLDER = "data"
 SAMPLES = f"{FOLDER}/samples.parquet"
 TRAIN, HELD_OUT = "train", "validation"
+# Lines about samples that cannot be trained on, for each reason.
+REFUSALS_SHOWN = 20
 _OPEN_FILES = 16
 
 _CLIP = pa.schema(
@@ -176,3 +178,32 @@ def counts(entries: Sequence[Entry]) -> dict[str, Any]:
         "held_out": sum(entry.split == HELD_OUT for entry in usable),
         "refused": refused,
     }
+
+
+def about(entries: Sequence[Entry], fingerprint: str) -> dict[str, Any]:
+    """What manifest and page say about the data."""
+    return {"fingerprint": fingerprint, **counts(entries)}
+
+
+def training_entries(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that are trained on, in the order that the plan of the steps counts."""
+    return [entry for entry in entries if entry.error is None and entry.split == TRAIN]
+
+
+def held_out_entries(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that a run is measured on."""
+    return [entry for entry in entries if entry.error is None and entry.split == HELD_OUT]
+
+
+def refusals(entries: Sequence[Entry]) -> list[str]:
+    """What a person reads of the samples that cannot be trained on: how many, and the first of each kind."""
+    by_code: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.error is not None:
+            by_code.setdefault(entry.error, []).append(str(entry.error_message))
+    lines = []
+    for code, messages in sorted(by_code.items()):
+        more = f"; the first {REFUSALS_SHOWN}, the others are in {SAMPLES}"
+        lines.append(f"{len(messages)} samples refused as {code}{more * (len(messages) > REFUSALS_SHOWN)}:")
+        lines += [f"  {message}" for message in messages[:REFUSALS_SHOWN]]
+    return lines

@@ -165,7 +165,7 @@ def saved(base, folder, workers, rank):
     import torch.distributed as dist
 
     from emo.finetuning.batching import Cursor
-    from emo.finetuning.engine import State
+    from emo.finetuning.state import State
 
     found = {}
     for zero in (0, 2, 3):
@@ -190,7 +190,8 @@ def loaded(base, folder, workers, rank):
     import torch.distributed as dist
 
     from emo.errors import EmoError
-    from emo.finetuning.engine import read_state, to_universal
+    from emo.finetuning.engine import to_universal
+    from emo.finetuning.state import read_state
 
     found = {}
     for zero in (0, 2, 3):

@@ -270,7 +270,7 @@ def test_tensorboard_reads_the_curve_back(proof):
 
 
 def test_tensorboard_that_cannot_be_is_said_before_anything_starts(folder, monkeypatch):
-    from emo.jobs.finetune import check_tensorboard
+    from emo.finetuning.checks import check_tensorboard
 
     place = Storage(str(folder / "other"))
     check_tensorboard(place)
@@ -379,7 +379,8 @@ def test_what_ray_writes_of_a_checkpoint_whose_answers_are_due_holds_no_secret(t
     from ray.train.v2._internal.execution.context import StorageContext
     from ray.train.v2._internal.execution.training_report import _TrainingReport
 
-    from emo.jobs.finetune import SNAPSHOT, TRAINING, answers_beside, answers_wanted
+    from emo.run.training_answers import answers_beside, answers_wanted
+    from emo.run.training_checkpoints import SNAPSHOT, TRAINING
 
     place = Storage("s3://bucket/run", S3Settings(**PLANTED))
     storage = StorageContext(str(tmp_path), TRAINING)
@@ -410,8 +411,8 @@ def test_what_ray_writes_of_a_checkpoint_whose_answers_are_due_holds_no_secret(t
 def make_checkpoint(place: Storage, name: str, workers: int = 2) -> Path:
     """A checkpoint as that many workers leave it, the tensors aside."""
     from emo.finetuning.batching import Cursor
-    from emo.finetuning.engine import State
-    from emo.jobs.finetune import TRAINING, list_part
+    from emo.finetuning.state import State
+    from emo.run.training_checkpoints import TRAINING, list_part
 
     folder = Path(place.full(TRAINING)) / name
     for rank in range(workers):
@@ -437,7 +438,7 @@ def make_checkpoint(place: Storage, name: str, workers: int = 2) -> Path:
 def test_where_rays_list_is_torn_the_newest_whole_checkpoint_is_gone_on_from(
     tmp_path, lost, what, of_the_list
 ):
-    from emo.jobs.finetune import SNAPSHOT, TRAINING, drop_half_written, find_checkpoint
+    from emo.run.training_checkpoints import SNAPSHOT, TRAINING, drop_half_written, find_checkpoint
 
     place = Storage(str(tmp_path))
     older, whole, torn = (make_checkpoint(place, f"checkpoint-{step:07d}-a") for step in (10, 20, 30))
@@ -462,7 +463,7 @@ def test_where_rays_list_is_torn_the_newest_whole_checkpoint_is_gone_on_from(
 
 
 def test_without_a_whole_checkpoint_a_run_starts_over(tmp_path):
-    from emo.jobs.finetune import SNAPSHOT, drop_half_written, find_checkpoint
+    from emo.run.training_checkpoints import SNAPSHOT, drop_half_written, find_checkpoint
 
     place = Storage(str(tmp_path))
     assert find_checkpoint(place) is None
@@ -476,7 +477,7 @@ def test_without_a_whole_checkpoint_a_run_starts_over(tmp_path):
 
 
 def test_a_full_disk_is_not_tried_again_and_other_faults_are():
-    from emo.jobs.finetune import _hopeless
+    from emo.run.training_worker import _hopeless
 
     full = OSError(errno.ENOSPC, "No space left on device", "/somewhere")
     assert "no space left on the device (/somewhere)" in _hopeless(full)
@@ -529,7 +530,8 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line_and_space_is_all_that_it
 def test_what_a_full_disk_makes_pytorch_say_becomes_no_space_left(tmp_path):
     import torch
 
-    from emo.jobs.finetune import _hopeless, telling_of_space
+    from emo.run.training_checkpoints import telling_of_space
+    from emo.run.training_worker import _hopeless
 
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path]
     done = subprocess.run(mount, capture_output=True) if shutil.which("mount") else None

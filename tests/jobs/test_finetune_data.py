@@ -17,10 +17,12 @@ from clips import make_clip
 from emo.captions.messages import chat
 from emo.captions.prompts import load_caption_prompt
 from emo.errors import InputError
-from emo.finetuning import prepared
+from emo.finetuning import listing, prepared
+from emo.finetuning.collator import Collator
+from emo.finetuning.prepared import refusals
+from emo.finetuning.preparing import shards
 from emo.finetuning.settings import Finetune
-from emo.jobs import finetune_data
-from emo.jobs.finetune import refusals
+from emo.run import training_data
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, CLIPS
@@ -35,12 +37,12 @@ def base(tmp_path_factory):
 
 def prepare(out, run, settings, listed):
     """What the preparation does, in this process."""
-    preparer = finetune_data._Preparer(run, out, settings)
+    preparer = training_data._Preparer(run, out, settings)
     rows = committed.read_newest(out, committed.folder(CLIPS), CLIPS, [], with_file=True).to_pylist()
     files = {row["video_id"]: row["file"] for row in rows}
     usable = [one for one in listed if one.entry.error is None]
     entries = [one.entry for one in listed if one.entry.error is not None]
-    for number, shard in enumerate(finetune_data._shards(usable)):
+    for number, shard in enumerate(shards(usable)):
         wanted = {one.clip: files.get(one.clip) for one in shard if one.clip}
         row = {"file": f"data/clips-{number}.parquet", "shard": pickle.dumps((shard, wanted))}
         entries += pickle.loads(preparer(row)["entries"])
@@ -87,7 +89,7 @@ def out(tmp_path):
 
 def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_path):
     settings = Finetune(model=str(base), device="cpu", max_frames=4)
-    listed, fingerprint = finetune_data.list_samples(out, settings)
+    listed, fingerprint = listing.list_samples(out, settings)
     assert sorted(one.entry.sample_id for one in listed) == ["broken", "gone", "held", "one", "two"]
     run = Storage(str(tmp_path / "run"))
     entries = prepare(out, run, settings, listed)
@@ -103,12 +105,12 @@ def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_
     assert second.frames == clip.frames[2:]
     assert second.frame_times == (0.0, 0.5)
     assert second.duration_s == 1.0
-    collator = finetune_data.Collator(run, settings, base, [entries["one"], entries["two"]])
+    collator = Collator(run, settings, base, [entries["one"], entries["two"]])
     batch = collator.batch([0, 1])
     assert batch.names == ("one", "two")
     assert batch.tokens == entries["one"].tokens + entries["two"].tokens
     assert batch.trained == entries["one"].trained + entries["two"].trained
-    other = finetune_data.list_samples(out, Finetune(model=str(base), device="cpu", system="Be exact."))[1]
+    other = listing.list_samples(out, Finetune(model=str(base), device="cpu", system="Be exact."))[1]
     assert other != fingerprint
 
 
@@ -127,7 +129,7 @@ def test_sounds_of_any_rate_become_samples_and_a_missing_file_is_refused_by_name
     file.write_text("\n".join(json.dumps({"messages": m, "audios": [a]}) for a, m in lines))
     settings = Finetune(family="qwen-audio", model=str(base), data=str(file), device="cpu")
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
-    listed, _ = finetune_data.list_samples(out, settings)
+    listed, _ = listing.list_samples(out, settings)
     entries = prepare(out, run, settings, listed)
     by_line = {int(name.rsplit("-", 1)[1]): entry for name, entry in entries.items()}
     assert by_line[1].trained > 0
@@ -141,12 +143,12 @@ def test_data_without_any_usable_sample_are_refused_with_an_example(tmp_path):
     file.write_text('{"messages": [{"role": "user", "content": "<image>?"}]}\n')
     settings = Finetune(model="m", data=str(file), device="cpu")
     with pytest.raises(InputError, match=r"no sample that can be trained on \(1 in all\).*line 1"):
-        finetune_data.list_samples(Storage(str(tmp_path / "out")), settings)
+        listing.list_samples(Storage(str(tmp_path / "out")), settings)
 
 
 def test_an_out_without_captions_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"captions holds no sample"):
-        finetune_data.list_samples(Storage(str(tmp_path / "out")), Finetune(model="m", device="cpu"))
+        listing.list_samples(Storage(str(tmp_path / "out")), Finetune(model="m", device="cpu"))
 
 
 def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows_keep_their_line(
@@ -173,9 +175,9 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
         prompt="face", max_frames=2, device="cpu",
     )  # fmt: skip
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
-    listed, _ = finetune_data.list_samples(out, settings)
+    listed, _ = listing.list_samples(out, settings)
     _, entries = zip(*sorted(prepare(out, run, settings, listed).items()), strict=True)
-    train, held_out = finetune_data.training_entries(entries), finetune_data.held_out_entries(entries)
+    train, held_out = prepared.training_entries(entries), prepared.held_out_entries(entries)
     assert [entry.turns[1].content for entry in train] == [
         f"The character's emotional state is {felt}." for felt in ("happy, calm", "glad")
     ]
@@ -201,7 +203,7 @@ def test_a_published_text_with_the_tag_of_a_medium_is_refused_and_the_rest_goes_
     settings = Finetune(
         model=str(base), data=str(reasons), videos=str(tmp_path / "videos"), max_frames=2, device="cpu"
     )
-    listed, _ = finetune_data.list_samples(Storage(str(tmp_path / "out")), settings)
+    listed, _ = listing.list_samples(Storage(str(tmp_path / "out")), settings)
     assert [one.entry.error for one in listed] == ["media_mismatch"] * 3 + [None]
     assert listed[0].entry.error_message.startswith(f"{reasons} line 2: ")
     assert listed[2].entry.error_message.startswith(f"{reasons} line 4: ")
@@ -218,9 +220,9 @@ def test_published_captions_beside_a_folder_of_other_videos_are_refused_with_the
         r"no sample that can be trained on \(3 in all\), refused as: media 2, empty 1; .*line 2: expected one"
     )
     with pytest.raises(InputError, match=says):
-        finetune_data.list_samples(out, settings)
-    refused = finetune_data._from_file(data, "train", settings, out.s3)
-    entries = finetune_data.prepare(run, out, settings, refused, 1)
+        listing.list_samples(out, settings)
+    refused = listing._from_file(data, "train", settings, out.s3)
+    entries = training_data.prepare(run, out, settings, refused, 1)
     assert prepared.counts(entries)["refused"] == {"media": 2, "empty": 1}
     assert len(prepared.read_entries(run)) == 3
 
@@ -230,9 +232,9 @@ def test_published_captions_need_a_folder_with_videos(base, tmp_path):
     out = Storage(str(tmp_path / "out"))
     settings = Finetune(model=str(base), data=str(tmp_path / "plus.csv"), device="cpu")
     with pytest.raises(InputError, match=r"set finetune\.videos to the folder"):
-        finetune_data.list_samples(out, settings)
+        listing.list_samples(out, settings)
     with pytest.raises(InputError, match="nowhere holds no video"):
-        finetune_data.list_samples(out, settings.model_copy(update={"videos": str(tmp_path / "nowhere")}))
+        listing.list_samples(out, settings.model_copy(update={"videos": str(tmp_path / "nowhere")}))
 
 
 def test_of_many_refused_rows_the_first_are_shown_and_the_rest_are_counted():

@@ -173,7 +173,7 @@ def test_nothing_in_the_code_reads_pickles_or_runs_what_it_reads():
         if word in re.sub(r"\.eval\(\)|ast\.literal_eval\(", "", line) and "weights_only=True" not in line
     }
     # What one worker hands to another of the same job; it comes from no file.
-    assert found == {("jobs/finetune_data.py", "pickle.load")}
+    assert found == {("emo/run/training_data.py", "pickle.load")}
 
 
 @pytest.mark.parametrize(

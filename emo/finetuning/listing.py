@@ -1,0 +1,158 @@
+"""The samples that a run is asked to train on, before their media are read: from the table, or from files."""
+
+import hashlib
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from emo.captions import messages
+from emo.captions.messages import Sample, Turn
+from emo.captions.prompts import load_caption_prompt
+from emo.captions.published import read_published, to_sample
+from emo.errors import InputError, RowError
+from emo.finetuning import batching, samples
+from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
+from emo.finetuning.settings import Finetune
+from emo.sources.folders import read_through
+from emo.sources.source import VIDEO_SUFFIXES
+from emo.store import committed
+from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.tables import CAPTIONS, OK
+
+# Files of captions that others published; any other file holds messages.
+PUBLISHED_SUFFIXES = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A sample before its media were read: `media` names them, `where` a person finds it."""
+
+    entry: Entry
+    clip: str | None = None  # video_id in the clips table
+    images: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    audios: tuple[str, ...] = ()
+    where: str | None = None
+
+
+def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
+    """All samples, refused ones with their error, and the fingerprint of the data."""
+    if settings.data == "captions":
+        listed = _from_table(out, settings)
+        what = f"{out.full(CAPTIONS.name)}"
+    else:
+        listed = _from_file(settings.data, TRAIN, settings, out.s3)
+        what = settings.data
+        if settings.held_out is not None:
+            listed += _from_file(settings.held_out, HELD_OUT, settings, out.s3)
+    good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
+    if not good:
+        bad = [one.entry for one in listed if one.entry.error is not None]
+        codes = ", ".join(f"{code} {count}" for code, count in Counter(e.error for e in bad).most_common())
+        more = f", refused as: {codes}; for example: {bad[0].error_message}" if bad else ""
+        raise InputError(f"{what} holds no sample that can be trained on ({len(listed)} in all){more}")
+    return listed, batching.fingerprint([_identity(one) for one in listed])
+
+
+def _identity(one: Listed) -> Any:
+    entry = one.entry
+    return (entry, one.clip, one.images, one.videos, one.audios)
+
+
+def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
+    columns = ["video_id", "split", "messages", "frames", "audio", "labels", "source", "status", "filters"]
+    rows = committed.read_newest(out, committed.folder(CAPTIONS), CAPTIONS, columns)
+    rows = rows.filter(pc.equal(rows.column("status"), OK))
+    listed = []
+    for row in rows.to_pylist():
+        if row["split"] not in (TRAIN, HELD_OUT):
+            continue
+        entry = Entry(
+            row["caption_id"],
+            row["split"],
+            (),
+            frames=None if row["frames"] is None else tuple(row["frames"]),
+            window=(row["source"] or {}).get("window"),
+            audio=bool(row["audio"]),
+            labels=tuple(row["labels"] or ()),
+        )
+        try:
+            turns = messages.turns_of(row["messages"])
+            entry = _with_turns(entry, turns, settings, has_media=True)
+        except RowError as error:
+            entry = replace(entry, error=error.code, error_message=f"{row['caption_id']}: {error.message}")
+        listed.append(Listed(entry, clip=row["video_id"]))
+    return listed
+
+
+def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> list[Listed]:
+    folder, name = storage_of(path, s3)
+    try:
+        data = folder.read(name)
+    except FileNotFoundError:
+        raise InputError(f"finetune.data: {path} does not exist") from None
+    if name.endswith(PUBLISHED_SUFFIXES):
+        found = _published(data, path, settings, s3)
+    else:
+        read = messages.read_messages(data, path, folder.url)
+        found = [(sample, None) for sample in read]
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    listed = []
+    for number, (sample, labels) in enumerate(found, start=1):
+        entry = Entry(f"{digest}-{number:06d}", split, (), labels=labels)
+        if isinstance(sample, RowError):
+            listed.append(Listed(replace(entry, error=sample.code, error_message=sample.message)))
+            continue
+        media = {kind: getattr(sample, kind) for kind in messages.TAGS}
+        try:
+            entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
+        except RowError as error:
+            entry = replace(entry, error=error.code, error_message=f"{sample.where}: {error.message}")
+        listed.append(Listed(entry, **media, where=sample.where))
+    return listed
+
+
+def _published(
+    data: bytes, path: str, settings: Finetune, s3: S3Settings
+) -> list[tuple[Sample | RowError, tuple[str, ...] | None]]:
+    """Captions that others published, each with its video and, where the file holds them, its labels."""
+    if settings.videos is None:
+        raise InputError(
+            f"{path} names its clips by the stems of their videos; set finetune.videos to the folder of these"
+        )
+    question = load_caption_prompt(settings.prompt).question
+    folder = Storage(settings.videos, s3)
+    by_stem: dict[str, list[str]] = {}
+    # As `emo label` lists the same folder, links included.
+    for entry in folder.entries() if folder.on_s3 else read_through(folder.url).entries:
+        stem, suffix = posixpath.splitext(posixpath.basename(entry.path))
+        if suffix.lower() in VIDEO_SUFFIXES:
+            by_stem.setdefault(stem, []).append(folder.full(entry.path))
+    if not by_stem:
+        raise InputError(f"finetune.videos: {settings.videos} holds no video")
+    found: list[tuple[Sample | RowError, tuple[str, ...] | None]] = []
+    for caption in read_published(data, path):
+        if isinstance(caption, RowError):
+            found.append((caption, None))
+            continue
+        videos = by_stem.get(caption.video_id, [])
+        if len(videos) == 1:
+            try:
+                sample = to_sample(caption, question, videos=tuple(videos))
+                found.append((sample, caption.labels or None))
+            except RowError as error:
+                found.append((RowError(error.code, f"{caption.where}: {error.message}"), None))
+            continue
+        expected = f"expected one video {caption.video_id!r} below {settings.videos}"
+        there = f"{len(videos)} are there: {', '.join(videos)}" if videos else "none is there"
+        found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None))
+    return found
+
+
+def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:
+    sample = samples.from_turns(entry.sample_id, turns, settings.system, has_media)
+    return replace(entry, turns=sample.turns, system=sample.system)

@@ -1,0 +1,164 @@
+"""Listed samples → prepared ones: each clip is read once, each sample is encoded once, for its length."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from emo.engines.models import resolve_model
+from emo.errors import RowError, StorageError
+from emo.experts.protocol import Clip
+from emo.finetuning import prepared
+from emo.finetuning.collator import encoder
+from emo.finetuning.listing import Listed
+from emo.finetuning.prepared import Entry
+from emo.finetuning.settings import Finetune
+from emo.media.audio import flac
+from emo.media.decoded import DecodeSettings
+from emo.media.sandbox import Decoder
+from emo.media.wave import AUDIO_HZ
+from emo.store import committed
+from emo.store.storage import Storage, storage_of, use_s3
+from emo.store.tables import CLIPS
+
+# Clips of one prepared file, about 10 MB.
+SHARD_CLIPS = 32
+_CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
+
+
+def shards(usable: Sequence[Listed]) -> list[list[Listed]]:
+    """Samples with their clips together: those of one clip are encoded where it is read."""
+    by_clip: dict[Any, list[Listed]] = {}
+    for one in usable:
+        media = (*one.images, *one.videos, *one.audios)
+        by_clip.setdefault(one.clip or media or one.entry.sample_id, []).append(one)
+    groups = [by_clip[key] for key in sorted(by_clip, key=repr)]
+    return [
+        [one for group in groups[start : start + SHARD_CLIPS] for one in group]
+        for start in range(0, len(groups), SHARD_CLIPS)
+    ]
+
+
+class Preparer:
+    """Reads the clips of a shard of samples and encodes each sample once, for its length."""
+
+    def __init__(self, run: Storage, out: Storage, settings: Finetune) -> None:
+        self._run, self._out, self._settings = run, out, settings
+        assert settings.model is not None
+        use_s3(run.s3)
+        # Its folder may stand elsewhere on this node.
+        base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
+        self._encoder = encoder(settings, base)
+        self._decoder: Decoder | None = None
+
+    def prepare(self, shard: Sequence[Listed], files: Mapping[str, str | None], file: str) -> list[Entry]:
+        """The samples of a shard with their lengths, refused ones with their error; their clips go to `file`.
+
+        files: the file of the clips table that holds each clip, by its video_id.
+        """
+        table = self._clips_of_table(files)
+        clips: list[Clip] = []
+        places: dict[Any, int] = {}
+        entries = []
+        for one in shard:
+            entry: Entry = one.entry
+            try:
+                key = one.clip or (one.images, one.videos, one.audios)
+                if entry.sample.has_media or any((one.clip, one.images, one.videos, one.audios)):
+                    if key not in places:
+                        clips.append(self._clip(one, table))
+                        places[key] = len(clips) - 1
+                    entry = replace(entry, file=file, place=places[key])
+                clip = None if entry.place is None else prepared.shown(clips[entry.place], entry)
+                made = self._encoder.encode(entry.sample, clip)
+                entry = replace(entry, tokens=len(made), trained=made.trained)
+            except RowError as error:
+                message = f"{one.where or entry.sample_id}: {error.message}"
+                entry = replace(entry, error=error.code, error_message=message)
+            entries.append(entry)
+        if clips:
+            prepared.write_clips(self._run, file, clips)
+        return entries
+
+    def _clips_of_table(self, files: Mapping[str, str | None]) -> dict[str, Clip]:
+        found: dict[str, Clip] = {}
+        for path in sorted({file for file in files.values() if file is not None}):
+            wanted = [name for name, file in files.items() if file == path]
+            rows: pa.Table = committed.read_rows(self._out, CLIPS, path, "video_id", wanted, _CLIP_COLUMNS)
+            for row in rows.to_pylist():
+                found[row["video_id"]] = Clip(
+                    row["video_id"],
+                    tuple(row["frames"] or ()),
+                    tuple(row["frame_times"] or ()),
+                    row["audio"],
+                    row["transcript"],
+                    row["language"],
+                    row["duration_s"],
+                )
+        return found
+
+    def _clip(self, one: Listed, table: dict[str, Clip]) -> Clip:
+        if one.clip is not None:
+            if one.clip not in table:
+                raise RowError("clip_missing", f"the clips table has no usable clip {one.clip!r}")
+            return table[one.clip]
+        return self._from_files(one)
+
+    def _from_files(self, one: Listed) -> Clip:
+        """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
+        if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
+            raise RowError("media", "expected one video, or images, and at most one sound")
+        if one.videos:
+            decoded = self._decode(one.videos[0])
+            sound = self._sound(one.audios[0]) if one.audios else decoded.audio
+            return Clip(
+                one.videos[0], decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s
+            )
+        frames = tuple(_jpeg(self._read(path), path) for path in one.images)
+        sound = self._sound(one.audios[0]) if one.audios else None
+        times = tuple(float(number) for number in range(len(frames)))
+        name = (*one.images, *one.audios)[0]
+        return Clip(name, frames, times, sound, None, None, max(1.0, float(len(frames))))
+
+    def _read(self, path: str) -> bytes:
+        try:
+            folder, name = storage_of(path, self._out.s3)
+            return folder.read(name)
+        except (FileNotFoundError, StorageError) as error:
+            raise RowError("media", f"{path} cannot be read: {error}") from None
+
+    def _decode(self, path: str) -> Any:
+        if self._decoder is None:
+            self._decoder = Decoder(DecodeSettings(frames=self._settings.max_frames))
+        try:
+            folder, name = storage_of(path, self._out.s3)
+            with folder.download(name) as local:
+                return self._decoder.decode(local)
+        except (FileNotFoundError, StorageError) as error:
+            raise RowError("media", f"{path} cannot be read: {error}") from None
+
+    def _sound(self, path: str) -> bytes:
+        import librosa
+        import soundfile
+
+        try:
+            wave, _ = librosa.load(io.BytesIO(self._read(path)), sr=AUDIO_HZ, mono=True)
+        except (soundfile.LibsndfileError, ValueError) as error:
+            raise RowError("bad_audio", f"{path} cannot be decoded: {error}") from None
+        return flac(wave)
+
+
+def _jpeg(data: bytes, path: str) -> bytes:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.format == "JPEG" and picture.mode == "RGB":
+                return data
+            buffer = io.BytesIO()
+            picture.convert("RGB").save(buffer, "JPEG", quality=95)
+            return buffer.getvalue()
+    except (UnidentifiedImageError, OSError) as error:
+        raise RowError("bad_frames", f"{path} is no picture: {error}") from None

@@ -1,0 +1,70 @@
+"""How the workers of a training tell the command what they do, and why all of them have to stop."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from emo.finetuning.live import Live
+
+_LOOK_EVERY_S = 0.5
+
+
+class Monitor:
+    """Where workers leave their records for the command, and why all of them have to stop."""
+
+    def __init__(self) -> None:
+        self._records: list[dict[str, Any]] = []
+        self._reason: str | None = None
+
+    def add(self, record: dict[str, Any]) -> None:
+        self._records.append(record)
+
+    def take(self) -> list[dict[str, Any]]:
+        taken, self._records = self._records, []
+        return taken
+
+    def stop(self, reason: str) -> None:
+        self._reason = self._reason or reason
+
+    def stopped(self) -> str | None:
+        return self._reason
+
+
+def start_monitor() -> Any:
+    """The handle of a Monitor in the cluster."""
+    import ray
+
+    return ray.remote(num_cpus=0)(Monitor).remote()
+
+
+@contextmanager
+def watched(monitor: Any, live: Live) -> Iterator[None]:
+    """Show the records of a monitor as they come."""
+    import ray
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        while True:
+            last = ended.wait(_LOOK_EVERY_S)
+            with suppress(ray.exceptions.RayError):
+                for record in ray.get(monitor.take.remote()):
+                    live.add(record)
+            if last:
+                return
+
+    thread = threading.Thread(target=watch, name="emo-finetune-live", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def telling_line(error: BaseException) -> str:
+    """The last line that says something; Ray's errors carry whole tracebacks."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line and not line.startswith(("File ", "raise "))]
+    return (telling or lines or [type(error).__name__])[-1]
