@@ -66,10 +66,10 @@ def of_kind(
     settings: Mapping[str, Any],
     notes: Callable[[], list[str]] = list,
 ) -> list[Need]:
-    """The need of a step whose worker holds an expert or an extractor of these settings.
+    """The needs of a step whose worker holds an expert or an extractor of these settings.
 
-    None where nothing could be missing. A class from outside emo may be missing itself, so it is looked up
-    by its name on the machine that is asked.
+    There are none where nothing can be missing. A class from outside emo may be missing itself, so it is
+    looked up by its name on the machine that is asked.
     """
     kind = settings["kind"]
     method, of_protocol = registry.named(kind).missing, registry.protocol.missing  # type: ignore[attr-defined]
