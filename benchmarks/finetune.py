@@ -32,7 +32,8 @@ def encoded(folder: Path, family: str = "internvl", frames: int = 1, samples: in
     """The encoder and the rows of drawn faces."""
     import drawn_faces
     from emo.captions.messages import Turn
-    from emo.finetuning import masking
+    from emo.experts.internvl import InternVLExpert
+from emo.finetuning import masking
     from emo.finetuning.samples import from_turns
 
     encoder = masking.Encoder(family, folder, max_frames=frames, max_tokens=8192)
@@ -188,7 +189,7 @@ def on_gpu() -> dict[str, Any]:
         from peft import LoraConfig, get_peft_model
 
         linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-        targets = parts.lora_targets(linears, ["language"])
+        targets = parts.lora_targets(linears, ["language"], InternVLExpert.family)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         tuned = get_peft_model(
             model, LoraConfig(r=16, lora_alpha=32, target_modules=parts.target_pattern(targets))
