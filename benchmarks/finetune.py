@@ -32,8 +32,7 @@ def encoded(folder: Path, family: str = "internvl", frames: int = 1, samples: in
     """The encoder and the rows of drawn faces."""
     import drawn_faces
     from emo.captions.messages import Turn
-    from emo.experts.internvl import InternVLExpert
-from emo.finetuning import masking
+    from emo.finetuning import masking
     from emo.finetuning.samples import from_turns
 
     encoder = masking.Encoder(family, folder, max_frames=frames, max_tokens=8192)
@@ -187,6 +186,8 @@ def on_gpu() -> dict[str, Any]:
         batches = step_batches(encoder, rows, 4, 4 * 4096)
         settings = Finetune(model=str(folder), device="cuda", max_frames=8, batch=4)
         from peft import LoraConfig, get_peft_model
+
+        from emo.experts.internvl import InternVLExpert
 
         linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
         targets = parts.lora_targets(linears, ["language"], InternVLExpert.family)

@@ -63,7 +63,7 @@ def answers(
     """What the model writes to the first question of each sample, greedily; aligned with `asked`."""
     from emo.engines.transformers_engine import TransformersEngine
 
-    cls = finetunable(settings.family)
+    cls: Any = finetunable(settings.family)
     values = {
         "name": "validation",
         "kind": settings.family,
