@@ -175,7 +175,7 @@ def compare(
     settings = FramesSettings(
         name="speed", kind="internvl", model=str(folder), max_frames=MAX_FRAMES, prompt=str(prompt)
     )
-    question = Question(settings)
+    question = Question(settings, "internvl")
     plain = PlainPath(model, folder, question)
     preprocessor = Tokens(folder, settings, question, ("frames",))
     tasks = [Task(clip, (0,), limit) for clip, limit in zip(clips, limits, strict=True)]

@@ -187,8 +187,10 @@ def on_gpu() -> dict[str, Any]:
         settings = Finetune(model=str(folder), device="cuda", max_frames=8, batch=4)
         from peft import LoraConfig, get_peft_model
 
+        from emo.experts.internvl import InternVLExpert
+
         linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-        targets = parts.lora_targets(linears, ["language"])
+        targets = parts.lora_targets(linears, ["language"], InternVLExpert.family)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         tuned = get_peft_model(
             model, LoraConfig(r=16, lora_alpha=32, target_modules=parts.target_pattern(targets))

@@ -30,6 +30,7 @@ from emo.finetuning.settings import Finetune
 from emo.judge.rule import Learned, Rule
 from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
+from emo.registry import is_place
 from emo.store.storage import S3Settings
 
 MOST_VALUES = 100_000
@@ -319,7 +320,9 @@ class Config(_Section):
             except InputError as error:
                 raise ValueError(f"entry {number}: {error}") from None
             try:
-                settings = model(**{"name": entry["kind"], **entry})
+                # A kind that is the place of a class makes no name for a column and a folder.
+                named = {} if is_place(entry["kind"]) else {"name": entry["kind"]}
+                settings = model(**{**named, **entry})
             except ValidationError as error:
                 raise ValueError(f"entry {number} ({entry['kind']}): {explain(error, model)}") from None
             checked.append(settings.model_dump())
@@ -372,7 +375,7 @@ _WORDS_ALONE = ("transcript", "words")
 
 
 def _kinds() -> str:
-    return ", ".join(sorted(experts.REGISTRY))
+    return ", ".join(experts.REGISTRY.names())
 
 
 def load_config(

@@ -90,7 +90,7 @@ def _general() -> Iterator[str]:
 
 def _experts() -> Iterator[str]:
     text = (
-        f"`experts` is a list. Each entry has a `kind` ({_names(experts.REGISTRY)}) and the keys of "
+        f"`experts` is a list. Each entry has a `kind` ({_names(experts.REGISTRY.own)}) and the keys of "
         "that kind. `--set experts.NAME.key=value` sets one key of the expert of that name. All kinds share "
         "these keys:"
     )
@@ -101,7 +101,7 @@ def _experts() -> Iterator[str]:
         "table of a kind names one again, that line holds:"
     )
     yield from _part("Models in this process", text, keys(ModelSettings), level=3)
-    for kind in sorted(experts.REGISTRY):
+    for kind in sorted(experts.REGISTRY.own):
         model = experts.expert_class(kind).Settings
         yield from _kind("Expert", kind, model, common)
 
@@ -109,12 +109,12 @@ def _experts() -> Iterator[str]:
 def _extractors() -> Iterator[str]:
     text = (
         "`extract` says how labels are taken from descriptions. It has a `kind` "
-        f"({_names(extraction.REGISTRY)}) and the keys of that kind; all stand under `extract`, such as "
+        f"({_names(extraction.REGISTRY.own)}) and the keys of that kind; all stand under `extract`, such as "
         "`extract.kind`."
     )
     common = keys(extraction_protocol.Settings)
     yield from _part("`extract`", text, common)
-    for kind in sorted(extraction.REGISTRY):
+    for kind in sorted(extraction.REGISTRY.own):
         yield from _kind("Extractor", kind, extraction.extractor_class(kind).Settings, common)
 
 

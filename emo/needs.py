@@ -5,12 +5,14 @@ Ray on this machine asks here, before anything starts. A run that joins a cluste
 step with the step's own resources, because the machine that sends it may have no GPU and no model folder.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from emo.errors import InputError
 from emo.experts.protocol import Resources
+from emo.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Look:
 
 def look(need: Need) -> Look:
     """Look at a need on this machine."""
-    missing = need.missing()
-    return Look(missing, need.resources(), [] if missing else need.notes())
+    if missing := need.missing():
+        return Look(missing, Resources(), [])
+    return Look([], need.resources(), need.notes())
 
 
 def check_here(needs: Iterable[Need], tell: Callable[[str], None]) -> None:
@@ -56,6 +59,35 @@ def check_here(needs: Iterable[Need], tell: Callable[[str], None]) -> None:
         raise InputError("; ".join(faults))
 
 
-def overridden(method: Any, of_protocol: Any) -> bool:
-    """Whether a class gives a class method of its protocol a body of its own."""
-    return getattr(method, "__func__", method) is not of_protocol.__func__
+def of_kind(
+    registry: Registry[Any],
+    step: str,
+    what: str,
+    settings: Mapping[str, Any],
+    notes: Callable[[], list[str]] = list,
+) -> list[Need]:
+    """The needs of a step whose worker holds an expert or an extractor of these settings.
+
+    There are none where nothing can be missing. A class from outside emo may be missing itself, so it is
+    looked up by its name on the machine that is asked.
+    """
+    kind = settings["kind"]
+    method, of_protocol = registry.named(kind).missing, registry.protocol.missing  # type: ignore[attr-defined]
+    if kind in registry.own and getattr(method, "__func__", method) is of_protocol.__func__:
+        return []
+    return [
+        Need(step, what, partial(_missing, registry, settings), partial(_held, registry, settings), notes)
+    ]
+
+
+def _missing(registry: Registry[Any], settings: Mapping[str, Any]) -> list[str]:
+    try:
+        cls = registry.named(settings["kind"])
+    except InputError as error:
+        return [str(error)]
+    return cls.missing(cls.Settings(**settings))
+
+
+def _held(registry: Registry[Any], settings: Mapping[str, Any]) -> Resources:
+    cls = registry.named(settings["kind"])
+    return cls.resources(cls.Settings(**settings))

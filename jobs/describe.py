@@ -19,7 +19,7 @@ from emo.engines.adapters import frame_budget
 from emo.errors import EmoError, RowError
 from emo.experts.answers import read_description
 from emo.experts.protocol import Card, Clip, Description, Expert, Resources
-from emo.needs import Need, overridden
+from emo.needs import Need, of_kind
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.runs import expert_settings
@@ -93,18 +93,9 @@ class DescribeStep(Step):
         return self._kind.resources(self._kind.Settings(**self.expert))
 
     def needs(self) -> list[Need]:
-        if not overridden(self._kind.missing, Expert.missing):
-            return []  # it needs nothing that a machine may lack
-        typed = self._kind.Settings(**self.expert)
-        return [
-            Need(
-                step=self.name,
-                what=f"expert {self.expert['name']}",
-                missing=partial(self._kind.missing, typed),
-                resources=partial(self._kind.resources, typed),
-                notes=partial(_frame_budget, self.expert),
-            )
-        ]
+        name = self.expert["name"]
+        notes = partial(_frame_budget, self.expert)
+        return of_kind(experts.REGISTRY, self.name, f"expert {name}", self.expert, notes)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
         settings = self.expert

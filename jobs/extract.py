@@ -5,7 +5,7 @@ descriptions minus votes  →  read texts  →  extractor  →  votes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from emo.errors import EmoError, RowError
 from emo.experts.protocol import TRANSCRIPT, Resources
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
 from emo.marks import deciding
-from emo.needs import Need, overridden
+from emo.needs import Need, of_kind
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.storage import Storage
@@ -95,11 +95,7 @@ class ExtractStep(Step):
         return self._kind.resources(self._kind.Settings(**self.config))
 
     def needs(self) -> list[Need]:
-        if not overridden(self._kind.missing, Extractor.missing):
-            return []  # it needs nothing that a machine may lack
-        typed = self._kind.Settings(**self.config)
-        lacks, held = partial(self._kind.missing, typed), partial(self._kind.resources, typed)
-        return [Need(self.name, "extract", lacks, held)]
+        return of_kind(extraction.REGISTRY, self.name, "extract", self.config)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
         settings = self.config

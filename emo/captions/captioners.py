@@ -10,6 +10,7 @@ from emo.captions.plan import Captioner
 from emo.captions.prompts import CaptionPrompt, load_caption_prompt
 from emo.config import Config
 from emo.errors import InputError
+from emo.experts.in_process import InProcessExpert
 from emo.experts.protocol import AUDIO, FRAMES
 
 
@@ -55,5 +56,6 @@ def takes_prompt(settings: Mapping[str, Any]) -> bool:
 def _senses(settings: dict[str, Any]) -> tuple[str, ...]:
     """What an expert perceives, as far as it says so before it is loaded; else everything."""
     cls = experts.expert_class(settings["kind"])
-    wanted = getattr(cls.Settings(**settings), "wanted", None) or getattr(cls, "senses", None)
-    return tuple(wanted or (FRAMES, AUDIO))
+    if issubclass(cls, InProcessExpert):
+        return cls.family.senses
+    return tuple(getattr(cls.Settings(**settings), "wanted", None) or (FRAMES, AUDIO))

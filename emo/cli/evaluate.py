@@ -18,13 +18,9 @@ file: Parquet (a folder of it too), CSV or JSON lines with video_id (or name) an
 default setting; then each voter's score is shown beside it.
 
 metrics (--metric, default ew):
-  ew            emotion wheels of MER-UniBench and OV-MERD: F of average precision and recall, level 1, mean
-                of five wheels. Needs --wheels, a folder with the benchmark's format.csv, synonym.xlsx and
-                wheel1.xlsx to wheel5.xlsx; without it the metric is emo-clusters, and the result says so.
-  emo-clusters  the same arithmetic over emo's own vocabulary; not comparable with ew
-  mer2024       MER2024-OV: words in groups of the same meaning, from --groups or made by --judge
-  unibench      the nine data sets of MER-UniBench and their mean; needs --wheels
-  descriptions  overlap of clues and of labels between descriptions (EMER), scored by --judge
+METRICS
+
+Another metric is named by its place, package.module:Class.
 
 unibench: --gold, --predicted and --compare are one folder each, or NAME=PATH once for each data set (mer2023,
 mer2024, meld, iemocap, cmu-mosi, cmu-mosei, ch-sims, ch-sims-v2, ov-merd+; also the names of the benchmark's
@@ -43,14 +39,24 @@ Intervals are 95 % bootstrap intervals over clips. With --compare the difference
 is tested by swapping the two systems' answers clip by clip (approximate randomisation)."""
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Asks the metrics what they measure only when somebody reads it: they load much."""
+
+    def add_text(self, text: str | None) -> None:
+        if text == _DESCRIPTION:
+            from emo.evaluation.metrics import summaries
+
+            text = text.replace("METRICS", summaries())
+        super().add_text(text)
+
+
 def add(commands: Commands) -> None:
     command = commands.bare("evaluate", run, SUMMARY, _DESCRIPTION)
+    command.formatter_class = _Formatter
     path: dict[str, Any] = {"action": "append", "metavar": "PATH"}
     command.add_argument("--predicted", required=True, help="what is scored", **path)
     command.add_argument("--gold", required=True, help="the human labels (or descriptions)", **path)
-    command.add_argument(
-        "--metric", default="ew", help="ew, emo-clusters, mer2024, unibench or descriptions", metavar="NAME"
-    )
+    command.add_argument("--metric", default="ew", help="one of the metrics above", metavar="NAME")
     command.add_argument("--wheels", metavar="DIR", help="the benchmark's emotion wheels")
     command.add_argument(
         "--unknown",
@@ -84,10 +90,11 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Score, print, and say the headline in a last line; the exit code."""
     from emo.evaluation import scoring
+    from emo.evaluation.metric import Request
 
-    given = {entry.name: getattr(options, entry.name) for entry in fields(scoring.Request)}
+    given = {entry.name: getattr(options, entry.name) for entry in fields(Request)}
     repeated = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    evaluation = scoring.run(scoring.Request(**given | repeated))
+    evaluation = scoring.run(Request(**given | repeated))
     tell_json(options, **evaluation.as_json())
     if not options.json:
         print(evaluation.as_text())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
 from emo.errors import InputError
-from emo.experts.in_process import InProcessSettings, Question
+from emo.experts.family import Asking
+from emo.experts.in_process import InProcessSettings
 from emo.experts.media import frame_size
 from emo.experts.protocol import Clip
 from emo.media.wave import AUDIO_HZ
@@ -33,7 +34,7 @@ class ChatPreprocessor(Preprocessor[Clip]):
     pixel_features: tuple[str, ...] = ()
 
     def __init__(
-        self, folder: Path, settings: InProcessSettings, question: Question, wanted: Sequence[str]
+        self, folder: Path, settings: InProcessSettings, question: Asking, wanted: Sequence[str]
     ) -> None:
         from transformers import AutoProcessor
 

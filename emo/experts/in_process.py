@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from emo import experts
 from emo.engines.models import NamedModel, described, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
+from emo.experts.family import Family
 from emo.experts.prompts import load_prompt, prompt_sha
 from emo.experts.prompts.plain import as_text
 from emo.experts.protocol import (
@@ -27,7 +29,6 @@ from emo.experts.protocol import (
 )
 
 if TYPE_CHECKING:
-    from emo.engines.preprocessing import Preprocessor
     from emo.engines.transformers_engine import TransformersEngine
 
 
@@ -49,11 +50,11 @@ class FramesSettings(InProcessSettings):
 
 
 class Question:
-    """What is asked about a clip, with its hash."""
+    """What is asked about a clip, with its hash; prompts: whose texts the names of prompts mean."""
 
-    def __init__(self, settings: InProcessSettings) -> None:
+    def __init__(self, settings: InProcessSettings, prompts: str) -> None:
         name = settings.prompt
-        self._prompt = load_prompt(name if name.endswith(".txt") else f"{settings.kind}-{name}")
+        self._prompt = load_prompt(name if name.endswith(".txt") else f"{prompts}-{name}")
         self._transcript = load_prompt("transcript") if settings.give_transcript else None
         parts = [self._prompt.text, settings.system or ""]
         self.sha = prompt_sha(*parts, self._transcript.text) if self._transcript else prompt_sha(*parts)
@@ -124,22 +125,21 @@ class EngineExpert(Expert):
 
 
 class InProcessExpert(EngineExpert):
-    """A chat model with its processor; a family gives classes, modalities and preprocessor."""
+    """A chat model with its processor; a subclass says which family it is of."""
 
     settings: InProcessSettings
 
-    classes: ClassVar[dict[str, str]]
-    senses: ClassVar[tuple[str, ...]]
+    family: ClassVar[Family]
 
     def __init__(self, settings: InProcessSettings) -> None:
         from emo.engines.transformers_engine import TransformersEngine
 
         self.settings = settings
-        wanted = (*self.senses, TRANSCRIPT) if settings.give_transcript else self.senses
-        question = Question(settings)
-        self.engine = TransformersEngine(
-            settings, self.preprocessor(settings, question, wanted), self.classes
-        )
+        family = self.family
+        wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
+        question = Question(settings, family.prompts)
+        preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)
+        self.engine = TransformersEngine(settings, preprocessor, family.classes)
         about = described(self.engine.folder)
         trained_on = about.get("datasets") or []
         self.card = Card(
@@ -153,13 +153,6 @@ class InProcessExpert(EngineExpert):
             trained_on=tuple(map(str, [trained_on] if isinstance(trained_on, str) else trained_on)),
             memory_gib=round(memory_gib(self.engine.folder), 3),
         )
-
-    @classmethod
-    @abstractmethod
-    def preprocessor(
-        cls, settings: Any, question: Question, wanted: tuple[str, ...]
-    ) -> Callable[[Path], Preprocessor[Clip]]:
-        """How the family's preprocessor is made from the checkpoint's folder."""
 
     @classmethod
     def reads_transcript(cls, settings: InProcessSettings) -> bool:
@@ -183,9 +176,17 @@ class InProcessExpert(EngineExpert):
 
     @classmethod
     def missing(cls, settings: InProcessSettings) -> list[str]:
-        lines = missing_model(settings, cls.classes)
+        lines = missing_model(settings, cls.family.classes)
         try:
-            Question(settings)
+            Question(settings, cls.family.prompts)
         except InputError as error:
             lines.append(str(error))
         return lines
+
+
+def finetunable(kind: str) -> type[InProcessExpert]:
+    """The class of an expert that an adapter can be trained for; raises InputError where it is none."""
+    cls = experts.expert_class(kind)
+    if issubclass(cls, InProcessExpert) and cls.family.parts:
+        return cls
+    raise InputError(f"an expert of the kind {kind!r} has no chat model in this process that can be trained")

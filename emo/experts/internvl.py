@@ -1,13 +1,11 @@
 """InternVL 2.5-MPO, 3 and 3.5 in the native layout of transformers: frames only."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from emo.engines.preprocessing import ModelInput
 from emo.experts.chat import ChatPreprocessor, model_input, untouched_pixels
-from emo.experts.in_process import FramesSettings, InProcessExpert, Question, given
+from emo.experts.family import LANGUAGE, Family
+from emo.experts.in_process import FramesSettings, InProcessExpert, given
 from emo.experts.media import evenly, frames_tensor
 from emo.experts.protocol import FRAMES, Clip
 
@@ -38,13 +36,14 @@ class InternVLExpert(InProcessExpert):
     """With or without a LoRA adapter; describes what can be seen."""
 
     Settings = FramesSettings
-    senses: ClassVar[tuple[str, ...]] = (FRAMES,)
-    classes: ClassVar[dict[str, str]] = {
-        "InternVLForConditionalGeneration": "InternVLForConditionalGeneration"
-    }
-
-    @classmethod
-    def preprocessor(
-        cls, settings: Any, question: Question, wanted: tuple[str, ...]
-    ) -> Callable[[Path], InternVLPreprocessor]:
-        return partial(InternVLPreprocessor, settings=settings, question=question, wanted=wanted)
+    family: ClassVar[Family] = Family(
+        classes={"InternVLForConditionalGeneration": "InternVLForConditionalGeneration"},
+        senses=(FRAMES,),
+        preprocessor=InternVLPreprocessor,
+        prompts="internvl",
+        parts={
+            "projector": r"model\.multi_modal_projector\.",
+            "vision": r"model\.vision_tower\.",
+            "language": LANGUAGE,
+        },
+    )

@@ -118,7 +118,7 @@ class OpenAIExpert(Expert):
 
 def _question(settings: OpenAISettings) -> Question:
     shared: Any = settings  # it reads the fields that both kinds of settings have
-    return Question(shared)
+    return Question(shared, "openai")
 
 
 def _wav(clip: Clip) -> bytes:

@@ -1,13 +1,11 @@
 """Qwen2-Audio: sound only."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from emo.engines.preprocessing import ModelInput
 from emo.experts.chat import ChatPreprocessor, model_input
-from emo.experts.in_process import InProcessExpert, InProcessSettings, Question, given
+from emo.experts.family import LANGUAGE, Family
+from emo.experts.in_process import InProcessExpert, InProcessSettings, given
 from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, Clip
 from emo.media.wave import AUDIO_HZ
@@ -34,13 +32,14 @@ class QwenAudioExpert(InProcessExpert):
     """Describes what can be heard."""
 
     Settings = InProcessSettings
-    senses: ClassVar[tuple[str, ...]] = (AUDIO,)
-    classes: ClassVar[dict[str, str]] = {
-        "Qwen2AudioForConditionalGeneration": "Qwen2AudioForConditionalGeneration"
-    }
-
-    @classmethod
-    def preprocessor(
-        cls, settings: Any, question: Question, wanted: tuple[str, ...]
-    ) -> Callable[[Path], QwenAudioPreprocessor]:
-        return partial(QwenAudioPreprocessor, settings=settings, question=question, wanted=wanted)
+    family: ClassVar[Family] = Family(
+        classes={"Qwen2AudioForConditionalGeneration": "Qwen2AudioForConditionalGeneration"},
+        senses=(AUDIO,),
+        preprocessor=QwenAudioPreprocessor,
+        prompts="qwen-audio",
+        parts={
+            "projector": r"model\.multi_modal_projector\.",
+            "vision": r"model\.audio_tower\.",
+            "language": LANGUAGE,
+        },
+    )

@@ -12,6 +12,9 @@ from emo.experts.protocol import Clip
 if TYPE_CHECKING:
     import torch
 
+MERGERS = r"model\.visual\.(merger|merger_list|deepstack_merger_list)\."
+"""The weights between what sees and the language part."""
+
 # The clock of the frame times that is given to the processor, in ticks per second.
 _TICKS = 1000
 

@@ -1,18 +1,16 @@
 """The thinkers of Qwen2.5-Omni and Qwen3-Omni (HumanOmniV2 loads the same way): frames and sound."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from emo.engines.preprocessing import ModelInput
 from emo.experts.chat import model_input, sound_options
-from emo.experts.in_process import FramesSettings, InProcessExpert, Question, given
+from emo.experts.family import LANGUAGE, Family
+from emo.experts.in_process import FramesSettings, InProcessExpert, given
 from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, FRAMES, Clip
-from emo.experts.qwen_media import QwenPreprocessor
+from emo.experts.qwen_media import MERGERS, QwenPreprocessor
 
 _FEATURES = ["pixel_values_videos", "video_grid_thw", "input_features", "feature_attention_mask"]
 
@@ -55,17 +53,20 @@ class QwenOmniExpert(InProcessExpert):
     """Describes what can be seen and heard; the talker of a full checkpoint is not loaded."""
 
     Settings = FramesSettings
-    senses: ClassVar[tuple[str, ...]] = (FRAMES, AUDIO)
-    classes: ClassVar[dict[str, str]] = {
-        "Qwen2_5OmniModel": "Qwen2_5OmniThinkerForConditionalGeneration",
-        "Qwen2_5OmniForConditionalGeneration": "Qwen2_5OmniThinkerForConditionalGeneration",
-        "Qwen2_5OmniThinkerForConditionalGeneration": "Qwen2_5OmniThinkerForConditionalGeneration",
-        "Qwen3OmniMoeForConditionalGeneration": "Qwen3OmniMoeThinkerForConditionalGeneration",
-        "Qwen3OmniMoeThinkerForConditionalGeneration": "Qwen3OmniMoeThinkerForConditionalGeneration",
-    }
-
-    @classmethod
-    def preprocessor(
-        cls, settings: Any, question: Question, wanted: tuple[str, ...]
-    ) -> Callable[[Path], QwenOmniPreprocessor]:
-        return partial(QwenOmniPreprocessor, settings=settings, question=question, wanted=wanted)
+    family: ClassVar[Family] = Family(
+        classes={
+            "Qwen2_5OmniModel": "Qwen2_5OmniThinkerForConditionalGeneration",
+            "Qwen2_5OmniForConditionalGeneration": "Qwen2_5OmniThinkerForConditionalGeneration",
+            "Qwen2_5OmniThinkerForConditionalGeneration": "Qwen2_5OmniThinkerForConditionalGeneration",
+            "Qwen3OmniMoeForConditionalGeneration": "Qwen3OmniMoeThinkerForConditionalGeneration",
+            "Qwen3OmniMoeThinkerForConditionalGeneration": "Qwen3OmniMoeThinkerForConditionalGeneration",
+        },
+        senses=(FRAMES, AUDIO),
+        preprocessor=QwenOmniPreprocessor,
+        prompts="qwen-omni",
+        parts={
+            "projector": rf"{MERGERS}|model\.audio_tower\.(proj|proj1|proj2|conv_out)\.",
+            "vision": r"model\.(visual|audio_tower)\.",
+            "language": LANGUAGE,
+        },
+    )

@@ -1,15 +1,13 @@
 """Qwen2.5-VL and Qwen3-VL (VidEmo and other finetunes load the same way): frames only."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from emo.engines.preprocessing import ModelInput
 from emo.experts.chat import model_input
-from emo.experts.in_process import FramesSettings, InProcessExpert, Question, given
+from emo.experts.family import LANGUAGE, Family
+from emo.experts.in_process import FramesSettings, InProcessExpert, given
 from emo.experts.protocol import FRAMES, Clip
-from emo.experts.qwen_media import QwenPreprocessor
+from emo.experts.qwen_media import MERGERS, QwenPreprocessor
 
 
 class QwenVLPreprocessor(QwenPreprocessor):
@@ -27,18 +25,17 @@ class QwenVLExpert(InProcessExpert):
     """Describes what can be seen."""
 
     Settings = FramesSettings
-    senses: ClassVar[tuple[str, ...]] = (FRAMES,)
-    classes: ClassVar[dict[str, str]] = {
-        name: name
-        for name in (
-            "Qwen2_5_VLForConditionalGeneration",
-            "Qwen3VLForConditionalGeneration",
-            "Qwen3VLMoeForConditionalGeneration",
-        )
-    }
-
-    @classmethod
-    def preprocessor(
-        cls, settings: Any, question: Question, wanted: tuple[str, ...]
-    ) -> Callable[[Path], QwenVLPreprocessor]:
-        return partial(QwenVLPreprocessor, settings=settings, question=question, wanted=wanted)
+    family: ClassVar[Family] = Family(
+        classes={
+            name: name
+            for name in (
+                "Qwen2_5_VLForConditionalGeneration",
+                "Qwen3VLForConditionalGeneration",
+                "Qwen3VLMoeForConditionalGeneration",
+            )
+        },
+        senses=(FRAMES,),
+        preprocessor=QwenVLPreprocessor,
+        prompts="qwen-vl",
+        parts={"projector": MERGERS, "vision": r"model\.visual\.", "language": LANGUAGE},
+    )

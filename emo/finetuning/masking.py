@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emo import experts
 from emo.captions.messages import Turn
 from emo.engines.preprocessing import ModelInput
 from emo.errors import InputError, RowError
+from emo.experts.family import Family
+from emo.experts.in_process import finetunable
 from emo.experts.prompts.plain import as_text, turns_as_text
 from emo.experts.protocol import Clip
 from emo.finetuning.samples import Sample
@@ -22,8 +23,8 @@ from emo.finetuning.samples import Sample
 if TYPE_CHECKING:
     import torch
 
-    from emo.experts.chat import ChatPreprocessor
 
+_NO_CLIP = Clip("", (), (), None, None, None, 0.0)
 # What is not trained, as torch's cross entropy expects it.
 IGNORED = -100
 
@@ -83,15 +84,17 @@ class Encoder:
     def __init__(
         self, family: str, folder: Path, *, max_frames: int, max_tokens: int, trust_remote_code: bool = False
     ) -> None:
-        cls: Any = experts.expert_class(family)
+        cls = finetunable(family)
         values: dict[str, Any] = {"name": "train", "kind": family, "model": str(folder), "device": "cpu"}
+        values["trust_remote_code"] = trust_remote_code
         if "max_frames" in cls.Settings.model_fields:
             values["max_frames"] = max_frames
-        settings = cls.Settings(**values, trust_remote_code=trust_remote_code)
+        settings: Any = cls.Settings(**values)
         empty = _Chat(None, [Turn("user", "")])
         self.max_tokens = max_tokens
-        self.preprocessor: ChatPreprocessor = cls.preprocessor(settings, empty, cls.senses)(folder)
-        self.preprocessor.model = _skeleton(cls, folder, trust_remote_code)
+        of_family = cls.family
+        self.preprocessor = of_family.preprocessor(folder, settings, empty, of_family.senses)
+        self.preprocessor.model = _skeleton(of_family, folder, trust_remote_code)
         self.tokenizer = self.preprocessor.tokenizer
         self.end_token, self._end_text = self._end_of_answer(folder)
         self.pad_token = (
@@ -176,7 +179,7 @@ class Encoder:
     ) -> tuple[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]]:
         import torch
 
-        preprocessor: Any = self.preprocessor
+        preprocessor = self.preprocessor
         preprocessor.question = _Chat(sample.system, sample.turns[:1])
         if sample.has_media:
             if clip is None:
@@ -189,9 +192,8 @@ class Encoder:
 
     def _written(self, sample: Sample, count: int) -> str:
         """The first turns as text that ends where the assistant begins, without media."""
-        preprocessor: Any = self.preprocessor
-        preprocessor.question = _Chat(sample.system, sample.turns[:count])
-        return str(preprocessor.written(None, []))
+        self.preprocessor.question = _Chat(sample.system, sample.turns[:count])
+        return self.preprocessor.written(_NO_CLIP, [])
 
     def _between(self, sample: Sample, answer: int, following: int) -> str:
         """What the template writes between the end token of one answer and the next answer."""
@@ -210,12 +212,12 @@ class Encoder:
         chat = [Turn("user", "The question."), Turn("assistant", answer)]
         processor: Any = self.preprocessor.processor
         asked = processor.apply_chat_template(
-            _Chat(None, chat[:1]).turns(None, []),  # type: ignore[arg-type]
+            _Chat(None, chat[:1]).turns(_NO_CLIP, []),
             tokenize=False,
             add_generation_prompt=True,
         )
         whole = processor.apply_chat_template(
-            _Chat(None, chat).turns(None, []),  # type: ignore[arg-type]
+            _Chat(None, chat).turns(_NO_CLIP, []),
             tokenize=False,
             add_generation_prompt=False,
         )
@@ -240,14 +242,14 @@ class Encoder:
             raise RowError("untrained", "the end of no answer is trained")
 
 
-def _skeleton(cls: Any, folder: Path, trust_remote_code: bool) -> Any:
+def _skeleton(family: Family, folder: Path, trust_remote_code: bool) -> Any:
     """The model without weights: some families know only there where a token of a picture stands."""
     import torch
     import transformers
 
     from emo.engines.models import architecture
 
-    name = cls.classes[architecture(folder, cls.classes)]
+    name = family.classes[architecture(folder, family.classes)]
     model_class = getattr(transformers, name)
     config = model_class.config_class.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emo import experts
 from emo.engines.models import architecture, load_whole
 from emo.errors import InputError
+from emo.experts.in_process import finetunable
 from emo.finetuning import parts
 from emo.finetuning.settings import Finetune
 
@@ -27,7 +27,7 @@ class Prepared:
 
 def classes(family: str) -> dict[str, str]:
     """The architectures that a family accepts and the class of transformers that loads each."""
-    return dict(experts.expert_class(family).classes)  # type: ignore[attr-defined]
+    return dict(finetunable(family).family.classes)
 
 
 def check_family(family: str, folder: Path) -> str:
@@ -65,7 +65,7 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
     base.config.use_cache = False
     targets: list[str] = []
     if settings.lora is None:
-        parts.freeze_parts(base, settings.freeze)
+        parts.freeze_parts(base, settings.freeze, finetunable(settings.family).family)
         model = base
     else:
         model, targets = _with_lora(base, settings)
@@ -84,7 +84,8 @@ def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
     lora = settings.lora
     assert lora is not None
     linears = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
-    targets = parts.lora_targets(linears, parts.trained_parts(settings.freeze))
+    wanted = parts.trained_parts(settings.freeze)
+    targets = parts.lora_targets(linears, wanted, finetunable(settings.family).family)
     pattern = parts.target_pattern(targets)
     torch.manual_seed(settings.seed)  # every worker draws the same first weights
     model = get_peft_model(

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from emo.errors import InputError
+from emo.experts.family import Family, Part
 from emo.finetuning.settings import Freeze
 
-Part = Literal["vision", "projector", "language"]
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 
-# Anchored at the root of the model: names such as q_proj or gate_proj stand in the towers too. The first
-# pattern that fits decides.
-_PATTERNS: tuple[tuple[str, Part], ...] = (
-    (r"model\.(multi_modal_projector|visual\.(merger|merger_list|deepstack_merger_list))\.", "projector"),
-    (r"model\.audio_tower\.(proj|proj1|proj2|conv_out)\.", "projector"),
-    (r"model\.(vision_tower|visual|audio_tower)\.", "vision"),
-    (r"(model\.language_model|lm_head)\.", "language"),
-)
 _LANGUAGE_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def part_of(name: str) -> Part:
+def part_of(name: str, family: Family) -> Part:
     """The part of a parameter or module by its full name; raises InputError where none claims it."""
-    for pattern, part in _PATTERNS:
+    for part, pattern in family.parts.items():
         if re.match(pattern, f"{name}."):
             return part
     raise InputError(f"the weights {name!r} belong to no part that is known; is the model of another family?")
@@ -36,7 +28,7 @@ def trained_parts(freeze: Freeze) -> list[Part]:
     return [part for part in PARTS if not getattr(freeze, part)]
 
 
-def lora_targets(linears: Iterable[str], parts: Sequence[Part]) -> list[str]:
+def lora_targets(linears: Iterable[str], parts: Sequence[Part], family: Family) -> list[str]:
     """The linear layers of these parts that get LoRA weights, by their full names, sorted.
 
     linears: the names of all linear layers. Of the language part the projections of attention and MLP, never
@@ -44,7 +36,7 @@ def lora_targets(linears: Iterable[str], parts: Sequence[Part]) -> list[str]:
     """
     found: dict[Part, list[str]] = {part: [] for part in parts}
     for name in linears:
-        part = part_of(name)
+        part = part_of(name, family)
         if part in found and (part != "language" or name.rsplit(".", 1)[-1] in _LANGUAGE_LINEARS):
             found[part].append(name)
     for part, names in found.items():
@@ -74,8 +66,8 @@ def summary(targets: Sequence[str]) -> list[str]:
     return [f"{shape} ({count})" for shape, count in sorted(counts.items())]
 
 
-def freeze_parts(model: Any, freeze: Freeze) -> None:
+def freeze_parts(model: Any, freeze: Freeze, family: Family) -> None:
     """Set requires_grad of every parameter by its part."""
     trained = set(trained_parts(freeze))
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name) in trained)
+        parameter.requires_grad_(part_of(name, family) in trained)

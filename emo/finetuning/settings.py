@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from emo import marks
+from emo.errors import InputError
+from emo.experts.in_process import finetunable
 from emo.marks import NoResult
 
 
@@ -66,8 +68,9 @@ class Gate(_Section):
 class Finetune(_Section):
     """What `emo finetune` trains an adapter on, and how.
 
-    family: the kind of the expert that the adapter is for; model: the base, a folder or a hub id; revision:
-    of a hub id; data: `captions` for the table of OUT, a `messages` file in JSONL, or captions that others
+    family: the kind of the expert that the adapter is for, one with a chat model in
+    this process; model: the base, a folder or a hub id; revision: of a hub id;
+    data: `captions` for the table of OUT, a `messages` file in JSONL, or captions that others
     published (CSV or JSON: MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`, as answers to
     the caption prompt `prompt`; videos: the folder with the clips of published captions; prompt: the caption
     prompt that these answer; held_out: a second such file; trust_remote_code: run the Python code that comes
@@ -88,7 +91,7 @@ class Finetune(_Section):
     save_every: steps between checkpoints; data_workers: processes per worker that read and tokenise ahead.
     """
 
-    family: Literal["internvl", "qwen-vl", "qwen-omni", "qwen-audio"] = "internvl"
+    family: str = "internvl"
     model: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
@@ -123,6 +126,15 @@ class Finetune(_Section):
     validation: Validation = Validation()
     gate: NoResult[Gate] = Gate()
     tensorboard: NoResult[bool] = False
+
+    @field_validator("family")
+    @classmethod
+    def _trained(cls, value: str) -> str:
+        try:
+            finetunable(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> "Finetune":

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emo import experts, extraction
+from emo import extraction
 from emo.engines.preprocessing import ModelInput, Preprocessor
 from emo.errors import InputError, RowError
 from emo.evaluation.ew import emo_clusters
+from emo.experts.in_process import finetunable
 from emo.experts.protocol import Clip
 from emo.extraction.protocol import ExtractRow
 from emo.finetuning.masking import Encoder
@@ -62,7 +63,7 @@ def answers(
     """What the model writes to the first question of each sample, greedily; aligned with `asked`."""
     from emo.engines.transformers_engine import TransformersEngine
 
-    cls: Any = experts.expert_class(settings.family)
+    cls: Any = finetunable(settings.family)
     values = {
         "name": "validation",
         "kind": settings.family,

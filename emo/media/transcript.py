@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import av
-
 from emo.errors import RowError
 from emo.languages import iso_639_1
 from emo.media import cues as cue_files
@@ -163,13 +161,16 @@ class SubtitleTrack:
 
     def add(self, packet: Any) -> None:
         """Take one packet of the track, in the order of the file."""
+        # Whoever only asks for the language of a text loads no decoder.
+        from av import FFmpegError
+
         if packet.size == 0 or packet.pts is None:
             return
         try:
             shown = self._shown(packet)
         except MemoryError:
             raise
-        except av.FFmpegError:
+        except FFmpegError:
             return
         start = float(packet.pts * packet.time_base)
         end = start + float((packet.duration or 0) * packet.time_base)

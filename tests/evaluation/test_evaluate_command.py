@@ -458,7 +458,10 @@ def test_wheels_with_a_missing_sheet_or_file_are_refused_by_its_name(files, whee
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--metric", "accuracy"], "expected one of ew, emo-clusters, mer2024, unibench, descriptions"),
+        (
+            ["--metric", "accuracy"],
+            "'accuracy'; expected one of: descriptions, emo-clusters, ew, mer2024, unibench",
+        ),
         (["--groups", "x.json"], "--groups is not used by --metric ew"),
         (["--metric", "emo-clusters", "--wheels", "x"], "--wheels is not used by --metric emo-clusters"),
         (["--unknown", "wrong"], "--unknown is an option of EW, which needs --wheels"),

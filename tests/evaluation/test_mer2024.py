@@ -3,8 +3,8 @@ import json
 import pytest
 
 from emo.errors import EmoError, InputError
-from emo.evaluation import scoring as evaluate
 from emo.evaluation.mer2024 import group_by_model, mer2024, read_groups
+from emo.evaluation.metric import check_answers
 
 
 def test_the_official_example_is_reproduced(ovmerd):
@@ -107,7 +107,7 @@ def test_a_file_of_groups_is_read_and_bad_ones_are_named(tmp_path):
 @pytest.mark.parametrize(("unread", "asked", "share"), [(12, 12, None), (7, 12, None), (4, 12, 0.25)])
 def test_a_judge_whose_answers_cannot_be_read_gives_no_score(unread, asked, share):
     with pytest.raises(EmoError, match=f"{unread} of {asked} answers of the judge m could not be read"):
-        evaluate._check_answers("m", unread, asked, share)
-    evaluate._check_answers("m", min(unread, 3), 12, 0.25)
-    evaluate._check_answers("m", 0, 0, share)
-    evaluate._check_answers("m", asked, asked, 1.0)
+        check_answers("m", unread, asked, share)
+    check_answers("m", min(unread, 3), 12, 0.25)
+    check_answers("m", 0, 0, share)
+    check_answers("m", asked, asked, 1.0)

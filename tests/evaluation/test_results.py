@@ -3,15 +3,16 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from emo import vocabulary
 from emo.errors import InputError
 from emo.evaluation import plots
-from emo.evaluation.bootstrap import f_interval
 from emo.evaluation.clues import description_overlap, read_score
 from emo.evaluation.ew import emo_clusters, ew, own_mappings
 from emo.evaluation.mer2024 import mer2024
-from emo.evaluation.overlap import by_node, overlaps
-from emo.evaluation.text import as_text, to_json
+from emo.evaluation.metrics.descriptions import Descriptions
+from emo.evaluation.metrics.label_sets import EmoClusters
+from emo.evaluation.metrics.mer2024_ov import Mer2024
+from emo.evaluation.overlap import by_node
+from emo.evaluation.text import to_json
 from emo.evaluation.wheels import load_wheels
 
 GOLD = {"a": ["happy", "blorpish"], "b": ["sad"], "c": ["angry"]}
@@ -40,19 +41,19 @@ def test_the_own_metric_ranks_systems_as_the_wheels_do(wheels_folder, gold, vote
 
 def test_a_result_is_one_json_object_and_a_table():
     result = emo_clusters(GOLD, PREDICTED)
-    interval = f_interval(overlaps(GOLD, PREDICTED, {"clusters": vocabulary.cluster_of}))
     content = json.loads(json.dumps(to_json(result)))
     assert content["metric"] == "emo-clusters"
     assert content["score"]["f"] == result.score.f
-    text = as_text(result, interval)
-    assert text.startswith("emo-clusters: F 57.14, 3 clips\n95% interval")
+    text = "\n".join(EmoClusters().lines(result))
+    assert text.startswith("emo-clusters: F 57.14, 3 clips\n")
     assert "gold: 1 of 4 labels (25.0%) are outside the vocabulary, such as blorpish" in text
     assert "gold clips without a prediction: 1" in text
     assert "predictions without gold, not used: 1" in text
 
 
 def test_the_judge_stands_in_the_text():
-    assert "judge: given groups" in as_text(mer2024(GOLD, PREDICTED, groups={name: [] for name in GOLD}))
+    result = mer2024(GOLD, PREDICTED, groups={name: [] for name in GOLD})
+    assert "judge: given groups" in Mer2024().lines(result)[0]
 
 
 def test_scores_per_label_count_gold_predicted_and_both():
@@ -90,7 +91,7 @@ def test_description_overlap_names_the_judge_and_leaves_unread_answers_out():
     assert (result.judge, result.clue, result.label) == ("tiny-1", 8.0, 8.0)
     assert (result.clips, result.unread_clue, result.missing_predictions) == (2, 1, 1)
     assert result.scores == {"a": (8, 8), "b": (None, None)}
-    assert "1 answers could not be read" in as_text(result)
+    assert "1 answers could not be read" in "\n".join(Descriptions().lines(result))
     with pytest.raises(InputError, match="must be named"):
         description_overlap(gold, gold, ask, judge="")
     with pytest.raises(InputError, match="1 answers to 3 questions"):

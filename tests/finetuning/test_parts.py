@@ -3,9 +3,11 @@ import re
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 import checkpoints
 from emo.errors import InputError
+from emo.experts.in_process import finetunable
 from emo.finetuning import model, parts
 from emo.finetuning.settings import Finetune, Freeze, differences
 
@@ -31,17 +33,20 @@ def test_lora_goes_on_the_language_part_alone_and_nothing_else_is_trained(family
 def test_parts_that_are_not_frozen_are_trained_and_the_others_are_not(family, tmp_path):
     kind, make = checkpoints.FAMILIES[family]
     folder = make(tmp_path)
+    of_family = finetunable(kind).family
     for open_part in parts.PARTS:
         freeze = Freeze(**{part: part != open_part for part in parts.PARTS})
         settings = Finetune(family=kind, model=str(folder), device="cpu", lora=None, freeze=freeze)
         made = model.prepare(settings, folder)
         trained = {
-            parts.part_of(name) for name, value in made.model.named_parameters() if value.requires_grad
+            parts.part_of(name, of_family)
+            for name, value in made.model.named_parameters()
+            if value.requires_grad
         }
         assert trained == {open_part}
         with_lora = Finetune(family=kind, model=str(folder), device="cpu", freeze=freeze)
         targets = model.prepare(with_lora, folder).targets
-        assert {parts.part_of(name) for name in targets} == {open_part}
+        assert {parts.part_of(name, of_family) for name in targets} == {open_part}
 
 
 def test_a_pattern_fits_its_targets_and_no_module_of_the_same_name_elsewhere():
@@ -53,9 +58,23 @@ def test_a_pattern_fits_its_targets_and_no_module_of_the_same_name_elsewhere():
     assert parts.summary(targets) == ["model.language_model.layers.N.self_attn.q_proj (3)"]
 
 
-def test_weights_of_no_known_part_are_an_error():
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in checkpoints.FAMILIES.values()}))
+def test_weights_of_no_known_part_are_an_error(kind):
     with pytest.raises(InputError, match="belong to no part"):
-        parts.part_of("talker.layers.0.weight")
+        parts.part_of("talker.layers.0.weight", finetunable(kind).family)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("words", "an expert of the kind 'words' has no chat model in this process that can be trained"),
+        ("nobody", "unknown expert kind 'nobody'; expected one of"),
+    ],
+)
+def test_only_an_expert_with_a_chat_model_of_its_own_can_be_finetuned(kind, told):
+    with pytest.raises(ValidationError, match=told):
+        Finetune(family=kind)
+    assert Finetune(family="emo.experts.internvl:InternVLExpert")
 
 
 def test_a_base_of_another_family_is_refused_before_it_is_loaded(tmp_path):

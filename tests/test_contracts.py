@@ -1,0 +1,334 @@
+"""What every expert, extractor and metric keeps, whatever it is; a new one is tested by being registered.
+
+One that needs a model or a server gets a small one here. One that needs nothing needs no line here.
+"""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+import affectgpt_checkpoint
+import checkpoints
+import classifier_checkpoints
+from chat_server import chat_server
+from emo import experts, extraction
+from emo.configuration_page import keys
+from emo.errors import InputError, RowError
+from emo.evaluation import metrics, scoring
+from emo.evaluation.metric import ALL_TAKE, Request
+from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Clip, Resources
+from emo.extraction.protocol import ExtractRow
+from synthetic_clips import clip
+
+torch.set_num_threads(1)
+
+HEAVY = ("ray", "torch", "transformers", "librosa", "cv2", "av", "decord", "peft", "deepspeed")
+EXPERTS = sorted(experts.REGISTRY.own)
+EXTRACTORS = sorted(extraction.REGISTRY.own)
+METRICS = sorted(metrics.REGISTRY.own)
+TINY = {"device": "cpu", "max_new_tokens": 8}
+
+
+def family(kind: str) -> Callable[[Path, str], dict[str, Any]]:
+    make = next(make for of, make in checkpoints.FAMILIES.values() if of == kind)
+    return lambda folder, url: {"model": str(make(folder)), **TINY}
+
+
+def affectgpt(folder: Path, url: str) -> dict[str, Any]:
+    made = affectgpt_checkpoint.make(folder)
+    parts = {"model": made.llm, "vision": made.vision, "audio": made.audio, "checkpoint": made.checkpoint}
+    return {"sees": "frame", **{name: str(path) for name, path in parts.items()}, **TINY}
+
+
+# Kind -> its settings, where it needs any: from a folder to fill and the address of a chat server.
+WITH_MODEL: dict[str, Callable[[Path, str], dict[str, Any]]] = {
+    **{kind: family(kind) for kind in ("internvl", "qwen-audio", "qwen-omni", "qwen-vl")},
+    "affectgpt": affectgpt,
+    "classifier": lambda folder, url: {
+        "sees": "frames",
+        "model": str(classifier_checkpoints.make_faces(folder)),
+    },
+    "openai": lambda folder, url: {"server": {"url": url, "model": "tiny"}, "audio": "wav"},
+}
+EXTRACTING: dict[str, Callable[[Path, str], dict[str, Any]]] = {
+    "model": lambda folder, url: {"model": str(checkpoints.make_text(folder)), **TINY},
+    "openai": lambda folder, url: {"server": {"url": url, "model": "tiny", "attempts": 1}},
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with chat_server(longest=20_000) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory, server):
+    """Kind -> its validated settings and the loaded expert."""
+
+    @cache
+    def load(kind: str):
+        more = WITH_MODEL[kind](tmp_path_factory.mktemp(kind), server) if kind in WITH_MODEL else {}
+        settings = experts.expert_class(kind).Settings(name=kind, kind=kind, **more)
+        return settings, experts.load(settings.model_dump())
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def extractor(tmp_path_factory, server):
+    @cache
+    def load(kind: str):
+        more = EXTRACTING[kind](tmp_path_factory.mktemp(kind), server) if kind in EXTRACTING else {}
+        settings = extraction.extractor_class(kind).Settings(kind=kind, **more)
+        return settings, extraction.load(settings.model_dump())
+
+    return load
+
+
+# A clip of its own for each way in which clips differ; `broken` cannot be decoded by whoever tries.
+WHOLE = [
+    replace(clip(number, frames=count, seconds=1.5), transcript=words, language="en")
+    for number, (count, words) in enumerate([(4, "I am so happy!"), (3, "Leave me alone."), (5, "It rains.")])
+]
+BROKEN = replace(WHOLE[0], video_id="broken", frames=(b"no picture",), frame_times=(0.0,), audio=b"no sound")
+BARE = Clip("bare", (), (), None, None, None, 1.0)
+
+
+def plain(answer: Any) -> Any:
+    """An answer in a form that can be compared: a failure by its code."""
+    return (answer.code,) if isinstance(answer, RowError) else answer
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_an_expert_answers_each_clip_of_a_batch_as_it_answers_it_alone(expert, kind):
+    _, one = expert(kind)
+    batch = [WHOLE[0], BROKEN, WHOLE[1], BARE, WHOLE[2]]
+    together = [plain(answer) for answer in one.describe(batch)]
+    assert together == [plain(answer) for clip in batch for answer in one.describe([clip])]
+    assert together[::-1] == [plain(answer) for answer in one.describe(batch[::-1])]
+    assert one.describe([]) == []
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_whole_clips_are_described_whatever_stands_beside_them(expert, kind):
+    settings, one = expert(kind)
+    answers = one.describe([BROKEN, *WHOLE, BARE])
+    for answer in answers[1:-1]:
+        assert isinstance(answer, list), answer
+        assert len(answer) == settings.samples
+    for answer in answers:
+        for description in [] if isinstance(answer, RowError) else answer:
+            assert description.text.strip()
+            assert set(description.degraded) <= set(one.card.modalities)
+            labels = [label for label, _ in description.labels or ()]
+            assert len(set(labels)) == len(labels)
+            assert all(0 < strength <= 1 for _, strength in description.labels or ())
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_the_card_names_the_expert_its_model_and_what_it_perceives(expert, kind):
+    _, one = expert(kind)
+    assert one.card.name == kind
+    assert one.card.model
+    assert one.card.modalities
+    assert set(one.card.modalities) <= {FRAMES, AUDIO, TRANSCRIPT}
+
+
+def check_settings(settings: Any, of_kind: dict[str, Any], cls: Any) -> None:
+    model = type(settings)
+    assert model is cls.Settings
+    assert model(**json.loads(json.dumps(settings.model_dump(mode="json")))) == settings
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    with pytest.raises(ValidationError):
+        model(**{**of_kind, "no_such_key": 1})
+    with pytest.raises(ValidationError):
+        settings.kind = "another"
+    # What no user can look up cannot be set: every key has a sentence.
+    assert keys(model)
+    assert isinstance(cls.resources(settings), Resources)
+    assert cls.missing(settings) == []
+    assert all(named.key for named in cls.models(settings))
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_the_settings_of_an_expert_are_checked_explained_and_travel(expert, kind):
+    settings, _ = expert(kind)
+    check_settings(settings, settings.model_dump(), experts.expert_class(kind))
+
+
+@pytest.mark.parametrize("kind", EXTRACTORS)
+def test_the_settings_of_an_extractor_are_checked_explained_and_travel(extractor, kind):
+    settings, _ = extractor(kind)
+    check_settings(settings, settings.model_dump(), extraction.extractor_class(kind))
+
+
+@pytest.mark.parametrize("kind", EXTRACTORS)
+def test_an_extractor_reads_each_row_of_a_batch_as_it_reads_it_alone(extractor, kind):
+    _, one = extractor(kind)
+    texts = ["She is happy and proud.", "x " * 30_000, "He cries; he is sad.", "", "A chair stands there."]
+    batch = [ExtractRow(text, None, f"clip{number}/a/0") for number, text in enumerate(texts)]
+    batch += [ExtractRow("She smiles.", "I am so glad!", "clip9/a/0")]
+    together = [plain(answer) for answer in one.extract(batch)]
+    assert together == [plain(answer) for row in batch for answer in one.extract([row])]
+    assert together[::-1] == [plain(answer) for answer in one.extract(batch[::-1])]
+    assert one.extract([]) == []
+    assert one.name
+    for labels in (answer for answer in together if isinstance(answer, list)):
+        assert labels == list(dict.fromkeys(label.lower() for label in labels))
+
+
+def test_nothing_heavy_is_imported_before_something_is_loaded():
+    program = (
+        "import sys\n"
+        "from emo import experts, extraction\n"
+        "for registry in (experts.REGISTRY, extraction.REGISTRY):\n"
+        "    for kind in registry.own:\n"
+        "        cls = registry.named(kind)\n"
+        "        cls.Settings.model_fields\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("registry", "kind"),
+    [
+        (registry, kind)
+        for registry in (experts.REGISTRY, extraction.REGISTRY, metrics.REGISTRY)
+        for kind in sorted(registry.own)
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.what,
+)
+def test_what_is_registered_says_what_it_is(registry, kind):
+    cls = registry.named(kind)
+    assert cls.__doc__
+    assert cls.__doc__.strip().endswith(".")
+    assert sys.modules[cls.__module__].__doc__
+
+
+# Metrics.
+
+GOLD = {"a": ["happy"], "b": ["sad", "lonely"], "c": ["angry"], "d": ["afraid"]}
+WORSE = {"a": ["angry"], "b": ["happy"], "c": ["angry"], "d": ["bored"]}
+
+
+def jsonl(path: Path, values: dict[str, Any], column: str = "labels") -> str:
+    lines = (json.dumps({"video_id": name, column: value}) + "\n" for name, value in values.items())
+    path.write_text("".join(lines))
+    return str(path)
+
+
+def of_labels(folder: Path) -> dict[str, Any]:
+    return {
+        "gold": (jsonl(folder / "gold.jsonl", GOLD),),
+        "predicted": (jsonl(folder / "gold2.jsonl", GOLD),),
+        "compare": (jsonl(folder / "worse.jsonl", WORSE),),
+    }
+
+
+def of_groups(folder: Path) -> dict[str, Any]:
+    groups = {name: [[word] for word in {*words, *WORSE[name]}] for name, words in GOLD.items()}
+    (folder / "groups.json").write_text(json.dumps(groups))
+    return {**of_labels(folder), "groups": str(folder / "groups.json")}
+
+
+# Metric -> what it is asked, where label sets in files are not all that it needs. The two that are missing
+# need the benchmark's own tables or a judge: they are scored in tests/evaluation.
+ASKED = {"mer2024": of_groups}
+ELSEWHERE = ("unibench", "descriptions")
+NEEDS = {"mer2024": "--groups or --judge", "unibench": "--wheels", "descriptions": "--judge"}
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_a_metric_says_what_it_takes_and_refuses_the_rest_before_it_reads_anything(kind):
+    metric = metrics.REGISTRY.named(kind)()
+    options = {field.name for field in fields(Request)}
+    assert metric.takes <= options - ALL_TAKE
+    assert metric.summary
+    request = Request(predicted=("nowhere",), gold=("nowhere",), metric=kind)
+    for option in options - ALL_TAKE - metric.takes:
+        value = 1 if option in ("sample", "compare_sample", "max_failed_share") else "x"
+        with pytest.raises(InputError, match=f"--{option.replace('_', '-')} is not used by --metric {kind}"):
+            scoring.run(replace(request, **{option: value}))
+    if kind in NEEDS:
+        with pytest.raises(InputError, match=f"needs {NEEDS[kind]}"):
+            scoring.run(request)
+
+
+def check_metric(request: Request, tmp_path: Path) -> None:
+    """Perfect predictions score best, and the result is JSON, text, a line and well-formed plots."""
+    found = scoring.run(replace(request, plots=str(tmp_path / "plots")))
+    assert is_dataclass(found.scored.result)
+    assert found.intervals
+    assert found.comparisons.keys() == found.intervals.keys()
+    for name, value in found.intervals.items():
+        assert value.low <= value.value <= value.high
+        assert value.value == 1.0
+        assert found.comparisons[name].difference.value > 0
+    content = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert content["metric"] == found.scored.result.metric
+    assert content["predicted"] == request.predicted[0]
+    assert content["compared"]["predicted"] == request.compare[0]
+    assert f"predicted: {request.predicted[0]}" in found.as_text()
+    assert found.headline().startswith(f"{content['metric']} ")
+    assert f"{len(GOLD)} clips" in found.headline()
+    assert "\n" not in found.headline()
+    for path in (tmp_path / "plots").glob("*.svg"):
+        assert ElementTree.fromstring(path.read_text()).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METRICS if kind not in ELSEWHERE])
+def test_a_metric_ranks_a_perfect_system_above_a_worse_one_and_tells_it_in_every_form(kind, tmp_path):
+    request = Request(metric=kind, **ASKED.get(kind, of_labels)(tmp_path))
+    check_metric(request, tmp_path)
+
+
+OUTSIDE = '''
+from dataclasses import dataclass
+import numpy as np
+from emo.evaluation.bootstrap import per_clip_mean
+from emo.evaluation.metric import Evaluation, Metric, Request, Scored, finish, gold_labels, systems
+from emo.evaluation.systems import read_system
+
+@dataclass(frozen=True)
+class Share:
+    metric: str
+    share: float
+    clips: int
+
+class Exact(Metric[Share]):
+    """The share of clips whose label set is exactly that of gold."""
+    summary = "exact matches"
+    def score(self, request):
+        gold, notes = gold_labels(request)
+        def one(system):
+            right = [set(gold[name]) == set(system.values.get(name, ())) for name in gold]
+            share = Share("exact", float(np.mean(right)), len(right))
+            made_of = per_clip_mean(list(gold), np.array([right], dtype=float))
+            return Scored(system.name, share, {"share": [made_of]}, notes)
+        predicted, other = systems(request, read_system)
+        return finish(self, request, one(predicted), other and one(other))
+    def lines(self, result):
+        return [f"exact: {100 * result.share:.2f}"]
+    def headline(self, result):
+        return f"{100 * result.share:.2f}", result.clips
+'''
+
+
+def test_a_metric_from_outside_is_scored_by_its_place(tmp_path, monkeypatch):
+    (tmp_path / "exact_outside.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    check_metric(Request(metric="exact_outside:Exact", **of_labels(tmp_path)), tmp_path)
