@@ -208,14 +208,15 @@ def hit(process, victim, way, chance):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(int(os.environ.get("EMO_TEST_SEEDS", "10"))))
 def test_whatever_is_killed_or_paused_the_same_command_ends_with_the_tables_of_an_undisturbed_run(
-    videos, undisturbed, chaotic_out, seed
+    videos, undisturbed, chaotic_out, seed, request
 ):
     """Four of eight disturbances, at random moments from the first worker on, over as many runs as it takes.
 
     A run that follows a killed one begins at once, while what is left of that one may still be at work.
     """
     out, settings = chaotic_out
-    chance = random.Random(f"{seed} {out.url.partition(':')[0]}")
+    case = request.node.callspec.id
+    chance = random.Random(case)
     todo, landed, left = chance.sample(DISTURBANCES, 4), [], []
     began = time.monotonic()
     try:
@@ -235,12 +236,9 @@ def test_whatever_is_killed_or_paused_the_same_command_ends_with_the_tables_of_a
             assert process.returncode == 0 or DEADLY & set(here), f"run {runs} after {here}: {said}"
             if process.returncode == 0:
                 break
-        print(
-            f"{out.url.partition(':')[0]}, seed {seed}: {landed} in {runs} runs, "
-            f"{time.monotonic() - began:.0f} s"
-        )
+        print(f"{case}: {landed} in {runs} runs, {time.monotonic() - began:.0f} s")
         assert process.returncode == 0, said
-        assert landed
+        assert len(landed) >= 2
         assert tables(out) == undisturbed
         # Every judgment is of the votes that are there.
         assert judge.left_to_do(out, judge.inputs(out, ["words"], load_config().judge)).num_rows == 0
