@@ -20,6 +20,8 @@ from emo.evaluation.labels import parse_list, read_labels
         ("{'happy', 'sad'}", ("happy", "sad")),
         ("(slightly) sad, happy (very)", ("(slightly) sad", "happy (very)")),
         ("happy + sad", ("happy", "sad")),
+        ("高兴和激动", ("高兴", "激动")),
+        ("温和友善，平和与喜悦", ("温和友善", "平和", "喜悦")),
         ("happy & sad", ("happy", "sad")),
         ("[]", ()),
         ("", ()),
