@@ -206,7 +206,7 @@ def hit(process, victim, way, chance):
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", range(int(os.environ.get("EMO_TEST_SEEDS", "10"))))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_is_killed_or_paused_the_same_command_ends_with_the_tables_of_an_undisturbed_run(
     videos, undisturbed, chaotic_out, seed, request
 ):
