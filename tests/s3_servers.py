@@ -6,6 +6,7 @@ ceph: radosgw over one monitor and one store in memory (Debian: radosgw, ceph-mo
 s3rver: npm's s3rver, which writes whatever the condition.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -70,6 +71,12 @@ def server(kind: str) -> Iterator[S3Settings]:
         )
         _until(lambda: _answers(settings), f"{kind} does not answer: {_log(folder)}")
         yield settings
+
+
+def settings_with_secrets(s3: S3Settings) -> str:
+    """The settings as JSON, for a configuration file or another process."""
+    secrets = {name: getattr(s3, name).get_secret_value() for name in ("key", "secret")}
+    return json.dumps({**s3.model_dump(exclude={"key", "secret"}), **secrets})
 
 
 def _ceph(folder: Path, port: int, stack: ExitStack) -> None:

@@ -178,9 +178,10 @@ def test_a_workbook_that_unpacks_to_gigabytes_or_claims_a_million_columns_costs_
     book.active.append(["level1", "level2"])
     book.active["XFD1000000"] = "far"
     book.save(tmp_path / "wide.xlsx")
-    began = time.monotonic()
+    # Of this process alone, however busy the machine is.
+    began = time.process_time()
     assert [row[:2] for row in read_sheet(tmp_path / "wide.xlsx")] == [("level1", "level2")]
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_names_that_a_spreadsheet_cut_are_found_where_only_one_comes_into_question():

@@ -1,6 +1,5 @@
 """S3 servers other than the one of all other tests: what each promises, and what emo makes of it."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -88,12 +87,6 @@ def test_of_many_that_begin_at_once_no_two_hold_it(storage, quick):
         pass
 
 
-def settings_with_secrets(storage):
-    shown = storage.s3.model_dump(exclude={"key", "secret"})
-    secrets = {name: getattr(storage.s3, name).get_secret_value() for name in ("key", "secret")}
-    return json.dumps({**shown, **secrets})
-
-
 def test_the_lease_of_a_killed_process_is_free_at_once(storage):
     program = (
         "import sys, time; from emo.store.lease import Lease\n"
@@ -101,7 +94,7 @@ def test_the_lease_of_a_killed_process_is_free_at_once(storage):
         "s3 = S3Settings.model_validate_json(sys.argv[2])\n"
         "with Lease(Storage(sys.argv[1], s3), 'label'): print('held', flush=True); time.sleep(600)\n"
     )
-    settings = settings_with_secrets(storage)
+    settings = s3_servers.settings_with_secrets(storage.s3)
     holder = subprocess.Popen([sys.executable, "-c", program, storage.url, settings], stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
@@ -125,7 +118,7 @@ def test_a_whole_run_and_the_next_one_go_through(storage, tmp_path, ray_cluster)
     make_clip(videos / "a.mp4", seconds=1.0, size=(160, 120))
     (videos / "a.txt").write_text("I am happy")
     config = tmp_path / "config.yaml"
-    config.write_text(f"s3: {settings_with_secrets(storage)}\n")
+    config.write_text(f"s3: {s3_servers.settings_with_secrets(storage.s3)}\n")
     settings = ["--config", config]
     for name in ("a", "b"):
         (videos / f"{name}.txt").write_text("I am happy")

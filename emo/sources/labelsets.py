@@ -12,7 +12,7 @@ def parse_list(text: str) -> tuple[str, ...]:
     """The words of a list written as text, with or without brackets and quotation marks.
 
     They are split at commas, and at whatever else people put between words: `;`, `/`, `|`, the Chinese marks,
-    line breaks, "and", a plus.
+    line breaks, "and" in English and Chinese, a plus.
     """
     text = text.strip().removeprefix("[").removesuffix("]")
     if _PRINTED.fullmatch(text):
@@ -24,7 +24,11 @@ def parse_list(text: str) -> tuple[str, ...]:
 # A tuple and a set, as Python prints them; "(slightly) sad" is a label.
 _PRINTED = re.compile(r"\([^()]*\)|\{[^{}]*\}")
 _SEPARATORS = re.compile(r"['\"“”,，、;；/／|\n\r\t]")
-_AND = re.compile(r"(?:^|\s)(?:and|AND|And|&)\s|(?<=\w)\s*\+\s*(?=\w)")
+# The Chinese "and" is part of words too (平和, 温和友善): it parts two words of two characters or more.
+_AND = re.compile(
+    r"(?:^|\s)(?:and|AND|And|&)\s|(?<=\w)\s*\+\s*(?=\w)"
+    r"|(?<=[\u4e00-\u9fff]{2})(?:以及|[和与及])(?=[\u4e00-\u9fff]{2})"
+)
 # Within one entry of a list: a slash or "and" may belong to a label there, these never do.
 _SEVERAL = re.compile(r"[,，、;；\n\r]")
 # Of one clip; people and models give a dozen.

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +20,8 @@ from emo.evaluation.labels import parse_list, read_labels
         ("{'happy', 'sad'}", ("happy", "sad")),
         ("(slightly) sad, happy (very)", ("(slightly) sad", "happy (very)")),
         ("happy + sad", ("happy", "sad")),
+        ("高兴和激动", ("高兴", "激动")),
+        ("温和友善，平和与喜悦", ("温和友善", "平和", "喜悦")),
         ("happy & sad", ("happy", "sad")),
         ("[]", ()),
         ("", ()),
@@ -116,3 +120,14 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no Parquet file"):
         read_labels(tmp_path / "empty")
+
+
+def test_a_row_with_a_million_labels_is_refused_by_name_in_every_kind_of_file(tmp_path):
+    many = ["happy"] * 1_000_000
+    write(tmp_path / "a.parquet", video_id=["x"], labels=[many])
+    (tmp_path / "a.jsonl").write_text(json.dumps({"video_id": "x", "labels": many}))
+    (tmp_path / "a.csv").write_text(f'video_id,labels\nx,"{", ".join(many)}"\n')
+    for name in ("a.parquet", "a.jsonl", "a.csv"):
+        with pytest.raises(InputError, match=rf"{name}.* has 1000000 labels; expected at most") as error:
+            read_labels(tmp_path / name)
+        assert len(str(error.value)) < 500

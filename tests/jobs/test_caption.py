@@ -294,6 +294,7 @@ def test_a_model_is_asked_each_prompt_about_each_window_and_shown_the_gold_only_
         done = emo("caption", "--out", out, *options, *target, "--plan", "--json", env=ray_cluster)
         assert json.loads(done.stdout) == {
             "clips": 5,
+            "clips_without_frames": 0,
             "experts": {"captioner": ["told", "free"]},
             "windows": ["0-100", "50-100"],
             "samples": 2,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
@@ -23,8 +23,8 @@ import psutil
 import pyarrow as pa
 import pytest
 
-import emo.run.session
 import flaky_s3
+import s3_servers
 from clips import make_clip
 from conftest import free_port
 from emo import estimates
@@ -39,6 +39,7 @@ from emo.step import Pass
 from emo.store import committed, planning
 from emo.store.lease import Lease, read_lease
 from emo.store.runs import StepRecord
+from emo.store.s3 import s3_filesystem
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows
@@ -70,7 +71,7 @@ def undisturbed(videos, tmp_path_factory, ray_cluster):
     return tables(Storage(str(out)))
 
 
-# `seen` is made of the ids of runs.
+# What tells when a row was made; `seen` is made of the runs of the votes.
 WHEN = ("run_id", "seen")
 
 
@@ -154,6 +155,100 @@ def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, u
         assert process.returncode == 0, said
     assert sum(killed.values()) >= 2, killed
     assert tables(Storage(str(out))) == undisturbed
+
+
+# Each process that a run consists of, by what its title holds; the driver is the command itself.
+VICTIMS = {"driver": None, "worker": "MapWorker", "raylet": "/raylet", "gcs": "gcs_server"}
+DISTURBANCES = [(victim, way) for victim in VICTIMS for way in ("kill", "pause")]
+# What a run does not outlive; the same command then goes on.
+DEADLY = {("driver", "kill"), ("raylet", "kill"), ("gcs", "kill")}
+
+
+@pytest.fixture(params=["local", "moto", *s3_servers.NEEDS])
+def chaotic_out(request, tmp_path):
+    """OUT on a disk or on a server, and the arguments that reach it."""
+    kind = request.param
+    if kind == "local":
+        yield Storage(str(tmp_path / "out")), []
+        return
+    if kind == "moto":
+        url, s3 = request.getfixturevalue("bucket")
+        yield Storage(f"{url}/out", s3), ["--set", f"s3.endpoint_url={s3.endpoint_url}"]
+        return
+    if lacking := s3_servers.lacking(kind):
+        pytest.skip(f"not on this machine: {', '.join(lacking)}")
+    with s3_servers.server(kind) as s3:
+        s3_filesystem(s3).call_s3("create_bucket", Bucket="chaos")
+        config = tmp_path / "config.yaml"
+        config.write_text(f"s3: {s3_servers.settings_with_secrets(s3)}\n")
+        yield Storage("s3://chaos/out", s3), ["--config", config]
+
+
+def hit(process, victim, way, chance):
+    """Kill a process of a run, or pause it for some seconds; whether there was one."""
+    found = _family(process.pid)
+    title = VICTIMS[victim]
+    hits = [one for one in found if (one.pid == process.pid if title is None else title in _title(one))]
+    if not hits:
+        return False
+    target = chance.choice(hits)
+    try:
+        if way == "kill":
+            target.kill()
+        else:
+            target.suspend()
+            time.sleep(chance.uniform(1, 6))
+            target.resume()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_is_killed_or_paused_the_same_command_ends_with_the_tables_of_an_undisturbed_run(
+    videos, undisturbed, chaotic_out, seed, request
+):
+    """Four of eight disturbances, at random moments from the first worker on, over as many runs as it takes.
+
+    A run that follows a killed one begins at once, while what is left of that one may still be at work.
+    """
+    out, settings = chaotic_out
+    case = request.node.callspec.id
+    chance = random.Random(case)
+    todo, landed, left = chance.sample(DISTURBANCES, 4), [], []
+    began = time.monotonic()
+    try:
+        for runs in range(1, 8):
+            with running(videos, out.url, *settings) as (process, said):
+                here, deadline = [], time.monotonic() + 300
+                while process.poll() is None:
+                    assert time.monotonic() < deadline, f"run {runs} after {landed}: {said}"
+                    family = _family(process.pid)
+                    if todo and any("MapWorker" in _title(one) for one in family):
+                        time.sleep(chance.uniform(0, 2))
+                        left += family
+                        if process.poll() is None and hit(process, *todo[0], chance):
+                            here.append(todo.pop(0))
+                    time.sleep(0.05)
+            landed += here
+            assert process.returncode == 0 or DEADLY & set(here), f"run {runs} after {here}: {said}"
+            if process.returncode == 0:
+                break
+        print(f"{case}: {landed} in {runs} runs, {time.monotonic() - began:.0f} s")
+        assert process.returncode == 0, said
+        assert len(landed) >= 2
+        assert tables(out) == undisturbed
+        # Every judgment is of the votes that are there.
+        judge = JudgeStep(load_config().judge, ["words"])
+        assert judge.left(out, judge.given(out)).num_rows == 0
+        assert read_lease(out) is None
+    finally:
+        for one in left:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+                one.kill()
 
 
 class Slow:
@@ -313,7 +408,7 @@ def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(r
 
 
 def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(emo.run.session, "SAVE_EVERY_S", 0.5)
+    monkeypatch.setattr("emo.run.session.SAVE_EVERY_S", 0.5)
     config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
     out = str(tmp_path / "out")
     with session(config, out, "label", None) as watched:

@@ -24,10 +24,12 @@ import torch
 import checkpoints
 import drawn_faces
 from clips import ffmpeg
+from conftest import REPOSITORY
 from emo.errors import InputError
+from emo.finetuning import prepared
 from emo.finetuning.settings import Finetune
 from emo.store.storage import S3Settings, Storage
-from emo.store.tables import JUDGMENTS
+from emo.store.tables import CAPTIONS, JUDGMENTS
 from labelling import EMO, by_id, emo, rows
 from small_disk import small_disk
 
@@ -148,12 +150,12 @@ def undisturbed(folder, ray_cluster):
     return done, losses(out, "calm")
 
 
-def training_workers(ray_cluster: dict[str, str]) -> list[psutil.Process]:
-    """The processes of Ray Train that hold a model, in this cluster."""
+def workers_of(ray_cluster: dict[str, str], title: str) -> list[psutil.Process]:
+    """The processes of this cluster with that in their title; `RayTrainWorker`: those that hold a model."""
     found = []
     port = ray_cluster["RAY_ADDRESS"].rpartition(":")[2]
     for process in psutil.process_iter(["cmdline"]):
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
+        if title in " ".join(process.info["cmdline"] or []):
             raylet = process.parent()
             # Other tests' clusters may train on this machine at the same time.
             if raylet is not None and f":{port}" in " ".join(raylet.cmdline()):
@@ -288,7 +290,7 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
     run = folder / "out" / "finetune" / "wounded"
     process = start(folder, "wounded", ray_cluster, workers=2)
     wait_for_checkpoint(run, process, 3)
-    victims = training_workers(ray_cluster)
+    victims = workers_of(ray_cluster, "RayTrainWorker")
     assert len(victims) == 2
     victims[1].send_signal(signal.SIGKILL)
     # Ray starts both again, they go on from step 3 and reach the next checkpoint.
@@ -301,6 +303,46 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
     curve = losses(folder / "out", "wounded")
     assert curve == pytest.approx(undisturbed[1], abs=1e-3)
     assert curve[:6] == before, "steps that a checkpoint holds are not made again"
+
+
+@pytest.mark.long
+def test_a_night_that_merges_the_files_which_a_finetuning_is_about_to_read_costs_it_no_sample(
+    folder, tmp_path, ray_cluster
+):
+    source, out = REPOSITORY / "samples" / "manifest.csv", tmp_path / "out"
+    options = ["--set", "experts=[{kind: face}]", "--set", "ingest.frames=4", "--set", "ingest.shard_rows=1"]
+    for command in (["ingest", source], ["caption"]):
+        done = emo(*command, "--out", out, *options, env=ray_cluster)
+        assert done.returncode == 0, done.stderr
+    planned = Storage(str(out)).names("clips")
+    assert len(planned) > 5
+    (tmp_path / "base").symlink_to(folder / "base")
+    changes = {"data": "captions", "batch_tokens": 8192, "max_steps": 2}
+    process = start(tmp_path, "by-night", ray_cluster, **changes)
+    try:
+        deadline = time.monotonic() + 200
+        while not (preparers := workers_of(ray_cluster, "_Preparer")):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for preparer in preparers:
+            preparer.suspend()
+        run = Storage(str(out / "finetune" / "by-night"))
+        assert not run.names("data"), "it was too quick to be stopped before it read"
+        night = emo("nightly", source, "--out", out, *options, env=ray_cluster)
+        assert night.returncode == 0, night.stderr
+        assert not set(planned) & set(Storage(str(out)).names("clips")), "the night merged nothing"
+        for preparer in preparers:
+            preparer.resume()
+        _, said = process.communicate(timeout=250)
+        assert process.returncode == 0, said
+    finally:
+        process.kill()
+        process.wait()
+    captions = [row for row in rows(out, CAPTIONS, "status", "split") if row["status"] == "ok"]
+    entries = prepared.read_entries(run)
+    assert {entry.error for entry in entries} == {None}
+    assert len(entries) == sum(row["split"] in ("train", "validation") for row in captions) > 3
 
 
 @pytest.mark.parametrize(
