@@ -32,6 +32,7 @@ from emo.config import GrowsTo, load_config
 from emo.errors import EmoError, StorageError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
+from emo.jobs.judge import JudgeStep
 from emo.run.connection import cluster
 from emo.run.passes import BoundReached, run_passes
 from emo.run.session import Bounds, session
