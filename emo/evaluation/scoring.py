@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from emo import vocabulary
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.rule import Rule
 from emo.config import MAX_FAILED_SHARE
 from emo.errors import EmoError, InputError
 from emo.evaluation import plots
@@ -55,8 +57,6 @@ from emo.evaluation.unibench import (
     unibench,
 )
 from emo.evaluation.wheels import LEVELS, WHEELS, WheelTables, load_wheels
-from emo.judge.fusion import judge_votes
-from emo.judge.rule import Rule
 from emo.report.agreement import Voters
 
 UNIBENCH, MER2024, DESCRIPTIONS = "unibench", "mer2024", "descriptions"
