@@ -25,6 +25,12 @@ class MachineError(EmoError):
     """The machine or the worker's own process is at fault, and no row: the run stops."""
 
 
+class TooManyFailedError(EmoError):
+    """More rows of a step failed than `max_failed_share` allows; what was made stays (exit code 3)."""
+
+    exit_code = 3
+
+
 class LeaseHeldError(InputError):
     """Another run works on the same OUT (exit code 4)."""
 
