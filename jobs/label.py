@@ -19,7 +19,6 @@ from emo.report import write as report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
-from emo.sources.source import read_source
 from emo.step import Mode, Step, groups, todo
 from emo.store.runs import StepRecord, load_runs
 from emo.store.tables import FAILED
@@ -68,6 +67,9 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
     tell: says what a person should know on the way. Raises InputError before anything starts where the
     source cannot be read or this machine lacks what the steps need.
     """
+    # It reads subtitles too, with the library that decodes videos: others who want the steps need it not.
+    from emo.sources.source import read_source
+
     needs = check_before(config.ray.address, [need for step in steps(config) for need in step.needs()], tell)
     if not joined(config.ray.address):
         for line in downloads(config):
