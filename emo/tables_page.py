@@ -88,7 +88,8 @@ def _type(field: pa.Field) -> str:
 def _comments() -> dict[tuple[str, str], str]:
     """Constant and column -> the comment of a field; the constant is empty for columns that tables share."""
     found: dict[tuple[str, str], str] = {}
-    constant, above = "", []
+    constant = ""
+    above: list[str] = []
     for line in inspect.getsource(tables).splitlines():
         if named := re.match(r"(_?[A-Z_]+) = ", line):
             constant = "" if named[1].startswith("_") else named[1]
