@@ -1,5 +1,6 @@
 # make demo      set up, then label the sample clips and say where the report is
 # make test      set up, then every check and every test
+# make quick     set up, then the quick checks and the tests that start no Ray and load no model
 # make check     set up, then only the quick checks: lint, format, types
 # make samples   set up, then make the sample clips anew (needs ffmpeg and espeak-ng)
 # make constraints   write down the versions that are installed: those of the image, and of who sets up after you
@@ -17,7 +18,7 @@ PINS = $(shell $(VENV)/bin/python -c 'import sys; \
 	made = "\n\043 Python %d.%d\n" % sys.version_info[:2] in open("$(CONSTRAINTS)").read(); \
 	print("--constraint $(CONSTRAINTS)" if made else "")')
 
-.PHONY: demo test check samples picture constraints clean
+.PHONY: demo test quick check samples picture constraints clean
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,6 +39,10 @@ check: $(INSTALLED)
 # Two processes, a file at a time: many tests wait for Ray to start or for a server.
 test: check
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What is left out, and how, is in tests/conftest.py.
+quick: check
+	EMO_TEST_QUICK=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 samples: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) $(EDITABLE) '.[samples]'

@@ -18,6 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from figures import add_json_option, write
 
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.learning import calibrate, estimate
+from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
 from emo.errors import InputError
 from emo.evaluation import plots
 from emo.evaluation.bootstrap import compare, f_interval
@@ -26,9 +29,6 @@ from emo.evaluation.labels import read_labels
 from emo.evaluation.overlap import by_node
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
-from emo.judge.fusion import judge_votes
-from emo.judge.learning import calibrate, estimate
-from emo.judge.rule import TRADE_OFFS, Learned, Rule
 
 TARGETS = {"ten zero-shot": 65.5, "seven samples": 68.4, "all seventeen": 69.0, "three": 65.7}
 SPLITS = 20

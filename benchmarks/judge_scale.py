@@ -23,8 +23,8 @@ from figures import add_json_option, write
 from ingest import Peak
 
 from emo import vocabulary
+from emo.cojudgment.fusion import judge_votes
 from emo.config import load_config
-from emo.judge.fusion import judge_votes
 from emo.store import committed
 from emo.store.runs import Run
 from emo.store.storage import Storage

@@ -23,11 +23,11 @@ from emo import experts, extraction
 from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS, VIDEO_OF
 from emo.captions.windows import Window, parse_window
+from emo.cojudgment.rule import Learned, Rule
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError
 from emo.extraction.writers import TextServerSettings
 from emo.finetuning.settings import Finetune
-from emo.judge.rule import Learned, Rule
 from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
 from emo.registry import is_place

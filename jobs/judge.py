@@ -16,6 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.cojudgment.adjudication import adjudicate
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.learning import calibrate, estimate
+from emo.cojudgment.rule import Learned, Rule
+from emo.cojudgment.votes import Voters, as_votes, read_voters, written_votes
 from emo.config import Adjudicate, Judge
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
@@ -23,11 +28,6 @@ from emo.evaluation.judging import missing
 from emo.evaluation.labels import read_labels
 from emo.experts.protocol import Resources
 from emo.extraction.model import ModelExtractor
-from emo.judge.adjudication import adjudicate
-from emo.judge.fusion import judge_votes
-from emo.judge.learning import calibrate, estimate
-from emo.judge.rule import Learned, Rule
-from emo.judge.votes import Voters, as_votes, read_voters, written_votes
 from emo.needs import Need
 from emo.run.session import Session
 from emo.sources.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at

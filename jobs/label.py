@@ -3,17 +3,22 @@
 ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.config import Config
+from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before
 from emo.jobs.judge import JudgeStep
-from emo.run.session import Session
+from emo.report import write as report
+from emo.run.asking import check_before
+from emo.run.nodes import joined
+from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
 from emo.store.runs import StepRecord, load_runs
 from emo.store.tables import FAILED
@@ -42,6 +47,41 @@ def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[Step
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
     only = manifest.select(["video_id"]) if redo else None
     return run(session, steps(session.config, manifest), Mode(redo=redo, only=only))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a labelling run did; of a source without videos there is no run, no step and no report.
+
+    run_id: of its rows; steps: what each step did, in order; report: where the page is.
+    """
+
+    run_id: str | None
+    steps: Sequence[StepRecord]
+    report: str | None
+
+
+def label_source(config: Config, source: str, out: str, redo: bool, tell: Callable[[str], None]) -> Labelled:
+    """A whole run: label what is new or changed at a source (redo: all of it), and write the report.
+
+    tell: says what a person should know on the way. Raises InputError before anything starts where the
+    source cannot be read or this machine lacks what the steps need.
+    """
+    # It reads subtitles too, with the library that decodes videos: others who want the steps need it not.
+    from emo.sources.source import read_source
+
+    needs = check_before(config.ray.address, [need for step in steps(config) for need in step.needs()], tell)
+    if not joined(config.ray.address):
+        for line in downloads(config):
+            tell(line)
+    # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
+    manifest = read_source(source, config.s3)
+    if manifest.num_rows == 0:
+        return Labelled(None, [], None)
+    with session(config, out, "label", source, steps(config), redo, needs) as current:
+        records = label(current, manifest, redo)
+        page = report.write(current.storage, config.report.gallery, current.run, only_if_changed=True)
+    return Labelled(current.run_id, records, page)
 
 
 def retry(session: Session) -> list[StepRecord]:

@@ -27,8 +27,34 @@ hypothesis.settings.load_profile("emo")
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of minutes run only when they are asked for."""
+# Where tests start Ray, load a model, or start servers and browsers.
+_NOT_QUICK = (
+    "jobs",
+    "cluster",
+    "engines",
+    "experts",
+    "finetuning",
+    "media/test_fuzz.py",
+    "media/test_speech.py",
+    "report/test_report_page.py",
+    "test_python_page.py",
+    "test_s3_servers.py",
+    "test_lease.py",
+)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    inside = item.path.relative_to(Path(__file__).parent).as_posix()
+    if any(inside == name or inside.startswith(f"{name}/") for name in _NOT_QUICK):
+        return False
+    return "ray_cluster" not in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of minutes run only when they are asked for; the fast loop runs those that are quick."""
+    if os.environ.get("EMO_TEST_QUICK"):
+        config.hook.pytest_deselected(items=[item for item in items if not _is_quick(item)])
+        items[:] = [item for item in items if _is_quick(item)]
     if os.environ.get("EMO_TEST_LONG"):
         return
     for item in items:

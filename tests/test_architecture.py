@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 ROOMS = {
     "ray": {"emo.run"},
     "emo.cli": {"emo.cli", "emo.__main__"},
-    "emo.jobs": {"emo.cli", "emo.jobs"},
+    "emo.jobs": {"emo.cli", "emo.jobs", "emo.api"},
     "emo.run": {"emo.cli", "emo.jobs", "emo.run"},
     "emo.report": {"emo.cli", "emo.jobs", "emo.report", "emo.evaluation"},
     "emo.nightly": {"emo.cli", "emo.jobs", "emo.nightly"},

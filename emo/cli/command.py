@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emo.cli.telling import tell_json
 from emo.config import Config, load_config, presets
 from emo.errors import InputError
-from emo.store.runs import StepRecord, load_runs
+from emo.store.runs import StepRecord, load_runs, too_many_failed
 from emo.store.storage import Storage, use_s3
 from emo.terminal.progress import duration
 
@@ -180,18 +179,14 @@ def needs_of(config: Config, steps: "Sequence[Step]") -> "list[Need]":
 
 def left_to_nodes(config: Config, needs: "list[Need]") -> "list[Need]":
     """As `needs_of`, for needs."""
-    from emo.needs import check_here
-    from emo.run.nodes import joined
+    from emo.run.asking import check_before
 
-    if joined(config.ray.address):
-        return needs
-    check_here(needs, say)
-    return []
+    return check_before(config.ray.address, needs, say)
 
 
 def tell_downloads(config: Config) -> None:
     """Say what this machine downloads before it labels; on a cluster the nodes do, each for itself."""
-    from emo.cli.models import downloads
+    from emo.downloads import downloads
     from emo.run.nodes import joined
 
     if not joined(config.ray.address):
@@ -243,8 +238,8 @@ def finish(
     seconds = time.monotonic() - options.began
     where = f"; report: {report}" if report else ""
     say(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}")
-    if code == TOO_MANY_FAILED:
-        say(f"emo: {_too_many(config, records)}")
+    if fault := too_many_failed(records, config.max_failed_share):
+        say(f"emo: {fault}")
     return code
 
 
@@ -266,21 +261,7 @@ def result(code: int, records: Sequence[StepRecord], report: str | None) -> dict
 
 def exit_code(config: Config, records: Sequence[StepRecord]) -> int:
     """0, or 3 where more failed in a step than max_failed_share allows."""
-    tried, failed = Counter[str](), Counter[str]()
-    for record in records:  # of one name there are several where `emo caption` needs more captions
-        tried[record.name] += record.rows - record.left
-        failed[record.name] += record.failed
-    for name, count in tried.items():
-        if count and (failed[name] == count or failed[name] > config.max_failed_share * count):
-            return TOO_MANY_FAILED
-    return DONE
-
-
-def _too_many(config: Config, records: Sequence[StepRecord]) -> str:
-    whole = next((one.name for one in records if one.failed and one.failed == one.rows - one.left), None)
-    if whole is not None:
-        return f"all rows of {whole} failed"
-    return f"more than max_failed_share={config.max_failed_share:g} of a step failed"
+    return TOO_MANY_FAILED if too_many_failed(records, config.max_failed_share) else DONE
 
 
 def say_failures(records: Sequence[StepRecord]) -> None:

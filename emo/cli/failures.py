@@ -4,6 +4,7 @@ import argparse
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
+from emo.errors import CODES
 
 
 def add(commands: cli.Commands) -> None:
@@ -25,6 +26,9 @@ def run(options: argparse.Namespace) -> int:
         return cli.finish(options, config, records, steps[-1].did, page)
     rows = failures(cli.existing(options.out, config), steps)
     tell_json(options, failures=rows)
+    for code in sorted({row["error"] for row in rows} & CODES.keys()):
+        passes = " A night tries it again." if CODES[code].passes else ""
+        cli.say(f"{code}: {CODES[code].meaning}{passes}")
     if not options.json:
         for row in rows:
             print(f"{row['step']}\t{row['error']}\t{row['video_id']}\t{row['error_message']}")

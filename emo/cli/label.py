@@ -18,21 +18,14 @@ def add(commands: cli.Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from emo.jobs import label
-    from emo.report import write as report
+    from emo.jobs.label import label_source
 
     config = cli.config_of(options)
-    needs = cli.needs_of(config, label.steps(config))
-    cli.tell_downloads(config)
-    # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
-    manifest = cli.manifest_of(options.source, config)
-    if manifest.num_rows == 0:
+    done = label_source(config, options.source, options.out, options.redo, cli.say)
+    if not done.steps:
         return cli.nothing(options)
-    with cli.session_of(options, config, options.source, needs) as session:
-        records = label.label(session, manifest, options.redo)
-        page = report.write(session.storage, config.report.gallery, session.run, only_if_changed=True)
-    _say_baseline(config, records[-1])
-    return cli.finish(options, config, records, "labelled", page)
+    _say_baseline(config, done.steps[-1])
+    return cli.finish(options, config, done.steps, "labelled", done.report)
 
 
 def _say_baseline(config: Config, judged: StepRecord) -> None:

@@ -245,7 +245,7 @@ class OpenAIClient:
                 status, retry_after = response.status, response.headers.get("Retry-After")
         except TimeoutError:
             message = f"{url} gave no answer within {self._settings.timeout_s:g} s"
-            raise _Transient(RowError("timed_out", message)) from None
+            raise _Transient(RowError("timeout", message)) from None
         except (aiohttp.ClientError, OSError) as error:
             message = f"{url}: {self._shortened(_named(error))}"
             raise _Transient(RowError("unreachable", message)) from None

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.labels import LABELS, TEXTS, Read, read, voter_name
-from emo.judge.fusion import judge_votes
-from emo.judge.rule import Rule
 from emo.store.storage import Storage, is_s3, storage_of
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
 

@@ -2,20 +2,12 @@
 
 from dataclasses import dataclass
 
-# Every RowError that emo.media raises for a file has one of these codes.
-ERRORS = {
-    "empty": "the file has no bytes",
-    "not_a_video": "the file is of no known video format (text, an image, noise)",
-    "truncated": "the file was cut: more than 5 % of the video, or the index, is missing",
-    "no_video_stream": "neither moving pictures (cover art does not count) nor sound that can be used",
-    "unreadable": "the file cannot be opened or read: permission, a folder, an I/O error, a broken header",
-    "unsupported_codec": "there is no decoder for the video track",
-    "damaged": "for more than half of the moments asked for, no frame can be decoded",
-    "decode_failed": "decoding raised an error that none of the other codes names",
-    "decoder_crashed": "the decoder process died (SIGSEGV and the like)",
-    "timeout": "decoding took longer than deadline_s",
-    "out_of_memory": "decoding needed more than memory_mib",
-    "bad_subtitle": "a sidecar is no subtitle file or in no known encoding (a note of its clip)",
+from emo.errors import CODES
+
+# Every RowError that emo.media raises for a file has one of these codes; emo.errors.CODES explains them.
+ERRORS = frozenset(code for code, said in CODES.items() if said.step == "ingest") - {"replaced"} | {
+    "timeout",
+    "out_of_memory",
 }
 
 

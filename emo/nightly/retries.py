@@ -5,24 +5,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.errors import CODES
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import RETRIES
 
-# Codes of failures that another night may not meet. All others are about the clip itself, and stay.
-PASSING = frozenset(
-    {
-        "worker_died",  # a lost node, a preempted spot instance, a worker short of memory
-        "timeout",
-        "timed_out",
-        "out_of_memory",
-        "replaced",  # a file that was written while it was read
-        "unreachable",  # a bucket or a model server that did not answer
-        "rate_limited",
-        "server_error",
-        "bad_answer",
-    }
-)
+PASSING = frozenset(code for code, said in CODES.items() if said.passes)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,19 @@ from functools import partial
 from emo.config import GrowsTo
 from emo.errors import InputError
 from emo.experts.protocol import Resources
-from emo.needs import Need, look
+from emo.needs import Need, check_here, look
 from emo.run import nodes
+
+
+def check_before(address: str | None, needs: Sequence[Need], tell: Callable[[str], None]) -> list[Need]:
+    """Ask this machine, before anything starts, where a run starts Ray here; what is left to ask of nodes.
+
+    address: of the cluster, as configured. Raises InputError with everything that this machine lacks.
+    """
+    if nodes.joined(address):
+        return list(needs)
+    check_here(needs, tell)
+    return []
 
 
 def check_on_nodes(

@@ -46,6 +46,8 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
         import ray
         import ray.data
 
+        if ray.is_initialized():
+            raise InputError("this process uses Ray already; end that with ray.shutdown() before emo starts")
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if where:
             options["address"] = where

@@ -33,8 +33,7 @@ def read(
     """
     if table not in TABLES:
         raise InputError(f"there is no table {table!r}; expected one of: {', '.join(TABLES)}")
-    if form not in FORMS:
-        raise InputError(f"there is no form {form!r}; expected one of: {', '.join(FORMS)}")
+    check_form(form)
     known = TABLES[table]
     names = list(known.schema.names if columns is None else columns)
     for name in names:
@@ -48,10 +47,17 @@ def read(
     rows = committed.read_newest(storage, committed.folder(known), known, [*wanted, "status"])
     if not failed:
         rows = rows.filter(pc.not_equal(rows.column("status"), FAILED))
-    return _as(rows.select(wanted), form)
+    return in_form(rows.select(wanted), form)
 
 
-def _as(rows: pa.Table, form: str) -> Any:
+def check_form(form: str) -> None:
+    """Raise InputError where there is no such form."""
+    if form not in FORMS:
+        raise InputError(f"there is no form {form!r}; expected one of: {', '.join(FORMS)}")
+
+
+def in_form(rows: pa.Table, form: str) -> Any:
+    """Rows as `arrow`, `pandas` or `polars`."""
     if form == "pandas":
         return rows.to_pandas()
     if form == "polars":

@@ -1,6 +1,8 @@
 """A run: its id, what it was asked, what it did; one JSON file each under OUT/runs."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,6 +39,21 @@ class StepRecord:
     workers: float = 0
     cpus: float = 0.0
     gpus: float = 0.0
+
+
+def too_many_failed(records: Sequence[StepRecord], share: float) -> str | None:
+    """Where more than this share of a step's rows failed, or all of them: which step, for a person."""
+    tried, failed = Counter[str](), Counter[str]()
+    for record in records:  # of one name there are several where `emo caption` needs more captions
+        tried[record.name] += record.rows - record.left
+        failed[record.name] += record.failed
+    for name, count in tried.items():
+        if count and failed[name] == count:
+            return f"all rows of {name} failed"
+    for name, count in tried.items():
+        if failed[name] > share * count:
+            return f"more than max_failed_share={share:g} of {name} failed"
+    return None
 
 
 @dataclass

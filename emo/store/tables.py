@@ -25,15 +25,15 @@ FAILED = "failed"
 FILTERED = "filtered"
 
 _STATUS = [
-    pa.field("status", pa.string(), nullable=False),
-    pa.field("error", pa.string()),
-    pa.field("error_message", pa.string()),
-    pa.field("run_id", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),  # ok | failed; of captions also filtered
+    pa.field("error", pa.string()),  # a short stable code, null where ok
+    pa.field("error_message", pa.string()),  # what went wrong, for a person
+    pa.field("run_id", pa.string(), nullable=False),  # the run that made it; the greatest counts
 ]
 _VOTER = [
-    pa.field("video_id", pa.string(), nullable=False),
-    pa.field("expert", pa.string(), nullable=False),
-    pa.field("sample", pa.int32(), nullable=False),
+    pa.field("video_id", pa.string(), nullable=False),  # the clip
+    pa.field("expert", pa.string(), nullable=False),  # the name of the expert in the configuration
+    pa.field("sample", pa.int32(), nullable=False),  # number of the answer, from 0
 ]
 
 
@@ -76,21 +76,21 @@ CLIPS = Table(
     ("video_id",),
     pa.schema(
         [
-            pa.field("video_id", pa.string(), nullable=False),
-            pa.field("uri", pa.string(), nullable=False),
-            pa.field("size", pa.int64()),  # bytes
-            pa.field("modified", pa.timestamp("us", tz="UTC")),
-            pa.field("duration_s", pa.float64()),
+            pa.field("video_id", pa.string(), nullable=False),  # of the manifest, or its path
+            pa.field("uri", pa.string(), nullable=False),  # where the video is
+            pa.field("size", pa.int64()),  # of the file in bytes
+            pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
+            pa.field("duration_s", pa.float64()),  # length in seconds
             pa.field("width", pa.int32()),  # pixels as displayed: rotation applied; null: sound alone
-            pa.field("height", pa.int32()),
-            pa.field("fps", pa.float64()),  # average
+            pa.field("height", pa.int32()),  # as width
+            pa.field("fps", pa.float64()),  # average frames per second
             pa.field("frame_times", pa.list_(pa.float64())),  # seconds from the first frame
             pa.field("frames", pa.list_(pa.binary())),  # JPEG
             pa.field("audio", pa.binary()),  # FLAC, 16 kHz mono; null: the clip has no sound
-            pa.field("transcript", pa.string()),
+            pa.field("transcript", pa.string()),  # what is said
             pa.field("transcript_source", pa.string()),  # manifest | sidecar | embedded | speech
-            pa.field("language", pa.string()),
-            # Of what the source gave: the manifest's words and language, or the sidecar; null: neither.
+            pa.field("language", pa.string()),  # a code such as en or zh
+            # Which words the source gave, in the manifest or a sidecar; null: none.
             pa.field("transcript_version", pa.string()),
             pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file
@@ -108,19 +108,19 @@ DESCRIPTIONS = Table(
     pa.schema(
         [
             *_VOTER,
-            pa.field("text", pa.string()),
+            pa.field("text", pa.string()),  # what the expert wrote
             pa.field("thought", pa.string()),  # what the model thought before it wrote the text
-            pa.field("prompt_tokens", pa.int32()),
-            pa.field("output_tokens", pa.int32()),
-            pa.field("finish_reason", pa.string()),
-            pa.field("modalities", pa.list_(pa.string())),  # wanted
-            pa.field("degraded", pa.list_(pa.string())),  # wanted and not there
-            pa.field("model", pa.string()),
-            pa.field("revision", pa.string()),
-            pa.field("adapter", pa.string()),
-            pa.field("prompt_sha", pa.string()),
+            pa.field("prompt_tokens", pa.int32()),  # tokens that the model read
+            pa.field("output_tokens", pa.int32()),  # tokens that the model wrote
+            pa.field("finish_reason", pa.string()),  # why the model stopped, such as stop or length
+            pa.field("modalities", pa.list_(pa.string())),  # what the expert wanted
+            pa.field("degraded", pa.list_(pa.string())),  # what it wanted and was not there
+            pa.field("model", pa.string()),  # the checkpoint
+            pa.field("revision", pa.string()),  # which version of the checkpoint
+            pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
+            pa.field("prompt_sha", pa.string()),  # digest of the prompt
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
-            pa.field("strengths", pa.list_(pa.float64())),  # beside labels, above 0 to 1
+            pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
         ]
     ),
@@ -133,9 +133,9 @@ VOTES = Table(
     pa.schema(
         [
             *_VOTER,
-            pa.field("labels", pa.list_(pa.string())),
-            pa.field("extractor", pa.string()),
-            pa.field("parse_ok", pa.bool_()),
+            pa.field("labels", pa.list_(pa.string())),  # best first; empty: no emotion seen
+            pa.field("extractor", pa.string()),  # which extractor read the text, with its version
+            pa.field("parse_ok", pa.bool_()),  # whether the text could be read
             pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
             # The text that was read, where it is not the description itself: the transcript merged into it.
             pa.field("merged_text", pa.string()),
@@ -161,16 +161,16 @@ JUDGMENTS = Table(
     ("video_id",),
     pa.schema(
         [
-            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("video_id", pa.string(), nullable=False),  # the clip
             pa.field("labels", pa.list_(pa.string())),  # best first
-            pa.field("scores", pa.list_(pa.float64())),  # beside labels
+            pa.field("scores", pa.list_(pa.float64())),  # the support of each label, 0 to 1
             pa.field("evidence", pa.list_(EVIDENCE)),  # all candidates, the kept ones first
-            pa.field("n_voters", pa.int32()),
+            pa.field("n_voters", pa.int32()),  # voters that answered
             # Of them those that rest on what is said (`votes.from_transcript`); null: an older vote says not.
             pa.field("n_from_transcript", pa.int32()),
             pa.field("agreement", pa.float64()),  # null with fewer than two voters
-            pa.field("description", pa.string()),
-            pa.field("judge", pa.string()),
+            pa.field("description", pa.string()),  # what the voter wrote that fits the labels best
+            pa.field("judge", pa.string()),  # the rule, what was learned, and the experts
             # A digest of which votes and descriptions it was made of; null: made before this was kept.
             pa.field("seen", pa.int64()),
             *_STATUS,
@@ -181,11 +181,11 @@ JUDGMENTS = Table(
 )
 
 _VARIANT = [
-    pa.field("video_id", pa.string(), nullable=False),
-    pa.field("expert", pa.string(), nullable=False),
+    pa.field("video_id", pa.string(), nullable=False),  # the clip
+    pa.field("expert", pa.string(), nullable=False),  # the name of the expert in the configuration
     pa.field("prompt", pa.string(), nullable=False),  # of one that shows the gold also what
     pa.field("window", pa.string(), nullable=False),  # per cent of the clip, such as 0-50
-    pa.field("sample", pa.int32(), nullable=False),
+    pa.field("sample", pa.int32(), nullable=False),  # number of the answer, from 0
 ]
 _VARIANT_KEY = ("video_id", "expert", "prompt", "window", "sample")
 
@@ -197,19 +197,19 @@ DRAFTS = Table(
         [
             *_VARIANT,
             pa.field("question", pa.string(), nullable=False),  # what a model trained on it is asked
-            pa.field("text", pa.string()),
-            pa.field("thought", pa.string()),
+            pa.field("text", pa.string()),  # what the expert wrote
+            pa.field("thought", pa.string()),  # what the model thought before it wrote the text
             pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames that went along
             pa.field("audio", pa.bool_()),  # whether the window's sound went along
             pa.field("gold_shown", pa.string(), nullable=False),  # label_free | label_conditioned
-            pa.field("seed", pa.int64()),
-            pa.field("degraded", pa.list_(pa.string())),
-            pa.field("output_tokens", pa.int32()),
-            pa.field("finish_reason", pa.string()),
-            pa.field("model", pa.string()),
-            pa.field("revision", pa.string()),
-            pa.field("adapter", pa.string()),
-            pa.field("prompt_sha", pa.string()),
+            pa.field("seed", pa.int64()),  # where its random numbers start
+            pa.field("degraded", pa.list_(pa.string())),  # what it wanted and was not there
+            pa.field("output_tokens", pa.int32()),  # tokens that the model wrote
+            pa.field("finish_reason", pa.string()),  # why the model stopped, such as stop or length
+            pa.field("model", pa.string()),  # the checkpoint
+            pa.field("revision", pa.string()),  # which version of the checkpoint
+            pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
+            pa.field("prompt_sha", pa.string()),  # digest of the prompt
             *_STATUS,
         ]
     ),
@@ -222,8 +222,8 @@ DRAFT_LABELS = Table(
     pa.schema(
         [
             *_VARIANT,
-            pa.field("labels", pa.list_(pa.string())),
-            pa.field("extractor", pa.string()),
+            pa.field("labels", pa.list_(pa.string())),  # the words in the draft
+            pa.field("extractor", pa.string()),  # which extractor read the draft, with its version
             *_STATUS,
         ]
     ),
@@ -238,10 +238,10 @@ CAPTION_SOURCE = pa.struct(
         pa.field("sample", pa.int32()),
         pa.field("seed", pa.int64()),
         pa.field("gold_shown", pa.string()),  # label_free | label_conditioned
-        pa.field("model", pa.string()),
-        pa.field("revision", pa.string()),
-        pa.field("adapter", pa.string()),
-        pa.field("prompt_sha", pa.string()),
+        pa.field("model", pa.string()),  # the checkpoint
+        pa.field("revision", pa.string()),  # which version of the checkpoint
+        pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
+        pa.field("prompt_sha", pa.string()),  # digest of the prompt
     ]
 )
 
@@ -251,14 +251,14 @@ CAPTIONS = Table(
     ("caption_id",),
     pa.schema(
         [
-            pa.field("caption_id", pa.string(), nullable=False),
-            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("caption_id", pa.string(), nullable=False),  # made of the clip and its variant
+            pa.field("video_id", pa.string(), nullable=False),  # the clip
             pa.field("split", pa.string(), nullable=False),  # train | validation | test
             pa.field("messages", pa.string()),  # chat as JSON, a tag per medium
             pa.field("frames", pa.list_(pa.int32())),  # places in the clip's frames, one per <image>
             pa.field("audio", pa.bool_()),  # whether <audio> is the sound of the clip within source.window
             pa.field("labels", pa.list_(pa.string())),  # extracted from the caption
-            pa.field("source", CAPTION_SOURCE),
+            pa.field("source", CAPTION_SOURCE),  # which draft it was made of
             pa.field("quality", pa.float64()),  # share of the crowd that agrees; null: no crowd
             pa.field("filters", pa.list_(pa.string())),  # those that it failed; any: `filtered`
             *_STATUS,

@@ -99,7 +99,7 @@ def test_a_refusal_of_the_server_is_not_tried_again(server, status):
         ({"status": 429}, "rate_limited"),
         ({"status": 500}, "server_error"),
         ({"cut": True}, "unreachable"),
-        ({"sleep": 1.0}, "timed_out"),
+        ({"sleep": 1.0}, "timeout"),
         ({"status": 200, "body": "<html>a proxy's page</html>"}, "bad_answer"),
         ({"status": 200, "body": {"choices": []}}, "bad_answer"),
         ({"status": 200, "body": {"choices": [{"message": None}]}}, "bad_answer"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from chat_server import chat_server, requests_to
+from emo.cojudgment.rule import Rule
 from emo.config import Judge
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Description
@@ -16,7 +17,6 @@ from emo.jobs import extract, judge
 from emo.jobs.describe import rows_of
 from emo.jobs.extract import vote_rows
 from emo.jobs.ingest import Ingested, clip_rows
-from emo.judge.rule import Rule
 from emo.needs import check_here
 from emo.sources.source import MANIFEST
 from emo.store import committed

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emo import vocabulary
-from emo.judge.fusion import judge_votes
-from emo.judge.rule import Rule
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.rule import Rule
 from emo.vocabulary import Entry
 
 

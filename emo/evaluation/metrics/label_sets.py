@@ -3,6 +3,8 @@
 from typing import Any, ClassVar
 
 from emo import vocabulary
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation import plots
 from emo.evaluation.bootstrap import per_clip_f
@@ -23,8 +25,6 @@ from emo.evaluation.overlap import Labels, NodeOf, Overlaps, by_node, overlaps
 from emo.evaluation.systems import System, read_system, votes_table
 from emo.evaluation.text import table
 from emo.evaluation.wheels import LEVELS, WHEELS, WheelTables, load_wheels
-from emo.judge.fusion import judge_votes
-from emo.judge.rule import Rule
 from emo.report.agreement import Voters
 
 _SHARES = (0.05, 0.08, 0.1, 0.13, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import vocabulary
+from emo.cojudgment.fusion import Ballot, read_ballot, weigh
+from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
 from emo.errors import InputError
-from emo.judge.fusion import Ballot, read_ballot, weigh
-from emo.judge.rule import TRADE_OFFS, Learned, Rule
 
 MIN_CLIPS = 20
 """Fewer gold clips than this teach noise."""

@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
 
+from emo.cojudgment.adjudication import adjudicate
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.rule import Rule
 from emo.errors import InputError
-from emo.judge.adjudication import adjudicate
-from emo.judge.fusion import judge_votes
-from emo.judge.rule import Rule
 
 VOTES = pa.table(
     {

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.learning import MIN_CLIPS, calibrate, estimate
+from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
 from emo.errors import InputError
-from emo.judge.fusion import judge_votes
-from emo.judge.learning import MIN_CLIPS, calibrate, estimate
-from emo.judge.rule import TRADE_OFFS, Learned, Rule
 from emo.store.tables import VOTES
 
 TRUTHS = [

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.learning import calibrate
+from emo.cojudgment.rule import TRADE_OFFS, Rule
 from emo.evaluation.ew import ew
-from emo.judge.fusion import judge_votes
-from emo.judge.learning import calibrate
-from emo.judge.rule import TRADE_OFFS, Rule
 
 
 def voters(votes, name):

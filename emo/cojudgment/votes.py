@@ -207,7 +207,8 @@ def _newest(votes: pa.Table) -> pa.Array | None:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    # Polars hands out views.
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _is_word(kind: pa.DataType) -> bool:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emo.cojudgment.fusion import JUDGMENT_COLUMNS, judge_votes
+from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
 from emo.errors import InputError
-from emo.judge.fusion import JUDGMENT_COLUMNS, judge_votes
-from emo.judge.rule import TRADE_OFFS, Learned, Rule
 from emo.store import tables
 from emo.vocabulary import normalise
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import vocabulary
+from emo.cojudgment.rule import FIRST, LATER, LEAST, Rule
+from emo.cojudgment.votes import codes, read_voters
 from emo.errors import InputError
-from emo.judge.rule import FIRST, LATER, LEAST, Rule
-from emo.judge.votes import codes, read_voters
 from emo.store import tables
 from emo.vocabulary import Entry
 
