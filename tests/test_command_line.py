@@ -5,7 +5,6 @@ import json
 import pytest
 
 from conftest import REPOSITORY
-from emo import cli
 from emo.cli import main
 from labelling import emo
 
@@ -79,7 +78,7 @@ def test_what_nobody_foresaw_is_an_object_too(raised, outcome, code, capsys, mon
     def stop(config):
         raise raised
 
-    monkeypatch.setattr(cli, "_config", stop)
+    monkeypatch.setattr("emo.cli.command.config_of", stop)
     arguments = ["plan", "x", "--out", "y", "--json"]
     if isinstance(raised, Exception):
         with pytest.raises(ZeroDivisionError):

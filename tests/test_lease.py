@@ -282,7 +282,7 @@ def test_a_holder_that_stood_still_for_its_term_knows_it_at_once(storage, monkey
 
 
 HIDDEN = (
-    "import sys; from emo import lease; from emo.store.storage import Storage\n"
+    "import sys; from emo.store import lease; from emo.store.storage import Storage\n"
     "held = lease.read_lease(Storage(sys.argv[1]))\n"
     "print(lease._runs_here(held.holder))\n"
 )

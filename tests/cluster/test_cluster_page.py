@@ -117,7 +117,18 @@ def test_every_file_tells_how_it_is_used_and_the_page_uses_each_tool(called):
 
 def test_the_page_goes_in_the_order_in_which_somebody_does_it():
     headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
-    words = ["image", "place", "models", "Start", "first job", "Look", "night", "costs", "S3 servers"]
+    words = [
+        "image",
+        "place",
+        "models",
+        "Start",
+        "first job",
+        "Look",
+        "night",
+        "costs",
+        "S3 servers",
+        "behaves",
+    ]
     assert len(headings) == len(words)
     for word, heading in zip(words, headings, strict=True):
         assert word in heading

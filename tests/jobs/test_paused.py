@@ -19,7 +19,7 @@ CLIPS_OF_THE_SOURCE = 24
 TERM_S = 4.0
 # `emo` with a term of seconds; the first one is of another machine for the second.
 RUN = (
-    "import sys; from emo import lease\n"
+    "import sys; from emo.store import lease\n"
     f"lease.EXPIRES_S, lease.RENEW_S, lease.LOOK_S = {TERM_S}, 0.5, 0.2\n"
     "if sys.argv[1] == 'elsewhere': lease._machine = lambda: 'another machine'\n"
     "from emo.cli import main\n"
