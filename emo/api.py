@@ -1,7 +1,6 @@
 """emo from Python: what the commands do, as functions. Each is an attribute of the package `emo`."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from emo.needs import check_here
 from emo.store.reading import check_form, in_form
 from emo.store.runs import too_many_failed
 from emo.store.storage import s3_in_use, use_s3
+from emo.terminal.progress import say
 
 # Of judgments that stand in no OUT these columns say nothing.
 _OF_AN_OUT = ("run_id", "seen")
@@ -50,7 +50,7 @@ def label(
     are done stay in `out` whatever is raised, and the same call goes on from there.
     """
     settings = _configuration(preset, config, set)
-    done = label_source(settings, str(source), str(out), redo, _tell)
+    done = label_source(settings, str(source), str(out), redo, say)
     if fault := too_many_failed(done.steps, settings.max_failed_share):
         raise TooManyFailedError(f"{fault}; what was made is in {out}")
     return done
@@ -108,7 +108,7 @@ def extract(
     if len(said) != len(texts):
         raise InputError(f"{len(said)} transcripts for {len(texts)} texts; expected one for each")
     settings = _configuration(preset, config, set)
-    check_here(ExtractStep(settings.extract, settings.experts).needs(), _tell)
+    check_here(ExtractStep(settings.extract, settings.experts).needs(), say)
     extractor = extraction.load(settings.extract)
     try:
         rows = [ExtractRow(*pair, str(number)) for number, pair in enumerate(zip(texts, said, strict=True))]
@@ -180,7 +180,3 @@ def _worth(
     if gold is not None or estimate:
         return judging.learn(voters.table, None if gold is None else str(gold))
     return learned if learned is None or isinstance(learned, Learned) else Learned.load(learned)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

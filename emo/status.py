@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -66,12 +67,21 @@ def _spent(run: dict[str, Any], prices: Prices) -> str:
     return f"  [{', '.join([*hours, *money])}]" if hours else ""
 
 
-def plan(storage: Storage, steps: Sequence[Step]) -> list[Planned]:
-    """Rows that each step would do. Steps after ingest also do what ingest is about to add, taken for clips
-    that can all be decoded.
+@dataclass(frozen=True)
+class Plan:
+    """steps: what each would do; bytes: the size of the files that ingest would read."""
+
+    steps: list[Planned]
+    bytes: int
+
+
+def plan(storage: Storage, steps: Sequence[Step]) -> Plan:
+    """What a run of these steps would do, ingest first. The steps after it also do what it is about to add,
+    taken for clips that can all be decoded.
     """
     rates = estimates.measured_rates(load_runs(storage, last=RUNS_MEASURED))
     coming: pa.Table | None = None
+    to_read = 0
     planned: dict[str, int] = {}
     found = []
     for step in steps:
@@ -80,18 +90,14 @@ def plan(storage: Storage, steps: Sequence[Step]) -> list[Planned]:
         if coming is None:
             # Of the first step: what is new or changed, and on its way through all the others.
             coming = left
+            to_read = pc.sum(left.column("size")).as_py() or 0
         else:
             given, left = (planning.not_in(rows, coming, ("video_id",)) for rows in (given, left))
         planned[step.name] = left.num_rows + step.arriving(planned)
         rate = rates.get(step.name, (step.assumed_seconds, 0))
         done = given.num_rows - left.num_rows
         found.append(Planned(step.name, planned[step.name], done, step.resources(), *rate))
-    return found
-
-
-def bytes_to_read(storage: Storage, ingest: Step) -> int:
-    """The size of the files that ingest has to read."""
-    return pc.sum(ingest.left(storage, ingest.given(storage)).column("size")).as_py() or 0
+    return Plan(found, to_read)
 
 
 def set_aside_runs(storage: Storage) -> list[tuple[str, str]]:

@@ -12,14 +12,13 @@ from operator import attrgetter
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from emo.errors import RowError
 from emo.experts.protocol import Resources
 from emo.needs import Need
 from emo.store import committed, planning
 from emo.store.storage import Storage
-from emo.store.tables import FAILED, Table
+from emo.store.tables import Table
 
 
 class Worker(Protocol):
@@ -116,14 +115,19 @@ class Step(ABC):
         """What a worker needs of the machine that it runs on."""
         return []
 
-    def failed(self, storage: Storage, given: pa.Table) -> pa.Table:
+    def failed(self, storage: Storage, given: pa.Table | None = None) -> pa.Table:
         """The newest rows that failed in this step itself, with `error`, `error_message` and `run_id`.
 
-        Rows that failed because an earlier step did are that step's failures.
+        Rows that failed because an earlier step did are that step's failures. given: as of `given`; read
+        where it is wanted and not at hand.
         """
-        rows = committed.read_newest(storage, self.where, self.table, ["status", "error", "error_message"])
-        rows = rows.filter(pc.equal(rows.column("status"), FAILED))
-        return planning.in_both(rows, given, self.key)
+        given = self.given(storage) if given is None else given
+        return planning.in_both(self.all_failed(storage), given, self.key)
+
+    def all_failed(self, storage: Storage) -> pa.Table:
+        """The newest rows that failed, also those that failed because an earlier step did."""
+        columns = ["status", "error", "error_message"]
+        return planning.failed_rows(committed.read_newest(storage, self.where, self.table, columns))
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def failures(storage: Storage, steps: Sequence[Step]) -> list[dict[str, str]]:
     """The clips that failed, by the step in which they did; where a step has experts, by expert too."""
     found = []
     for step in steps:
-        rows = committed.newest(step.failed(storage, step.given(storage)), _told_by(step))
+        rows = committed.newest(step.failed(storage), _told_by(step))
         for row in rows.to_pylist():
             name = step.name if len(_told_by(step)) == 1 else f"{step.name} {row['expert']}"
             found.append({key: row[key] for key in ("video_id", "error", "error_message")} | {"step": name})

@@ -20,18 +20,19 @@ from emo.captions.export import export
 from emo.captions.filters import Evidence, inapplicable
 from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.summary import summarise
+from emo.clips import ingested as clips_of
 from emo.config import Config
 from emo.errors import InputError, RowError
 from emo.jobs import drafts
-from emo.jobs.describe import DescribeStep
+from emo.jobs.describe import DescribeStep, expert_settings
 from emo.jobs.extract import ExtractStep
 from emo.marks import differences
 from emo.needs import Need
 from emo.run.session import Session
-from emo.store import committed
-from emo.store.runs import StepRecord, expert_settings, load_runs
+from emo.store import committed, planning
+from emo.store.runs import StepRecord, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CAPTIONS, CLIPS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
+from emo.store.tables import CAPTIONS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
 
 COMMIT_ROWS = 5000
 # Settings of an expert that this job chooses.
@@ -66,9 +67,7 @@ def needs(config: Config) -> list[Need]:
 
 def ingested(storage: Storage) -> pa.Table:
     """The clips that can be captioned: newest row ok, with their number of frames and the file."""
-    columns = ["status", "frame_times"]
-    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns, with_file=True)
-    clips = clips.filter(pc.equal(clips.column("status"), OK))
+    clips = clips_of(storage, ["frame_times"])
     frames = pc.list_value_length(clips.column("frame_times"))
     return clips.select(["video_id", "run_id", "file"]).append_column("frames", frames)
 
@@ -196,7 +195,7 @@ def _evidence(storage: Storage, config: Config, gold: Mapping[str, str] | None) 
     for expert in config.experts:
         where = committed.folder(VOTES, expert["name"])
         votes = committed.read_newest(storage, where, VOTES, ["labels", "status"])
-        for row in votes.filter(pc.equal(votes.column("status"), OK)).to_pylist():
+        for row in planning.well(votes).to_pylist():
             opinions[row["video_id"]][row["expert"]].append(row["labels"])
     return Evidence(gold, opinions)
 
@@ -258,6 +257,6 @@ def _same(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
 def export_captions(storage: Storage, target: Storage) -> dict[str, int]:
     """Write the captions of OUT that are to be trained on, with their media, for ms-swift; rows per split."""
     rows = committed.read_newest(storage, CAPTIONS.name, CAPTIONS, CAPTIONS.schema.names)
-    kept = rows.filter(pc.equal(rows.column("status"), OK)).to_pylist()
+    kept = planning.well(rows).to_pylist()
     target.check()
     return export(storage, ingested(storage), kept, target)

@@ -15,26 +15,20 @@ from pydantic_core import to_jsonable_python
 
 from emo import experts
 from emo.aligned import answers_of
+from emo.clips import ingested, read_clips, to_clip
 from emo.engines.adapters import frame_budget
-from emo.errors import EmoError, RowError
+from emo.errors import RowError
 from emo.experts.answers import read_description
-from emo.experts.protocol import Card, Clip, Description, Expert, Resources
+from emo.experts.protocol import Card, Description, Expert, Resources
+from emo.marks import deciding
 from emo.needs import Need, of_kind
 from emo.step import Pass, Step
 from emo.store import committed, planning
-from emo.store.runs import expert_settings
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, OK, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, Table
 
-_CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
 # Clips of a shard: about 50 MB with frames and sound.
 SHARD_ROWS = 100
-
-
-def ingested(storage: Storage) -> pa.Table:
-    """The clips that can be described: newest row ok, with the file that holds them."""
-    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status"], with_file=True)
-    return clips.filter(pc.equal(clips.column("status"), OK))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,23 +109,20 @@ class DescribeStep(Step):
         )
 
 
+def expert_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of one expert that decide what it writes, nested keys as `a.b`."""
+    from emo.experts.openai import OpenAISettings
+
+    kind = settings.get("kind")
+    # A run file of a version before kinds: its experts were asked of a server.
+    return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
+
+
 def _frame_budget(settings: dict[str, Any]) -> list[str]:
     """A line for an expert whose finetuned model is shown another number of frames than it learnt."""
     folder = settings.get("adapter") or settings.get("model")
     told = frame_budget(Path(folder).expanduser(), settings.get("max_frames")) if folder else None
     return [told] if told else []
-
-
-def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:
-    """The large columns of the clips of a shard, from the committed files that hold them."""
-    parts = []
-    for path in pc.unique(rows.column("file")).to_pylist():
-        wanted = rows.filter(pc.equal(rows.column("file"), path)).column("video_id").to_pylist()
-        parts.append(committed.read_rows(storage, CLIPS, path, "video_id", wanted, _CLIP_COLUMNS))
-    found = pa.concat_tables(parts)
-    if found.num_rows != rows.num_rows:
-        raise EmoError(f"{rows.num_rows - found.num_rows} clips vanished from {storage.url} meanwhile")
-    return found
 
 
 class DescribeWorker:
@@ -147,19 +138,6 @@ class DescribeWorker:
         results = answers_of(self._expert.describe, clips, "expert_error")
         ids = [clip.video_id for clip in clips]
         return rows_of(ids, results, self._settings, self._expert.card, self._run_id)
-
-
-def to_clip(row: dict[str, Any]) -> Clip:
-    """A row of the `clips` table as experts see it."""
-    return Clip(
-        video_id=row["video_id"],
-        frames=tuple(row["frames"] or ()),
-        frame_times=tuple(row["frame_times"] or ()),
-        audio=row["audio"],
-        transcript=row["transcript"],
-        language=row["language"],
-        duration_s=row["duration_s"],
-    )
 
 
 def rows_of(

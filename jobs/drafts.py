@@ -24,19 +24,19 @@ from emo.captions.assemble import caption_id
 from emo.captions.captioners import takes_prompt
 from emo.captions.plan import Variant
 from emo.captions.prompts import CaptionPrompt
+from emo.clips import read_clips, to_clip
 from emo.config import Config
 from emo.errors import EmoError, RowError
 from emo.experts.answers import read_description
 from emo.experts.media import evenly
 from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Description
 from emo.extraction.protocol import ExtractRow
-from emo.jobs.describe import read_clips, to_clip
 from emo.run.session import Session
 from emo.step import Pass
 from emo.store import committed, planning
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
-from emo.store.tables import DRAFT_LABELS, DRAFTS, OK
+from emo.store.tables import DRAFT_LABELS, DRAFTS
 
 # Questions of a shard: each holds its clip's frames and sound.
 SHARD_QUESTIONS = 100
@@ -55,7 +55,7 @@ def left_to_do(
     """Of these captions those that were not drafted since their clip was ingested, or with another prompt."""
     done = committed.read_newest(storage, DRAFTS.name, DRAFTS, ["status", "prompt_sha"])
     if retry:
-        done = done.filter(pc.equal(done.column("status"), OK))
+        done = planning.well(done)
     run_of = dict(zip(clips.column("video_id").to_pylist(), clips.column("run_id").to_pylist(), strict=True))
     names = (*DRAFTS.key, "prompt_sha")
     columns = zip(
@@ -253,10 +253,10 @@ def label(session: Session, redo: bool, retry: bool) -> StepRecord:
     """Extract the emotions of every draft whose labels are missing or older than it."""
     storage, run_id, settings = session.storage, session.run_id, session.config.extract
     drafts = committed.read_newest(storage, DRAFTS.name, DRAFTS, ["status"], with_file=True)
-    drafts = drafts.filter(pc.equal(drafts.column("status"), OK))
+    drafts = planning.well(drafts)
     done = committed.read_newest(storage, DRAFT_LABELS.name, DRAFT_LABELS, ["status"])
     if retry:
-        done = done.filter(pc.equal(done.column("status"), OK))
+        done = planning.well(done)
     rows = drafts if redo else planning.stale(drafts, done, DRAFTS.key)
     cls = extraction.extractor_class(settings["kind"])
     step = Pass(

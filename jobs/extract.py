@@ -64,11 +64,8 @@ class ExtractStep(Step):
         return pa.concat_tables(parts)
 
     def made(self, storage: Storage) -> pa.Table:
-        return self._votes(storage, ["status"])
-
-    def _votes(self, storage: Storage, columns: list[str]) -> pa.Table:
         parts = [
-            committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, columns)
+            committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, ["status"])
             for expert in self._names
         ]
         return pa.concat_tables(parts)
@@ -78,10 +75,9 @@ class ExtractStep(Step):
         votes = self.made(storage)
         return planning.stale(given, planning.well(votes) if retry else votes, self.key)
 
-    def failed(self, storage: Storage, given: pa.Table) -> pa.Table:
+    def failed(self, storage: Storage, given: pa.Table | None = None) -> pa.Table:
         """A vote that failed because its description did is the describing expert's failure."""
-        votes = planning.failed_rows(self._votes(storage, ["status", "error", "error_message"]))
-        return planning.in_both(votes, planning.well(given), self.key)
+        return super().failed(storage, planning.well(self.given(storage) if given is None else given))
 
     def arriving(self, planned: Mapping[str, int]) -> int:
         return sum(

@@ -131,9 +131,9 @@ class JudgeStep(Step):
         same_rule = done.filter(pc.fill_null(same, False))
         return planning.stale(given, same_rule.filter(_of_the_same(same_rule, given)), self.key)
 
-    def failed(self, storage: Storage, given: pa.Table) -> pa.Table:
-        """A clip that could not be ingested is the failure of ingest."""
-        rows = super().failed(storage, given)
+    def failed(self, storage: Storage, given: pa.Table | None = None) -> pa.Table:
+        """A clip that could not be ingested is the failure of ingest. Votes from elsewhere have no clips."""
+        rows = self.all_failed(storage)
         return rows.filter(pc.not_equal(rows.column("error"), CLIP_FAILED))
 
     def arriving(self, planned: Mapping[str, int]) -> int:

@@ -71,9 +71,7 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
     from emo.sources.source import read_source
 
     needs = check_before(config.ray.address, [need for step in steps(config) for need in step.needs()], tell)
-    if not joined(config.ray.address):
-        for line in downloads(config):
-            tell(line)
+    tell_downloads(config, tell)
     # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
     manifest = read_source(source, config.s3)
     if manifest.num_rows == 0:
@@ -82,6 +80,13 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         records = label(current, manifest, redo)
         page = report.write(current.storage, config.report.gallery, current.run, only_if_changed=True)
     return Labelled(current.run_id, records, page)
+
+
+def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:
+    """Say what this machine downloads before it labels; on a cluster the nodes do, each for itself."""
+    if not joined(config.ray.address):
+        for line in downloads(config):
+            tell(line)
 
 
 def retry(session: Session) -> list[StepRecord]:

@@ -34,7 +34,7 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
     config, storage = session.config, session.storage
     *before, judge = steps(config, manifest)
-    estimated = estimates.total(estimates.estimate(plan(storage, [*before, judge]), config.prices))
+    estimated = estimates.total(estimates.estimate(plan(storage, [*before, judge]).steps, config.prices))
     nightly = config.nightly
     session.limit(Bounds(nightly.max_hours, nightly.max_gpu_hours))
     again = _Retries(session)

@@ -1,7 +1,6 @@
 """What the commands share: arguments, the configuration, the run, and how they say what became of it."""
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from emo.config import Config, load_config, presets
 from emo.errors import InputError
 from emo.store.runs import StepRecord, load_runs, too_many_failed
 from emo.store.storage import Storage, use_s3
-from emo.terminal.progress import duration
+from emo.terminal.progress import duration, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,11 +119,6 @@ def with_redo(command: argparse.ArgumentParser, rows: str = "all rows") -> None:
     command.add_argument("--redo", action="store_true", help=f"make {rows} anew; an interrupted redo goes on")
 
 
-def say(line: str) -> None:
-    """Tell a person something."""
-    print(line, file=sys.stderr)
-
-
 # The configuration of a command.
 
 
@@ -182,16 +176,6 @@ def left_to_nodes(config: Config, needs: "list[Need]") -> "list[Need]":
     from emo.run.asking import check_before
 
     return check_before(config.ray.address, needs, say)
-
-
-def tell_downloads(config: Config) -> None:
-    """Say what this machine downloads before it labels; on a cluster the nodes do, each for itself."""
-    from emo.downloads import downloads
-    from emo.run.nodes import joined
-
-    if not joined(config.ray.address):
-        for line in downloads(config):
-            say(line)
 
 
 def session_of(

@@ -13,31 +13,29 @@ def add(commands: cli.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from emo import estimates
-    from emo.jobs.label import steps
-    from emo.status import bytes_to_read, plan
+    from emo.jobs.label import steps, tell_downloads
+    from emo.status import plan
 
     config = cli.config_of(options)
     manifest = cli.manifest_of(options.source, config)
     storage = Storage(options.out, config.s3)
-    all_steps = steps(config, manifest)
-    planned = plan(storage, all_steps)
-    to_read = bytes_to_read(storage, all_steps[0])
-    costs = estimates.estimate(planned, config.prices)
+    planned = plan(storage, steps(config, manifest))
+    costs = estimates.estimate(planned.steps, config.prices)
     hours = estimates.total(costs)
-    cli.tell_downloads(config)
-    rows = [{"step": one.step, "rows": one.rows, "done": one.done} for one in planned]
-    tell_json(options, steps=rows, bytes=to_read, estimate=estimates.as_rows(costs), total=hours)
+    tell_downloads(config, cli.say)
+    rows = [{"step": one.step, "rows": one.rows, "done": one.done} for one in planned.steps]
+    tell_json(options, steps=rows, bytes=planned.bytes, estimate=estimates.as_rows(costs), total=hours)
     if not options.json:
-        for what, one in zip(planned, costs, strict=True):
+        for what, one in zip(planned.steps, costs, strict=True):
             how = f"measured on {one.measured} rows" if one.measured else "assumed"
             print(
                 f"{what.step:<24}{what.rows:>12} to do{what.done:>12} done"
                 f"{one.cpu_hours:>12.2f} CPU-hours{one.gpu_hours:>12.2f} GPU-hours  "
                 f"({one.worker_seconds:.3g} s per row and worker, {how})"
             )
-        print(f"{to_read} bytes of video to read")
+        print(f"{planned.bytes} bytes of video to read")
         prices = config.prices
         money = f", {hours['cost']:.2f} {prices.currency}" if prices.gpu_hour or prices.cpu_hour else ""
         print(f"in all {hours['cpu_hours']:.2f} CPU-hours, {hours['gpu_hours']:.2f} GPU-hours{money}")
-    cli.say(f"emo plan: {planned[0].rows} clips to ingest; nothing was started")
+    cli.say(f"emo plan: {planned.steps[0].rows} clips to ingest; nothing was started")
     return cli.DONE

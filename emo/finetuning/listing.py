@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow.compute as pc
-
 from emo.captions import messages
 from emo.captions.messages import Sample, Turn
 from emo.captions.prompts import load_caption_prompt
@@ -19,9 +17,9 @@ from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.sources.folders import read_through
 from emo.sources.source import VIDEO_SUFFIXES
-from emo.store import committed
+from emo.store import committed, planning
 from emo.store.storage import S3Settings, Storage, storage_of
-from emo.store.tables import CAPTIONS, OK
+from emo.store.tables import CAPTIONS
 
 # Files of captions that others published; any other file holds messages.
 PUBLISHED_SUFFIXES = (".csv", ".json")
@@ -66,7 +64,7 @@ def _identity(one: Listed) -> Any:
 def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     columns = ["video_id", "split", "messages", "frames", "audio", "labels", "source", "status", "filters"]
     rows = committed.read_newest(out, committed.folder(CAPTIONS), CAPTIONS, columns)
-    rows = rows.filter(pc.equal(rows.column("status"), OK))
+    rows = planning.well(rows)
     listed = []
     for row in rows.to_pylist():
         if row["split"] not in (TRAIN, HELD_OUT):

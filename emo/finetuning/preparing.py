@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from emo.clips import CLIP_COLUMNS, to_clip
 from emo.engines.models import resolve_model
 from emo.errors import RowError, StorageError
 from emo.experts.protocol import Clip
@@ -25,7 +26,6 @@ from emo.store.tables import CLIPS
 
 # Clips of one prepared file, about 10 MB.
 SHARD_CLIPS = 32
-_CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
 
 
 def shards(usable: Sequence[Listed]) -> list[list[Listed]]:
@@ -86,17 +86,8 @@ class Preparer:
         found: dict[str, Clip] = {}
         for path in sorted({file for file in files.values() if file is not None}):
             wanted = [name for name, file in files.items() if file == path]
-            rows: pa.Table = committed.read_rows(self._out, CLIPS, path, "video_id", wanted, _CLIP_COLUMNS)
-            for row in rows.to_pylist():
-                found[row["video_id"]] = Clip(
-                    row["video_id"],
-                    tuple(row["frames"] or ()),
-                    tuple(row["frame_times"] or ()),
-                    row["audio"],
-                    row["transcript"],
-                    row["language"],
-                    row["duration_s"],
-                )
+            rows: pa.Table = committed.read_rows(self._out, CLIPS, path, "video_id", wanted, CLIP_COLUMNS)
+            found |= {row["video_id"]: to_clip(row) for row in rows.to_pylist()}
         return found
 
     def _clip(self, one: Listed, table: dict[str, Clip]) -> Clip:

@@ -22,6 +22,7 @@ from emo.store.lease import EXPIRES_S, Lease
 from emo.store.runs import FOLDER, Run, StepRecord, check_settings, load_runs, new_run_id
 from emo.store.storage import Storage
 from emo.store.tables import RETRIES, TABLES
+from emo.terminal.progress import say
 from emo.terminal.signals import ended_by_signals
 
 # A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
@@ -83,10 +84,10 @@ class Session:
         if not self._connected:
             self._connected = True
             logs = self._stack.enter_context(cluster(self.config.ray.address, self.config.ray.num_cpus))
-            _tell(f"Ray is up; its own messages are in {logs}")
+            say(f"Ray is up; its own messages are in {logs}")
         if self._needs:
             needs, self._needs = self._needs, ()
-            self._taken = check_on_nodes(needs, _tell, self.check, self.config.ray.grows_to)
+            self._taken = check_on_nodes(needs, say, self.check, self.config.ray.grows_to)
 
     def _as_taken(self, plan: Pass) -> Pass:
         """The pass with what its workers take on the nodes, which see models that the sender may not."""
@@ -290,10 +291,6 @@ def session(
         finally:
             run.finished = datetime.now(UTC).isoformat()
             _save(run, storage)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _save(run: Run, storage: Storage) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
+from emo.clips import ingested
 from emo.errors import EmoError
 from emo.finetuning import batching, prepared
 from emo.finetuning.batching import Cursor
@@ -20,9 +19,7 @@ from emo.finetuning.listing import Listed
 from emo.finetuning.prepared import Entry, training_entries
 from emo.finetuning.preparing import Preparer, shards
 from emo.finetuning.settings import Finetune
-from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, OK
 
 # Batches that wait, encoded, for their worker.
 AHEAD = 4
@@ -38,8 +35,7 @@ def prepare(
     usable = [one for one in listed if one.entry.error is None]
     files: dict[str, str] = {}
     if any(one.clip for one in usable):
-        clips = committed.read_newest(out, committed.folder(CLIPS), CLIPS, ["status"], with_file=True)
-        clips = clips.filter(pc.equal(clips.column("status"), OK))
+        clips = ingested(out)
         files = dict(zip(clips.column("video_id").to_pylist(), clips.column("file").to_pylist(), strict=True))
     rows = [
         {

@@ -1,6 +1,5 @@
 """Whether the nodes of a cluster can do a finetuning run: is the base there, is room for its workers."""
 
-import sys
 from dataclasses import dataclass
 
 from emo.errors import EmoError, InputError
@@ -9,6 +8,7 @@ from emo.finetuning.checks import base_here
 from emo.finetuning.settings import Finetune
 from emo.run import nodes
 from emo.store.storage import S3Settings, use_s3
+from emo.terminal.progress import say
 
 
 def base_on_node(settings: Finetune, s3: S3Settings) -> str:
@@ -18,7 +18,7 @@ def base_on_node(settings: Finetune, s3: S3Settings) -> str:
     """
     needed = Resources(cpus=1.0, gpus=1.0 if settings.device == "cuda" else 0.0)
     question = nodes.Question("finetune", needed, _LookAtBase(settings, s3))
-    [reply] = nodes.ask([question], lambda line: print(line, file=sys.stderr, flush=True), lambda: None)
+    [reply] = nodes.ask([question], say, lambda: None)
     if isinstance(reply, str):
         raise InputError(reply)
     content, fault = reply.answer

@@ -9,7 +9,7 @@ from typing import Any
 
 from emo import __version__
 from emo.errors import InputError, StorageError
-from emo.marks import deciding, differences
+from emo.marks import differences
 from emo.paths import split
 from emo.store.storage import Storage
 
@@ -115,16 +115,6 @@ def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]
         except ValueError:
             raise StorageError(f"{storage.full(path)} is not a run file: it is not JSON") from None
     return runs
-
-
-def expert_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of one expert that decide what it writes, nested keys as `a.b`."""
-    from emo import experts
-    from emo.experts.openai import OpenAISettings
-
-    kind = settings.get("kind")
-    # A run file of a version before kinds: its experts were asked of a server.
-    return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
 
 
 def check_settings(

@@ -116,3 +116,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def say(line: str) -> None:
+    """Tell a person something that is no result: on standard error, at once."""
+    print(line, file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ import checkpoints
 from chat_server import chat_server
 from clips import make_clip
 from emo import experts
-from emo.jobs.describe import read_clips, to_clip
+from emo.clips import read_clips, to_clip
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, VOTES

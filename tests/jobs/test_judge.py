@@ -19,6 +19,7 @@ from emo.jobs.extract import vote_rows
 from emo.jobs.ingest import Ingested, clip_rows
 from emo.needs import check_here
 from emo.sources.source import MANIFEST
+from emo.step import failures
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
@@ -276,3 +277,13 @@ def test_a_judgment_that_does_not_say_what_it_saw_stays_unless_it_found_no_vote(
     made = vote_rows(pa.table(votes), [["sad"]], "rules", "1")
     committed.commit(storage, committed.folder(VOTES, "a"), VOTES, "1-late", made)
     assert left(Storage(storage.url)) == ["y"]
+
+
+def test_failures_of_votes_from_elsewhere_are_told_though_their_out_has_no_clips(storage):
+    rows = pa.table({"video_id": ["x"]})
+    failed = judge.unjudged_rows(
+        rows, [RowError(judge.NO_VOTER, "every voter of this clip failed")], "r", "1"
+    )
+    committed.commit(storage, committed.folder(JUDGMENTS), JUDGMENTS, "1-all", failed)
+    [told] = failures(storage, [judge.JudgeStep(Judge(), EXPERTS)])
+    assert (told["step"], told["video_id"], told["error"]) == ("judge", "x", "no_voter")

@@ -1,0 +1,49 @@
+"""Clips of the table `clips` as experts, captions and trainers see them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.errors import EmoError
+from emo.experts.protocol import Clip
+from emo.store import committed, planning
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS
+
+# What a Clip is made of, some of it large.
+CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
+
+
+def ingested(storage: Storage, columns: Sequence[str] = ()) -> pa.Table:
+    """The clips whose newest row is ok, with the file that holds them and the given columns."""
+    names = ["status", *columns]
+    return planning.well(
+        committed.read_newest(storage, committed.folder(CLIPS), CLIPS, names, with_file=True)
+    )
+
+
+def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:
+    """The large columns of the clips of a shard, from the committed files that hold them."""
+    parts = []
+    for path in pc.unique(rows.column("file")).to_pylist():
+        wanted = rows.filter(pc.equal(rows.column("file"), path)).column("video_id").to_pylist()
+        parts.append(committed.read_rows(storage, CLIPS, path, "video_id", wanted, CLIP_COLUMNS))
+    found = pa.concat_tables(parts)
+    if found.num_rows != rows.num_rows:
+        raise EmoError(f"{rows.num_rows - found.num_rows} clips vanished from {storage.url} meanwhile")
+    return found
+
+
+def to_clip(row: dict[str, Any]) -> Clip:
+    """A row of the `clips` table as experts see it."""
+    return Clip(
+        video_id=row["video_id"],
+        frames=tuple(row["frames"] or ()),
+        frame_times=tuple(row["frame_times"] or ()),
+        audio=row["audio"],
+        transcript=row["transcript"],
+        language=row["language"],
+        duration_s=row["duration_s"],
+    )
