@@ -22,7 +22,7 @@ from emo.jobs.label import Labelled, label_source
 from emo.needs import check_here
 from emo.store.reading import check_form, in_form
 from emo.store.runs import too_many_failed
-from emo.store.storage import s3_in_use, use_s3
+from emo.store.s3 import s3_in_use, use_s3
 from emo.terminal.progress import say
 
 # Of judgments that stand in no OUT these columns say nothing.

@@ -31,7 +31,7 @@ from emo.finetuning.settings import Finetune
 from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
 from emo.registry import is_place
-from emo.store.storage import S3Settings
+from emo.store.s3 import S3Settings
 
 MOST_VALUES = 100_000
 # Of a value in a message.

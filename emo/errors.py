@@ -23,6 +23,10 @@ class PlaceError(StorageError):
     """The whole place is gone, full or refused: nothing else there can succeed, so the run stops."""
 
 
+class DamagedError(StorageError):
+    """A file was read and is not what its place says: cut off, of another kind, or of another table."""
+
+
 class MachineError(EmoError):
     """The machine or the worker's own process is at fault, and no row: the run stops."""
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from emo import estimates
 from emo.config import Prices
-from emo.errors import StorageError
+from emo.errors import DamagedError
 from emo.estimates import Planned
 from emo.step import Step
 from emo.store import committed, planning
@@ -119,14 +119,14 @@ def set_aside_runs(storage: Storage) -> list[tuple[str, str]]:
 def set_aside(storage: Storage) -> list[tuple[str, str]]:
     """Move every Parquet file that is not of its table to OUT/set-aside; where each went, and why.
 
-    For the holder of the lease.
+    For the holder of the lease. Raises StorageError where the place does not answer: its files may be good.
     """
     moved = []
     for table in TABLES.values():
         for path in committed.files(storage, table.name):
             try:
                 committed.read_file(storage, table, path)
-            except StorageError as error:
+            except DamagedError as error:
                 moved.append((_move_aside(storage, path), str(error)))
     return moved
 

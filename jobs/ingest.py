@@ -26,7 +26,8 @@ from emo.needs import Need
 from emo.sources.source import look_up
 from emo.step import Pass, Step
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, Table
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.

@@ -34,7 +34,8 @@ from emo.sources.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, ta
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.runs import StepRecord
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
 
 # One range of ids: the votes and texts of so many clips fit a worker easily.

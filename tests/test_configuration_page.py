@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from conftest import REPOSITORY
 from emo.config import load_config
 from emo.configuration_page import keys, page
-from emo.store.storage import S3Settings
+from emo.store.s3 import S3Settings
 
 PAGE = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
 

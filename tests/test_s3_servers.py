@@ -90,7 +90,8 @@ def test_of_many_that_begin_at_once_no_two_hold_it(storage, quick):
 def test_the_lease_of_a_killed_process_is_free_at_once(storage):
     program = (
         "import sys, time; from emo.store.lease import Lease\n"
-        "from emo.store.storage import S3Settings, Storage\n"
+        "from emo.store.s3 import S3Settings\n"
+        "from emo.store.storage import Storage\n"
         "s3 = S3Settings.model_validate_json(sys.argv[2])\n"
         "with Lease(Storage(sys.argv[1], s3), 'label'): print('held', flush=True); time.sleep(600)\n"
     )

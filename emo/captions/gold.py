@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from emo.errors import InputError
 from emo.sources.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short
-from emo.store.storage import S3Settings, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import storage_of
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"

@@ -10,7 +10,8 @@ from emo.cli.telling import tell_json
 from emo.config import Config, load_config, presets
 from emo.errors import InputError
 from emo.store.runs import StepRecord, load_runs, too_many_failed
-from emo.store.storage import Storage, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage
 from emo.terminal.progress import duration, say
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
+from emo.paths import is_s3
 from emo.sources.labelsets import MOST_LABELS, as_labels
 from emo.sources.labelsets import parse_list as parse_list
 from emo.sources.records import (
@@ -27,7 +28,7 @@ from emo.sources.records import (
     tables_at,
 )
 from emo.store import tables
-from emo.store.storage import Storage, is_s3
+from emo.store.storage import Storage
 
 _IDS = ("video_id", "name", "names")
 

@@ -9,7 +9,8 @@ from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.labels import LABELS, TEXTS, Read, read, voter_name
-from emo.store.storage import Storage, is_s3, storage_of
+from emo.paths import is_s3
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
 
 _VOTE_COLUMNS = pa.schema([VOTES.schema.field(name) for name in ("video_id", "expert", "sample", "labels")])

@@ -18,7 +18,8 @@ from emo.finetuning.settings import Finetune
 from emo.sources.folders import read_through
 from emo.sources.source import VIDEO_SUFFIXES
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CAPTIONS
 
 # Files of captions that others published; any other file holds messages.

@@ -21,7 +21,8 @@ from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.wave import AUDIO_HZ
 from emo.store import committed
-from emo.store.storage import Storage, storage_of, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS
 
 # Clips of one prepared file, about 10 MB.

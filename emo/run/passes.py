@@ -35,7 +35,8 @@ from emo.run.waiting import told
 from emo.step import Pass
 from emo.store import committed, fences, planning
 from emo.store.runs import StepRecord
-from emo.store.storage import Storage, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage
 from emo.store.tables import FAILED, OK, Table
 from emo.terminal.logs import log, log_failures
 from emo.terminal.progress import Progress

@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 
 from emo.errors import InputError
 from emo.paths import is_s3, split
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 
 # What may stand before `.gz` too.
 TEXT_SUFFIXES = (".csv", ".jsonl", ".json")

@@ -36,7 +36,10 @@ from emo.sources.records import (
     tables_at,
 )
 from emo.sources.sidecars import Sidecars
-from emo.store.storage import Entry, S3Settings, Storage, is_folder
+from emo.store.backend import Entry
+from emo.store.local import is_folder
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS
 
 MANIFEST = pa.schema(

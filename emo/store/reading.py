@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.store import committed
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import FAILED, TABLES
 
 FORMS = ("arrow", "pandas", "polars")

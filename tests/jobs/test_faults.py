@@ -487,7 +487,7 @@ def test_on_a_bad_day_of_s3_no_row_is_lost_and_none_is_there_twice(
 def test_a_lease_whose_answers_are_lost_is_still_held(bucket, monkeypatch):
     url, s3 = bucket
     storage = Storage(url, s3)
-    filesystem = storage._s3fs
+    filesystem = storage.backend.filesystem
     real = filesystem.call_s3
 
     def lossy(method, *arguments, **options):
