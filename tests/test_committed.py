@@ -270,8 +270,9 @@ def test_where_a_place_does_not_answer_its_files_stay(storage, monkeypatch):
     def fail(_, path):
         raise OSError(errno.EIO, "Input/output error", path)
 
-    with monkeypatch.context() as broken, pytest.raises(StorageError, match="Input/output error") as raised:
+    with monkeypatch.context() as broken:
         broken.setattr(LocalFolder, "open", fail)
-        set_aside(storage)
+        with pytest.raises(StorageError, match="Input/output error") as raised:
+            set_aside(storage)
     assert not isinstance(raised.value, DamagedError)
     assert len(committed.files(storage, VOTES.name)) == 1
