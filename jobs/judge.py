@@ -30,7 +30,8 @@ from emo.experts.protocol import Resources
 from emo.extraction.model import ModelExtractor
 from emo.needs import Need
 from emo.run.session import Session
-from emo.sources.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
+from emo.sources.parquet import read_parquet
+from emo.sources.records import TEXT_SUFFIXES, load, suffix_of, tables_at
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.runs import StepRecord

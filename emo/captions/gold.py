@@ -5,7 +5,9 @@ import sys
 from collections.abc import Collection
 
 from emo.errors import InputError
-from emo.sources.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short
+from emo.sources.cut_names import cut_names
+from emo.sources.record import is_missing, short
+from emo.sources.records import TEXT_SUFFIXES, is_table, read_records
 from emo.store.s3 import S3Settings
 from emo.store.storage import storage_of
 

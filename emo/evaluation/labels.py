@@ -13,20 +13,9 @@ from emo.evaluation.arrays import read_arrays
 from emo.paths import is_s3
 from emo.sources.labelsets import MOST_LABELS, as_labels
 from emo.sources.labelsets import parse_list as parse_list
-from emo.sources.records import (
-    PARQUET,
-    SUFFIXES,
-    Record,
-    Records,
-    check_text,
-    is_missing,
-    is_table,
-    load,
-    read_parquet,
-    short,
-    suffix_of,
-    tables_at,
-)
+from emo.sources.parquet import PARQUET, read_parquet
+from emo.sources.record import Record, Records, check_text, is_missing, short
+from emo.sources.records import SUFFIXES, is_table, load, suffix_of, tables_at
 from emo.store import tables
 from emo.store.storage import Storage
 
