@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.bootstrap import PerClip, paired, per_clip_mean
 from emo.evaluation.clues import OverlapJudgement, description_overlap
 from emo.evaluation.judging import Judge, read_judge
@@ -24,6 +23,7 @@ from emo.evaluation.metric import (
 )
 from emo.evaluation.overlap import check_ids
 from emo.evaluation.systems import read_descriptions
+from emo.pages import charts
 
 
 class Descriptions(Metric[OverlapJudgement]):
@@ -109,7 +109,7 @@ class Descriptions(Metric[OverlapJudgement]):
                     (str(score), known.count(score) / len(known), f"% of {len(known)}")
                     for score in range(1, 11)
                 ]
-                drawn[name] = plots.bars(rows, f"How often each score was given: {name}")
+                drawn[name] = charts.bars(rows, f"How often each score was given: {name}")
         return drawn
 
 

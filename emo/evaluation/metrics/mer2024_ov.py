@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.bootstrap import per_clip_mean
 from emo.evaluation.judging import Judge, read_judge
 from emo.evaluation.mer2024 import (
@@ -33,6 +32,7 @@ from emo.evaluation.metric import (
 from emo.evaluation.overlap import check_ids
 from emo.evaluation.systems import System, read_system
 from emo.evaluation.text import table
+from emo.pages import charts
 
 
 class Mer2024(Metric[GroupedResult]):
@@ -98,4 +98,4 @@ class Mer2024(Metric[GroupedResult]):
 
     def plots(self, result: GroupedResult) -> dict[str, str]:
         rows = [("accuracy", result.accuracy, ""), ("recall", result.recall, ""), ("average", result.avg, "")]
-        return {"scores": plots.bars(rows, f"{result.metric}, judge: {result.judge}")}
+        return {"scores": charts.bars(rows, f"{result.metric}, judge: {result.judge}")}
