@@ -1,7 +1,6 @@
 """The page docs/configuration.md: every key of the configuration, read off the models that validate it.
 
-`python -m emo.configuration_page > docs/configuration.md` writes it. What a key means stands once: in the
-`description` of its field, or in the docstring of its class as `key, key: meaning;`.
+`python -m emo.configuration_page > docs/configuration.md` writes it. What a key means stands once, below it.
 """
 
 import json
@@ -9,7 +8,6 @@ import re
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
-from functools import cache
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -17,8 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from emo import experts, extraction
-from emo.captions.rules import Rules
-from emo.config import Caption, Config, section_of
+from emo.config import Config, section_of
 from emo.engines.settings import ModelSettings
 from emo.experts import protocol
 from emo.extraction import protocol as extraction_protocol
@@ -69,9 +66,9 @@ def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
 
 def _keys(model: type[BaseModel], name: str, field: FieldInfo, prefix: str) -> Iterator[Key]:
     path, inner = f"{prefix}{name}", section_of(field.annotation)
-    meaning = field.description or _meanings(model).get(name) or (_opening(inner) if inner else "")
+    meaning = field.description or (_opening(inner) if inner else "")
     if not meaning:
-        raise ValueError(f"{model.__name__}.{name}: neither its field nor a docstring says what it means")
+        raise ValueError(f"{model.__name__}.{name}: nothing below it says what it means")
     default = _DEFAULTS.get(path) or _default(field)
     yield Key(path, _allowed(field), default, _sentence(meaning))
     if inner:
@@ -197,48 +194,14 @@ def _default(field: FieldInfo) -> str:
     return f"`{value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)}`"
 
 
-@cache
-def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """The `key, key: meaning` pairs of the docstrings of a class and of those that it extends."""
-    found: dict[str, str] = {}
-    parents = [
-        parent for parent in model.__mro__ if issubclass(parent, BaseModel) and parent is not BaseModel
-    ]
-    for parent in (*parents, *([Rules] if model is Caption else [])):
-        for names, meaning in _pairs(model, parent):
-            for name in names:
-                found.setdefault(name, meaning)
-    return found
-
-
-def _pairs(model: type[BaseModel], documented: type) -> Iterator[tuple[list[str], str]]:
-    for paragraph in _paragraphs(documented):
-        anchors = list(_anchors(model, paragraph))
-        for number, anchor in enumerate(anchors):
-            end = anchors[number + 1].start() if anchor is not anchors[-1] else len(paragraph)
-            yield anchor.group(1).split(", "), paragraph[anchor.end() : end]
-
-
-def _anchors(model: type[BaseModel], paragraph: str) -> Iterator[re.Match[str]]:
-    name = "|".join(sorted(map(re.escape, model.model_fields), key=len, reverse=True))
-    return re.finditer(rf"(?:^|(?<=[;.]\s))((?:{name})(?:, (?:{name}))*): ", paragraph)
-
-
-def _paragraphs(documented: type) -> list[str]:
-    own = documented.__dict__.get("__doc__") or ""
-    return [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", own)]
-
-
 def _opening(model: type[BaseModel]) -> str:
-    """What a docstring says before its first key, as one text."""
-    first = _paragraphs(model)[0]
-    anchor = next(_anchors(model, first), None)
-    return first[: anchor.start()].strip() if anchor else first
+    """What a section is, as one text."""
+    first = re.split(r"\n\s*\n", model.__dict__.get("__doc__") or "")[0]
+    return " ".join(first.split())
 
 
 def _sentence(text: str) -> str:
-    text = re.sub(r"\bNone\b", "`null`", text.strip().rstrip(";."))
-    return f"{text[0].upper()}{text[1:]}." if text[0].isalpha() else f"{text}."
+    return " ".join(text.split())
 
 
 if __name__ == "__main__":

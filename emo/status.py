@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import estimates
-from emo.config import Prices
 from emo.errors import DamagedError
-from emo.estimates import Planned
+from emo.estimates import Planned, Prices
 from emo.step import Step
 from emo.store import committed, planning
 from emo.store.runs import FOLDER, load_runs

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from emo.aligned import row_failure
-from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
+from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
 from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
 from emo.needs import Need

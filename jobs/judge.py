@@ -20,8 +20,8 @@ from emo.cojudgment.adjudication import adjudicate
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.learning import calibrate, estimate
 from emo.cojudgment.rule import Learned, Rule
+from emo.cojudgment.settings import Adjudicate, Judge
 from emo.cojudgment.votes import Voters, as_votes, read_voters, written_votes
-from emo.config import Adjudicate, Judge
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.judging import missing

@@ -33,20 +33,21 @@ if TYPE_CHECKING:
 
 
 class InProcessSettings(ModelSettings, Settings):
-    """prompt: `description`, `open-vocabulary`, or a text file by its path; system: the system turn, None
-    for what the checkpoint's chat template does without one; give_transcript: write what is said into the
-    prompt (by default the words are merged later, by a text model).
-    """
+    """A model of transformers that runs in the process of the worker."""
 
     prompt: str = "description"
+    """What the expert is asked: `description`, `open-vocabulary`, or a text file."""
     system: str | None = None
+    """The system turn. `null` is what the checkpoint's chat template does without one."""
     give_transcript: bool = False
+    """Whether the expert is told what is said. By default a text model takes the words in later."""
 
 
 class FramesSettings(InProcessSettings):
-    """max_frames: of the clip's frames so many at most, at even distances."""
+    """A model that sees frames."""
 
     max_frames: int = Field(8, ge=1)
+    """The most frames of a clip that the expert is shown, at even distances."""
 
 
 class Question:

@@ -23,17 +23,20 @@ from emo.media.wave import AUDIO_HZ
 
 
 class OpenAISettings(protocol.Settings):
-    """server: where it is and how it is asked; prompt, system, give_transcript: as for the experts that run
-    in this process. max_frames: of the clip's frames so many at most, as images, at even distances; 0: none.
-    audio: whether the sound goes along, and in which form the server takes it.
-    """
+    """A model behind a server that speaks the OpenAI protocol."""
 
     server: ServerSettings
+    """The server, and how it is asked."""
     prompt: str = "description"
+    """What the expert is asked: `description`, `open-vocabulary`, or a text file."""
     system: str | None = None
+    """The system turn. `null` sends none."""
     give_transcript: bool = False
+    """Whether the expert is told what is said. By default a text model takes the words in later."""
     max_frames: int = Field(8, ge=0)
+    """The most frames of a clip that are sent as images, at even distances. 0 sends none."""
     audio: Literal["off", "wav", "flac"] = "off"
+    """Whether the sound is sent, and in which form the server takes it."""
 
     @model_validator(mode="after")
     def _sends_something(self) -> "OpenAISettings":

@@ -19,13 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from emo.config import GrowsTo
 from emo.errors import EmoError, RowError, one_line
 from emo.run import nodes
 from emo.run.attempts import ATTEMPTS, attempts_of_connection
 from emo.run.committing import Committing, Reading, commit, outcome_of
 from emo.run.growing import growing
 from emo.run.metrics import PassMetrics
+from emo.run.settings import GrowsTo
 from emo.run.waiting import told
 from emo.step import Pass
 from emo.store import committed, planning

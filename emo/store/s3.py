@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
+from emo.section import Section
 from emo.terminal.logs import log
 
 # What servers call a condition that does not hold.
@@ -22,23 +23,23 @@ CHUNK = 1 << 20
 BODY_WAIT_S = 0.5
 
 
-class S3Settings(BaseModel):
-    """How to reach S3; what is not set comes from the usual AWS environment variables and files.
-
-    endpoint_url: address of a server that is not Amazon's; region: where the bucket is; key, secret, token:
-    the credentials, better kept in the environment; anonymous: ask without credentials; max_attempts: per
-    request, with the client's own back-off between them.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class S3Settings(Section):
+    """How S3 is reached. What is not set comes from the usual AWS environment variables and files."""
 
     endpoint_url: str | None = None
+    """The address of a server that is not Amazon's."""
     region: str | None = None
+    """The region of the bucket."""
     key: SecretStr | None = None
+    """The access key. The environment is a better place for it."""
     secret: SecretStr | None = None
+    """The secret of the access key. The environment is a better place for it."""
     token: SecretStr | None = None
+    """The token of a session. The environment is a better place for it."""
     anonymous: bool = False
+    """Whether requests are sent without credentials, as public buckets allow."""
     max_attempts: int = Field(6, ge=1)
+    """The number of times that a request is tried. The client waits longer before each further try."""
 
     @field_validator("endpoint_url")
     @classmethod

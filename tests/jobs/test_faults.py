@@ -28,7 +28,7 @@ import s3_servers
 from clips import make_clip
 from conftest import free_port
 from emo import estimates
-from emo.config import GrowsTo, load_config
+from emo.config import load_config
 from emo.errors import EmoError, StorageError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
@@ -36,6 +36,7 @@ from emo.jobs.judge import JudgeStep
 from emo.run.connection import cluster
 from emo.run.passes import BoundReached, run_passes
 from emo.run.session import Bounds, session
+from emo.run.settings import GrowsTo
 from emo.step import Pass
 from emo.store import committed, planning
 from emo.store.lease import Lease, read_lease

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from chat_server import chat_server, requests_to
 from emo.cojudgment.rule import Rule
-from emo.config import Judge
+from emo.cojudgment.settings import Judge
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Description
 from emo.jobs import extract, judge

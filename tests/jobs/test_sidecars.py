@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from clips import make_clip
-from emo.config import Ingest
 from emo.jobs.ingest import IngestWorker
+from emo.media.settings import Ingest
 from emo.sources.source import read_source
 from emo.store.s3 import S3Settings
 
