@@ -24,8 +24,8 @@ from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.judge import JudgeStep
 from emo.jobs.label import steps
-from emo.report import render, summarise
-from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
+from emo.report.build import render
+from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.sources.source import MANIFEST
 from emo.store import committed, compaction
 from emo.store.storage import Storage

@@ -14,6 +14,7 @@ from emo import __version__
 from emo.cli import (
     adapters,
     caption,
+    config,
     describe,
     evaluate,
     extract,
@@ -30,7 +31,7 @@ from emo.cli import (
     status,
     submit,
 )
-from emo.cli.command import EPILOG, INTERRUPTED, Commands, Parser
+from emo.cli.command import EPILOG, INTERRUPTED, OUTPUT_CLOSED, Commands, Parser
 from emo.cli.telling import tell_json
 from emo.errors import EmoError
 from emo.machine import machine_fault
@@ -51,6 +52,7 @@ COMMANDS = (
     nightly,
     evaluate,
     models,
+    config,
     submit,
     repair,
     caption,
@@ -109,6 +111,10 @@ def _run(given: Sequence[str]) -> int:
         tell_json(options, INTERRUPTED, "interrupted", error=what)
         print(f"\nemo: {what}; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # What `head` does once it has its lines; the code is the one of programs that a signal ends there.
+        print("emo: whoever read the output has left", file=sys.stderr)
+        return OUTPUT_CLOSED
     except Exception as error:
         fault = machine_fault(error) if isinstance(error, OSError | MemoryError) else None
         if fault is not None:

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.paths import split
-from emo.report import choose_gallery, gallery_items, render, summarise
-from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
+from emo.report.build import render
+from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.store import committed
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
