@@ -11,6 +11,7 @@ import yaml
 from pydantic import (
     BaseModel,
     Field,
+    SerializeAsAny,
     ValidationError,
     field_validator,
     model_validator,
@@ -21,6 +22,8 @@ from emo.captions.settings import Caption
 from emo.cojudgment.settings import Judge
 from emo.errors import InputError
 from emo.estimates import Prices
+from emo.experts.protocol import Settings as ExpertSettings
+from emo.extraction.protocol import Settings as ExtractorSettings
 from emo.finetuning.settings import Finetune
 from emo.media.settings import Ingest
 from emo.nightly.settings import Nightly, Retention
@@ -34,6 +37,8 @@ MOST_VALUES = 100_000
 # Of a value in a message.
 _LONGEST_SHOWN = 200
 MAX_FAILED_SHARE = 0.5
+# Sections whose keys depend on the kind.
+KINDS = ("experts", "extract")
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
 SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command"})
@@ -43,9 +48,11 @@ class Config(Section):
     """All that a run can be told. Every key has a default in the preset `signals`."""
 
     ingest: Ingest = Ingest()
-    experts: tuple[dict[str, Any], ...]
+    experts: tuple[SerializeAsAny[ExpertSettings], ...]
     """The experts that describe the clips, at least one."""
-    extract: dict[str, Any] = Field({"kind": "rules"})
+    extract: SerializeAsAny[ExtractorSettings] = Field(
+        default_factory=lambda: extraction.settings_of({"kind": "rules"})
+    )
     """How labels are taken from descriptions."""
     judge: Judge = Judge()
     report: Report = Report()
@@ -77,10 +84,9 @@ class Config(Section):
             try:
                 # A kind that is the place of a class makes no name for a column and a folder.
                 named = {} if is_place(entry["kind"]) else {"name": entry["kind"]}
-                settings = model(**{**named, **entry})
+                checked.append(model(**{**named, **entry}))
             except ValidationError as error:
                 raise ValueError(f"entry {number} ({entry['kind']}): {explain(error, model)}") from None
-            checked.append(settings.model_dump())
         return checked
 
     @field_validator("extract", mode="before")
@@ -93,13 +99,13 @@ class Config(Section):
         except InputError as error:
             raise ValueError(str(error)) from None
         try:
-            return model(**value).model_dump()
+            return model(**value)
         except ValidationError as error:
             raise ValueError(explain(error, model)) from None
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Config":
-        names = [expert["name"] for expert in self.experts]
+        names = [expert.name for expert in self.experts]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"experts: two are named {name!r}; give one of them another name")
@@ -107,8 +113,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _words_vote(self) -> "Config":
-        if self.extract.get("transcript") == "apart" and not any(
-            expert["kind"] in _WORDS_ALONE for expert in self.experts
+        if getattr(self.extract, "transcript", None) == "apart" and not any(
+            expert.kind in _WORDS_ALONE for expert in self.experts
         ):
             raise ValueError(
                 "extract.transcript: apart has the words vote on their own, and no expert reads them; "
@@ -116,12 +122,12 @@ class Config(Section):
             )
         return self
 
-    def expert(self, name: str) -> dict[str, Any]:
+    def expert(self, name: str) -> ExpertSettings:
         """The settings of one expert by its name."""
         for settings in self.experts:
-            if settings["name"] == name:
+            if settings.name == name:
                 return settings
-        known = ", ".join(settings["name"] for settings in self.experts)
+        known = ", ".join(settings.name for settings in self.experts)
         raise InputError(f"no expert is named {name!r} in this configuration; it has: {known}")
 
 
@@ -151,7 +157,12 @@ def load_config(
     earlier = tree is not None
     if tree is not None:
         tree = _still_known(_without_secrets(tree), Config)
-        tree["experts"] = [_of_expert(entry) for entry in tree.get("experts", ())]
+        tree["experts"] = [
+            _still_known(entry, experts.expert_class(entry["kind"]).Settings)
+            for entry in tree.get("experts", ())
+        ]
+        if extract := tree.get("extract"):
+            tree["extract"] = _still_known(extract, extraction.extractor_class(extract["kind"]).Settings)
     elif file is not None:
         try:
             text = Path(file).read_text(encoding="utf-8")
@@ -179,10 +190,6 @@ def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_expert(entry: dict[str, Any]) -> dict[str, Any]:
-    return _still_known(entry, experts.expert_class(entry["kind"]).Settings)
-
-
 def _still_known(tree: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """The keys of an earlier version's run that this version has: what it lacks decides nothing any more."""
     kept: dict[str, Any] = {}
@@ -190,7 +197,7 @@ def _still_known(tree: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]
         field = model.model_fields.get(key)
         if field is None:
             continue
-        section = section_of(field.annotation)
+        section = None if key in KINDS else section_of(field.annotation)
         kept[key] = _still_known(value, section) if section and isinstance(value, dict) else value
     return kept
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pydantic import BaseModel
 
 from emo import experts, extraction
-from emo.config import Config, section_of
+from emo.config import KINDS, Config, section_of
 from emo.engines.settings import ModelSettings
 from emo.experts import protocol
 from emo.extraction import protocol as extraction_protocol
@@ -38,6 +38,8 @@ def page() -> str:
 def _general() -> Iterator[str]:
     plain = []
     for name, field in Config.model_fields.items():
+        if name in KINDS:
+            continue
         if model := section_of(field.annotation):
             yield from _part(f"`{name}`", opening(model), keys(model, f"{name}."))
         else:

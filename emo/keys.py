@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from emo import experts, extraction
-from emo.config import Config, section_of
+from emo.config import KINDS, Config, section_of
 from emo.section import meanings, opening
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", Any: "any value"}
@@ -57,8 +57,8 @@ def every_key() -> list[Key]:
     found = [
         key
         for name, field in Config.model_fields.items()
+        if name not in KINDS
         for key in key_of(Config, name, field)
-        if name not in ("experts", "extract")
     ]
     for kind in sorted(experts.REGISTRY.own):
         found += keys(experts.expert_class(kind).Settings, f"experts.{kind}.")
@@ -80,7 +80,7 @@ def schema() -> dict[str, Any]:
         for one in of:
             whole["$defs"].update(one.pop("$defs", {}))
     whole["properties"]["experts"]["items"] = {"anyOf": kinds["experts"]}
-    whole["properties"]["extract"]["anyOf"] = kinds["extract"]
+    whole["properties"]["extract"] = {"anyOf": kinds["extract"]}
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return whole
 

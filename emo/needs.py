@@ -5,7 +5,7 @@ Ray on this machine asks here, before anything starts. A run that joins a cluste
 step with the step's own resources, because the machine that sends it may have no GPU and no model folder.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,7 +63,7 @@ def of_kind(
     registry: Registry[Any],
     step: str,
     what: str,
-    settings: Mapping[str, Any],
+    settings: Any,
     notes: Callable[[], list[str]] = list,
 ) -> list[Need]:
     """The needs of a step whose worker holds an expert or an extractor of these settings.
@@ -71,7 +71,7 @@ def of_kind(
     There are none where nothing can be missing. A class from outside emo may be missing itself, so it is
     looked up by its name on the machine that is asked.
     """
-    kind = settings["kind"]
+    kind = settings.kind
     method, of_protocol = registry.named(kind).missing, registry.protocol.missing  # type: ignore[attr-defined]
     if kind in registry.own and getattr(method, "__func__", method) is of_protocol.__func__:
         return []
@@ -80,14 +80,16 @@ def of_kind(
     ]
 
 
-def _missing(registry: Registry[Any], settings: Mapping[str, Any]) -> list[str]:
+def _missing(registry: Registry[Any], settings: Any) -> list[str]:
     try:
-        cls = registry.named(settings["kind"])
+        cls = registry.named(settings.kind)
     except InputError as error:
         return [str(error)]
-    return cls.missing(cls.Settings(**settings))
+    found: list[str] = cls.missing(settings)
+    return found
 
 
-def _held(registry: Registry[Any], settings: Mapping[str, Any]) -> Resources:
-    cls = registry.named(settings["kind"])
-    return cls.resources(cls.Settings(**settings))
+def _held(registry: Registry[Any], settings: Any) -> Resources:
+    cls = registry.named(settings.kind)
+    held: Resources = cls.resources(settings)
+    return held

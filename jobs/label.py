@@ -30,7 +30,7 @@ def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
         IngestStep(config.ingest, config.s3, manifest),
         *(DescribeStep(expert) for expert in config.experts),
         ExtractStep(config.extract, config.experts),
-        JudgeStep(config.judge, [expert["name"] for expert in config.experts]),
+        JudgeStep(config.judge, [expert.name for expert in config.experts]),
     ]
 
 

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         with cli.session_of(options, config) as session:
             records = [judge.run_votes(session, voters, config.judge.rule())]
     else:
-        step = judge.JudgeStep(config.judge, [expert["name"] for expert in config.experts])
+        step = judge.JudgeStep(config.judge, [expert.name for expert in config.experts])
         with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
             records = label.run(session, [step], Mode(redo=options.redo))
     return cli.finish(options, config, records, judge.JudgeStep.did)

@@ -21,4 +21,5 @@ REGISTRY = Registry[Expert](
     },
 )
 expert_class = REGISTRY.named
+settings_of = REGISTRY.settings
 load = REGISTRY.make

@@ -109,7 +109,7 @@ def score(
     share of the answers in which four words in a row come twice. Raises InputError where no reference has a
     label that the vocabulary knows.
     """
-    extractor = extraction.load({"kind": extract})
+    extractor = extraction.load(extraction.settings_of({"kind": extract}))
     found = [_labels(extractor, text, one.sample.sample_id) for one, text in zip(asked, written, strict=True)]
     gold = {
         one.sample.sample_id: list(one.labels)
