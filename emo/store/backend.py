@@ -76,6 +76,10 @@ class Backend(Protocol):
         """Remove one file; nothing happens where it is not there."""
 
     @property
+    def known_conditions(self) -> Conditions | None:
+        """What is known already of `conditions`, to be handed on to other processes."""
+
+    @property
     def conditions(self) -> Conditions:
         """Whether a write can depend on what is there."""
 

@@ -1,16 +1,21 @@
-"""A prefix of an S3 bucket: every write is one PUT, and the server compares where a write has a condition."""
+"""A prefix of an S3 bucket: every write is one PUT, and the server compares where a write has a condition.
+
+A server that ignores conditions is a simple one. It may also show what arrived of a PUT whose sender died.
+So a write goes to another key there, and the server copies it: its own work, which no sender can cut off.
+"""
 
 import functools
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from emo.errors import EmoError, InputError, PlaceError, StorageError
 from emo.paths import S3_PREFIX
 from emo.store import s3 as objects
-from emo.store.backend import Entry, OtherVersionError, explain_os
+from emo.store.backend import PART_SUFFIX, Entry, OtherVersionError, explain_os
 from emo.store.conditions import Conditions, conditions_of
 from emo.store.s3 import S3Settings, s3_filesystem
 
@@ -19,11 +24,14 @@ class S3Prefix:
     """A Backend on S3, or on a server that speaks its language.
 
     exact: slashes at the end of the address belong to its keys, as in `emo.paths.split`; a person who types
-    one more means the same place.
+    one more means the same place. conditions: what is known of the server; None: it is asked when needed.
     """
 
-    def __init__(self, url: str, settings: S3Settings, *, exact: bool = False) -> None:
+    def __init__(
+        self, url: str, settings: S3Settings, *, exact: bool = False, conditions: Conditions | None = None
+    ) -> None:
         self._settings = settings
+        self.known_conditions = conditions
         self._root = url.removeprefix(S3_PREFIX) if exact else url.removeprefix(S3_PREFIX).rstrip("/")
         self.url = S3_PREFIX + self._root
         if not self._root.split("/")[0]:
@@ -96,15 +104,26 @@ class S3Prefix:
 
     def write(self, path: str, data: bytes) -> None:
         # One PUT up to the limit of S3 (5 GB): parts of a write that was killed would stay and cost.
-        self._call("put_object", path, Body=data)
+        if self.known_conditions is None or self.known_conditions.honoured:
+            self._call("put_object", path, Body=data)
+            return
+        folder, slash, name = path.rpartition("/")
+        part = f"{folder}{slash}.{name}.{uuid.uuid4().hex}{PART_SUFFIX}"
+        self._call("put_object", part, Body=data)
+        bucket, key = self._object(part)
+        self._call("copy_object", path, CopySource={"Bucket": bucket, "Key": key})
+        self._call("delete_object", part)
 
     def delete(self, path: str) -> None:
         self._call("delete_object", path)
 
-    @functools.cached_property
+    @property
     def conditions(self) -> Conditions:
         """What this server does with conditions on a write: asked once for each root, and kept there."""
-        return conditions_of(self.filesystem, *self._below(""), self._settings.max_attempts)
+        if self.known_conditions is None:
+            root, attempts = self._below(""), self._settings.max_attempts
+            self.known_conditions = conditions_of(self.filesystem, *root, attempts)
+        return self.known_conditions
 
     def read_versioned(self, path: str) -> tuple[bytes, str]:
         return objects.get(self.filesystem, *self._object(path), self._settings.max_attempts)
@@ -118,8 +137,18 @@ class S3Prefix:
         raise InputError(f"{self.full(path)}: an object of S3 cannot be removed by its version")
 
     def sweep(self, prefix: str, older_than_s: float, recursive: bool) -> int:
-        """A PUT that was cut off leaves nothing."""
-        return 0
+        """A PUT that was cut off leaves nothing, but for what a simple server shows of it."""
+        if self.known_conditions is None or self.known_conditions.honoured:
+            return 0
+        oldest = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        dead = [
+            entry.path
+            for entry in self.entries(prefix, recursive)
+            if entry.path.endswith(PART_SUFFIX) and entry.modified < oldest
+        ]
+        for path in dead:
+            self.delete(path)
+        return len(dead)
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path | None]:

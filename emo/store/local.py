@@ -24,6 +24,7 @@ class LocalFolder:
 
     # The lock does what a server does elsewhere.
     conditions = Conditions(endpoint="", new=True, tag="quoted")
+    known_conditions = conditions
 
     def __init__(self, path: str) -> None:
         self._root = on_disk(str(Path(on_disk(path)).absolute()))

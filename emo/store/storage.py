@@ -24,17 +24,27 @@ class Storage:
     where it does not answer, and FileNotFoundError where a file is not there.
 
     exact: slashes at the end of an S3 address belong to its keys, as in `split`; a person who types one more
-    means the same place.
+    means the same place. conditions: what is known of the server of S3.
     """
 
-    def __init__(self, url: str, s3: S3Settings | None = None, *, exact: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        s3: S3Settings | None = None,
+        *,
+        exact: bool = False,
+        conditions: Conditions | None = None,
+    ) -> None:
         self.s3 = s3 or S3Settings()
         self.on_s3 = is_s3(url)
-        self.backend: Backend = S3Prefix(url, self.s3, exact=exact) if self.on_s3 else LocalFolder(url)
+        self.backend: Backend = (
+            S3Prefix(url, self.s3, exact=exact, conditions=conditions) if self.on_s3 else LocalFolder(url)
+        )
         self.url = self.backend.url
 
-    def __reduce__(self) -> tuple[Any, tuple[str, S3Settings]]:
-        return _exactly, (self.url, self.s3)
+    def __reduce__(self) -> tuple[Any, tuple[str, S3Settings, Conditions | None]]:
+        # A worker writes as the process that holds the lease does.
+        return _exactly, (self.url, self.s3, self.backend.known_conditions)
 
     def full(self, path: str) -> str:
         """The path or URL that a person can use."""
@@ -177,8 +187,8 @@ class Storage:
             raise self.backend.explain(self.full(path), error) from error
 
 
-def _exactly(url: str, s3: S3Settings) -> Storage:
-    return Storage(url, s3, exact=True)
+def _exactly(url: str, s3: S3Settings, conditions: Conditions | None) -> Storage:
+    return Storage(url, s3, exact=True, conditions=conditions)
 
 
 def storage_of(path: str, s3: S3Settings | None = None) -> tuple[Storage, str]:
