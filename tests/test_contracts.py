@@ -21,6 +21,7 @@ from pydantic import ValidationError
 import affectgpt_checkpoint
 import checkpoints
 import classifier_checkpoints
+import hf_checkpoints
 from chat_server import chat_server
 from emo import experts, extraction
 from emo.configuration_page import keys
@@ -55,6 +56,7 @@ def affectgpt(folder: Path, url: str) -> dict[str, Any]:
 WITH_MODEL: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     **{kind: family(kind) for kind in ("internvl", "qwen-audio", "qwen-omni", "qwen-vl")},
     "affectgpt": affectgpt,
+    "hf": lambda folder, url: {"model": str(hf_checkpoints.make_gemma4(folder)), **TINY},
     "classifier": lambda folder, url: {
         "sees": "frames",
         "model": str(classifier_checkpoints.make_faces(folder)),

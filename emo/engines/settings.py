@@ -1,6 +1,6 @@
 """What a user may set for one model that runs in this process."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,9 @@ class ModelSettings(BaseModel):
     device: where it runs; gpus: a model of several is spread over them layer by layer; dtype: `auto` is
     bfloat16 on CUDA and float32 on a CPU; attention: `sdpa` runs torch's own flash kernels wherever nothing
     is masked, the package flash-attn copies the cache in every masked step.
-    max_new_tokens: of one answer, at most; top_p: of the likeliest tokens so much probability takes part.
+    template: variables of the checkpoint's chat template, such as `{enable_thinking: false}`.
+    max_new_tokens: of one answer, at most, its thought included; top_p: of the likeliest tokens so much
+    probability takes part.
     temperature: 0 takes the likeliest token; None is 0 for one sample and 1 for several, because several
     samples at 0 are one sample repeated; repetition_penalty: None takes the checkpoint's own.
     token_budget: tokens (prompts and answers, rows times longest row) held at once, None: what fits the
@@ -35,6 +37,7 @@ class ModelSettings(BaseModel):
     gpus: NoResult[int] = Field(1, ge=1)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     attention: NoResult[Literal["sdpa", "flash_attention_2", "eager"]] = "sdpa"
+    template: dict[str, Any] = {}
     max_new_tokens: int = Field(256, ge=1)
     temperature: float | None = Field(None, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)

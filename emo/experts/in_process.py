@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -29,16 +30,18 @@ from emo.experts.protocol import (
 )
 
 if TYPE_CHECKING:
+    from emo.engines.generate import GenerateEngine
     from emo.engines.transformers_engine import TransformersEngine
 
 
 class InProcessSettings(ModelSettings, Settings):
-    """prompt: `description`, `open-vocabulary`, or a text file by its path; system: the system turn, None
-    for what the checkpoint's chat template does without one; give_transcript: write what is said into the
-    prompt (by default the words are merged later, by a text model).
+    """prompt: `description`, `open-vocabulary`, or a text file by its path; None asks nothing, for a model
+    that takes no question; system: the system turn, None for what the checkpoint's chat template does without
+    one; give_transcript: write what is said into the prompt (by default the words are merged later, by a text
+    model).
     """
 
-    prompt: str = "description"
+    prompt: str | None = "description"
     system: str | None = None
     give_transcript: bool = False
 
@@ -54,21 +57,24 @@ class Question:
 
     def __init__(self, settings: InProcessSettings, prompts: str) -> None:
         name = settings.prompt
-        self._prompt = load_prompt(name if name.endswith(".txt") else f"{prompts}-{name}")
+        self._asked = ""
+        if name is not None:
+            self._asked = load_prompt(name if name.endswith(".txt") else f"{prompts}-{name}").text
         self._transcript = load_prompt("transcript") if settings.give_transcript else None
-        parts = [self._prompt.text, settings.system or ""]
+        parts = [self._asked, settings.system or ""]
         self.sha = prompt_sha(*parts, self._transcript.text) if self._transcript else prompt_sha(*parts)
         self.system = settings.system
 
     def text(self, clip: Clip) -> str:
         if self._transcript is None or not clip.transcript:
-            return self._prompt.text
+            return self._asked
         said = self._transcript.text.replace("{transcript}", as_text(clip.transcript))
-        return f"{self._prompt.text}\n{said}"
+        return f"{self._asked}\n{said}".lstrip("\n")
 
     def turns(self, clip: Clip, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The chat: the media, in order, before the question."""
-        content = [*media, {"type": "text", "text": self.text(clip)}]
+        text = self.text(clip)
+        content = [*media, *([{"type": "text", "text": text}] if text else [])]
         user = {"role": "user", "content": content}
         if self.system is None:
             return [user]
@@ -90,10 +96,10 @@ def given(clip: Clip, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]
 
 
 class EngineExpert(Expert):
-    """An expert whose answers a TransformersEngine writes; a subclass sets its settings and its engine."""
+    """An expert whose answers an engine in this process writes; a subclass sets its settings and engine."""
 
     settings: Settings
-    engine: TransformersEngine[Clip]
+    engine: TransformersEngine[Clip] | GenerateEngine[Clip]
 
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         answers = self.engine.generate(
@@ -124,27 +130,20 @@ class EngineExpert(Expert):
         self.engine.close()
 
 
-class InProcessExpert(EngineExpert):
-    """A chat model with its processor; a subclass says which family it is of."""
+class ChatExpert(EngineExpert):
+    """A chat model with its processor; prompts: whose texts the names of prompts mean."""
 
     settings: InProcessSettings
 
-    family: ClassVar[Family]
+    prompts: ClassVar[str]
 
-    def __init__(self, settings: InProcessSettings) -> None:
-        from emo.engines.transformers_engine import TransformersEngine
-
-        self.settings = settings
-        family = self.family
-        wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
-        question = Question(settings, family.prompts)
-        preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)
-        self.engine = TransformersEngine(settings, preprocessor, family.classes)
+    def _card(self, question: Question, wanted: Sequence[str]) -> Card:
+        settings = self.settings
         about = described(self.engine.folder)
         trained_on = about.get("datasets") or []
-        self.card = Card(
+        return Card(
             name=settings.name,
-            modalities=wanted,
+            modalities=tuple(wanted),
             model=settings.model,
             revision=self.engine.revision,
             adapter=self.engine.adapter,
@@ -176,12 +175,42 @@ class InProcessExpert(EngineExpert):
 
     @classmethod
     def missing(cls, settings: InProcessSettings) -> list[str]:
-        lines = missing_model(settings, cls.family.classes)
+        lines = cls._missing_model(settings)
         try:
-            Question(settings, cls.family.prompts)
+            Question(settings, cls.prompts)
         except InputError as error:
             lines.append(str(error))
         return lines
+
+    @classmethod
+    @abstractmethod
+    def _missing_model(cls, settings: InProcessSettings) -> list[str]:
+        """What keeps this checkpoint from running here, one line each."""
+
+
+class InProcessExpert(ChatExpert):
+    """A model of a family that emo's own loop runs; a subclass says which."""
+
+    family: ClassVar[Family]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.prompts = cls.family.prompts
+
+    def __init__(self, settings: InProcessSettings) -> None:
+        from emo.engines.transformers_engine import TransformersEngine
+
+        self.settings = settings
+        family = self.family
+        wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
+        question = Question(settings, family.prompts)
+        preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)
+        self.engine = TransformersEngine(settings, preprocessor, family.classes)
+        self.card = self._card(question, wanted)
+
+    @classmethod
+    def _missing_model(cls, settings: InProcessSettings) -> list[str]:
+        return missing_model(settings, cls.family.classes)
 
 
 def finetunable(kind: str) -> type[InProcessExpert]:
