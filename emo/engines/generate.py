@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+import transformers
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from emo.aligned import row_failure
@@ -92,6 +93,7 @@ class GenerateEngine(LoadedModel[BatchPreprocessor[Item]], Generic[Item]):
         self.device: torch.device = self.model.get_input_embeddings().weight.device
         self.one_by_one = False
         self._compared: set[Hashable] = set()
+        self.name = f"transformers {transformers.__version__}"
         self.stats = Stats()
 
     @torch.inference_mode()

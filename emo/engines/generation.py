@@ -29,13 +29,16 @@ class Task(Generic[Item]):
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer. finish_reason: `stop` where the model ended it, `length` where the limit did."""
+    """One answer. finish_reason: `stop` where the model ended it, `length` where the limit did; thought: what
+    a server hands out beside the text.
+    """
 
     text: str
     prompt_tokens: int
     output_tokens: int
     finish_reason: str
     degraded: tuple[str, ...] = ()
+    thought: str | None = None
 
 
 @dataclass

@@ -56,6 +56,7 @@ class TransformersEngine(LoadedModel[Preprocessor[Item]], Generic[Item]):
             _log.warning(
                 "%s: generation_config.json sets %s, which is not applied", folder, ", ".join(ignored)
             )
+        self.name = "emo"
         self.stats = Stats()
 
     def generate(

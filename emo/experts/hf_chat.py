@@ -16,7 +16,7 @@ from emo.engines.generate import BatchPreprocessor
 from emo.errors import InputError
 from emo.experts.chat import AUDIO_TOKENS_PER_SECOND
 from emo.experts.in_process import Question, given
-from emo.experts.media import audio_wave, evenly, frame_size, frames_tensor, video_metadata
+from emo.experts.media import audio_wave, evenly, frame_label, frame_size, frames_tensor, video_metadata
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Clip
 from emo.media.wave import AUDIO_HZ, wav_of
 
@@ -191,7 +191,7 @@ class AnyChat(BatchPreprocessor[Clip]):
             parts.append({"type": "video"})
         elif FRAMES in there:
             for place in self._places(clip):
-                parts.append({"type": "text", "text": f"Frame at {clip.frame_times[place]:.1f} s:"})
+                parts.append({"type": "text", "text": frame_label(clip, place)})
                 parts.append({"type": "image"})
         if AUDIO in there:
             parts.append({"type": "audio"})

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from emo import experts
 from emo.engines.models import NamedModel, described, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
+from emo.engines.vllm_server import VllmSettings
 from emo.errors import InputError, RowError
 from emo.experts.family import Family
 from emo.experts.prompts import load_prompt, prompt_sha
@@ -32,6 +33,7 @@ from emo.experts.protocol import (
 if TYPE_CHECKING:
     from emo.engines.generate import GenerateEngine
     from emo.engines.transformers_engine import TransformersEngine
+    from emo.engines.vllm import VllmEngine
 
 
 class InProcessSettings(ModelSettings, Settings):
@@ -39,11 +41,21 @@ class InProcessSettings(ModelSettings, Settings):
     that takes no question; system: the system turn, None for what the checkpoint's chat template does without
     one; give_transcript: write what is said into the prompt (by default the words are merged later, by a text
     model).
+    engine: `emo` runs the model in the worker's own process; `vllm` in a vLLM server that the worker starts;
+    vllm: where that is and how it is started.
     """
 
     prompt: str | None = "description"
     system: str | None = None
     give_transcript: bool = False
+    engine: Literal["emo", "vllm"] = "emo"
+    vllm: VllmSettings | None = None
+
+    @model_validator(mode="after")
+    def _names_its_python(self) -> Self:
+        if self.engine == "vllm" and self.vllm is None:
+            raise ValueError("engine: vllm needs vllm.python, the Python that has vLLM installed")
+        return self
 
 
 class FramesSettings(InProcessSettings):
@@ -99,7 +111,7 @@ class EngineExpert(Expert):
     """An expert whose answers an engine in this process writes; a subclass sets its settings and engine."""
 
     settings: Settings
-    engine: TransformersEngine[Clip] | GenerateEngine[Clip]
+    engine: TransformersEngine[Clip] | GenerateEngine[Clip] | VllmEngine[Clip]
 
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         answers = self.engine.generate(
@@ -120,6 +132,7 @@ class EngineExpert(Expert):
                     prompt_tokens=completion.prompt_tokens,
                     output_tokens=completion.output_tokens,
                     finish_reason=completion.finish_reason,
+                    thought=completion.thought,
                 )
                 for completion in answer
             ]
@@ -151,7 +164,19 @@ class ChatExpert(EngineExpert):
             licence=about.get("license"),
             trained_on=tuple(map(str, [trained_on] if isinstance(trained_on, str) else trained_on)),
             memory_gib=round(memory_gib(self.engine.folder), 3),
+            engine=self.engine.name,
         )
+
+    def _vllm(self, question: Question, wanted: Sequence[str]) -> VllmEngine[Clip]:
+        """The engine of these settings behind vLLM."""
+        from emo.engines.vllm import VllmEngine
+        from emo.experts.served import asked, media
+
+        settings = self.settings
+        assert settings.vllm is not None
+        frames = getattr(settings, "max_frames", 0)
+        making = partial(asked, question=question, wanted=wanted, max_frames=frames)
+        return VllmEngine(settings, settings.vllm, making, media(wanted, frames))
 
     @classmethod
     def reads_transcript(cls, settings: InProcessSettings) -> bool:
@@ -176,6 +201,8 @@ class ChatExpert(EngineExpert):
     @classmethod
     def missing(cls, settings: InProcessSettings) -> list[str]:
         lines = cls._missing_model(settings)
+        if settings.engine == "vllm" and settings.vllm is not None:
+            lines += settings.vllm.missing()
         try:
             Question(settings, cls.prompts)
         except InputError as error:
@@ -204,6 +231,10 @@ class InProcessExpert(ChatExpert):
         family = self.family
         wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
         question = Question(settings, family.prompts)
+        if settings.engine == "vllm":
+            self.engine = self._vllm(question, wanted)
+            self.card = self._card(question, wanted)
+            return
         preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)
         self.engine = TransformersEngine(settings, preprocessor, family.classes)
         self.card = self._card(question, wanted)

@@ -62,6 +62,11 @@ def frame_spacing(clip: Clip, places: Sequence[int]) -> float:
     return clip.duration_s or 1.0
 
 
+def frame_label(clip: Clip, place: int) -> str:
+    """What stands before a frame that is shown as a picture."""
+    return f"Frame at {clip.frame_times[place]:.1f} s:"
+
+
 def video_metadata(clip: Clip, places: Sequence[int]) -> dict[str, Any]:
     """What the processor of a video is told of the times of these frames."""
     return {
