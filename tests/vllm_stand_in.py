@@ -1,6 +1,6 @@
 """Stands where vLLM would: started as vLLM is, it answers as vLLM does, and misbehaves when it is told to.
 
-    python vllm_stand_in.py -m vllm.entrypoints.cli.main serve FOLDER ... --port PORT
+    python vllm_stand_in.py -m vllm.entrypoints.openai.api_server --model FOLDER ... --port PORT
 
 VLLM_STAND_IN names a folder. There it writes down each start (`starts.jsonl`: its process, one that it
 started itself, its arguments, the names of its environment). A file `how` in it says how it starts: `refuse`,
@@ -52,7 +52,7 @@ class Handler(chat_server.Handler):
 
 def main() -> None:
     arguments = sys.argv[1:]
-    assert arguments[:3] == ["-m", "vllm.entrypoints.cli.main", "serve"]
+    assert arguments[:2] == ["-m", "vllm.entrypoints.openai.api_server"]
     how = (_FOLDER / "how").read_text() if (_FOLDER / "how").exists() else ""
     # vLLM's engine is a process beside the one that answers.
     engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

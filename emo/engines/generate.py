@@ -24,7 +24,7 @@ from emo.engines.generation import Completion, Stats
 from emo.engines.loaded import LoadedModel
 from emo.engines.sampling import NOT_A_NUMBER, Sampling, pick, row_seed, row_uniforms
 from emo.engines.settings import ModelSettings
-from emo.errors import RowError
+from emo.errors import InputError, RowError
 
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
@@ -90,6 +90,10 @@ class GenerateEngine(LoadedModel[BatchPreprocessor[Item]], Generic[Item]):
         # Parts of some families cannot do the usual one: where nothing else is set, transformers decides.
         usual = settings.attention == type(settings).model_fields["attention"].default
         super().__init__(settings, folder, preprocessor, cls, None if usual else settings.attention)
+        if getattr(self.model.config, "is_encoder_decoder", False):
+            raise InputError(
+                f"{folder}: an encoder-decoder model; expected a decoder that writes after its prompt"
+            )
         self.device: torch.device = self.model.get_input_embeddings().weight.device
         self.one_by_one = False
         self._compared: set[Hashable] = set()

@@ -152,7 +152,7 @@ def _arguments(settings: ModelSettings, folder: Path, media: dict[str, int]) -> 
     if penalty is None and written.exists():
         penalty = json.loads(written.read_text()).get("repetition_penalty")
     arguments = [
-        str(folder),
+        *("--model", str(folder)),
         *("--served-model-name", "base" if settings.adapter else MODEL),
         *("--dtype", dtype),
         *("--tensor-parallel-size", str(settings.gpus)),

