@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emo.engines.any_class import families
+from emo.engines.private import processor_of_family
 
 _INTRODUCTION = """\
 # Families that the expert `hf` loads
@@ -71,7 +72,6 @@ def found() -> Iterator[Family]:
 
 def _looked_at(name: str, cls: str) -> tuple[tuple[str, ...], str | None]:
     import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
     model = getattr(transformers, cls, None)
     if model is None or not hasattr(model, "forward"):
@@ -80,7 +80,7 @@ def _looked_at(name: str, cls: str) -> tuple[tuple[str, ...], str | None]:
         return (), "it does not write text"
     if model.config_class is not None and getattr(model.config_class(), "is_encoder_decoder", False):
         return (), "an encoder-decoder, which writes no answer after a prompt"
-    processor = getattr(transformers, PROCESSOR_MAPPING_NAMES.get(name) or "", None)
+    processor = getattr(transformers, processor_of_family().get(name) or "", None)
     if processor is None:
         return (), None
     parts = set(processor.get_attributes())

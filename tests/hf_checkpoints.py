@@ -372,8 +372,11 @@ def make_voxtral(folder: Path) -> Path:
     return save(t.VoxtralForConditionalGeneration(config), folder, processor, made.eos_token_id)
 
 
-def make_gemma3(folder: Path) -> Path:
-    """Pictures one by one: its processor has no videos. Its template takes no system turn."""
+def make_gemma3(folder: Path, head: int = 8) -> Path:
+    """Pictures one by one: its processor has no videos. Its template takes no system turn.
+
+    head: the width of a head of attention; vLLM's kernels for a CPU know 32 and more.
+    """
     t = transformers
     named = {
         "image_token": "<image_soft_token>",
@@ -388,7 +391,7 @@ def make_gemma3(folder: Path) -> Path:
         vision_config={**_SIGLIP, "vision_use_head": False},
         text_config={
             **text_config(len(made), pad_token_id=0),
-            "head_dim": 8,
+            "head_dim": head,
             "sliding_window": 64,
             "layer_types": ["sliding_attention", "full_attention"],
         },

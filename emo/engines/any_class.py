@@ -19,20 +19,21 @@ _OWN = ("AutoModelForMultimodalLM", "AutoModelForImageTextToText", "AutoModelFor
 
 def families() -> dict[str, str]:
     """Each family (`model_type`) that transformers has a class for, with the class."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+    from emo.engines.private import class_of_family
 
-    return {**MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES, **_CLASSES}
+    return {**class_of_family(), **_CLASSES}
 
 
 def model_class(folder: Path, trust_remote_code: bool) -> Any:
     """The class that loads the checkpoint; raises InputError as `class_name` does."""
     import transformers
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    from emo.engines.private import class_of_own_code
 
     name = class_name(folder, trust_remote_code)
     if name not in _OWN:
         return getattr(transformers, name)
-    return get_class_from_dynamic_module(read_config(folder)["auto_map"][name], folder)
+    return class_of_own_code(read_config(folder)["auto_map"][name], str(folder))
 
 
 def class_name(folder: Path, trust_remote_code: bool) -> str:

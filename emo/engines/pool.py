@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers.cache_utils import Cache
 
 from emo.engines.batching import Load
 from emo.engines.cache import Clock, Source, merge
+from emo.engines.private import Cache
 from emo.engines.sampling import NOT_A_NUMBER, Sampling, pick, row_uniforms
 
 # A finished row keeps its place until this share of the rows is done: giving places away copies the cache

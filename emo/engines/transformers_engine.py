@@ -11,6 +11,7 @@ from emo.engines.generation import Completion, Generator, Stats, Task
 from emo.engines.loaded import LoadedModel
 from emo.engines.models import architecture, read_config, resolve_model
 from emo.engines.preprocessing import Preprocessor
+from emo.engines.private import keeps_state, kinds_of_layers
 from emo.engines.sampling import Sampling, row_seed
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
@@ -103,11 +104,11 @@ class TransformersEngine(LoadedModel[Preprocessor[Item]], Generic[Item]):
 
 def _refuse_recurrent(model: Any, text: Any, folder: Path) -> None:
     """Rows come and go in a cache of attention keys; a recurrent state has no positions to keep or drop."""
-    other = set(getattr(text, "layer_types", None) or []) - _ATTENTION_LAYERS
-    if other or getattr(model, "_is_stateful", False):
+    other = kinds_of_layers(text) - _ATTENTION_LAYERS
+    if other or keeps_state(model):
         raise InputError(
             f"{folder}: layers that keep a recurrent state ({', '.join(sorted(other)) or 'stateful'}) "
-            "are not supported in this process; serve the model and use the expert `openai`"
+            "are not supported in emo's loop; use the expert `hf`, or serve the model and use `openai`"
         )
     if read_config(folder).get("is_encoder_decoder"):
         raise InputError(

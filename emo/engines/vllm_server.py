@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -24,6 +25,7 @@ MODEL = "model"
 # Not through a proxy that is meant for the world outside.
 _DIRECT = build_opener(ProxyHandler({}))
 _LOG_CHARACTERS = 1500
+_ERROR = re.compile(r"\b(?!EngineDead)\w+(?:Error|Exception): .*")
 # Settings of the worker's own Python, which the other must not take over.
 _NOT_PASSED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
 
@@ -105,8 +107,9 @@ class VllmServer:
         """The end of what it wrote, on one line."""
         written = self._log.read_bytes().decode(errors="replace") if self._log.exists() else ""
         lines = [line for line in written.splitlines() if line.strip()]
-        wrong = [line for line in lines if "Error" in line]
-        return " ".join(" ".join((wrong or lines)[-5:]).split())[-_LOG_CHARACTERS:]
+        # The process that answers repeats that the engine is dead; why stands in the engine's own lines.
+        wrong = [found[0] for line in lines if (found := _ERROR.search(line))]
+        return " ".join(" ".join(list(dict.fromkeys(wrong))[-3:] or lines[-5:]).split())[-_LOG_CHARACTERS:]
 
     def stop(self) -> None:
         """End it with all that it started."""

@@ -36,6 +36,6 @@ class QwenPreprocessor(ChatPreprocessor):
 
     def positions(self, inputs: Mapping[str, Any], **more: Any) -> torch.Tensor:
         """[3, length]: those that the model itself would make for its `generate`."""
-        # The first of four axes counts plain places, for packed batches only.
-        made = self.model._prepare_position_ids_for_generation(inputs["input_ids"], {**inputs, **more})
-        return made[1:, 0]
+        from emo.engines.private import positions
+
+        return positions(self.model, inputs["input_ids"], {**inputs, **more})[1:, 0]
