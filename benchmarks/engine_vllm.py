@@ -1,8 +1,8 @@
 """emo's own loop and a model's own `generate` against vLLM on the same prompts, greedy, in one run.
 
-vLLM is a server that this starts, as `engine: vllm` does. Its first round meets prompts that it has not seen;
-the second meets them again, with their keys and values in its prefix cache. The other two keep nothing between
-rounds. Random weights end an answer early now and then, so tokens that were written are counted.
+vLLM is a server that this starts, as `engine: vllm` does. Its first round meets prompts that it has not
+seen; the second meets them again, with their keys and values in its prefix cache. The other two keep nothing
+between rounds. Random weights end an answer early now and then, so tokens that were written are counted.
 """
 
 import random

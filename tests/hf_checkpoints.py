@@ -385,7 +385,8 @@ def make_gemma3(folder: Path, head: int = 8) -> Path:
     }
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
     template += "{% endif %}" + chat_template(image="<start_of_image>")
-    made = tokenizer(template=template, **named)
+    # Its vocabulary has newlines of their own, by which vLLM looks for the places of pictures.
+    made = tokenizer(["\n" * count for count in range(1, 5)], template, **named)
     token = made.convert_tokens_to_ids
     config = t.Gemma3Config(
         vision_config={**_SIGLIP, "vision_use_head": False},

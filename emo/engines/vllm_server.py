@@ -108,7 +108,7 @@ class VllmServer:
         written = self._log.read_bytes().decode(errors="replace") if self._log.exists() else ""
         lines = [line for line in written.splitlines() if line.strip()]
         # The process that answers repeats that the engine is dead; why stands in the engine's own lines.
-        wrong = [found[0] for line in lines if (found := _ERROR.search(line))]
+        wrong = [found[0] for line in lines if "WARNING" not in line and (found := _ERROR.search(line))]
         return " ".join(" ".join(list(dict.fromkeys(wrong))[-3:] or lines[-5:]).split())[-_LOG_CHARACTERS:]
 
     def stop(self) -> None:
