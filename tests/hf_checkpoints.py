@@ -372,11 +372,8 @@ def make_voxtral(folder: Path) -> Path:
     return save(t.VoxtralForConditionalGeneration(config), folder, processor, made.eos_token_id)
 
 
-def make_gemma3(folder: Path, head: int = 8) -> Path:
-    """Pictures one by one: its processor has no videos. Its template takes no system turn.
-
-    head: the width of a head of attention; vLLM's kernels for a CPU know 32 and more.
-    """
+def make_gemma3(folder: Path) -> Path:
+    """Pictures one by one: its processor has no videos. Its template takes no system turn."""
     t = transformers
     named = {
         "image_token": "<image_soft_token>",
@@ -385,14 +382,13 @@ def make_gemma3(folder: Path, head: int = 8) -> Path:
     }
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
     template += "{% endif %}" + chat_template(image="<start_of_image>")
-    # Its vocabulary has newlines of their own, by which vLLM looks for the places of pictures.
-    made = tokenizer(["\n" * count for count in range(1, 5)], template, **named)
+    made = tokenizer(template=template, **named)
     token = made.convert_tokens_to_ids
     config = t.Gemma3Config(
         vision_config={**_SIGLIP, "vision_use_head": False},
         text_config={
             **text_config(len(made), pad_token_id=0),
-            "head_dim": head,
+            "head_dim": 8,
             "sliding_window": 64,
             "layer_types": ["sliding_attention", "full_attention"],
         },

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import checkpoints
-import hf_checkpoints
 import synthetic_clips
 import vllm_environment
 from clips import make_clip
@@ -33,7 +32,8 @@ def models(tmp_path_factory):
     audio = checkpoints.make_qwen2_audio(
         folder / "audio", hidden_size=128, intermediate_size=256, width=128, seconds=30
     )
-    return {"qwen-audio": audio, "hf": hf_checkpoints.make_gemma3(folder / "pictures", head=32)}
+    pictures = checkpoints.make_internvl(folder / "pictures", hidden_size=128, intermediate_size=256)
+    return {"qwen-audio": audio, "internvl": pictures}
 
 
 def settings(kind, models, python, **changes):
@@ -48,7 +48,7 @@ def _small_cache(monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; its own default is half of the memory
 
 
-@pytest.mark.parametrize("kind", ["qwen-audio", "hf"])
+@pytest.mark.parametrize("kind", ["qwen-audio", "internvl"])
 def test_vllm_describes_clips_and_what_is_broken_fails_alone(kind, models, python):
     expert = experts.load(settings(kind, models, python, samples=2))
     whole = [synthetic_clips.clip(1), synthetic_clips.clip(2, seconds=1.5)]
@@ -73,7 +73,7 @@ def test_a_run_with_vllm_labels_on_a_cluster(models, python, tmp_path, ray_clust
     videos.mkdir()
     make_clip(videos / "one.mp4", seconds=2.0, size=(160, 120))
     (videos / "broken.mp4").write_bytes(b"\0" * 5000)
-    one = str(settings("hf", models, python)).replace("'", '"')
+    one = str(settings("internvl", models, python)).replace("'", '"')
     text = checkpoints.make_text(tmp_path / "text")
     done = emo(
         *("label", videos, "--out", tmp_path / "out", "--preset", "mer2024-ov"),
