@@ -15,7 +15,8 @@ from emo.errors import RowError
 
 # Written into every file. A schema may only gain columns that may be null, and each time it does, this grows:
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
-# 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`. 3: descriptions.engine.
+# 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
+# 3: descriptions say which engine wrote them.
 SCHEMA_VERSION = 3
 SCHEMA_KEY = "emo.schema_version"
 
