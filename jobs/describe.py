@@ -173,7 +173,7 @@ def rows_of(
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)
-            for name in ("model", "revision", "adapter", "prompt_sha")
+            for name in ("model", "revision", "adapter", "prompt_sha", "engine")
         },
         **{
             name: [_given(d, place) for _, _, d, _ in lines]

@@ -1,6 +1,6 @@
 """What a user may set for one model that runs in this process."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -33,8 +33,10 @@ class ModelSettings(Section):
     """How attention is computed. `sdpa` uses torch's own flash kernels wherever nothing is masked.
     `flash_attention_2` needs the package flash-attn, and copies the cache in every masked step.
     """
+    template: dict[str, Any] = Field({})
+    """Variables that the checkpoint's chat template is given, such as `{enable_thinking: false}`."""
     max_new_tokens: int = Field(256, ge=1)
-    """The most tokens of one answer. A longer answer is cut off."""
+    """The most tokens of one answer, its thought included. A longer answer is cut off."""
     temperature: float | None = Field(None, ge=0)
     """How freely the model chooses its words. 0 always takes the likeliest token. `null` is 0 for one sample
     and 1 for several, because several samples at 0 are one sample repeated.

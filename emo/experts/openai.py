@@ -1,6 +1,5 @@
 """A model behind an OpenAI-compatible server: vLLM, SGLang, `transformers serve`, or a provider."""
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from emo.experts import protocol
 from emo.experts.in_process import Question, given
 from emo.experts.media import audio_wave, evenly
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert
-from emo.media.wave import AUDIO_HZ
+from emo.media.wave import AUDIO_HZ, wav_of
 
 
 class OpenAISettings(protocol.Settings):
@@ -116,20 +115,12 @@ class OpenAIExpert(Expert):
         if AUDIO in there:
             form = self._settings.audio
             assert clip.audio is not None
-            yield audio_part(clip.audio if form == "flac" else _wav(clip), form)
+            yield audio_part(clip.audio if form == "flac" else wav_of(audio_wave(clip), AUDIO_HZ), form)
 
 
 def _question(settings: OpenAISettings) -> Question:
     shared: Any = settings  # it reads the fields that both kinds of settings have
     return Question(shared, "openai")
-
-
-def _wav(clip: Clip) -> bytes:
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio_wave(clip), AUDIO_HZ, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
 
 
 def _described(answers: list[Answer] | RowError, degraded: tuple[str, ...]) -> list[Description] | RowError:

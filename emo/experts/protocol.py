@@ -62,7 +62,8 @@ class Card:
     """What an expert is made of; the fields up to prompt_sha are written beside every description.
 
     licence, trained_on: what the checkpoint says about itself, None and empty where it says nothing;
-    memory_gib: what the model needs on its device, None where that is not known.
+    memory_gib: what the model needs on its device, None where that is not known; engine: what runs it, with
+    its version.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Card:
     licence: str | None = None
     trained_on: tuple[str, ...] = ()
     memory_gib: float | None = None
+    engine: str | None = None
 
 
 class Settings(Section):

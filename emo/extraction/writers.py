@@ -46,7 +46,7 @@ class EngineWriter(Writer):
         from emo.engines.transformers_engine import TransformersEngine
 
         self._engine = TransformersEngine(
-            settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code)
+            settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code, settings.template)
         )
         adapter = f" with {self._engine.adapter}" if self._engine.adapter else ""
         self.name = f"{settings.model}@{self._engine.revision}{adapter}"

@@ -16,7 +16,8 @@ from emo.errors import RowError
 # Written into every file. A schema may only gain columns that may be null, and each time it does, this grows:
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
 # 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
-SCHEMA_VERSION = 2
+# 3: descriptions say which engine wrote them.
+SCHEMA_VERSION = 3
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -119,6 +120,7 @@ DESCRIPTIONS = Table(
             pa.field("revision", pa.string()),  # which version of the checkpoint
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
+            pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
