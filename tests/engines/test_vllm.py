@@ -38,7 +38,7 @@ def stand_in(tmp_path, monkeypatch):
 def settings(model, stand_in, **changes):
     vllm = {"python": str(stand_in / "python"), "start_s": 60, "timeout_s": 60, **changes.pop("vllm", {})}
     given = {"name": "any", "kind": "hf", "model": str(model), "device": "cpu", "engine": "vllm"}
-    return HfSettings(**{**given, "vllm": vllm, **changes}).model_dump()
+    return HfSettings(**{**given, "vllm": vllm, **changes})
 
 
 def lines(path):
@@ -170,7 +170,7 @@ def test_a_server_that_hangs_is_started_again(model, stand_in):
 WORKER = """
 import json, sys, time
 from emo import experts
-expert = experts.load(json.loads(sys.argv[1]))
+expert = experts.load(experts.settings_of(json.loads(sys.argv[1])))
 print("ready", flush=True)
 time.sleep(600)
 """
@@ -179,7 +179,7 @@ time.sleep(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_server_ends_with_its_worker_however_that_ends(model, stand_in, number):
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, json.dumps(settings(model, stand_in))],
+        [sys.executable, "-c", WORKER, settings(model, stand_in).model_dump_json()],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -195,18 +195,18 @@ def test_the_server_ends_with_its_worker_however_that_ends(model, stand_in, numb
 def test_the_settings_name_the_python_of_vllm(model, stand_in):
     with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
         HfSettings(name="a", kind="hf", model=str(model), engine="vllm")
-    missing = HfSettings(**settings(model, stand_in, vllm={"python": "/no/python"}))
+    missing = settings(model, stand_in, vllm={"python": "/no/python"})
     (line,) = experts.expert_class("hf").missing(missing)
     assert line == "vllm.python: /no/python is no program; name the Python that has vLLM installed"
-    assert experts.expert_class("hf").missing(HfSettings(**settings(model, stand_in))) == []
+    assert experts.expert_class("hf").missing(settings(model, stand_in)) == []
 
 
 def test_a_family_with_a_file_of_its_own_is_asked_of_vllm_too(tmp_path, stand_in):
     folder = checkpoints.make_qwen2_audio(tmp_path / "audio")
-    given = settings(folder, stand_in)
+    given = settings(folder, stand_in).model_dump()
     cls = experts.expert_class("qwen-audio")
     shared = {name: value for name, value in given.items() if name in cls.Settings.model_fields}
-    expert = experts.load({**shared, "kind": "qwen-audio"})
+    expert = experts.load(experts.settings_of({**shared, "kind": "qwen-audio"}))
     ((described,),) = expert.describe([synthetic_clips.clip(1)])
     assert "wav=WAV" in described.text
     assert "image" not in described.text

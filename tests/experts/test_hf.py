@@ -56,7 +56,7 @@ def loaded(folders):
 
 def load(folder, **changes):
     settings = {"name": "any", "kind": "hf", "model": str(folder), "device": "cpu", "max_new_tokens": 10}
-    return experts.load({**settings, **changes})
+    return experts.load(experts.settings_of({**settings, **changes}))
 
 
 def texts(answers):
@@ -295,7 +295,7 @@ def refusal(folder, change):
     settings = HfSettings(name="any", kind="hf", model=str(folder), device="cpu")
     missing = experts.expert_class("hf").missing(settings)
     with pytest.raises(InputError) as raised:
-        experts.load(settings.model_dump())
+        experts.load(settings)
     assert missing == [str(raised.value)]
     return str(raised.value)
 
