@@ -283,11 +283,34 @@ def of_groups(folder: Path) -> dict[str, Any]:
     return {**of_labels(folder), "groups": str(folder / "groups.json")}
 
 
-# Metric -> what it is asked, where label sets in files are not all that it needs. The two that are missing
-# need the benchmark's own tables or a judge: they are scored in tests/evaluation.
-ASKED = {"mer2024": of_groups}
-ELSEWHERE = ("unibench", "descriptions")
-NEEDS = {"mer2024": "--groups or --judge", "unibench": "--wheels", "descriptions": "--judge"}
+def of_classes(folder: Path) -> dict[str, Any]:
+    one = {name: words[:1] for name, words in GOLD.items()}
+    return {**of_labels(folder), "gold": (jsonl(folder / "one.jsonl", one, "label"),)}
+
+
+def of_preferences(folder: Path) -> dict[str, Any]:
+    gold, worse = dict.fromkeys(GOLD, "a1"), dict.fromkeys(GOLD, "a2")
+    return {
+        "gold": (jsonl(folder / "gold.jsonl", {**gold, "a": "a2"}, "preference"),),
+        "predicted": (jsonl(folder / "gold2.jsonl", {**gold, "a": "a2"}, "preference"),),
+        "compare": (jsonl(folder / "worse.jsonl", {**worse, "a": "a1"}, "preference"),),
+    }
+
+
+# Metric -> what it is asked, where label sets in files are not all that it needs. Those that are missing need
+# the benchmark's own tables or a judge: they are scored in tests/evaluation.
+ASKED = {"mer2024": of_groups, "classes": of_classes, "prefer": of_preferences}
+ELSEWHERE = (
+    *("unibench", "descriptions", "mer-fg", "ranking", "valence"),
+    *("emobench-joint", "emobench-generation", "mme-emotion"),
+)
+NEEDS = {
+    "mer2024": "--groups or --judge",
+    "unibench": "--wheels",
+    "descriptions": "--judge",
+    "mer-fg": "--wheels",
+    "ranking": "--judge",
+}
 
 
 @pytest.mark.parametrize("kind", METRICS)
@@ -296,7 +319,10 @@ def test_a_metric_says_what_it_takes_and_refuses_the_rest_before_it_reads_anythi
     options = {field.name for field in fields(Request)}
     assert metric.takes <= options - ALL_TAKE
     assert metric.summary
-    request = Request(predicted=("nowhere",), gold=("nowhere",), metric=kind)
+    gold = ("nowhere",) if metric.needs_gold else ()
+    request = Request(predicted=("nowhere",), gold=gold, metric=kind)
+    with pytest.raises(InputError, match="needs --gold" if metric.needs_gold else "uses no --gold"):
+        scoring.run(replace(request, gold=() if metric.needs_gold else ("nowhere",)))
     for option in options - ALL_TAKE - metric.takes:
         value = 1 if option in ("sample", "compare_sample", "max_failed_share") else "x"
         with pytest.raises(InputError, match=f"--{option.replace('_', '-')} is not used by --metric {kind}"):

@@ -52,6 +52,9 @@ class Request:
     max_failed_share: float | None = None
     selection: str | None = None
     plots: str | None = None
+    classes: str | None = None
+    clues: str | None = None
+    unparsable: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,15 @@ class Metric(ABC, Generic[R]):
 
     summary: what it measures and what it needs, for `emo evaluate --help`; takes: fields of a Request that it
     uses besides those that all take; unit: what its numbers are multiplied by for a person, 100 for shares;
-    several: whether a side may be given once for each data set, as NAME=PATH.
+    several: whether a side may be given once for each data set, as NAME=PATH; needs_gold: whether it compares
+    with human labels.
     """
 
     summary: ClassVar[str]
     takes: ClassVar[frozenset[str]] = ONE_SYSTEM
     unit: ClassVar[float] = 100.0
     several: ClassVar[bool] = False
+    needs_gold: ClassVar[bool] = True
 
     def check(self, request: Request) -> None:
         """Raise InputError where an option is missing or fits no other; nothing was read yet."""

@@ -48,11 +48,7 @@ class EmoClusters(Metric[SetResult]):
 
         def score(system: System) -> Scored:
             labels: Any = system.values
-            result = (
-                emo_clusters(gold, labels)
-                if wheels is None
-                else ew(gold, labels, wheels, request.unknown or "drop")
-            )
+            result = self.result(gold, labels, wheels, request.unknown or "drop")
             made_of = {"F": [per_clip_f(_overlaps(request, gold, labels, wheels))]}
             return Scored(system.name, result, made_of, (*notes, *system.notes))
 
@@ -64,6 +60,10 @@ class EmoClusters(Metric[SetResult]):
                     evaluation.voters[voter_name(voter)] = {"f": float(f), "p": float(p), "r": float(r)}
         evaluation.draw = lambda: _label_plots(request, gold, predicted, wheels)
         return evaluation
+
+    def result(self, gold: Labels, labels: Any, wheels: WheelTables | None, unknown: str) -> SetResult:
+        """The numbers of one system."""
+        return emo_clusters(gold, labels) if wheels is None else ew(gold, labels, wheels, unknown)
 
     def lines(self, result: SetResult) -> list[str]:
         seen = result.coverage
