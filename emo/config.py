@@ -1,7 +1,7 @@
 """The configuration: one YAML file, validated as a whole before anything starts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -107,12 +107,14 @@ class Judge(_Section):
     support that a label needs, from 0 to 1.
 
     learned: a file that `emo judge --calibrate` or `--estimate` wrote. adjudicate: a text model that decides
-    where agreement is low; None: the votes decide everywhere.
+    where agreement is low; None: the votes decide everywhere. max_labels: a clip keeps so many of its best
+    labels at most; None: all that win.
     """
 
     trade_off: str | float = "balanced"
     learned: str | None = None
     adjudicate: Adjudicate | None = None
+    max_labels: int | None = Field(None, ge=1)
 
     @field_validator("trade_off")
     @classmethod
@@ -123,9 +125,13 @@ class Judge(_Section):
             raise ValueError(str(error)) from None
         return value
 
-    def rule(self) -> Rule:
-        """The rule of these settings; raises InputError where the learned file is not one."""
-        return Rule.of(self.trade_off, Learned.load(self.learned) if self.learned else None)
+    def rule(self, priors: Mapping[str, float] | None = None) -> Rule:
+        """The rule of these settings; raises InputError where the learned file is not one.
+
+        priors: expert -> its weight as it is set (`experts.weight`).
+        """
+        learned = Learned.load(self.learned) if self.learned else None
+        return Rule.of(self.trade_off, learned, priors, self.max_labels)
 
 
 class Report(_Section):

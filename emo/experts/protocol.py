@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from emo.errors import RowError
+from emo.marks import NoResult
 
 if TYPE_CHECKING:
     from emo.engines.models import NamedModel
@@ -79,7 +80,8 @@ class Settings(BaseModel):
     """What a user may set for one expert; each expert extends it with options of its own.
 
     name: the `expert` column and the folder of its tables; kind: the entry of the registry; samples: how
-    often it answers per clip; seed: with video_id, name and sample number it decides the random numbers.
+    often it answers per clip; seed: with video_id, name and sample number it decides the random numbers;
+    weight: what its votes count in the judgment beside those of the others, until `emo judge` learns it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,6 +90,7 @@ class Settings(BaseModel):
     kind: str
     samples: int = Field(1, ge=1, le=100)
     seed: int = 0
+    weight: NoResult[float] = Field(1.0, gt=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
