@@ -207,7 +207,7 @@ def _signs(words: pa.Array) -> np.ndarray:
 
 
 def _contradicted(clip: np.ndarray, score: np.ndarray, sign: np.ndarray, wins: np.ndarray) -> np.ndarray:
-    """Whether each candidate's valence is opposite to that of every winner of a higher score, if there is one.
+    """Whether each valence is opposite to that of every winner of a higher score, if there is one.
 
     Candidates of one clip and score are a group; winners before it, scores falling, are better.
     """
