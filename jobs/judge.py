@@ -8,7 +8,7 @@ few files that its clips stand in and no shuffle is needed.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import ClassVar
 
@@ -26,7 +26,7 @@ from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.judging import missing
 from emo.evaluation.labels import read_labels
-from emo.experts.protocol import Resources
+from emo.experts.protocol import Resources, Settings
 from emo.extraction.model import ModelExtractor
 from emo.needs import Need
 from emo.run.session import Session
@@ -69,10 +69,14 @@ def _resources(asked: Adjudicate | None) -> Resources:
 
 @dataclass(frozen=True, eq=False)
 class JudgeStep(Step):
-    """Fuse the votes of these experts, given by name, into one label set per clip."""
+    """Fuse the votes of these experts, given by name, into one label set per clip.
+
+    priors: expert -> its weight where nothing was learned, 1 where it is not named.
+    """
 
     config: Judge
     experts: Sequence[str]
+    priors: Mapping[str, float] = field(default_factory=dict)
 
     table: ClassVar[Table] = JUDGMENTS
     key: ClassVar[tuple[str, ...]] = JUDGMENTS.key
@@ -86,7 +90,7 @@ class JudgeStep(Step):
     @cached_property
     def rule(self) -> Rule:
         """Read on this machine, because no other node need have the file of what was learned."""
-        return self.config.rule()
+        return self.config.rule(self.priors)
 
     @cached_property
     def mark(self) -> str:
@@ -231,6 +235,11 @@ def _of_the_same(done: pa.Table, rows: pa.Table) -> pa.Array:
     healed = pc.and_(pc.equal(done.column("error"), NO_VOTER), pc.is_valid(rows.column("votes").take(at)))
     old = pc.and_(pc.is_null(seen), pc.invert(pc.fill_null(healed, False)))
     return pc.or_(pc.fill_null(pc.equal(seen, now), False), old)
+
+
+def priors_of(experts: Sequence[Settings]) -> dict[str, float]:
+    """The weights that the settings of experts give."""
+    return {expert.name: expert.weight for expert in experts}
 
 
 class JudgeWorker:

@@ -34,9 +34,10 @@ def run(options: argparse.Namespace) -> int:
         if voters.duplicates:
             cli.say(f"{voters.duplicates} older votes of the same key were left out")
         with cli.session_of(options, config) as session:
-            records = [judge.run_votes(session, voters, config.judge.rule())]
+            records = [judge.run_votes(session, voters, config.judge.rule(judge.priors_of(config.experts)))]
     else:
-        step = judge.JudgeStep(config.judge, [expert.name for expert in config.experts])
+        names = [expert.name for expert in config.experts]
+        step = judge.JudgeStep(config.judge, names, judge.priors_of(config.experts))
         with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
             records = label.run(session, [step], Mode(redo=options.redo))
     return cli.finish(options, config, records, judge.JudgeStep.did)

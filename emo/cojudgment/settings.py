@@ -1,5 +1,7 @@
 """The section `judge` of the configuration."""
 
+from collections.abc import Mapping
+
 from pydantic import Field, field_validator, model_validator
 
 from emo.cojudgment.rule import Learned, Rule
@@ -47,6 +49,9 @@ class Judge(Section):
     adjudicate: Adjudicate | None = None
     """A text model that decides where agreement is low. With `null` the votes decide everywhere."""
 
+    max_labels: int | None = Field(None, ge=1)
+    """The most labels that a clip keeps, its best ones. `null` keeps all that win."""
+
     @field_validator("trade_off")
     @classmethod
     def _known(cls, value: str | float) -> str | float:
@@ -56,6 +61,10 @@ class Judge(Section):
             raise ValueError(str(error)) from None
         return value
 
-    def rule(self) -> Rule:
-        """The rule of these settings; raises InputError where the learned file is not one."""
-        return Rule.of(self.trade_off, Learned.load(self.learned) if self.learned else None)
+    def rule(self, priors: Mapping[str, float] | None = None) -> Rule:
+        """The rule of these settings; raises InputError where the learned file is not one.
+
+        priors: expert -> its weight as it is set (`experts.weight`).
+        """
+        learned = Learned.load(self.learned) if self.learned else None
+        return Rule.of(self.trade_off, learned, priors, self.max_labels)

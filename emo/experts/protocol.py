@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from emo.errors import RowError
+from emo.marks import NoResult
 from emo.section import Section
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Settings(Section):
     """The number of answers that the expert gives to each clip."""
     seed: int = 0
     """The seed of the random numbers, together with video_id, name and sample."""
+    weight: NoResult[float] = Field(1.0, gt=0, allow_inf_nan=False)
+    """How much a vote of the expert counts beside those of the others, until `emo judge` learns it."""
 
 
 @dataclass(frozen=True)
