@@ -64,6 +64,7 @@ def test_every_row_of_the_release_is_read_as_it_was(earlier):
         "drafts": 27,
         "draft_labels": 27,
         "captions": 27,
+        "reviews": 0,
     }
     for expert in EXPERTS:
         where = committed.folder(VOTES, expert)

@@ -27,6 +27,7 @@ from emo.cli import (
     plan,
     repair,
     report,
+    review,
     status,
     submit,
 )
@@ -46,6 +47,7 @@ COMMANDS = (
     extract,
     judge,
     report,
+    review,
     status,
     failures,
     nightly,
