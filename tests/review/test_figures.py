@@ -67,7 +67,8 @@ labels = st.sets(st.sampled_from(["happy", "glad", "sad", "angry", "zorbed"]), m
 def test_alpha_does_not_depend_on_the_order_of_people_or_clips(units):
     sets = [[frozenset(one) for one in unit] for unit in units]
     turned = [unit[::-1] for unit in sets[::-1]]
-    assert alpha(sets) == pytest.approx(alpha(turned)) and (alpha(sets) is None or alpha(sets) <= 1)
+    assert alpha(sets) == pytest.approx(alpha(turned))
+    assert alpha(sets) is None or alpha(sets) <= 1
 
 
 def test_the_share_right_is_of_the_random_part_alone():

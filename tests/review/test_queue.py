@@ -1,7 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import pytest
 
 from emo.errors import InputError
 from emo.review.conflict import conflicts
