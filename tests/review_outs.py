@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from conftest import REPOSITORY
 from emo.config import load_config
+from emo.review import answers
+from emo.review.answers import Answer
 from emo.store import committed
 from emo.store.runs import Run
 from emo.store.storage import Storage
@@ -94,3 +96,23 @@ def make_out(out: str | Path | Storage, clips: Sequence[Judged]) -> Storage:
         ],
     )
     return storage
+
+
+def answer(
+    storage: Storage,
+    video_id: str,
+    labels: Sequence[str] | None,
+    reviewer: str = "ann",
+    shown: Sequence[str] | None = ("happy", "tired"),
+    **more: Any,
+) -> None:
+    """Commit a review as the page does."""
+    now = datetime.now(UTC)
+    said = Answer(
+        video_id,
+        reviewer,
+        None if labels is None else tuple(labels),
+        None if shown is None else tuple(shown),
+        **more,
+    )
+    answers.commit(storage, [answers.row(said, answers.new_id(now), now)])

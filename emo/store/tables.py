@@ -278,9 +278,8 @@ REVIEWS = Table(
             pa.field("labels", pa.list_(pa.string())),  # what the person says; null: unusable
             # The labels of the judgment at that moment; of a blind clip they were hidden; null: no judgment.
             pa.field("shown_labels", pa.list_(pa.string())),
-            pa.field(
-                "verdict", pa.string()
-            ),  # accepted | corrected | labelled (nothing was shown) | unusable
+            # accepted | corrected | labelled (nothing was shown) | unusable
+            pa.field("verdict", pa.string()),
             pa.field("added", pa.list_(pa.string())),  # labels that are not among shown_labels
             pa.field("removed", pa.list_(pa.string())),  # shown_labels that are not among labels
             pa.field("several_people", pa.bool_()),  # whether more than one person is seen or heard
