@@ -287,7 +287,8 @@ class Config(_Section):
     """All that a run can be told; every key has a default in the preset `signals`.
 
     experts: who describes the clips, at least one; extract: how labels are taken from descriptions;
-    max_failed_share: a command ends with exit code 3 where a larger share of a step's rows failed.
+    max_failed_share: a command ends with exit code 3 where a larger share of a step's rows failed;
+    purpose: what the labels are for, in your words; it stands in run files and in exports.
     """
 
     ingest: Ingest = Ingest()
@@ -303,6 +304,7 @@ class Config(_Section):
     caption: Caption = Caption()
     finetune: Finetune = Finetune()
     max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0, le=1)
+    purpose: str | None = None
 
     @field_validator("experts", mode="before")
     @classmethod

@@ -6,10 +6,12 @@ import getpass
 import socket
 import ssl
 import webbrowser
+from pathlib import Path
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.errors import InputError
+from emo.store.storage import Storage
 
 _DESCRIPTION = """A page in the browser, one clip at a time: the video, what is said, the labels and why. The
 answers are the table reviews of OUT. It needs no lease: a run may go on meanwhile. It listens on this machine
@@ -59,6 +61,12 @@ def add(commands: cli.Commands) -> None:
     review.add_argument(
         "--behind", metavar="URL", help="https address of the proxy through which browsers come"
     )
+    review.add_argument(
+        "--import",
+        dest="imported",
+        metavar="FILE",
+        help="take the answers of a JSON export of Label Studio instead, and stop",
+    )
     review.add_argument("--no-browser", action="store_true", help="only print the addresses")
 
 
@@ -72,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
 
     config = cli.config_of_out(options)
     storage = cli.existing(options.out, config)
+    if options.imported:
+        return _import(options, storage)
     reviewers = list(dict.fromkeys(map(check_reviewer, options.reviewer or [getpass.getuser()])))
     tls = _tls(options)
     origin_of(options.host, options.port, tls is not None, options.behind)
@@ -104,6 +114,22 @@ def run(options: argparse.Namespace) -> int:
         media.close()
     done = desk.progress("")
     cli.say(f"emo review: {done['reviews']} reviews of {done['clips']} clips in {storage.url}")
+    return cli.DONE
+
+
+def _import(options: argparse.Namespace, storage: Storage) -> int:
+    from emo.export.label_studio import read_export
+    from emo.review.importing import take
+
+    try:
+        text = Path(options.imported).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--import {options.imported} cannot be read: {error}") from None
+    taken, known, strange = take(storage, read_export(text, options.imported))
+    tell_json(options, imported=taken, known=known, strange=strange)
+    if strange:
+        cli.say(f"{len(strange)} answers are of clips that OUT does not have, such as {strange[0]}")
+    cli.say(f"emo review: {taken} answers imported, {known} were there already")
     return cli.DONE
 
 
