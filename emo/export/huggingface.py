@@ -29,6 +29,11 @@ _SCHEMA = pa.schema(
 )
 _ROWS = 100_000
 _LABELS_SHOWN = 50
+_LIMITS = (
+    "A label says what is seen and heard, not what somebody feels. `scores` and `agreement` say how far "
+    "several models agree, and models agree on mistakes too. A clip may show several people. The law of many "
+    "places restricts the use of emotion recognition, at work and in schools above all."
+)
 
 
 class HuggingFace(Exporter):
@@ -101,11 +106,7 @@ def card(exported: Exported) -> str:
             "",
             "## Limits",
             "",
-            (
-                "A label says what is seen and heard, not what somebody feels. `scores` and `agreement` say how "
-                "far several models agree, and models agree on mistakes too. A clip may show several people. The "
-                "law of many places restricts the use of emotion recognition, at work and in schools above all."
-            ),
+            _LIMITS,
             "",
             f"## Labels ({len(counts)} different)",
             "",

@@ -1,6 +1,7 @@
 """What is exported, opened by the programs that it is for."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -55,8 +56,7 @@ def test_datasets_opens_the_videofolder(out, tmp_path):
     found = found.cast_column("video", datasets.Video(decode=False))
     assert sorted(found["video_id"]) == ["-d", "a", "b"]
     for row in found:
-        with open(row["video"]["path"], "rb") as file:
-            assert file.read() == VIDEO.read_bytes()
+        assert Path(row["video"]["path"]).read_bytes() == VIDEO.read_bytes()
 
 
 def test_pandas_opens_the_csv_and_no_cell_is_a_formula(out, tmp_path):
