@@ -53,8 +53,8 @@ def transcode(source: str, target: str, longest_side: int = 720) -> None:
         av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as made,
     ):
         tracks = choose(container)
-        pictures = tracks.video and _pictures(made, tracks.video, longest_side)
-        sound = tracks.audio and made.add_stream("aac", rate=48_000, layout="stereo")
+        pictures: Any = tracks.video and _pictures(made, tracks.video, longest_side)
+        sound: Any = tracks.audio and made.add_stream("aac", rate=48_000, layout="stereo")
         resampler = av.AudioResampler("fltp", "stereo", 48_000)
         for packet in container.demux([one for one in (tracks.video, tracks.audio) if one]):
             try:
@@ -67,7 +67,6 @@ def transcode(source: str, target: str, longest_side: int = 720) -> None:
                     frame.pict_type = 0
                     made.mux(pictures.encode(frame))
                 else:
-                    frame.pts = None if frame.pts is None else frame.pts
                     for piece in resampler.resample(frame):
                         made.mux(sound.encode(piece))
         for stream in (pictures, sound):
