@@ -137,7 +137,9 @@ class Application:
         if isinstance(given_back, str):
             self.desk.give_back(given_back, request["reviewer"])
         asked = await _away(self.desk.next, request["reviewer"], frozenset(skipped))
-        facts = asked and await _away(self._facts, asked.video_id, request["reviewer"], asked.queue)
+        if asked is None:
+            return web.json_response({"clip": None})
+        facts = await _away(self._facts, asked.video_id, request["reviewer"], asked.queue)
         return web.json_response({"clip": facts})
 
     async def _clip(self, request: web.Request) -> web.Response:
@@ -149,7 +151,7 @@ class Application:
         item = asdict(self.desk.library.item(video_id))
         review = self.desk.review(video_id, reviewer)
         blind = self.desk.is_blind(video_id) if review is None else review["blind"]
-        hidden = {"candidates": [], "answers": [], "description": None, "agreement": None}
+        hidden: dict[str, Any] = {"candidates": [], "answers": [], "description": None, "agreement": None}
         # Blind it stays, also when the person comes back: what was seen would be in the next answer.
         item |= hidden if blind else {}
         del item["frames"]
