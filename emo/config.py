@@ -65,6 +65,8 @@ class Config(Section):
     finetune: Finetune = Finetune()
     max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0, le=1)
     """A command ends with exit code 3 where a larger share of a step's rows failed."""
+    purpose: str | None = None
+    """What the labels are for, in your words. It stands in run files and in exports."""
 
     @field_validator("experts", mode="before")
     @classmethod

@@ -69,8 +69,8 @@ class RowError(EmoError):
 class Code:
     """What a code in the column `error` says.
 
-    step: where it comes up first: ingest, describe, extract, judge, caption, finetune, or any; meaning: one
-    sentence for a person; passes: whether the same row may come out well another night.
+    step: where it comes up first: ingest, describe, extract, judge, caption, review, finetune, or any;
+    meaning: one sentence for a person; passes: whether the same row may come out well another night.
     """
 
     step: str
@@ -144,6 +144,8 @@ CODES = {
     "bad_row": Code("finetune", "A row of the data has the wrong cells; the message says which."),
     "no_name": Code("finetune", "A row of the data names no clip."),
     "media": Code("finetune", "A medium of the sample is not there, is there twice, or cannot be read."),
+    "unusable": Code("review", "People who reviewed the clip call it unusable."),
+    "against_review": Code("finetune", "The caption names nothing that people agree on for its clip."),
     "clip_missing": Code("finetune", "The clip of a caption is not in the table `clips`."),
     "timed_out": Code("any", "The same as `timeout`: of rows that version 0.1.0 wrote.", True),
 }

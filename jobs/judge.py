@@ -29,6 +29,7 @@ from emo.evaluation.labels import read_labels
 from emo.experts.protocol import Resources, Settings
 from emo.extraction.model import ModelExtractor
 from emo.needs import Need
+from emo.review.gold import LEARNED_FROM, gold_in, reviewed_out
 from emo.run.session import Session
 from emo.sources.parquet import read_parquet
 from emo.sources.records import TEXT_SUFFIXES, load, suffix_of, tables_at
@@ -397,9 +398,11 @@ def flat(rows: pa.Table) -> pa.Table:
 
 
 def learn(voters: pa.Table, gold: str | None) -> Learned:
-    """What the votes teach: on a gold file (calibrated), or without one (estimated)."""
+    """What the votes teach: on a gold file, or the reviews of an OUT (calibrated), or without (estimated)."""
     if gold is None:
         return estimate(voters)
+    if (out := reviewed_out(gold)) is not None:
+        return calibrate(voters, gold_in(out, LEARNED_FROM), f"the reviews of {out.url}")
     return calibrate(voters, read_labels(gold), gold)
 
 

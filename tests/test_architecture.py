@@ -16,7 +16,7 @@ ROOMS = {
     "emo.cli": {"emo.cli", "emo.__main__"},
     "emo.jobs": {"emo.cli", "emo.jobs", "emo.api"},
     "emo.run": {"emo.cli", "emo.jobs", "emo.run"},
-    "emo.report": {"emo.cli", "emo.jobs", "emo.report", "emo.evaluation"},
+    "emo.report": {"emo.cli", "emo.jobs", "emo.report", "emo.evaluation", "emo.review"},
     "emo.nightly": {"emo.cli", "emo.jobs", "emo.nightly"},
 }
 

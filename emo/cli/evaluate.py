@@ -14,8 +14,9 @@ _DESCRIPTION = """Score predictions against human labels: a table on standard ou
 
 PATH is an OUT of emo (its judgments; with --expert its votes), one of its tables such as OUT/votes, or a
 file: Parquet (a folder of it too), CSV or JSON lines with video_id (or name) and labels (or openset), or the
-.npz of the benchmark (filenames, fileitems). Votes of several voters are fused by the co-judgment in its
-default setting; then each voter's score is shown beside it.
+.npz of the benchmark (filenames, fileitems). As gold an OUT is its reviews (emo review), where it has any.
+Votes of several voters are fused by the co-judgment in its default setting; then each voter's score is shown
+beside it.
 
 metrics (--metric, default ew):
 METRICS
@@ -96,6 +97,11 @@ def add(commands: Commands) -> None:
         choices=("zero", "skip"),
         help="mme-emotion: answers of the judge that cannot be read score 0 (the default) or are left out, "
         "as published",
+    )
+    command.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        help="only the reviewed clips of these recordings: emo judge --calibrate learns from none of test",
     )
     command.add_argument("--plots", metavar="DIR", help="write plots there: SVG files and index.html")
 

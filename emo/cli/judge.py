@@ -12,7 +12,11 @@ def add(commands: cli.Commands) -> None:
     judge = commands.on_out("judge", run, "fuse the votes into one label set per clip")
     judge.add_argument("--votes", metavar="PATH", help="judge these votes (Parquet) instead of those of OUT")
     learning = judge.add_mutually_exclusive_group()
-    learning.add_argument("--calibrate", metavar="GOLD", help="learn weights and bars on gold labels first")
+    learning.add_argument(
+        "--calibrate",
+        metavar="GOLD",
+        help="learn weights and bars on gold labels, or the reviews of an OUT, first",
+    )
     learning.add_argument("--estimate", action="store_true", help="learn weights from agreement first")
     judge.add_argument(
         "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
