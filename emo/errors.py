@@ -103,6 +103,7 @@ CODES = {
     "damaged": Code("ingest", "No frame can be decoded for more than half of the moments asked for."),
     "decode_failed": Code("ingest", "Decoding raised an error that no other code names."),
     "decoder_crashed": Code("ingest", "The decoder process died, as by SIGSEGV."),
+    "out_of_range": Code("ingest", "The clip is a part of its file that the file does not have."),
     "replaced": Code("ingest", "The file was written while it was read.", True),
     "bad_subtitle": Code(
         "ingest",

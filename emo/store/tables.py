@@ -16,7 +16,7 @@ from emo.errors import RowError
 # Written into every file. A schema may only gain columns that may be null, and each time it does, this grows:
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
 # 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
-# 3: descriptions say which engine wrote them.
+# 3: descriptions say which engine wrote them; clips may be a part of their file.
 SCHEMA_VERSION = 3
 SCHEMA_KEY = "emo.schema_version"
 
@@ -79,6 +79,10 @@ CLIPS = Table(
         [
             pa.field("video_id", pa.string(), nullable=False),  # of the manifest, or its path
             pa.field("uri", pa.string(), nullable=False),  # where the video is
+            pa.field(
+                "start_s", pa.float64()
+            ),  # where in the file the clip begins, seconds; null: it is all of it
+            pa.field("end_s", pa.float64()),  # where in the file the clip ends; null: at the end of the file
             pa.field("size", pa.int64()),  # of the file in bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
             pa.field("duration_s", pa.float64()),  # length in seconds
@@ -98,7 +102,7 @@ CLIPS = Table(
             *_STATUS,
         ]
     ),
-    light=("status", "error", "uri", "size", "modified", "transcript_version"),
+    light=("status", "error", "uri", "size", "modified", "transcript_version", "start_s", "end_s"),
     row_group_rows=64,
     needs=("frames",),
 )
