@@ -79,9 +79,7 @@ CLIPS = Table(
         [
             pa.field("video_id", pa.string(), nullable=False),  # of the manifest, or its path
             pa.field("uri", pa.string(), nullable=False),  # where the video is
-            pa.field(
-                "start_s", pa.float64()
-            ),  # where in the file the clip begins, seconds; null: it is all of it
+            pa.field("start_s", pa.float64()),  # where in its file it begins, seconds; null: it is all of it
             pa.field("end_s", pa.float64()),  # where in the file the clip ends; null: at the end of the file
             pa.field("size", pa.int64()),  # of the file in bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
