@@ -35,7 +35,8 @@ class Published:
     """One published caption.
 
     video_id: the clip's name; text: the description, or the sentence that AffectGPT is trained on where the
-    file holds label sets only; labels: lower case, empty where the file holds none; where: names the row.
+    file holds label sets only; labels: lower case, empty where the file holds none; where: names the row;
+    described: whether the text is a description, which speaks of what was seen and heard.
     """
 
     video_id: str
@@ -43,6 +44,7 @@ class Published:
     labels: tuple[str, ...]
     subtitle: str | None
     where: str
+    described: bool = True
 
 
 def read_published(data: bytes, place: str) -> list[Published | RowError]:
@@ -103,7 +105,7 @@ def _published(
         text = f"The character's emotional state is {', '.join(found)}."
     if not text:
         raise RowError("empty", f"the description is empty; expected a text in {kind[1]}")
-    return Published(name, text, found, subtitle or None, where)
+    return Published(name, text, found, subtitle or None, where, described=kind[1] is not None)
 
 
 def _cell(row: Mapping[str, Any], column: str | None) -> str:

@@ -12,7 +12,8 @@ from emo.captions.messages import Sample, Turn
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
 from emo.errors import InputError, RowError
-from emo.finetuning import batching, samples
+from emo.experts.protocol import AUDIO, FRAMES
+from emo.finetuning import batching, samples, senses
 from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.sources.folders import read_through
@@ -79,6 +80,8 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             labels=tuple(row["labels"] or ()),
         )
         try:
+            drafter = (row["source"] or {}).get("expert")
+            senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")
             turns = messages.turns_of(row["messages"])
             entry = _with_turns(entry, turns, settings, has_media=True)
         except RowError as error:
@@ -96,17 +99,17 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
     if name.endswith(PUBLISHED_SUFFIXES):
         found = _published(data, path, settings, s3)
     else:
-        read = messages.read_messages(data, path, folder.url)
-        found = [(sample, None) for sample in read]
+        found = [(sample, None, _shown(sample)) for sample in messages.read_messages(data, path, folder.url)]
     digest = hashlib.sha256(data).hexdigest()[:12]
     listed = []
-    for number, (sample, labels) in enumerate(found, start=1):
+    for number, (sample, labels, spoken_of) in enumerate(found, start=1):
         entry = Entry(f"{digest}-{number:06d}", split, (), labels=labels)
         if isinstance(sample, RowError):
             listed.append(Listed(replace(entry, error=sample.code, error_message=sample.message)))
             continue
         media = {kind: getattr(sample, kind) for kind in messages.TAGS}
         try:
+            senses.check(settings, spoken_of, "it is about")
             entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
         except RowError as error:
             entry = replace(entry, error=error.code, error_message=f"{sample.where}: {error.message}")
@@ -114,10 +117,21 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
     return listed
 
 
-def _published(
-    data: bytes, path: str, settings: Finetune, s3: S3Settings
-) -> list[tuple[Sample | RowError, tuple[str, ...] | None]]:
-    """Captions that others published, each with its video and, where the file holds them, its labels."""
+# A sample or why it is none, its labels where the file holds them, the senses that it may speak of.
+_Found = tuple[Sample | RowError, tuple[str, ...] | None, set[str]]
+
+
+def _shown(sample: Sample | RowError) -> set[str]:
+    if isinstance(sample, RowError):
+        return set()
+    return senses.of_files(sample.images, sample.videos, sample.audios)
+
+
+def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> list[_Found]:
+    """Captions that others published, each with its video.
+
+    Their authors saw and heard the clips; a set of labels speaks of neither.
+    """
     if settings.videos is None:
         raise InputError(
             f"{path} names its clips by the stems of their videos; set finetune.videos to the folder of these"
@@ -132,22 +146,24 @@ def _published(
             by_stem.setdefault(stem, []).append(folder.full(entry.path))
     if not by_stem:
         raise InputError(f"finetune.videos: {settings.videos} holds no video")
-    found: list[tuple[Sample | RowError, tuple[str, ...] | None]] = []
+    found: list[_Found] = []
     for caption in read_published(data, path):
         if isinstance(caption, RowError):
-            found.append((caption, None))
+            found.append((caption, None, set()))
             continue
         videos = by_stem.get(caption.video_id, [])
         if len(videos) == 1:
             try:
                 sample = to_sample(caption, question, videos=tuple(videos))
-                found.append((sample, caption.labels or None))
+                found.append(
+                    (sample, caption.labels or None, {FRAMES, AUDIO} if caption.described else set())
+                )
             except RowError as error:
-                found.append((RowError(error.code, f"{caption.where}: {error.message}"), None))
+                found.append((RowError(error.code, f"{caption.where}: {error.message}"), None, set()))
             continue
         expected = f"expected one video {caption.video_id!r} below {settings.videos}"
         there = f"{len(videos)} are there: {', '.join(videos)}" if videos else "none is there"
-        found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None))
+        found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None, set()))
     return found
 
 

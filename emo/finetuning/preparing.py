@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from emo.clips import CLIP_COLUMNS, to_clip
 from emo.engines.models import resolve_model
-from emo.errors import RowError, StorageError
+from emo.errors import MachineError, PlaceError, RowError, StorageError, one_line
 from emo.experts.protocol import Clip
 from emo.finetuning import prepared
 from emo.finetuning.collator import encoder
@@ -77,6 +77,11 @@ class Preparer:
             except RowError as error:
                 message = f"{one.where or entry.sample_id}: {error.message}"
                 entry = replace(entry, error=error.code, error_message=message)
+            except (PlaceError, MachineError, MemoryError):
+                raise
+            except Exception as error:  # libraries raise what they like of a medium that is odd
+                message = f"{one.where or entry.sample_id}: {one_line(error)}"
+                entry = replace(entry, error="not_prepared", error_message=message)
             entries.append(entry)
         if clips:
             prepared.write_clips(self._run, file, clips)

@@ -42,14 +42,15 @@ class Validation(_Section):
     """What is measured on held-out samples.
 
     samples: so many of them get an answer at every checkpoint, 0: none; loss_samples: over so many the loss
-    is taken; max_new_tokens: of one answer, at most; gpus: how many the answers need (a share is possible);
-    extract: the kind of the extractor that reads them.
+    is taken; max_new_tokens: of one answer, at most; gpus: how many the answers need (a share is possible),
+    None: one where it trains on CUDA, and answers wait until one is free; extract: the kind of the extractor
+    that reads them.
     """
 
     samples: int = Field(64, ge=0)
     loss_samples: int = Field(256, ge=1)
     max_new_tokens: int = Field(256, ge=1)
-    gpus: float = Field(0.0, ge=0)
+    gpus: float | None = Field(None, ge=0)
     extract: str = "rules"
 
 
@@ -73,8 +74,9 @@ class Finetune(_Section):
     data: `captions` for the table of OUT, a `messages` file in JSONL, or captions that others
     published (CSV or JSON: MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`, as answers to
     the caption prompt `prompt`; videos: the folder with the clips of published captions; prompt: the caption
-    prompt that these answer; held_out: a second such file; trust_remote_code: run the Python code that comes
-    with the base; system: the system turn, None for what the chat template does without one.
+    prompt that these answer; held_out: a second such file; other_senses: train also on answers that speak of
+    what the family cannot sense, such as a voice where it is given pictures alone;
+    trust_remote_code: run the Python code that comes with the base; system: the system turn, None for what the chat template does without one.
 
     max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut;
     seed: decides the order of the samples and all other random numbers.
@@ -99,6 +101,7 @@ class Finetune(_Section):
     held_out: str | None = None
     videos: str | None = None
     prompt: str = "person"
+    other_senses: bool = False
     system: str | None = None
     max_frames: int = Field(8, ge=1)
     max_tokens: int = Field(4096, ge=16)
@@ -123,7 +126,7 @@ class Finetune(_Section):
     save_every: NoResult[int] = Field(200, ge=1)
     max_failures: NoResult[int] = Field(3, ge=0)
     data_workers: NoResult[int] = Field(1, ge=1)
-    validation: Validation = Validation()
+    validation: NoResult[Validation] = Validation()
     gate: NoResult[Gate] = Gate()
     tensorboard: NoResult[bool] = False
 
@@ -155,6 +158,13 @@ class Finetune(_Section):
     def worker_range(self) -> tuple[int, int]:
         """Fewest and most workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    @property
+    def answer_gpus(self) -> float:
+        """How many GPUs a model holds that answers held-out samples."""
+        if self.validation.gpus is not None:
+            return self.validation.gpus
+        return 1.0 if self.device == "cuda" else 0.0
 
     @property
     def dtype(self) -> str:

@@ -132,7 +132,7 @@ def test_label_sets_become_the_sentence_that_affectgpt_is_trained_on():
     happy, sad = read_published(data, "plus.csv")
     assert happy == Published(
         "clip_1", "The character's emotional state is happy, let down.", ("happy", "let down"), None,
-        "plus.csv line 2",
+        "plus.csv line 2", described=False,
     )  # fmt: skip
     assert sad.labels == ("sad",)
 

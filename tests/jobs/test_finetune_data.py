@@ -172,7 +172,7 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     emer.write_text(json.dumps({"two": {"emotions": ["sad"], "subtitles": "", "reasons": "She frowns."}}))
     settings = Finetune(
         model=str(base), data=str(plus), held_out=str(emer), videos=str(tmp_path / "videos"),
-        prompt="face", max_frames=2, device="cpu",
+        prompt="face", max_frames=2, device="cpu", other_senses=True,
     )  # fmt: skip
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
     listed, _ = listing.list_samples(out, settings)
@@ -201,7 +201,12 @@ def test_a_published_text_with_the_tag_of_a_medium_is_refused_and_the_rest_goes_
     reasons = tmp_path / "reasons.csv"
     reasons.write_text("name,reason\n" + "".join(f"one,{text}\n" for text in texts))
     settings = Finetune(
-        model=str(base), data=str(reasons), videos=str(tmp_path / "videos"), max_frames=2, device="cpu"
+        model=str(base),
+        data=str(reasons),
+        videos=str(tmp_path / "videos"),
+        max_frames=2,
+        device="cpu",
+        other_senses=True,
     )
     listed, _ = listing.list_samples(Storage(str(tmp_path / "out")), settings)
     assert [one.entry.error for one in listed] == ["media_mismatch"] * 3 + [None]
