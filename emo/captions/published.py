@@ -1,9 +1,10 @@
-"""Captions that others published: the files of MER-Caption(+), OV-MERD and EMER, as CSV or JSON.
+"""Captions that others published: the files of MER-Caption(+), OV-MERD, EMER and MERR, as CSV or JSON.
 
     MER-Caption(+), OV-MERD   name, openset        a label set per clip
     MER-Caption(+)            name, reason         a description per clip
     OV-MERD                   name, english, chinese   descriptions in both languages
     EMER                      names, emotions, subtitles, reasons
+    MERR                      name, smp_reason_caption (fine), or caption (coarse), text   what is said
 
 JSON is a list of objects with these keys, or an object of them by the clip's name; labels may be a list. The
 files name clips by the stem of the video file and hold no media.
@@ -27,6 +28,8 @@ _KINDS: dict[frozenset[str], tuple[str, str | None, str | None, str | None]] = {
     frozenset({"name", "reason"}): ("name", "reason", None, None),
     frozenset({"name", "english"}): ("name", "english", None, None),
     frozenset({"name", "openset"}): ("name", None, "openset", None),
+    frozenset({"name", "smp_reason_caption"}): ("name", "smp_reason_caption", None, "text"),
+    frozenset({"name", "caption"}): ("name", "caption", None, "text"),
 }
 
 

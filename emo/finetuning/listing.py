@@ -5,10 +5,12 @@ import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from emo.captions import messages
-from emo.captions.messages import Sample, Turn
+from emo.captions.chat_files import files_of, read_chats
+from emo.captions.messages import Sample, Turn, Video
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
 from emo.errors import InputError, RowError
@@ -17,13 +19,12 @@ from emo.finetuning import batching, samples, senses
 from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.sources.folders import read_through
+from emo.sources.records import is_table
 from emo.sources.source import VIDEO_SUFFIXES
 from emo.store import committed, planning
 from emo.store.storage import S3Settings, Storage, storage_of
 from emo.store.tables import CAPTIONS
-
-# Files of captions that others published; any other file holds messages.
-PUBLISHED_SUFFIXES = (".csv", ".json")
+from emo.terminal.progress import say
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Listed:
     entry: Entry
     clip: str | None = None  # video_id in the clips table
     images: tuple[str, ...] = ()
-    videos: tuple[str, ...] = ()
+    videos: tuple[Video, ...] = ()
     audios: tuple[str, ...] = ()
+    frame_times: tuple[tuple[float, ...], ...] = ()
     where: str | None = None
 
 
@@ -44,10 +46,13 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
         listed = _from_table(out, settings)
         what = f"{out.full(CAPTIONS.name)}"
     else:
-        listed = _from_file(settings.data, TRAIN, settings, out.s3)
         what = settings.data
+        files = _files(what, out.s3)
+        listed = [one for path in files[TRAIN] for one in _from_file(path, TRAIN, settings, out.s3)]
         if settings.held_out is not None:
-            listed += _from_file(settings.held_out, HELD_OUT, settings, out.s3)
+            files = {HELD_OUT: _files(settings.held_out, out.s3)[TRAIN]}
+        for path in files.get(HELD_OUT, []):
+            listed += _from_file(path, HELD_OUT, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
     if not good:
         bad = [one.entry for one in listed if one.entry.error is not None]
@@ -59,7 +64,8 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
 
 def _identity(one: Listed) -> Any:
     entry = one.entry
-    return (entry, one.clip, one.images, one.videos, one.audios)
+    times = one.frame_times
+    return (entry, one.clip, one.images, one.videos, one.audios, *([times] if times else []))
 
 
 def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
@@ -90,16 +96,32 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     return listed
 
 
+def _files(path: str, s3: S3Settings) -> dict[str, list[str]]:
+    """The files at a path, by split: itself, or those of a data set's folder."""
+    if is_table(path):
+        return {TRAIN: [path]}
+    folder = Storage(path, s3)
+    is_file = not folder.on_s3 and Path(path).is_file()
+    if is_file or not folder.names():
+        raise InputError(
+            f"finetune.data: {path} is not there, or of no known kind; expected a file (.jsonl, .json, .csv, "
+            ".parquet) or a folder of them, on this machine or on S3; a data set of a hub is downloaded first"
+        )
+    return {split: [folder.full(name) for name in names] for split, names in files_of(folder).items()}
+
+
 def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> list[Listed]:
     folder, name = storage_of(path, s3)
     try:
         data = folder.read(name)
     except FileNotFoundError:
         raise InputError(f"finetune.data: {path} does not exist") from None
-    if name.endswith(PUBLISHED_SUFFIXES):
+    chats = read_chats(data, path, folder.url)
+    if chats is None:
         found = _published(data, path, settings, s3)
     else:
-        found = [(sample, None, _shown(sample)) for sample in messages.read_messages(data, path, folder.url)]
+        found = [(sample, None, _shown(sample)) for sample in chats]
+        _tell_unused(path, chats)
     digest = hashlib.sha256(data).hexdigest()[:12]
     listed = []
     for number, (sample, labels, spoken_of) in enumerate(found, start=1):
@@ -113,8 +135,15 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
             entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
         except RowError as error:
             entry = replace(entry, error=error.code, error_message=f"{sample.where}: {error.message}")
-        listed.append(Listed(entry, **media, where=sample.where))
+        listed.append(Listed(entry, **media, frame_times=sample.frame_times, where=sample.where))
     return listed
+
+
+def _tell_unused(path: str, chats: Sequence[Sample | RowError]) -> None:
+    unused = Counter(key for one in chats if isinstance(one, Sample) for key in one.unused)
+    if unused:
+        keys = ", ".join(f"{key} ({count} rows)" for key, count in unused.most_common())
+        say(f"finetune: {path}: these keys say nothing to emo: {keys}")
 
 
 # A sample or why it is none, its labels where the file holds them, the senses that it may speak of.

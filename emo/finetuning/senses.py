@@ -6,6 +6,7 @@ A model without ears that is trained on "the voice trembles" learns to make such
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from emo.captions.messages import Video
 from emo.captions.prompts import sense_asked
 from emo.errors import RowError
 from emo.experts.in_process import finetunable
@@ -23,7 +24,7 @@ def of_caption(row: Mapping[str, Any]) -> set[str]:
     return found if asked is None else found | {asked}
 
 
-def of_files(images: Sequence[str], videos: Sequence[str], audios: Sequence[str]) -> set[str]:
+def of_files(images: Sequence[str], videos: Sequence[Video], audios: Sequence[str]) -> set[str]:
     """The senses that a chat with these media may speak of; a video stands for its pictures."""
     return {sense for sense, media in ((FRAMES, [*images, *videos]), (AUDIO, audios)) if media}
 

@@ -71,12 +71,13 @@ class Finetune(_Section):
 
     family: the kind of the expert that the adapter is for, one with a chat model in
     this process; model: the base, a folder or a hub id; revision: of a hub id;
-    data: `captions` for the table of OUT, a `messages` file in JSONL, or captions that others
-    published (CSV or JSON: MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`, as answers to
-    the caption prompt `prompt`; videos: the folder with the clips of published captions; prompt: the caption
-    prompt that these answer; held_out: a second such file; other_senses: train also on answers that speak of
-    what the family cannot sense, such as a voice where it is given pictures alone;
-    trust_remote_code: run the Python code that comes with the base; system: the system turn, None for what the chat template does without one.
+    data: `captions` for the table of OUT, a file of chats (JSONL, JSON or Parquet), a folder of such files as
+    hubs hand them out, or captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR)
+    about the clips in the folder `videos`, as answers to the caption prompt `prompt`; videos: the folder with
+    the clips of published captions; prompt: the caption prompt that these answer; held_out: a second such
+    file; other_senses: train also on answers that speak of what the family cannot sense, such as a voice
+    where it is given pictures alone; trust_remote_code: run the Python code that comes with the base; system:
+    the system turn, None for what the chat template does without one.
 
     max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut;
     seed: decides the order of the samples and all other random numbers.
