@@ -140,6 +140,10 @@ CODES = {
     "media_tag": Code("finetune", "A text holds a tag such as `<image>`, which would stand for a medium."),
     "media_mismatch": Code("finetune", "A sample has more or fewer tags than media."),
     "untrained": Code("finetune", "No answer of the sample would be trained."),
+    "other_sense": Code(
+        "finetune",
+        "The answer speaks of what the trained family cannot sense, such as a voice that it does not hear.",
+    ),
     "template": Code("finetune", "The chat template changes an earlier answer; train on single answers."),
     "not_json": Code("finetune", "A line of the data is no JSON in UTF-8."),
     "bad_row": Code("finetune", "A row of the data has the wrong cells; the message says which."),

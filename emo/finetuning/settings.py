@@ -46,8 +46,10 @@ class Validation(Section):
     """The number of held-out samples over which the loss is taken."""
     max_new_tokens: int = Field(256, ge=1)
     """The most tokens of one answer."""
-    gpus: float = Field(0.0, ge=0)
-    """The GPUs that the answers need. A share of one is possible."""
+    gpus: float | None = Field(None, ge=0)
+    """The GPUs that the answers need. A share of one is possible. `null` is one where the model is trained
+    on CUDA, and the answers wait until one is free.
+    """
     extract: str = "rules"
     """The kind of the extractor that reads the answers."""
 
@@ -77,8 +79,9 @@ class Finetune(Section):
     trust_remote_code: bool = False
     """Whether the Python code that comes with the base is run."""
     data: str = "captions"
-    """What is trained on. `captions` is the table of OUT. A file is a JSONL of `messages`, or captions that
-    others published (CSV or JSON: MER-Caption, OV-MERD, EMER) about the clips in the folder `videos`.
+    """What is trained on. `captions` is the table of OUT. A file holds chats (JSONL, JSON or Parquet), or
+    captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR) about the clips in the
+    folder `videos`. A folder holds such files as hubs hand them out.
     """
     held_out: str | None = None
     """A second file of the same form with held-out samples."""
@@ -86,6 +89,10 @@ class Finetune(Section):
     """The folder with the clips of published captions."""
     prompt: str = "person"
     """The caption prompt that published captions answer."""
+    other_senses: bool = False
+    """Whether answers are trained on that speak of what the family cannot sense, such as a voice where it is
+    given pictures alone.
+    """
     system: str | None = None
     """The system turn. `null` is what the chat template does without one."""
     max_frames: int = Field(8, ge=1)
@@ -133,7 +140,7 @@ class Finetune(Section):
     """How often a run starts again after a worker died."""
     data_workers: NoResult[int] = Field(1, ge=1)
     """The number of processes per worker that read and tokenise ahead."""
-    validation: Validation = Validation()
+    validation: NoResult[Validation] = Validation()
     gate: NoResult[Gate] = Gate()
     tensorboard: NoResult[bool] = False
     """Whether event files are written to OUT/finetune/NAME/tensorboard."""
@@ -166,6 +173,13 @@ class Finetune(Section):
     def worker_range(self) -> tuple[int, int]:
         """Fewest and most workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    @property
+    def answer_gpus(self) -> float:
+        """How many GPUs a model holds that answers held-out samples."""
+        if self.validation.gpus is not None:
+            return self.validation.gpus
+        return 1.0 if self.device == "cuda" else 0.0
 
     @property
     def dtype(self) -> str:

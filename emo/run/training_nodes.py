@@ -55,3 +55,9 @@ def check_resources(settings: Finetune) -> None:
             f"finetune.workers is {fewest} and the cluster has {total.get(kind, 0):g} {kind}s; each worker "
             "needs one"
         )
+    gpus = settings.answer_gpus if settings.validation.samples else 0.0
+    if nodes.autoscaler() is None and total.get("GPU", 0) < gpus:
+        raise InputError(
+            f"finetune.validation.gpus is {gpus:g} and the cluster has {total.get('GPU', 0):g} GPUs; a model "
+            "that answers held-out samples needs them"
+        )
