@@ -53,6 +53,10 @@ _OWN = {
 }
 
 
+# What processors take that only load with a package beside transformers (mistral-common).
+_NEEDING_A_PACKAGE = {"voxtral": ("sound",), "voxtral_realtime": ("sound",)}
+
+
 @dataclass(frozen=True)
 class Family:
     """takes: the media; fault: why it is not loaded, None where it is."""
@@ -83,6 +87,9 @@ def _looked_at(name: str, cls: str) -> tuple[tuple[str, ...], str | None]:
     processor = getattr(transformers, processor_of_family().get(name) or "", None)
     if processor is None:
         return (), None
+    if getattr(processor, "is_dummy", False):
+        # A package that it needs is not installed. The page is the same everywhere.
+        return _NEEDING_A_PACKAGE.get(name, ()), None
     parts = set(processor.get_attributes())
     if "tokenizer" not in parts:
         return (), "its processor has no tokenizer"
