@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from emo.errors import InputError, one_line
 
 T = TypeVar("T")
+
+
+class OfKind(Protocol):
+    """Validated settings, which say what kind of thing they are of."""
+
+    @property
+    def kind(self) -> str: ...
 
 
 def is_place(kind: str) -> bool:
@@ -60,7 +67,7 @@ class Registry(Generic[T]):
         cls: Any = self.named(entry["kind"])
         return cls.Settings(**entry)
 
-    def make(self, settings: Any) -> T:
+    def make(self, settings: OfKind) -> T:
         """The thing that settings describe; its kind is theirs."""
         cls: Any = self.named(settings.kind)
         return cls(settings)
