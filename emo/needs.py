@@ -5,7 +5,7 @@ Ray on this machine asks here, before anything starts. A run that joins a cluste
 step with the step's own resources, because the machine that sends it may have no GPU and no model folder.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,24 +72,24 @@ def of_kind(
     looked up by its name on the machine that is asked.
     """
     kind = settings.kind
+    # As plain values: the class of the settings may not be there where they arrive.
+    entry = settings.model_dump()
     method, of_protocol = registry.named(kind).missing, registry.protocol.missing  # type: ignore[attr-defined]
     if kind in registry.own and getattr(method, "__func__", method) is of_protocol.__func__:
         return []
-    return [
-        Need(step, what, partial(_missing, registry, settings), partial(_held, registry, settings), notes)
-    ]
+    return [Need(step, what, partial(_missing, registry, entry), partial(_held, registry, entry), notes)]
 
 
-def _missing(registry: Registry[Any], settings: Any) -> list[str]:
+def _missing(registry: Registry[Any], entry: Mapping[str, Any]) -> list[str]:
     try:
-        cls = registry.named(settings.kind)
+        cls: Any = registry.named(entry["kind"])
     except InputError as error:
         return [str(error)]
-    found: list[str] = cls.missing(settings)
+    found: list[str] = cls.missing(registry.settings(entry))
     return found
 
 
-def _held(registry: Registry[Any], settings: Any) -> Resources:
-    cls = registry.named(settings.kind)
-    held: Resources = cls.resources(settings)
+def _held(registry: Registry[Any], entry: Mapping[str, Any]) -> Resources:
+    cls: Any = registry.named(entry["kind"])
+    held: Resources = cls.resources(registry.settings(entry))
     return held

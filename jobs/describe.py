@@ -87,7 +87,11 @@ class DescribeStep(Step):
 
     def needs(self) -> list[Need]:
         name = self.expert.name
-        notes = partial(_frame_budget, self.expert)
+        notes = partial(
+            _frame_budget,
+            getattr(self.expert, "adapter", None) or getattr(self.expert, "model", None),
+            getattr(self.expert, "max_frames", None),
+        )
         return of_kind(experts.REGISTRY, self.name, f"expert {name}", self.expert, notes)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
@@ -117,10 +121,8 @@ def expert_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
 
 
-def _frame_budget(settings: Settings) -> list[str]:
+def _frame_budget(folder: str | None, shown: int | None) -> list[str]:
     """A line for an expert whose finetuned model is shown another number of frames than it learnt."""
-    folder = getattr(settings, "adapter", None) or getattr(settings, "model", None)
-    shown = getattr(settings, "max_frames", None)
     told = frame_budget(Path(folder).expanduser(), shown) if folder else None
     return [told] if told else []
 

@@ -136,7 +136,7 @@ def test_what_people_refuse_is_not_trained_on(tmp_path):
     answer(storage, "c", ["furious"])
     answer(storage, "e", ["furious"])
     answer(storage, "f", ["furious"])
-    listed, _ = list_samples(storage, Finetune(model="m"))
+    listed, _ = list_samples(storage, Finetune(model="m", other_senses=True))
     found = {one.clip: one.entry for one in listed}
     assert {name: entry.error for name, entry in found.items()} == {
         "a": None,
