@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import (
@@ -30,7 +30,7 @@ from emo.nightly.settings import Nightly, Retention
 from emo.registry import is_place
 from emo.report.settings import Report
 from emo.run.settings import Ray
-from emo.section import Section
+from emo.section import Section, section_of
 from emo.store.s3 import S3Settings
 
 MOST_VALUES = 100_000
@@ -317,14 +317,6 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
             message = f"{message[0].lower()}{message[1:]}, not {shown}"
         faults.append(f"{path}: {message}" if path else message)
     return "; ".join(faults)
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field of this type holds, also where it may be null; None for a plain value."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
 
 
 def _near(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from pydantic import BaseModel
 
 from emo import experts, extraction
-from emo.config import KINDS, Config, section_of
+from emo.config import KINDS, Config
 from emo.engines.settings import ModelSettings
 from emo.experts import protocol
 from emo.extraction import protocol as extraction_protocol
 from emo.keys import Key, key_of, keys
-from emo.section import opening
+from emo.section import opening, section_of
 
 _INTRODUCTION = """\
 # Keys of the configuration

@@ -11,8 +11,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from emo import experts, extraction
-from emo.config import KINDS, Config, section_of
-from emo.section import meanings, opening
+from emo.config import KINDS, Config
+from emo.section import meanings, opening, section_of
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", Any: "any value"}
 # Each beside another bound, and alone.

@@ -5,7 +5,7 @@ import inspect
 from functools import cache
 from itertools import pairwise
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -46,6 +46,14 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
                 if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
                     found[key.target.id] = " ".join(str(below.value.value).split())
     return {key: found[key] for key in model.model_fields if key in found}
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field of this type holds, also where it may be null; None for a plain value."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def opening(model: type[BaseModel]) -> str:

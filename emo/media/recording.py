@@ -122,34 +122,6 @@ class Recording:
             ),
         )
 
-    def sound(self, start_s: float, end_s: float) -> bytes | None:
-        """The sound of a stretch as FLAC (16 kHz, mono), None where there is none; shorter at the end."""
-        if self._beside.audio is None:
-            return None
-        track = AudioTrack(end_s - start_s)
-        self._read(start_s - _WARM_UP_S, end_s, None, track, None)
-        return track.close(self._seconds_of_file(start_s), end_s - start_s + 1e-6, None).flac
-
-    @property
-    def has_pictures(self) -> bool:
-        """Whether it has moving pictures."""
-        return self._beside.video is not None
-
-    @property
-    def has_sound(self) -> bool:
-        """Whether it has a sound that can be decoded."""
-        return self._beside.audio is not None
-
-    def length_s(self) -> float:
-        """Where the last packet ends. The file may promise more: then it was cut, or is broken."""
-        near_end = max(0.0, (self.promised_s or 0.0) - _INTERLEAVED_S)
-        for begin in (near_end, 0.0):
-            last = _Packets([], None, None)
-            self._read(begin, math.inf, last, None, None)
-            if last.ticks or not begin:
-                return last.last_s
-        return 0.0
-
     def _seconds_of_file(self, seconds: float) -> float:
         return seconds + self._start * self._base
 

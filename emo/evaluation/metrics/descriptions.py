@@ -1,6 +1,7 @@
 """EMER: two descriptions, compared by a text model."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -44,16 +45,13 @@ class Descriptions(Metric[OverlapJudgement]):
         for system in filter(None, (predicted, other)):
             check_ids(gold, system.values)
         assert request.judge is not None
-        judge = Judge(read_judge(request.judge))
-        notes = (f"gold: column {found.column} of {found.where}",)
-        try:
+        with closing(Judge(read_judge(request.judge))) as judge:
+            notes = (f"gold: column {found.column} of {found.where}",)
             results = [
                 (system, description_overlap(gold, system.values, judge.ask, judge.name))  # type: ignore[arg-type]
                 for system in (predicted, other)
                 if system is not None
             ]
-        finally:
-            judge.close()
         for _, result in results:
             for unread in (result.unread_clue, result.unread_label):
                 check_answers(judge.name, unread, result.clips, request.max_failed_share)

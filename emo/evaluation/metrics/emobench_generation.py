@@ -11,7 +11,7 @@ from emo.errors import InputError
 from emo.evaluation.bootstrap import PerClip, per_clip_mean
 from emo.evaluation.class_gold import IDS, id_of, of_gold, records_at
 from emo.evaluation.generation_overlap import bleu, bleu_parts, rouge_l
-from emo.evaluation.judging import Judge, read_judge
+from emo.evaluation.judging import Judge, judge_of
 from emo.evaluation.labels import TEXTS
 from emo.evaluation.metric import Evaluation, Metric, Request, Scored, check_answers, finish, missing
 from emo.evaluation.overlap import check_ids
@@ -73,12 +73,8 @@ class Generation(Metric[GenerationResult]):
         ]
         for _, predicted in sides:
             check_ids({key: [] for key in gold}, {key: [] for key in predicted})
-        judge = Judge(read_judge(request.judge)) if request.judge is not None else None
-        try:
+        with judge_of(request.judge) as judge:
             scored = [_scored(path, gold, predicted, judge, request) for path, predicted in sides]
-        finally:
-            if judge is not None:
-                judge.close()
         return finish(self, request, scored[0], scored[1] if len(scored) > 1 else None)
 
     def lines(self, result: GenerationResult) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from emo.errors import InputError
 from emo.evaluation.bootstrap import per_clip_mean
 from emo.evaluation.class_gold import IDS, id_of, of_gold, read_class_gold, records_at
-from emo.evaluation.judging import Judge, read_judge
+from emo.evaluation.judging import Judge, judge_of
 from emo.evaluation.labels import TEXTS, Kind, read
 from emo.evaluation.metric import Evaluation, Metric, Request, Scored, check_answers, finish, missing
 from emo.evaluation.mme import NOUNS, Item, judged, rec_rea_cot, recognised, task_of
@@ -72,12 +72,8 @@ class MmeEmotion(Metric[MmeResult]):
             for place, path in enumerate((*request.predicted, *request.compare))
         ]
         clues = of_gold(_clues(request.clues), items) if request.clues is not None else {}
-        judge = Judge(read_judge(request.judge)) if request.judge is not None else None
-        try:
+        with judge_of(request.judge) as judge:
             scored = [_scored(path, items, answers, clues, judge, request) for path, answers in sides]
-        finally:
-            if judge is not None:
-                judge.close()
         return finish(self, request, scored[0], scored[1] if len(scored) > 1 else None)
 
     def lines(self, result: MmeResult) -> list[str]:

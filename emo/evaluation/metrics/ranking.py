@@ -1,5 +1,6 @@
 """Ranking of describing experts without gold: a text model compares their descriptions pair by pair."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +61,8 @@ class Ranking(Metric[RankingResult]):
     def score(self, request: Request) -> Evaluation:
         descriptions = _descriptions(request)
         assert request.judge is not None
-        judge = Judge(read_judge(request.judge))
-        try:
+        with closing(Judge(read_judge(request.judge))) as judge:
             pairs = judged_pairs(descriptions, judge.ask)
-        finally:
-            judge.close()
         judged = int(pairs.seen.sum()) // 2
         check_answers(judge.name, pairs.unread, judged + pairs.unread, request.max_failed_share)
         check_connected(pairs)

@@ -13,7 +13,7 @@ from emo.errors import InputError
 from emo.evaluation.bootstrap import PerClip
 from emo.evaluation.class_gold import IDS
 from emo.evaluation.closed import class_scores, made_of
-from emo.evaluation.judging import Judge, read_judge
+from emo.evaluation.judging import judge_of
 from emo.evaluation.labels import TEXTS, Kind, read
 from emo.evaluation.metric import (
     ONE_SYSTEM,
@@ -99,17 +99,16 @@ class Valence(Metric[ValenceResult]):
         predicted, other = systems(request, read_descriptions)
         for system in filter(None, (predicted, other)):
             check_ids({name: [] for name in given}, {name: [] for name in system.values})
-        judge = Judge(read_judge(request.judge)) if request.judge is not None else None
-        name = "valence[rules]" if judge is None else f"valence[judge={judge.name}]"
+        with judge_of(request.judge) as judge:
+            name = "valence[rules]" if judge is None else f"valence[judge={judge.name}]"
 
-        def valences(texts: Mapping[str, str]) -> Valences:
-            if judge is None:
-                return {video_id: of_rules(text) for video_id, text in texts.items()}
-            found, unread = of_judge(texts, judge.ask)
-            check_answers(judge.name, unread, len(texts), request.max_failed_share)
-            return found
+            def valences(texts: Mapping[str, str]) -> Valences:
+                if judge is None:
+                    return {video_id: of_rules(text) for video_id, text in texts.items()}
+                found, unread = of_judge(texts, judge.ask)
+                check_answers(judge.name, unread, len(texts), request.max_failed_share)
+                return found
 
-        try:
             of_texts = valences({key: value for key, value in given.items() if isinstance(value, str)})
             gold = {key: of_texts[key] if isinstance(value, str) else value for key, value in given.items()}
             known = {key: value for key, value in gold.items() if value is not None}
@@ -122,9 +121,6 @@ class Valence(Metric[ValenceResult]):
                 return _scored(name, system.name, known, valences(texts), (*notes, *system.notes))
 
             return finish(self, request, score(predicted), None if other is None else score(other))
-        finally:
-            if judge is not None:
-                judge.close()
 
     def lines(self, result: ValenceResult) -> list[str]:
         lines = [
