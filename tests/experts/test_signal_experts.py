@@ -151,7 +151,9 @@ def test_pitch_is_measured_over_the_range_of_voices(hz: float) -> None:
 def test_how_loud_a_clip_is_changes_no_word_of_its_description(video_id: str, gain: float) -> None:
     wave = sound_of(video_id)
     finder = SpeechFinder()
-    measured, scaled = (voice_measurement.measure(one, finder.probabilities(one)) for one in (wave, gain * wave))
+    measured, scaled = (
+        voice_measurement.measure(one, finder.probabilities(one)) for one in (wave, gain * wave)
+    )
     assert measured is not None
     assert scaled is not None
     assert voice.describe_measurement(scaled) == voice.describe_measurement(measured)
