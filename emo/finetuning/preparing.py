@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -138,6 +139,8 @@ class Preparer:
         try:
             folder, name = storage_of(path, self._out.s3)
             with folder.download(name) as local:
+                # A local file is used where it lies, or where it does not.
+                Path(local).stat()
                 return self._decoder.decode(local)
         except (FileNotFoundError, StorageError) as error:
             raise RowError("media", f"{path} cannot be read: {error}") from None
