@@ -31,6 +31,7 @@ from emo.finetuning.settings import Finetune
 from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
 from emo.registry import is_place
+from emo.split.settings import Split
 from emo.store.storage import S3Settings
 
 MOST_VALUES = 100_000
@@ -290,6 +291,7 @@ class Config(_Section):
     max_failed_share: a command ends with exit code 3 where a larger share of a step's rows failed.
     """
 
+    split: Split = Split()
     ingest: Ingest = Ingest()
     experts: tuple[dict[str, Any], ...]
     extract: dict[str, Any] = {"kind": "rules"}

@@ -17,6 +17,7 @@ from emo.aligned import row_failure
 from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
+from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
@@ -40,11 +41,15 @@ LONG_S = 60.0
 
 @dataclass(frozen=True, eq=False)
 class IngestStep(Step):
-    """Decode every clip of a manifest; without one, of nothing."""
+    """Decode every clip of a manifest; without one, of nothing.
+
+    split: recordings of the manifest come as the pieces that the step before has found.
+    """
 
     config: Ingest
     s3: S3Settings
     manifest: pa.Table | None = None
+    split: bool = False
 
     table: ClassVar[Table] = CLIPS
     key: ClassVar[tuple[str, ...]] = CLIPS.key
@@ -57,7 +62,9 @@ class IngestStep(Step):
         return "ingest"
 
     def given(self, storage: Storage) -> pa.Table:
-        return self.made(storage) if self.manifest is None else self.manifest
+        if self.manifest is None:
+            return self.made(storage)
+        return pieces_manifest(storage, self.manifest) if self.split else self.manifest
 
     def made(self, storage: Storage) -> pa.Table:
         return committed.read_newest(storage, self.where, CLIPS, ["uri", "status", *planning.VERSION])
@@ -78,7 +85,11 @@ class IngestStep(Step):
         return planning.clips_to_ingest(given, planning.well(before) if retry else before)
 
     def arriving(self, planned: Mapping[str, int]) -> int:
-        return 0
+        """Of what is split first, about how many pieces it may have."""
+        if not planned.get("split") or self.manifest is None:
+            return 0
+        recordings = recordings_of(self.manifest)
+        return round(arriving_pieces(recordings) * planned["split"] / recordings.num_rows)
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Ingest)
@@ -112,7 +123,7 @@ class IngestStep(Step):
 
 
 def by_file(rows: pa.Table) -> pa.Table:
-    """Rows of a manifest, the parts of a file one after the other in time, so that shards keep them together."""
+    """Rows of a manifest, the parts of a file in a row and in time, so that shards keep them together."""
     if rows.column(START).null_count == rows.num_rows:
         return rows
     return rows.sort_by([(name, "ascending") for name in ("uri", START, "video_id")])
@@ -283,10 +294,8 @@ def long_clip(start_s: float | None, duration_s: float) -> tuple[str, ...]:
     """A note where a whole file is longer than a clip should be; start_s: of a clip that is a part of one."""
     if start_s is not None or duration_s <= LONG_S:
         return ()
-    return (
-        f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip; split.by=auto cuts it, "
-        "or start_s and end_s in a manifest",
-    )
+    note = f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip"
+    return (f"{note}; split.by=auto cuts it, or start_s and end_s in a manifest",)
 
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:

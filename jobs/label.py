@@ -1,6 +1,6 @@
 """videos → judgments: all steps of a labelling run, in order.
 
-ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+(split  →)  ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,23 @@ from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before
 from emo.jobs.judge import JudgeStep
+from emo.jobs.split import SplitStep, failed_recordings, pieces_manifest
 from emo.report import write as report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
+from emo.store import planning
 from emo.store.runs import StepRecord, load_runs
 from emo.store.tables import FAILED
 
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
     """The steps of a labelling run, in their order; without a manifest there is nothing new to ingest."""
+    splits = config.split.by is not None
     return [
-        IngestStep(config.ingest, config.s3, manifest),
+        *([SplitStep(config.split, config.s3, manifest)] if splits else []),
+        IngestStep(config.ingest, config.s3, manifest, splits),
         *(DescribeStep(expert) for expert in config.experts),
         ExtractStep(config.extract, config.experts),
         JudgeStep(config.judge, [expert["name"] for expert in config.experts]),
@@ -45,8 +49,16 @@ def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]
 
 def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[StepRecord]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
-    only = manifest.select(["video_id"]) if redo else None
-    return run(session, steps(session.config, manifest), Mode(redo=redo, only=only))
+    every = steps(session.config, manifest)
+    if not redo:
+        return run(session, every, Mode())
+    only = manifest.select(["video_id"])
+    if session.config.split.by is None:
+        return run(session, every, Mode(redo=True, only=only))
+    # Which clips there are is known once the recordings are split.
+    records = run(session, every[:1], Mode(redo=True, only=only))
+    pieces = pieces_manifest(session.storage, manifest).select(["video_id"])
+    return records + run(session, every[1:], Mode(redo=True, only=pieces))
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,9 @@ def retry(session: Session) -> list[StepRecord]:
     """
     only = _to_retry(session)
     failed = failed_before(session.storage, session.config.s3)
+    if session.config.split.by is not None:
+        recordings = failed_recordings(session.storage, session.config.s3)
+        failed = pa.concat_tables([planning.not_in(failed, recordings, ("video_id",)), recordings])
     return run(session, steps(session.config, failed), Mode(retry=True, only=only))
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from emo import estimates
 from emo.jobs.ingest import IngestStep
 from emo.jobs.label import steps
+from emo.jobs.split import pieces_manifest
 from emo.nightly import retention, retries
 from emo.paths import split
 from emo.report import write as report
@@ -130,6 +131,8 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
     drop: list[str] = []
     if config.retention.gone == "drop":
         clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [])
+        if config.split.by is not None:
+            manifest = pieces_manifest(storage, manifest)
         drop, note = retention.gone(manifest, clips)
         if note:
             notes.append(note)

@@ -1,4 +1,4 @@
-"""Rows of a manifest that are a part of their file: their ids, their times, and what is left to do of them."""
+"""Rows of a manifest that are a part of their file: ids, times, and what is left to do of them."""
 
 import json
 

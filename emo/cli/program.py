@@ -27,6 +27,7 @@ from emo.cli import (
     plan,
     repair,
     report,
+    split,
     status,
     submit,
 )
@@ -41,6 +42,7 @@ from emo.terminal.signals import ended_by_signals
 COMMANDS = (
     label,
     plan,
+    split,
     ingest,
     describe,
     extract,

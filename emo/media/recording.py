@@ -5,6 +5,7 @@ minute. Pictures and packets are read through two handles of the file, so that d
 part while the packets of the next one are looked at.
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+
 from emo.errors import RowError
 from emo.media import frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.clock import BACK_S
+from emo.media.cues import Cue
 from emo.media.decode import Pictures, is_cut, painted
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
@@ -40,7 +44,7 @@ _FIRST_PACKETS = 32
 
 @dataclass
 class _Packets:
-    """What the packets around a part tell. ticks: of its frames and of those just before; ended: the file ends
+    """What the packets around a part tell. ticks: of its frames and those just before; ended: the file ends
     with them; last_s: where the last packet ends, on the clock of the recording.
     """
 
@@ -83,7 +87,7 @@ class Recording:
         self._side.close()
 
     def piece(self, start_s: float, end_s: float | None, settings: DecodeSettings) -> DecodedClip:
-        """The clip of a part of the file. Raises RowError: `out_of_range` where the file ends before it does."""
+        """The clip of a part of the file. Raises RowError, `out_of_range` where the file ends before."""
         packets = self._survey(start_s, math.inf if end_s is None else end_s, settings)
         end_s = self._checked_end(start_s, end_s, packets)
         length_s = round(end_s - start_s, 6)
@@ -126,6 +130,35 @@ class Recording:
         track = AudioTrack(end_s - start_s)
         self._read(start_s - _WARM_UP_S, end_s, None, track, None)
         return track.close(self._seconds_of_file(start_s), end_s - start_s + 1e-6, None).flac
+
+    def cues(self) -> tuple[list[Cue], str | None]:
+        """All cues of the text track on the clock of the recording, and their language; none without one."""
+        if self._beside.subtitles is None:
+            return [], None
+        words = SubtitleTrack(self._beside.subtitles)
+        frames.rewind(self._side, self._lead, self._start)
+        for packet in frames.readable(self._side, [self._beside.subtitles]):
+            words.add(packet)
+        begin = self._seconds_of_file(0.0)
+        moved = [dataclasses.replace(cue, start=cue.start - begin, end=cue.end - begin) for cue in words.cues]
+        return moved, words.language
+
+    def every_frame(self) -> Iterator[tuple[float, Any]]:
+        """Each frame that can be decoded, in order, with when it begins; none without pictures."""
+        if self._beside.video is None:
+            return
+        frames.rewind(self._side, self._lead, self._start)
+        for packet in frames.readable(self._side, [self._beside.video]):
+            try:
+                decoded = packet.decode()
+            except MemoryError:
+                raise
+            except av.FFmpegError:
+                continue
+            for frame in decoded:
+                tick = frame.dts if self._by_decoding_time else frame.pts
+                if tick is not None and not frame.is_corrupt:
+                    yield round((tick - self._start) * self._base, 6), frame
 
     @property
     def has_pictures(self) -> bool:
@@ -189,7 +222,7 @@ class Recording:
         words: SubtitleTrack | None,
         hear_from_s: float | None = None,
     ) -> None:
-        """Hand the packets of a stretch to what collects them. Raises RowError where the clock jumps in it."""
+        """Hand the packets of a stretch to what collects them. Raises RowError where the clock jumps."""
         hear_from_s = start_s if hear_from_s is None else hear_from_s
         seen = heard = False
         previous = -math.inf

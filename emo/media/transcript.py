@@ -255,7 +255,7 @@ class SubtitleTrack:
         return [f"subtitles: {self._unread} packets of the track are of a kind that cannot be read"]
 
     def text(self, start_s: float | None = None, end_s: float | None = None) -> str | None:
-        """What the track says, of a part as `cut` gives it, on the file's clock; None where it says nothing."""
+        """What the track says, of a part as `cut` gives it, on the file's clock; None for nothing."""
         cues = self.cues if start_s is None else cut(self.cues, start_s, end_s)
         return join(cues) or None
 
