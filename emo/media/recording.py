@@ -72,7 +72,8 @@ class Recording:
         except BaseException:
             self.close()
             raise
-        self._lead: Any = self._beside.video or self._beside.audio
+        lead: Any = self._beside.video or self._beside.audio
+        self._lead = lead
         self._base = float(self._lead.time_base)
         name = self._container.format.name
         self._by_decoding_time = name == "avi" and self._beside.video is not None
@@ -98,7 +99,9 @@ class Recording:
             heard = packets.audio.close(self._seconds_of_file(start_s), most_s, None)
         words = packets.subtitles
         said = words.text(self._seconds_of_file(start_s), self._seconds_of_file(end_s)) if words else None
-        pictures, times, fps = None, (), None
+        pictures: Pictures | None = None
+        times: tuple[float, ...] = ()
+        fps: float | None = None
         if self._tracks.video is not None:
             pictures, times, fps = self._pictures(start_s, length_s, packets.ticks, settings)
         elif heard.flac is None:

@@ -1,7 +1,7 @@
 """Hard cuts in the picture, to the frame.
 
 A cut is a frame that differs from the one before it by much more than the frames around it do, as in the
-adaptive detector of PySceneDetect. That one also takes flashes for cuts and wants large frames in colour; this one
+adaptive detector of PySceneDetect. That one also takes flashes for cuts; this one
 looks at small ones and at what comes back after a flash.
 """
 
@@ -40,7 +40,7 @@ def cuts(frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[float]:
         held.append((seconds, picture, change))
         if len(held) == held.maxlen and _is_cut(list(held), AROUND):
             yield held[AROUND][0]
-        elif len(held) < held.maxlen and len(held) > AROUND and _is_cut(list(held), len(held) - AROUND - 1):
+        elif len(held) <= 2 * AROUND and len(held) > AROUND and _is_cut(list(held), len(held) - AROUND - 1):
             yield held[len(held) - AROUND - 1][0]
     # The last frames have fewer behind them.
     rest = list(held)
