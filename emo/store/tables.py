@@ -84,9 +84,7 @@ SEGMENTS = Table(
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
             # Which words the source gave, in the manifest or a sidecar; null: none.
             pa.field("transcript_version", pa.string()),
-            pa.field(
-                "start_s", pa.float64()
-            ),  # seconds from the first frame; null: the recording has no piece
+            pa.field("start_s", pa.float64()),  # seconds from the first frame; null: there is no piece
             pa.field("end_s", pa.float64()),  # as start_s
             pa.field("by", pa.string()),  # what found it: subtitles | speech | shots | fixed
             pa.field("text", pa.string()),  # the words, where subtitles found it
@@ -109,9 +107,7 @@ CLIPS = Table(
         [
             pa.field("video_id", pa.string(), nullable=False),  # of the manifest, or its path
             pa.field("uri", pa.string(), nullable=False),  # where the video is
-            pa.field(
-                "start_s", pa.float64()
-            ),  # where in the file the clip begins, seconds; null: it is all of it
+            pa.field("start_s", pa.float64()),  # where in its file it begins, seconds; null: it is all of it
             pa.field("end_s", pa.float64()),  # where in the file the clip ends; null: at the end of the file
             pa.field("size", pa.int64()),  # of the file in bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
