@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from emo.aligned import row_failure
-from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
@@ -22,6 +21,7 @@ from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
+from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
 from emo.media.tasks import Close, Piece
 from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
@@ -30,7 +30,8 @@ from emo.sources.source import look_up
 from emo.sources.times import END, START, recording_of
 from emo.step import Pass, Step
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, Table
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.
@@ -123,7 +124,7 @@ class IngestStep(Step):
 
 
 def by_file(rows: pa.Table) -> pa.Table:
-    """Rows of a manifest, the parts of a file in a row and in time, so that shards keep them together."""
+    """Rows of a manifest, the parts of a file in their order in time, so that shards keep them together."""
     if rows.column(START).null_count == rows.num_rows:
         return rows
     return rows.sort_by([(name, "ascending") for name in ("uri", START, "video_id")])

@@ -26,7 +26,8 @@ from emo.split.segment import reason_to_leave_out
 from emo.split.settings import Split
 from emo.step import Pass, Step
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import SEGMENTS, Table
 
 # Of a film as people have it, and how much of it one worker does in a second: by speech and by shots.

@@ -44,8 +44,8 @@ _FIRST_PACKETS = 32
 
 @dataclass
 class _Packets:
-    """What the packets around a part tell. ticks: of its frames and those just before; ended: the file ends
-    with them; last_s: where the last packet ends, on the clock of the recording.
+    """What the packets around a part tell. ticks: of its frames and of those just before; ended: the file
+    ends with them; last_s: where the last packet ends, on the clock of the recording.
     """
 
     ticks: list[int]
@@ -88,7 +88,7 @@ class Recording:
         self._side.close()
 
     def piece(self, start_s: float, end_s: float | None, settings: DecodeSettings) -> DecodedClip:
-        """The clip of a part of the file. Raises RowError, `out_of_range` where the file ends before."""
+        """The clip of a part of the file. Raises RowError: `out_of_range` where the file ends before."""
         packets = self._survey(start_s, math.inf if end_s is None else end_s, settings)
         end_s = self._checked_end(start_s, end_s, packets)
         length_s = round(end_s - start_s, 6)
@@ -225,7 +225,7 @@ class Recording:
         words: SubtitleTrack | None,
         hear_from_s: float | None = None,
     ) -> None:
-        """Hand the packets of a stretch to what collects them. Raises RowError where the clock jumps."""
+        """Hand the packets of a stretch to what collects them; RowError where the clock jumps in it."""
         hear_from_s = start_s if hear_from_s is None else hear_from_s
         seen = heard = False
         previous = -math.inf

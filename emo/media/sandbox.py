@@ -109,7 +109,7 @@ class Decoder:
         return clip
 
     def run(self, task: Callable[[DecodeSettings], Answer]) -> Answer:
-        """Call a small value with the settings in the child; what it raises is raised as by `decode`."""
+        """Call a small value of ours with the settings in the child; it raises what `decode` does."""
         answer: Answer = self._ask(task)
         return answer
 

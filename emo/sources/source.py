@@ -19,25 +19,17 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, join, on_disk, readable, split
+from emo.sources.cut_names import cut_names
 from emo.sources.folders import Found, is_of_system, left_out, read_through
-from emo.sources.records import (
-    MISSING,
-    PARQUET,
-    SUFFIXES,
-    Record,
-    check_text,
-    cut_names,
-    is_missing,
-    is_table,
-    load,
-    read_records,
-    short,
-    suffix_of,
-    tables_at,
-)
+from emo.sources.parquet import PARQUET
+from emo.sources.record import MISSING, Record, check_text, is_missing, short
+from emo.sources.records import SUFFIXES, is_table, load, read_records, suffix_of, tables_at
 from emo.sources.sidecars import Sidecars
 from emo.sources.times import END, START, piece_id, read_times
-from emo.store.storage import Entry, S3Settings, Storage, is_folder
+from emo.store.backend import Entry
+from emo.store.local import is_folder
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS
 
 MANIFEST = pa.schema(

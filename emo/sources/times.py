@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from emo.errors import InputError
-from emo.sources.records import is_missing, short
+from emo.sources.record import is_missing, short
 
 START, END = "start_s", "end_s"
 # Milliseconds of up to 277 hours, so that the ids of one file sort in time. `end` comes after all digits.
