@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from emo.aligned import row_failure
-from emo.errors import InputError, PlaceError, RowError, StorageError
+from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
 from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
 from emo.machine import raise_fault_of_machine
@@ -24,10 +23,11 @@ from emo.media.sandbox import Decoder
 from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
 from emo.media.tasks import Close, Piece
-from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
+from emo.media.transcript import Sidecar, guess_language
 from emo.needs import Need
+from emo.sources.fetching import faults_of, sidecar_of
 from emo.sources.source import look_up
-from emo.sources.times import END, START, recording_of
+from emo.sources.times import END, START
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
@@ -169,22 +169,12 @@ class IngestWorker:
         """What became of a file, or of some parts of one file, in the order of the rows."""
         uri = rows[0]["uri"]
         storage, name = storage_of(uri, self._s3)
-        try:
+        with faults_of(uri):
             clips, version = self._one_version(rows, storage, name)
             return [
                 clip if isinstance(clip, RowError) else self._ingested(row, clip, version)
                 for row, clip in zip(rows, clips, strict=True)
             ]
-        except FileNotFoundError as error:
-            raise_fault_of_machine(error)
-            raise RowError("unreadable", f"{uri} is not there") from None
-        except InputError as error:
-            raise RowError("unreadable", str(error)) from None
-        except PlaceError:
-            raise
-        except StorageError as error:
-            # Not the clip's own fault: a night tries it again.
-            raise RowError("unreachable", str(error)) from None
 
     def _ingested(self, row: dict[str, Any], clip: DecodedClip, version: tuple[int, datetime]) -> "Ingested":
         words = self._words(row, clip)
@@ -248,16 +238,8 @@ class IngestWorker:
 
     def _sidecar(self, row: dict[str, Any]) -> Sidecar:
         """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
-        storage, name = storage_of(row["sidecar"], self._s3)
-        size = storage.entry(name).size
-        if size > MAX_SIDECAR_BYTES:
-            raise RowError("bad_subtitle", f"{name}: {too_long(size)}")
-        if not storage.on_s3 and not _stays(row):
-            raise RowError("bad_subtitle", f"{name}: a link that leaves the source, and is not followed")
-        with storage.download(name) as path:
-            return self._decoder.read_sidecar(
-                SidecarFile(path, name, row["language"], row["start_s"], row["end_s"])
-            )
+        with sidecar_of(row, self._s3) as file:
+            return self._decoder.read_sidecar(file)
 
 
 @dataclass(frozen=True)
@@ -268,22 +250,6 @@ class _Words:
     source: str | None
     language: str | None
     notes: tuple[str, ...] = ()
-
-
-def _stays(row: dict[str, Any]) -> bool:
-    """Whether a local sidecar is a file of the source, also where it is a link.
-
-    An id is the path of the video below the source, unless a manifest gave another: then only the folder of
-    the sidecar is known to belong to it. So does the folder itself, wherever a link put it.
-    """
-    sidecar = Path(row["sidecar"])
-    stem = Path(row["uri"]).with_suffix("").as_posix()
-    file_id = row["video_id"] if row["start_s"] is None else recording_of(row["video_id"])
-    root = stem.removesuffix("/" + file_id)
-    inside = [sidecar.parent.resolve()]
-    if root != stem:
-        inside.append(Path(root or "/").resolve())
-    return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
 
 
 def _file_of(place: int, row: dict[str, Any]) -> tuple[str, int | None]:

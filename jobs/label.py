@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,7 @@ from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before
 from emo.jobs.judge import JudgeStep, priors_of
-from emo.jobs.split import SplitStep, failed_recordings, pieces_manifest
+from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
@@ -49,16 +49,19 @@ def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]
 
 def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[StepRecord]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
+    only = manifest.select(["video_id"]) if redo else None
+    return _run_all(session, manifest, Mode(redo=redo, only=only))
+
+
+def _run_all(session: Session, manifest: pa.Table, mode: Mode) -> list[StepRecord]:
     every = steps(session.config, manifest)
-    if not redo:
-        return run(session, every, Mode())
-    only = manifest.select(["video_id"])
-    if session.config.split.by is None:
-        return run(session, every, Mode(redo=True, only=only))
-    # Which clips there are is known once the recordings are split.
-    records = run(session, every[:1], Mode(redo=True, only=only))
-    pieces = pieces_manifest(session.storage, manifest).select(["video_id"])
-    return records + run(session, every[1:], Mode(redo=True, only=pieces))
+    if session.config.split.by is None or mode.only is None:
+        return run(session, every, mode)
+    # Which clips the recordings have is known once these are split.
+    records = run(session, every[:1], mode)
+    asked = planning.in_both(manifest, mode.only, ("video_id",))
+    pieces = pieces_manifest(session.storage, asked).select(["video_id"])
+    return records + run(session, every[1:], replace(mode, only=pa.concat_tables([mode.only, pieces])))
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,9 @@ def retry(session: Session) -> list[StepRecord]:
     only = _to_retry(session)
     failed = failed_before(session.storage, session.config.s3)
     if session.config.split.by is not None:
-        recordings = failed_recordings(session.storage, session.config.s3)
+        recordings = recordings_again(session.storage, session.config.s3, only)
         failed = pa.concat_tables([planning.not_in(failed, recordings, ("video_id",)), recordings])
-    return run(session, steps(session.config, failed), Mode(retry=True, only=only))
+    return _run_all(session, failed, Mode(retry=True, only=only))
 
 
 def _to_retry(session: Session) -> pa.Table:

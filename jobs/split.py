@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.aligned import row_failure
-from emo.errors import InputError, PlaceError, RowError, StorageError
+from emo.errors import RowError
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.tasks import Close
 from emo.media.transcript import SidecarFile
+from emo.sources.fetching import faults_of, sidecar_of
 from emo.sources.source import MANIFEST, look_up
 from emo.sources.times import END, START, piece_id
 from emo.split.finder import Finder, Pieces
@@ -61,7 +62,7 @@ class SplitStep(Step):
     def assumed_seconds(self) -> float:
         rate = _TIMES_REAL.get(self.config.by or "", _TIMES_REAL_SPEECH)
         recordings = MANIFEST.empty_table() if self.manifest is None else recordings_of(self.manifest)
-        return hours_of(recordings) * 3600 / max(1, recordings.num_rows) / rate
+        return hours_of(_bytes(recordings)) * 3600 / max(1, recordings.num_rows) / rate
 
     def given(self, storage: Storage) -> pa.Table:
         if self.manifest is None:
@@ -122,14 +123,18 @@ def recordings_of(manifest: pa.Table) -> pa.Table:
     return manifest.filter(pc.is_null(manifest.column(START)))
 
 
-def hours_of(recordings: pa.Table) -> float:
-    """About how many hours recordings have, by their bytes: nobody has opened them yet."""
-    return float(pc.sum(recordings.column("size")).as_py() or 0) / BYTES_PER_S / 3600
+def hours_of(size: int) -> float:
+    """About how many hours of recording so many bytes are: nobody has opened them yet."""
+    return size / BYTES_PER_S / 3600
 
 
 def arriving_pieces(recordings: pa.Table) -> int:
     """About how many pieces recordings will have."""
-    return round(hours_of(recordings) * _PIECES_PER_HOUR)
+    return round(hours_of(_bytes(recordings)) * _PIECES_PER_HOUR)
+
+
+def _bytes(recordings: pa.Table) -> int:
+    return int(pc.sum(recordings.column("size")).as_py() or 0)
 
 
 def current(storage: Storage, columns: list[str]) -> pa.Table:
@@ -149,7 +154,7 @@ def pieces_manifest(storage: Storage, manifest: pa.Table) -> pa.Table:
     kept = rows.filter(wanted)
     at = pc.index_in(kept.column("recording"), value_set=recordings.column("video_id").combine_chunks())
     kept = kept.filter(pc.is_valid(at))
-    of_file = recordings.take(at.drop_null() if hasattr(at, "drop_null") else at)
+    of_file = recordings.take(pc.drop_null(at))
     columns = {name: of_file.column(name) for name in MANIFEST.names}
     columns |= {name: kept.column(name) for name in ("video_id", START, END)}
     columns["language"] = pc.coalesce(of_file.column("language"), kept.column("language"))
@@ -160,14 +165,30 @@ def pieces_manifest(storage: Storage, manifest: pa.Table) -> pa.Table:
     return pa.concat_tables([timed, pieces]).sort_by("video_id")
 
 
-def failed_recordings(storage: Storage, s3: S3Settings) -> pa.Table:
-    """The manifest rows of the recordings that failed, by the files as they are now."""
-    failed = planning.failed_rows(current(storage, ["uri", "language", "status"]))
-    once = failed.group_by(["recording", "uri"]).aggregate([("language", "min")])
+def recordings_again(storage: Storage, s3: S3Settings, wanted: pa.Table) -> pa.Table:
+    """The manifest rows of those recordings that were split before, by the files as they are now.
+
+    wanted: their ids, as `video_id`.
+    """
+    before = current(storage, ["uri", "language"])
+    wanted = wanted.select(["video_id"]).rename_columns(["recording"])
+    before = planning.in_both(before, wanted, ("recording",))
+    once = before.group_by(["recording", "uri"]).aggregate([("language", "min")])
     rows = once.rename_columns(["video_id", "uri", "language"])
     for name, kind in (("subtitle", pa.string()), (START, pa.float64()), (END, pa.float64())):
         rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
     return look_up(rows, s3)
+
+
+def superseded(storage: Storage, manifest: pa.Table) -> list[str]:
+    """The pieces (`video_id`) of recordings that are not in the manifest, and those that a later run has not
+    found again.
+    """
+    every = committed.read_newest(storage, committed.folder(SEGMENTS), SEGMENTS, [])
+    there = recordings_of(manifest).select(["video_id"]).rename_columns(["recording"])
+    stays = planning.in_both(current(storage, []), there, ("recording",))
+    ids: list[str] = planning.not_in(every, stays, SEGMENTS.key).column("video_id").to_pylist()
+    return ids
 
 
 class SplitWorker:
@@ -190,27 +211,26 @@ class SplitWorker:
             return failed_row(row, row_failure(error), self._run_id)
 
     def _find(self, row: dict[str, Any]) -> Pieces:
+        storage, name = storage_of(row["uri"], self._s3)
+        with faults_of(row["uri"]), ExitStack() as stack:
+            path = stack.enter_context(storage.download(name))
+            found = self._finder.find(path, self._sidecar(row, stack))
+            self._decoder.run(Close())
+            return found
+
+    def _sidecar(self, row: dict[str, Any], stack: ExitStack) -> SidecarFile | None:
+        if not row["sidecar"]:
+            return None
         try:
-            with ExitStack() as stack:
-                storage, name = storage_of(row["uri"], self._s3)
-                path = stack.enter_context(storage.download(name))
-                sidecar = None
-                if row["sidecar"]:
-                    beside, its_name = storage_of(row["sidecar"], self._s3)
-                    local = stack.enter_context(beside.download(its_name))
-                    sidecar = SidecarFile(local, its_name, row["language"])
-                found = self._finder.find(path, sidecar)
-                self._decoder.run(Close())
-                return found
+            return stack.enter_context(sidecar_of(row, self._s3))
         except FileNotFoundError as error:
+            # One that was deleted since the listing is one that the recording does not have.
             raise_fault_of_machine(error)
-            raise RowError("unreadable", f"{row['uri']} is not there") from None
-        except InputError as error:
-            raise RowError("unreadable", str(error)) from None
-        except PlaceError:
-            raise
-        except StorageError as error:
-            raise RowError("unreachable", str(error)) from None
+        except RowError:
+            # By subtitles nothing else will do. Else the clips get a note that says what is wrong with it.
+            if self._config.by == "subtitles":
+                raise
+        return None
 
 
 def segment_rows(row: dict[str, Any], found: Pieces, config: Split, run_id: str) -> pa.Table:
@@ -237,10 +257,10 @@ def segment_rows(row: dict[str, Any], found: Pieces, config: Split, run_id: str)
             | {"text": one.text, "speaker": one.speaker, "speech_share": one.speech_share}
         )
     errors: list[RowError | None] = [None] * len(pieces)
-    if found.missing is not None:
-        start, end, why = found.missing
-        pieces.append({"video_id": piece_id(row["video_id"], start, end), START: start, END: end})
-        errors.append(RowError("truncated", why))
+    for lost in found.missing:
+        times = {START: lost.start_s, END: lost.end_s}
+        pieces.append({"video_id": piece_id(row["video_id"], lost.start_s, lost.end_s)} | times)
+        errors.append(lost.why)
     if not pieces:
         pieces.append({"video_id": row["video_id"], "kept": False, "reason": f"no piece by {found.by}"})
         errors.append(None)

@@ -127,11 +127,16 @@ class Recording:
         )
 
     def sound(self, start_s: float, end_s: float) -> bytes | None:
-        """The sound of a stretch as FLAC (16 kHz, mono), None where there is none; shorter at the end."""
+        """The sound of a stretch as FLAC (16 kHz, mono), None where there is none; shorter at the end.
+
+        Raises RowError, `damaged`, where most of it cannot be decoded.
+        """
         if self._beside.audio is None:
             return None
         track = AudioTrack(end_s - start_s)
         self._read(start_s - _WARM_UP_S, end_s, None, track, None)
+        if track.mostly_broken:
+            raise RowError("damaged", f"the sound from {start_s:.0f} to {end_s:.0f} s cannot be decoded")
         return track.close(self._seconds_of_file(start_s), end_s - start_s + 1e-6, None).flac
 
     def cues(self) -> tuple[list[Cue], str | None]:

@@ -52,8 +52,9 @@ class SpeechFinder:
     def of_recording(self, wave: np.ndarray) -> np.ndarray:
         """As `probabilities`, of minutes of sound: stretches of it go through the detector side by side.
 
-        Each stretch is given what comes before it, so that the detector knows what goes on. The level is that
-        of the loud parts, since one bang in minutes would make all speech quiet.
+        Each stretch is given what comes before it, so that the detector knows what goes on; the first one is
+        given itself backwards, since noise that begins at once sounds like speech. The level is that of the
+        loud parts, since one bang in minutes would make all speech quiet.
         """
         import torch
 
@@ -65,6 +66,8 @@ class SpeechFinder:
         rows = -(-len(windows) // _STRETCH)
         filled = np.zeros((_BEFORE + rows * _STRETCH, WINDOW), np.float32)
         filled[_BEFORE : _BEFORE + len(windows)] = windows
+        backwards = windows[:_BEFORE][::-1, ::-1]
+        filled[_BEFORE - len(backwards) : _BEFORE] = backwards
         starts = np.arange(rows) * _STRETCH
         self._model.reset_states()
         answers = []

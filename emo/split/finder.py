@@ -17,22 +17,29 @@ from emo.split.segment import Segment, at_cuts
 from emo.split.settings import Split
 from emo.split.tasks import CuesBeside, CuesIn, CutsIn, Known, Look, SoundOf
 
-# Of the sound so much is held at once.
-_CHUNK_S = 320.0
+# Windows of sound that are held at once: 320 s. Of damaged sound as little as 10 s is given up.
+_CHUNK, _SMALLEST = 10_000, 312
 # What a header promises is off by this much in sound files.
 _MISSING_S = 2.0
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A stretch that cannot be read, and why."""
+
+    start_s: float
+    end_s: float
+    why: RowError
+
+
+@dataclass(frozen=True)
 class Pieces:
-    """The pieces of a recording, in time; by: what found them; language: as a subtitle track names it;
-    missing: from when to when the recording cannot be read, and why.
-    """
+    """The pieces of a recording, in time; by: what found them; language: as a subtitle track names it."""
 
     by: str
     segments: Sequence[Segment]
     language: str | None = None
-    missing: tuple[float, float, str] | None = None
+    missing: Sequence[Missing] = ()
 
 
 class Finder:
@@ -52,15 +59,15 @@ class Finder:
         if settings.at_shots and known.pictures and found.by != "shots":
             segments = list(at_cuts(segments, self.decoder.run(CutsIn(path))))
         if settings.least_speech is not None and known.sound and found.by != "speech":
-            voice = self._voice(path, known)
+            voice, _ = self._voice(path, known)
             segments = [
                 replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in segments
             ]
-        missing_s = (known.promised_s or 0.0) - known.length_s
-        missing = None
-        if missing_s > max(_MISSING_S, 0.01 * known.length_s):
-            why = f"the recording promises {known.promised_s:.1f} s and can be read to {known.length_s:.1f} s"
-            missing = (known.length_s, float(known.promised_s or 0.0), why)
+        missing = list(found.missing)
+        promised_s = known.promised_s or 0.0
+        if promised_s - known.length_s > max(_MISSING_S, 0.01 * known.length_s):
+            why = f"the recording promises {promised_s:.1f} s and can be read to {known.length_s:.1f} s"
+            missing.append(Missing(known.length_s, promised_s, RowError("truncated", why)))
         return replace(found, segments=segments, missing=missing)
 
     def _by(self, by: str, path: str, sidecar: SidecarFile | None, known: Known) -> Pieces:
@@ -73,13 +80,13 @@ class Finder:
             if found or by == "subtitles":
                 return Pieces("subtitles", found, language)
         if by in ("auto", "speech"):
-            voice = self._voice(path, known) if known.sound else np.zeros(0)
+            voice, missing = self._voice(path, known)
             spoken = speech.stretches(voice, settings.silence_s, settings.longest_s)
             if spoken or by == "speech":
                 shares = [
                     replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in spoken
                 ]
-                return Pieces("speech", shares)
+                return Pieces("speech", shares, missing=missing)
         if not known.pictures:
             return Pieces("shots", [])
         borders = [0.0, *self.decoder.run(CutsIn(path)), length_s]
@@ -93,24 +100,44 @@ class Finder:
 
     def _cues(self, path: str, sidecar: SidecarFile | None) -> tuple[Sequence[subtitles.Cue], str | None]:
         if sidecar is not None:
-            read = self.decoder.run(CuesBeside(sidecar))
-            if read.cues:
-                return read.cues, sidecar.language
+            try:
+                read = self.decoder.run(CuesBeside(sidecar))
+            except RowError:
+                # By subtitles nothing else will do. Else the clips get a note that says what is wrong.
+                if self._settings.by == "subtitles":
+                    raise
+            else:
+                if read.cues:
+                    return read.cues, sidecar.language
         return self.decoder.run(CuesIn(path))
 
-    def _voice(self, path: str, known: Known) -> np.ndarray:
-        """How likely each 32 ms of the recording holds speech; a part that cannot be decoded holds none."""
+    def _voice(self, path: str, known: Known) -> tuple[np.ndarray, list[Missing]]:
+        """How likely each 32 ms of the recording holds speech, and what of its sound cannot be decoded."""
+        windows = math.ceil(known.length_s / speech.WINDOW_S) if known.sound else 0
+        voice = np.zeros(windows)
+        missing: list[Missing] = []
+        for first in range(0, windows, _CHUNK):
+            self._hear(path, voice, first, min(first + _CHUNK, windows), missing)
+        return voice, missing
+
+    def _hear(self, path: str, voice: np.ndarray, first: int, end: int, missing: list[Missing]) -> None:
+        """Fill in some windows; of a stretch that cannot be decoded the parts that can."""
         self._speech = self._speech or SpeechFinder()
-        windows = round(_CHUNK_S / speech.WINDOW_S)
-        parts = []
-        for number in range(math.ceil(known.length_s / _CHUNK_S)):
-            start = number * _CHUNK_S
-            try:
-                sound = self.decoder.run(SoundOf(path, start, min(start + _CHUNK_S, known.length_s)))
-            except RowError as error:
-                if error.code != "damaged":
-                    raise
-                sound = None
-            heard = self._speech.of_recording(read_wave(sound)) if sound else np.zeros(0)
-            parts.append(np.pad(heard[:windows], (0, max(0, windows - len(heard)))))
-        return np.concatenate(parts) if parts else np.zeros(0)
+        start_s, end_s = first * speech.WINDOW_S, end * speech.WINDOW_S
+        try:
+            sound = self.decoder.run(SoundOf(path, start_s, end_s))
+        except RowError as error:
+            if error.code != "damaged":
+                raise
+            if end - first > _SMALLEST:
+                middle = (first + end) // 2
+                self._hear(path, voice, first, middle, missing)
+                self._hear(path, voice, middle, end, missing)
+            elif missing and missing[-1].end_s == start_s:
+                missing[-1] = replace(missing[-1], end_s=end_s)
+            else:
+                missing.append(Missing(start_s, end_s, error))
+            return
+        if sound:
+            heard = self._speech.of_recording(read_wave(sound))[: end - first]
+            voice[first : first + len(heard)] = heard
