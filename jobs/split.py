@@ -37,6 +37,7 @@ _TIMES_REAL = {"subtitles": 2000.0, "fixed": 2000.0, "shots": 15.0}
 _TIMES_REAL_SPEECH = 100.0
 # Pieces of an hour, where none has been split yet.
 _PIECES_PER_HOUR = 500.0
+_OF_SEGMENT = ("text", "speaker", "speech_share", "music", "people", "light")
 _FILE_VERSION = ("size", "modified", "transcript_version")
 # One recording is hours of work for a worker: each is committed when it is done.
 _SHARD_ROWS = 1
@@ -245,7 +246,7 @@ def segment_rows(row: dict[str, Any], found: Pieces, config: Split, run_id: str)
         if video_id in seen:
             continue
         seen.add(video_id)
-        reason = reason_to_leave_out(one, config.shortest_s, config.longest_s, config.least_speech)
+        reason = reason_to_leave_out(one, config)
         pieces.append(
             {
                 "video_id": video_id,
@@ -254,7 +255,7 @@ def segment_rows(row: dict[str, Any], found: Pieces, config: Split, run_id: str)
                 "kept": reason is None,
                 "reason": reason,
             }
-            | {"text": one.text, "speaker": one.speaker, "speech_share": one.speech_share}
+            | {name: getattr(one, name) for name in _OF_SEGMENT}
         )
     errors: list[RowError | None] = [None] * len(pieces)
     for lost in found.missing:

@@ -1,24 +1,31 @@
 """The pieces of one recording: looked at in the sandbox, decided here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from emo.errors import RowError
-from emo.media.sandbox import Decoder
+from emo.media.decoded import DecodeSettings
+from emo.media.faces import NetworkFinder
+from emo.media.sandbox import Answer, Decoder
 from emo.media.transcript import SidecarFile
 from emo.media.voice_activity import SpeechFinder
 from emo.media.wave import read_wave
-from emo.split import fixed, speech, subtitles
-from emo.split.segment import Segment, at_cuts
+from emo.split import fixed, seen, speech, subtitles
+from emo.split.music import is_music
+from emo.split.segment import Segment, at_cuts, reason_to_leave_out
 from emo.split.settings import Split
-from emo.split.tasks import CuesBeside, CuesIn, CutsIn, Known, Look, SoundOf
+from emo.split.tasks import CuesBeside, CuesIn, CutsIn, Known, Look, MiddleFrames, SoundOf
 
 # Windows of sound that are held at once: 320 s. Of damaged sound as little as 10 s is given up.
 _CHUNK, _SMALLEST = 10_000, 312
+# In so small a share of a piece the detector hears speech where there is none.
+_NOBODY_SPEAKS = 0.05
+# What may be wrong with one piece and not with another.
+_OF_A_PIECE = frozenset({"damaged", "truncated", "out_of_range", "no_video_stream"})
 # What a header promises is off by this much in sound files.
 _MISSING_S = 2.0
 
@@ -34,12 +41,15 @@ class Missing:
 
 @dataclass(frozen=True)
 class Pieces:
-    """The pieces of a recording, in time; by: what found them; language: as a subtitle track names it."""
+    """The pieces of a recording, in time; by: what found them; language: as a subtitle track names it; voice:
+    how likely each 32 ms holds speech, where that was looked at.
+    """
 
     by: str
     segments: Sequence[Segment]
     language: str | None = None
     missing: Sequence[Missing] = ()
+    voice: np.ndarray | None = None
 
 
 class Finder:
@@ -49,6 +59,7 @@ class Finder:
         self._settings = settings
         self.decoder = decoder
         self._speech: SpeechFinder | None = None
+        self._faces: NetworkFinder | None = None
 
     def find(self, path: str, sidecar: SidecarFile | None) -> Pieces:
         """The pieces of a local file. Raises RowError where it cannot be opened."""
@@ -58,11 +69,12 @@ class Finder:
         segments = list(found.segments)
         if settings.at_shots and known.pictures and found.by != "shots":
             segments = list(at_cuts(segments, self.decoder.run(CutsIn(path))))
-        if settings.least_speech is not None and known.sound and found.by != "speech":
-            voice, _ = self._voice(path, known)
+        if (settings.least_speech is not None or settings.without_music) and known.sound:
+            voice = found.voice if found.voice is not None else self._voice(path, known)[0]
             segments = [
                 replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in segments
             ]
+        segments = [self._looked_at(path, known, one) for one in segments]
         missing = list(found.missing)
         promised_s = known.promised_s or 0.0
         if promised_s - known.length_s > max(_MISSING_S, 0.01 * known.length_s):
@@ -86,7 +98,7 @@ class Finder:
                 shares = [
                     replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in spoken
                 ]
-                return Pieces("speech", shares, missing=missing)
+                return Pieces("speech", shares, missing=missing, voice=voice)
         if not known.pictures:
             return Pieces("shots", [])
         borders = [0.0, *self.decoder.run(CutsIn(path)), length_s]
@@ -110,6 +122,34 @@ class Finder:
                 if read.cues:
                     return read.cues, sidecar.language
         return self.decoder.run(CuesIn(path))
+
+    def _looked_at(self, path: str, known: Known, one: Segment) -> Segment:
+        """A piece with what the filters ask of its sound and pictures; not where it is left out anyway."""
+        settings = self._settings
+        if reason_to_leave_out(one, settings):
+            return one
+        if settings.without_music and one.speech_share is not None and one.speech_share <= _NOBODY_SPEAKS:
+            sound = self._asked(SoundOf(path, one.start_s, one.end_s))
+            one = replace(one, music=is_music(read_wave(sound)) if sound else False)
+        if not known.pictures or not (settings.counts_people or settings.least_light is not None):
+            return one
+        frames = self._asked(MiddleFrames(path, one.start_s, one.end_s))
+        if not frames:
+            return one
+        pictures = [seen.decoded(jpeg) for jpeg in frames]
+        if settings.counts_people:
+            self._faces = self._faces or NetworkFinder()
+            one = replace(one, people=seen.people(pictures, self._faces))
+        return replace(one, light=seen.light(pictures))
+
+    def _asked(self, task: Callable[[DecodeSettings], Answer]) -> Answer | None:
+        """What a look at a piece gives; None of one that is damaged, which its clip will say."""
+        try:
+            return self.decoder.run(task)
+        except RowError as error:
+            if error.code not in _OF_A_PIECE:
+                raise
+            return None
 
     def _voice(self, path: str, known: Known) -> tuple[np.ndarray, list[Missing]]:
         """How likely each 32 ms of the recording holds speech, and what of its sound cannot be decoded."""

@@ -1,5 +1,6 @@
 """The section `split` of the configuration."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -33,6 +34,22 @@ class Split(Section):
     """The share of a piece in which somebody has to speak, from 0 to 1. A piece with less is left out. With
     `null` none is.
     """
+    without_music: bool = False
+    """Whether a piece is left out where nobody speaks and its sound is music, as far as that can be told."""
+    least_light: float | None = Field(None, ge=0, le=1)
+    """The brightness that the middle frames of a piece have at least, from 0 for black to 1 for white. A
+    darker piece is left out. With `null` none is.
+    """
+    people: bool = False
+    """Whether the faces in the middle frames of each piece are counted, also where no filter asks for it."""
+    fewest_faces: int | None = Field(None, ge=0)
+    """The faces that the middle frames of a piece show at least. A piece with fewer is left out. With `null`
+    none is.
+    """
+    most_faces: int | None = Field(None, ge=0)
+    """The faces that the middle frames of a piece show at most. A piece with more is left out. With `null`
+    none is.
+    """
     deadline_s: NoResult[float] = Field(3600.0, gt=0)
     """The seconds that one look at a recording may take. A recording that takes longer fails."""
     workers: NoResult[int | Literal["auto"]] = "auto"
@@ -49,4 +66,11 @@ class Split(Section):
     def _in_order(self) -> "Split":
         if self.shortest_s >= self.longest_s:
             raise ValueError("expected shortest_s below longest_s")
+        if (self.fewest_faces or 0) > (self.most_faces if self.most_faces is not None else math.inf):
+            raise ValueError("expected fewest_faces of at most most_faces")
         return self
+
+    @property
+    def counts_people(self) -> bool:
+        """Whether faces are counted."""
+        return self.people or self.fewest_faces is not None or self.most_faces is not None

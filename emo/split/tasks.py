@@ -1,12 +1,15 @@
 """What the decoder process is asked of a whole recording: small values that it calls."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emo.media.cues import Cue
 from emo.media.decoded import DecodeSettings
 from emo.media.transcript import Cues, SidecarFile, cues_of
+
+# Of a piece, when nobody wants more than to count who is in it.
+_MIDDLE_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,21 @@ class SoundOf:
         from emo.media.recording import opened
 
         return opened(self.path).sound(self.start_s, self.end_s)
+
+
+@dataclass(frozen=True)
+class MiddleFrames:
+    """Some frames of a stretch as JPEG, none of sound alone."""
+
+    path: str
+    start_s: float
+    end_s: float
+
+    def __call__(self, settings: DecodeSettings) -> tuple[bytes, ...]:
+        from emo.media.recording import opened
+
+        wanted = replace(settings, frames=_MIDDLE_FRAMES, audio=False)
+        return opened(self.path).piece(self.start_s, self.end_s, wanted).frames
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,10 @@ SEGMENTS = Table(
             pa.field("language", pa.string()),  # a code such as en or zh
             pa.field("speaker", pa.string()),  # a name that stands before the words; null: none does
             pa.field("speech_share", pa.float64()),  # share of it in which somebody speaks, 0 to 1
+            # These three, as others above, are null where nobody asked.
+            pa.field("music", pa.bool_()),  # whether its sound is music without speech
+            pa.field("people", pa.int32()),  # faces in its middle frames
+            pa.field("light", pa.float64()),  # how bright these are, from 0 (black) to 1 (white)
             pa.field("kept", pa.bool_()),  # whether it becomes a clip
             pa.field("reason", pa.string()),  # why it does not
             *_STATUS,
