@@ -4,17 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from emo.errors import RowError
 from emo.media.decoded import DecodeSettings
-from emo.media.faces import NetworkFinder
 from emo.media.sandbox import Answer, Decoder
 from emo.media.transcript import SidecarFile
 from emo.media.voice_activity import SpeechFinder
 from emo.media.wave import read_wave
-from emo.split import fixed, seen, speech, subtitles
+from emo.split import fixed, speech, subtitles
 from emo.split.music import is_music
 from emo.split.segment import Segment, at_cuts, reason_to_leave_out
 from emo.split.settings import Split
@@ -59,7 +59,7 @@ class Finder:
         self._settings = settings
         self.decoder = decoder
         self._speech: SpeechFinder | None = None
-        self._faces: NetworkFinder | None = None
+        self._faces: Any = None
 
     def find(self, path: str, sidecar: SidecarFile | None) -> Pieces:
         """The pieces of a local file. Raises RowError where it cannot be opened."""
@@ -136,6 +136,10 @@ class Finder:
         frames = self._asked(MiddleFrames(path, one.start_s, one.end_s))
         if not frames:
             return one
+        # Here, because who only lists the steps loads no OpenCV.
+        from emo.media.faces import NetworkFinder
+        from emo.split import seen
+
         pictures = [seen.decoded(jpeg) for jpeg in frames]
         if settings.counts_people:
             self._faces = self._faces or NetworkFinder()

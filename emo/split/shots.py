@@ -1,8 +1,8 @@
 """Hard cuts in the picture, to the frame.
 
 A cut is a frame that differs from the one before it by much more than the frames around it do, as in the
-adaptive detector of PySceneDetect. That one also takes flashes for cuts; this one
-looks at small ones and at what comes back after a flash.
+adaptive detector of PySceneDetect. What is back as it was after a flash is no cut, and neither is a caption or
+a clock: it changes a small part of the picture.
 """
 
 from collections import deque
@@ -15,6 +15,8 @@ AROUND = 8
 # Of 255: less is no cut, whatever is around it.
 _LEAST = 6.0
 _TIMES = 3.0
+# In a cut so much of the picture changes, by so many levels: captions and clocks fill less.
+_CHANGED, _LEVELS = 0.25, 8
 # What comes back after a flash is as it was but for this share of the change.
 _RETURNS = 0.5
 
@@ -62,6 +64,8 @@ def _is_cut(held: list[tuple[float, np.ndarray, float]], place: int) -> bool:
     if around and change < _TIMES * float(np.mean(around)) + 2.0:
         return False
     before, after = held[place - 1][1], held[place][1]
+    if before.shape == after.shape and np.mean(np.abs(after - before) > _LEVELS) < _CHANGED:
+        return False
     returns = [difference(before, one[1]) for one in held[place + 1 :] if one[1].shape == before.shape]
     came = [difference(after, one[1]) for one in held[: place - 1] if one[1].shape == after.shape]
     return min([*returns, *came], default=change) > _RETURNS * change

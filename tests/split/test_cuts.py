@@ -88,7 +88,15 @@ def to_black(frames: int) -> list[np.ndarray]:
     return [part * picture for part in light]
 
 
-@pytest.mark.parametrize("kind", [pan, flash, fade, to_black, still])
+def captions(frames: int) -> list[np.ndarray]:
+    shown = still(9, frames)
+    for number in range(0, frames, 20):
+        for frame in shown[number : number + 10]:
+            frame[140:170, 20:300] = 240.0
+    return shown
+
+
+@pytest.mark.parametrize("kind", [pan, flash, fade, to_black, captions, still])
 def test_none_is_invented_over(kind, tmp_path):
     frames = kind(8, 100) if kind is still else kind(100)
     encoder = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
