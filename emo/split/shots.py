@@ -1,8 +1,8 @@
 """Hard cuts in the picture, to the frame.
 
 A cut is a frame that differs from the one before it by much more than the frames around it do, as in the
-adaptive detector of PySceneDetect. What is back as it was after a flash is no cut, and neither is a caption or
-a clock: it changes a small part of the picture.
+adaptive detector of PySceneDetect. What is back as it was after a flash is no cut, and neither is a caption
+or a clock: it changes a small part of the picture.
 """
 
 from collections import deque
