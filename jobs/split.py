@@ -25,6 +25,7 @@ from emo.sources.times import END, START, piece_id
 from emo.split.finder import Finder, Pieces
 from emo.split.segment import reason_to_leave_out
 from emo.split.settings import Split
+from emo.split.table import current
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
@@ -69,7 +70,7 @@ class SplitStep(Step):
         if self.manifest is None:
             return self.made(storage)
         rows = recordings_of(self.manifest)
-        return rows.append_column("recording", rows.column("video_id"))
+        return _keyed(rows.append_column("recording", rows.column("video_id")))
 
     def made(self, storage: Storage) -> pa.Table:
         """One row per recording: failed where any of its rows is; `video_id` is that of the recording."""
@@ -80,7 +81,7 @@ class SplitStep(Step):
         )
         names = [name.removesuffix("_first") for name in first.column_names]
         first = first.rename_columns(names)
-        return first.append_column("video_id", first.column("recording"))
+        return _keyed(first.append_column("video_id", first.column("recording")))
 
     def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
         before = self.made(storage)
@@ -91,9 +92,8 @@ class SplitStep(Step):
     def all_failed(self, storage: Storage) -> pa.Table:
         rows = current(storage, ["status", "error", "error_message"])
         failed = planning.failed_rows(rows)
-        return failed.set_column(
-            failed.column_names.index("video_id"), "video_id", failed.column("recording")
-        )
+        place = failed.column_names.index("video_id")
+        return _keyed(failed.set_column(place, "video_id", failed.column("recording")))
 
     def arriving(self, planned: Mapping[str, int]) -> int:
         return 0
@@ -119,6 +119,15 @@ class SplitStep(Step):
         )
 
 
+def _keyed(rows: pa.Table) -> pa.Table:
+    """The rows with ids that are never null, as those of other steps, beside which they are put."""
+    fields = [
+        pa.field(field.name, field.type, field.nullable and field.name not in ("recording", "video_id"))
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
+
+
 def recordings_of(manifest: pa.Table) -> pa.Table:
     """The rows of a manifest that are whole files."""
     return manifest.filter(pc.is_null(manifest.column(START)))
@@ -136,14 +145,6 @@ def arriving_pieces(recordings: pa.Table) -> int:
 
 def _bytes(recordings: pa.Table) -> int:
     return int(pc.sum(recordings.column("size")).as_py() or 0)
-
-
-def current(storage: Storage, columns: list[str]) -> pa.Table:
-    """The rows of each recording that its newest run made."""
-    rows = committed.read_newest(storage, committed.folder(SEGMENTS), SEGMENTS, columns)
-    newest = rows.group_by("recording").aggregate([("run_id", "max")])
-    last = newest.column("run_id_max").take(planning.place(rows, newest, ("recording",)))
-    return rows.filter(pc.equal(rows.column("run_id"), last))
 
 
 def pieces_manifest(storage: Storage, manifest: pa.Table) -> pa.Table:
