@@ -60,6 +60,11 @@ class Ingest(_Section):
     frames: int = Field(8, ge=1, le=1024)
     longest_side: int = Field(448, ge=16, le=4096)
     jpeg_quality: int = Field(92, ge=1, le=100, description="of the stored frames")
+    loop_filter: bool = Field(
+        True,
+        description="`false`: the decoder does not smooth the edges of blocks. A clip of H.264 then takes a "
+        "tenth less time; its frames differ by 36 to 50 dB, those of VP8 by 28",
+    )
     audio: bool = True
     max_audio_s: float = Field(600.0, gt=0)
     deadline_s: NoResult[float] = Field(120.0, gt=0)

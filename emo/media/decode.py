@@ -22,8 +22,6 @@ _WHOLE_S = 900.0
 # A picture on show for longer may be a hole in the clock: the file is then read through, if it is no larger.
 _STILL_S = 10.0
 _READ_THROUGH_BYTES = 4 * 2**30
-# How much of the deadline decord may use before PyAV takes over.
-_DECORD_SHARE = 0.4
 # Streams for broadcast: anybody may set their clock, and their length is read off it.
 _BROADCAST = {"mpegts", "mpeg"}
 # Containers that hold the decoding times of packets.
@@ -82,9 +80,7 @@ def _film(
     if not frames.is_plausible(survey.index.stream.sample_aspect_ratio):
         aspect = survey.index.stream.sample_aspect_ratio
         notes.append(f"video: a pixel aspect of {aspect} is none; the pixels count as square")
-    pictures = _with_decord(path, container, survey, settings)
-    if pictures is None:
-        pictures = _with_pyav(path, container, survey, settings)
+    pictures = _pictures(path, container, survey, settings)
     sound = Sound(None, 0.0, [])
     if survey.audio is not None and settings.audio:
         sound = survey.audio.close(survey.start_s, settings.max_audio_s, survey.index.jumps)
@@ -98,7 +94,7 @@ def _film(
         audio=sound.flac,
         subtitles=survey.subtitles.text() if survey.subtitles else None,
         subtitles_language=survey.subtitles.language if survey.subtitles else None,
-        decoder=pictures.decoder,
+        decoder="pyav",
         notes=(*notes, *sound.notes, *pictures.notes, *(survey.subtitles.notes if survey.subtitles else ())),
     )
 
@@ -181,7 +177,6 @@ class _Pictures:
     ticks: tuple[int, ...]
     jpegs: tuple[bytes, ...]
     shape: frames.Geometry
-    decoder: str
     notes: tuple[str, ...] = ()
 
 
@@ -244,13 +239,13 @@ def _collect(container: Any, collectors: dict[Any, Any]) -> None:
 
 
 def _collect_ends(container: Any, index: frames.PacketIndex, promised_s: float) -> None:
-    """Read the packets up to the first frame that can be decoded, and those after the last keyframe."""
+    """Read the packets up to the first that is shown, and those after the last keyframe."""
     video = index.stream
     start = video.start_time or 0
     frames.rewind(container, video, start)
     for packet in frames.readable(container, [video]):
         index.add(packet)
-        if index.first is not None:
+        if index.ticks:
             break
     frames.rewind(container, video, start + int(promised_s / video.time_base))
     for packet in frames.readable(container, [video]):
@@ -283,33 +278,26 @@ def _is_cut(path: str, size: int) -> bool:
     return found is not None and found.size is not None and found.size > size
 
 
-def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures | None:
-    index = survey.index
-    if not (survey.complete and frames.decord_may_read(container, index)):
-        return None
-    times = [survey.seconds(tick) for tick in index.ticks]
-    wanted = frames.sample(times, survey.duration_s, settings.frames)
-    shape = _shape(index.stream, index.first, settings)
-    patience_s = _DECORD_SHARE * settings.deadline_s
-    batch = frames.read_with_decord(path, wanted, times, shape, patience_s)
-    if batch is None:
-        return None
-    jpegs = tuple(frames.jpeg(picture, settings.jpeg_quality) for picture in batch)
-    return _Pictures(tuple(index.ticks[i] for i in wanted), jpegs, shape, "decord")
-
-
-def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures:
+def _pictures(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures:
     """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
     index = survey.index
     moments = _moments(survey, settings)
+    _set_filter(index.stream, settings)
     if index.jumps is None:
         reader = frames.FrameReader(
-            container, index.stream, index.by_decoding_time, index.start, exact=survey.complete
+            container, index.stream, index.by_decoding_time, index.start, survey.complete and index.skippable
         )
         return _painted(index, reader.read(moments), len(moments), settings)
     with probe.open_container(path) as again:
         probe.choose(again)
+        _set_filter(again.streams[index.stream.index], settings)
         return _painted(index, frames.on_show(index.in_file_order(again), moments), len(moments), settings)
+
+
+def _set_filter(video: Any, settings: DecodeSettings) -> None:
+    """Set up the decoder of a stream that nothing was decoded of."""
+    if not settings.loop_filter:
+        video.codec_context.options = {"skip_loop_filter": "all"}
 
 
 def _painted(
@@ -337,7 +325,7 @@ def _painted(
     if len(shapes) > 1:
         sizes = ", ".join(f"{width}x{height}" for width, height in sorted(shapes))
         notes.append(f"video: the picture changes its size ({sizes}); each frame has its own")
-    return _Pictures(tuple(pictures), tuple(pictures.values()), first, "pyav", tuple(notes))
+    return _Pictures(tuple(pictures), tuple(pictures.values()), first, tuple(notes))
 
 
 def _moments(survey: _Survey, settings: DecodeSettings) -> Sequence[int]:
