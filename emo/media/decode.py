@@ -11,7 +11,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from emo.errors import RowError
-from emo.media import frames, probe
+from emo.media import by_decord, frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
@@ -22,6 +22,8 @@ _WHOLE_S = 900.0
 # A picture on show for longer may be a hole in the clock: the file is then read through, if it is no larger.
 _STILL_S = 10.0
 _READ_THROUGH_BYTES = 4 * 2**30
+# How much of the deadline decord may use before PyAV takes over.
+_DECORD_SHARE = 0.4
 # Streams for broadcast: anybody may set their clock, and their length is read off it.
 _BROADCAST = {"mpegts", "mpeg"}
 # Containers that hold the decoding times of packets.
@@ -94,7 +96,7 @@ def _film(
         audio=sound.flac,
         subtitles=survey.subtitles.text() if survey.subtitles else None,
         subtitles_language=survey.subtitles.language if survey.subtitles else None,
-        decoder="pyav",
+        decoder=pictures.decoder,
         notes=(*notes, *sound.notes, *pictures.notes, *(survey.subtitles.notes if survey.subtitles else ())),
     )
 
@@ -173,10 +175,13 @@ class _Survey:
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class Pictures:
+    """Frames as JPEG, with their ticks; shape: of the first."""
+
     ticks: tuple[int, ...]
     jpegs: tuple[bytes, ...]
     shape: frames.Geometry
+    decoder: str
     notes: tuple[str, ...] = ()
 
 
@@ -255,7 +260,7 @@ def _collect_ends(container: Any, index: frames.PacketIndex, promised_s: float) 
 def _check_length(path: str, size: int, survey: _Survey) -> list[str]:
     """Raises RowError where the file was cut, or has no frames; a note where next to nothing is missing."""
     if not survey.index.ticks:
-        cut = _is_cut(path, size)
+        cut = is_cut(path, size)
         raise RowError("truncated" if cut else "damaged", "the file ends before the first frame")
     if survey.index.jumps is not None:
         return [survey.index.jumps.note()]
@@ -265,7 +270,7 @@ def _check_length(path: str, size: int, survey: _Survey) -> list[str]:
 def _check_cut(path: str, size: int, promised_s: float | None, duration_s: float) -> list[str]:
     """Raises RowError (`truncated`) where the file was cut; a note where next to nothing is missing."""
     missing_s = (promised_s or 0.0) - duration_s
-    if missing_s <= 0 or not _is_cut(path, size):
+    if missing_s <= 0 or not is_cut(path, size):
         return []
     missing = f"the file was cut: the last {missing_s:.1f} of {promised_s:.1f} s are missing"
     if missing_s > probe.TRUNCATED_SHARE * (promised_s or 0.0):
@@ -273,37 +278,64 @@ def _check_cut(path: str, size: int, promised_s: float | None, duration_s: float
     return [missing]
 
 
-def _is_cut(path: str, size: int) -> bool:
+def is_cut(path: str, size: int) -> bool:
+    """Whether a file announces more bytes than it has."""
     found = probe.announced(path)
     return found is not None and found.size is not None and found.size > size
 
 
-def _pictures(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures:
+def _pictures(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> Pictures:
+    """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
+    pictures = _with_decord(path, survey, settings) if settings.reader == "decord" else None
+    return pictures or _with_pyav(path, container, survey, settings)
+
+
+def _with_decord(path: str, survey: _Survey, settings: DecodeSettings) -> Pictures | None:
+    index = survey.index
+    first = by_decord.first_frame(path) if survey.complete and index.jumps is None else None
+    if first is None:
+        return None
+    times = [survey.seconds(tick) for tick in index.ticks]
+    wanted = frames.sample(times, survey.duration_s, settings.frames)
+    shape = _shape(index.stream, first, settings)
+    batch = by_decord.read(path, wanted, times, shape, _DECORD_SHARE * settings.deadline_s)
+    if batch is None:
+        return None
+    jpegs = tuple(frames.jpeg(picture, settings.jpeg_quality) for picture in batch)
+    return Pictures(tuple(index.ticks[i] for i in wanted), jpegs, shape, "decord")
+
+
+def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> Pictures:
     """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
     index = survey.index
     moments = _moments(survey, settings)
-    _set_filter(index.stream, settings)
+    set_filter(index.stream, settings)
     if index.jumps is None:
         reader = frames.FrameReader(
             container, index.stream, index.by_decoding_time, index.start, survey.complete and index.skippable
         )
-        return _painted(index, reader.read(moments), len(moments), settings)
+        return painted(index.stream, reader.read(moments), len(moments), settings)
     with probe.open_container(path) as again:
         probe.choose(again)
-        _set_filter(again.streams[index.stream.index], settings)
-        return _painted(index, frames.on_show(index.in_file_order(again), moments), len(moments), settings)
+        set_filter(again.streams[index.stream.index], settings)
+        return painted(
+            index.stream, frames.on_show(index.in_file_order(again), moments), len(moments), settings
+        )
 
 
-def _set_filter(video: Any, settings: DecodeSettings) -> None:
+def set_filter(video: Any, settings: DecodeSettings) -> None:
     """Set up the decoder of a stream that nothing was decoded of."""
     if not settings.loop_filter:
         video.codec_context.options = {"skip_loop_filter": "all"}
 
 
-def _painted(
-    index: frames.PacketIndex, found: Iterable[tuple[int, Any, bool]], wanted: int, settings: DecodeSettings
-) -> _Pictures:
-    """The frames that were found as JPEG, each once and in its own shape."""
+def painted(
+    stream: Any, found: Iterable[tuple[int, Any, bool]], wanted: int, settings: DecodeSettings
+) -> Pictures:
+    """The frames that were found as JPEG, each once and in its own shape.
+
+    found: as of `FrameReader.read`, for `wanted` moments. Raises RowError (`damaged`) where most are missing.
+    """
     reformatter = VideoReformatter()
     first: frames.Geometry | None = None
     shapes: set[tuple[int, int]] = set()
@@ -313,7 +345,7 @@ def _painted(
         lost += stale
         if frame is None or tick in pictures:
             continue
-        shape = _shape(index.stream, frame, settings)
+        shape = _shape(stream, frame, settings)
         first = first or shape
         shapes.add((shape.width, shape.height))
         stored = frames.pixels(frame, shape, reformatter)
@@ -325,7 +357,7 @@ def _painted(
     if len(shapes) > 1:
         sizes = ", ".join(f"{width}x{height}" for width, height in sorted(shapes))
         notes.append(f"video: the picture changes its size ({sizes}); each frame has its own")
-    return _Pictures(tuple(pictures), tuple(pictures.values()), first, tuple(notes))
+    return Pictures(tuple(pictures), tuple(pictures.values()), first, "pyav", tuple(notes))
 
 
 def _moments(survey: _Survey, settings: DecodeSettings) -> Sequence[int]:

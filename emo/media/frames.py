@@ -1,7 +1,6 @@
 """Which frames of a video are taken, and how PyAV reads them.
 
-PyAV and no other: decord 0.6 (FFmpeg 4.1 inside) takes longer for every codec that it reads, gives wrong
-pictures for several and none for others, and reports no damage; see `benchmarks/decode.py`.
+PyAV is the fastest for every codec (`benchmarks/decode.py`); `emo.media.by_decord` can be chosen instead.
 """
 
 import functools
@@ -250,6 +249,11 @@ class FrameReader:
                 yield moment, None, True
             else:
                 yield *current, self._is_stale(current[0], moment)
+
+    def restart_for(self, moment: int) -> None:
+        """Have the next read seek where the packet of its first moment was read before: it may be skipped."""
+        if self._passed and self._passed[-1] >= moment:
+            self._position = None
 
     def _is_stale(self, tick: int, moment: int) -> bool:
         due = bisect_right(self._passed, moment) - 1

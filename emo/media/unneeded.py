@@ -19,6 +19,11 @@ def may_skip(decoder: Any, packet: Any) -> bool:
     """Whether this packet leaves it open that the decoder (codec context of PyAV) skips what nobody needs."""
     if decoder.name == "hevc":
         return sub_layer(packet, decoder.extradata or b"") == 0
+    return marks_all(decoder)
+
+
+def marks_all(decoder: Any) -> bool:
+    """Whether each packet of this codec says by itself that no other frame needs it."""
     return bool(decoder.name == "h264")
 
 
