@@ -16,10 +16,8 @@ from emo.finetuning.collator import encoder
 from emo.finetuning.listing import Listed
 from emo.finetuning.prepared import Entry
 from emo.finetuning.settings import Finetune
-from emo.media.audio import flac
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
-from emo.media.wave import AUDIO_HZ
 from emo.store import committed
 from emo.store.s3 import use_s3
 from emo.store.storage import Storage, storage_of
@@ -145,14 +143,10 @@ class Preparer:
             raise RowError("media", f"{path} cannot be read: {error}") from None
 
     def _sound(self, path: str) -> bytes:
-        import librosa
-        import soundfile
-
-        try:
-            wave, _ = librosa.load(io.BytesIO(self._read(path)), sr=AUDIO_HZ, mono=True)
-        except (soundfile.LibsndfileError, ValueError) as error:
-            raise RowError("bad_audio", f"{path} cannot be decoded: {error}") from None
-        return flac(wave)
+        sound = self._decode(path).audio
+        if sound is None:
+            raise RowError("bad_audio", f"{path} has no sound")
+        return sound
 
 
 def _jpeg(data: bytes, path: str) -> bytes:
