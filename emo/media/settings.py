@@ -19,8 +19,8 @@ class Ingest(Section):
     jpeg_quality: int = Field(92, ge=1, le=100)
     """The quality of stored frames as JPEG, from 1 to 100."""
     reader: Literal["pyav", "decord"] = "pyav"
-    """The library that reads the frames. `pyav` is the fastest for every codec. With `decord`, decord reads the
-    whole files that it reads right, where it can be installed, and PyAV reads all others.
+    """The library that reads the frames. `pyav` is the fastest for every codec. With `decord`, decord reads
+    the whole files that it reads right, where it can be installed, and PyAV reads all others.
     """
     loop_filter: bool = True
     """Whether the decoder smooths the edges of blocks. Without it a clip of H.264 takes a tenth less time.
