@@ -21,9 +21,10 @@ from emo.media import frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.clock import BACK_S
 from emo.media.cues import Cue
-from emo.media.decode import Pictures, is_cut, painted
+from emo.media.decode import Pictures, is_cut, painted, set_filter
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
+from emo.media.unneeded import marks_all
 
 # Times in manifests are rounded to milliseconds: a frame that begins this little before a cut lies behind it.
 _ROUNDING_S = 0.001
@@ -327,8 +328,9 @@ class Recording:
         wanted = [chosen[i] for i in frames.sample(times, length_s, settings.frames)]
         stream: Any = self._tracks.video
         if self._reader is None:
+            set_filter(stream, settings)
             self._reader = frames.FrameReader(
-                self._container, stream, self._by_decoding_time, self._start, exact=True
+                self._container, stream, self._by_decoding_time, self._start, marks_all(stream.codec_context)
             )
         self._reader.restart_for(wanted[0])
         pictures = painted(stream, self._reader.read(wanted), len(wanted), settings)

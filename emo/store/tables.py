@@ -127,7 +127,7 @@ CLIPS = Table(
             pa.field("language", pa.string()),  # a code such as en or zh
             # Which words the source gave, in the manifest or a sidecar; null: none.
             pa.field("transcript_version", pa.string()),
-            pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
+            pa.field("decoder", pa.string()),  # what read the frames: pyav | decord
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file
             *_STATUS,
         ]
