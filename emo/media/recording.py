@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
 from emo.errors import RowError
 from emo.media import frames, probe
 from emo.media.audio import AudioTrack, Sound
@@ -157,17 +155,10 @@ class Recording:
         if self._beside.video is None:
             return
         frames.rewind(self._side, self._lead, self._start)
-        for packet in frames.readable(self._side, [self._beside.video]):
-            try:
-                decoded = packet.decode()
-            except MemoryError:
-                raise
-            except av.FFmpegError:
-                continue
-            for frame in decoded:
-                tick = frame.dts if self._by_decoding_time else frame.pts
-                if tick is not None and not frame.is_corrupt:
-                    yield round((tick - self._start) * self._base, 6), frame
+        for frame, good in frames.decoded(self._side, self._beside.video, lambda packet: None):
+            tick = frame.dts if self._by_decoding_time else frame.pts
+            if good and tick is not None:
+                yield round((tick - self._start) * self._base, 6), frame
 
     @property
     def has_pictures(self) -> bool:
