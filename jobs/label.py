@@ -1,6 +1,7 @@
 """videos → judgments: all steps of a labelling run, in order.
 
 ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+              └─────────── in rounds: again for the clips that are open ──────────┘
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +27,15 @@ from emo.store.tables import FAILED
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
     """The steps of a labelling run, in their order; without a manifest there is nothing new to ingest."""
-    return [
-        IngestStep(config.ingest, config.s3, manifest),
-        *(DescribeStep(expert) for expert in config.experts),
-        ExtractStep(config.extract, config.experts),
-        JudgeStep(config.judge, [expert.name for expert in config.experts], priors_of(config.experts)),
-    ]
+    rounds = config.asked_in_rounds
+    names = [expert.name for expert in config.experts]
+    found: list[Step] = [IngestStep(config.ingest, config.s3, manifest)]
+    for number in range(1, 1 + (len(rounds) if rounds else 1)):
+        asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
+        found += [step for step in asked if step.answers]
+        # Before the next round, which asks where the votes disagree.
+        found.append(ExtractStep(config.extract, config.experts, rounds, number))
+    return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
 
 
 def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]:

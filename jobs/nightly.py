@@ -99,7 +99,8 @@ class _Retries:
             pc.is_in(failed.column("video_id"), value_set=pa.array(due.video_ids, pa.string()))
         )
         wanted = pa.concat_tables([rows.select(list(step.key)) for rows in (left, again)])
-        rows = planning.in_both(given, wanted, step.key)
+        # Of what failed only that, where a clip has good answers too.
+        rows = planning.in_both(step.left(storage, given, retry=True), wanted, step.key)
         return Todo(rows, given.num_rows - rows.num_rows)
 
     def count(self, step: Step, record: StepRecord) -> None:

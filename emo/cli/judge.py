@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
             records = [judge.run_votes(session, voters, config.judge.rule(judge.priors_of(config.experts)))]
     else:
         names = [expert.name for expert in config.experts]
-        step = judge.JudgeStep(config.judge, names, judge.priors_of(config.experts))
+        priors, rounds = judge.priors_of(config.experts), config.asked_in_rounds
+        step = judge.JudgeStep(config.judge, names, priors, rounds)
         with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
             records = label.run(session, [step], Mode(redo=options.redo))
     return cli.finish(options, config, records, judge.JudgeStep.did)
