@@ -433,8 +433,14 @@ def learn(voters: pa.Table, gold: str | None) -> Learned:
     if gold is None:
         return estimate(voters)
     if (out := reviewed_out(gold)) is not None:
-        return calibrate(voters, gold_in(out, LEARNED_FROM), f"the reviews of {out.url}")
-    return calibrate(voters, read_labels(gold), gold)
+        return calibrate(voters, gold_of(gold), f"the reviews of {out.url}")
+    return calibrate(voters, gold_of(gold), gold)
+
+
+def gold_of(place: str) -> Mapping[str, Sequence[str]]:
+    """The true labels of a gold file, or of the reviews of an OUT those that may be learned from."""
+    out = reviewed_out(place)
+    return read_labels(place) if out is None else gold_in(out, LEARNED_FROM)
 
 
 def unjudged_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:

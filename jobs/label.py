@@ -17,6 +17,7 @@ from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.report import write as report
+from emo.report.rounds import rounds_report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
@@ -82,7 +83,10 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         return Labelled(None, [], None)
     with session(config, out, "label", source, steps(config), redo, needs) as current:
         records = label(current, manifest, redo)
-        page = report.write(current.storage, config.report.gallery, current.run, only_if_changed=True)
+        rounds = config.asked_in_rounds
+        page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        if told := rounds_report(current.storage, rounds):
+            tell(f"rounds: {told.line()}")
     return Labelled(current.run_id, records, page)
 
 

@@ -39,13 +39,13 @@ class Rounds:
         by_then = []
         for number, one in enumerate(asked, start=1):
             for name, count in one.items():
-                if count <= so_far.get(name, 0):
+                if count < so_far.get(name, 1):
                     raise InputError(
-                        f"rounds: round {number} has {count} answers of {name}, which gave "
-                        f"{so_far[name]} before; each round says how many there are by then"
+                        f"rounds: round {number} has {count} answers of {name}, and there are "
+                        f"{so_far.get(name, 0)} before it; each round says how many there are by then"
                     )
-            if not one:
-                raise InputError(f"rounds: round {number} asks nobody")
+            if all(count == so_far.get(name) for name, count in one.items()):
+                raise InputError(f"rounds: round {number} asks for no further answer")
             so_far = {**so_far, **one}
             by_then.append(so_far)
         if sum(by_then[0].values()) < 2:

@@ -177,8 +177,8 @@ JUDGMENTS = Table(
             pa.field("description", pa.string()),  # what the voter wrote that fits the labels best
             pa.field("judge", pa.string()),  # the rule, what was learned, and the experts
             pa.field("n_answers", pa.int32()),  # answers that were read, also those without a label
-            # After each round that was over: how far the answers agreed that were due by then.
-            pa.field("round_agreement", pa.list_(pa.float64())),  # null: asked without rounds
+            # After each round that is over: how far the answers agree that were due by then; null: no rounds.
+            pa.field("round_agreement", pa.list_(pa.float64())),
             pa.field("closed_in", pa.int32()),  # the round that closed it, from 1; null: none did
             # A digest of which votes and descriptions it was made of; null: made before this was kept.
             pa.field("seen", pa.int64()),

@@ -150,6 +150,10 @@ def test_the_numbers_of_a_round_go_on_where_the_one_before_ended():
     assert [ROUNDS.answers(number) for number in (1, 2, 3)] == [2, 3, 5]
 
 
+def test_who_is_named_again_with_the_same_number_is_asked_nothing_more():
+    assert Rounds.of([{"a": 2, "b": 1}, {"a": 4, "b": 1}], SAMPLES, 0.4).numbers("b", 2) == range(1, 1)
+
+
 def test_who_is_named_by_no_round_answers_in_the_first():
     rounds = Rounds.of([{"a": 2}, {"a": 4}], SAMPLES, 0.4)
     assert [dict(one) for one in rounds.by_then] == [{"b": 1, "a": 2}, {"b": 1, "a": 4}]
@@ -160,9 +164,10 @@ def test_who_is_named_by_no_round_answers_in_the_first():
     [
         ([{"a": 2}], "at least two"),
         ([{"a": 2}, {"c": 1}], "no expert is named 'c'; the experts are a, b"),
-        ([{"a": 2}, {"a": 2}], "round 2 has 2 answers of a, which gave 2 before"),
-        ([{"a": 3}, {"a": 2}], "round 2 has 2 answers of a, which gave 3 before"),
-        ([{"a": 2, "b": 1}, {}], "round 2 asks nobody"),
+        ([{"a": 2}, {"a": 2}], "round 2 asks for no further answer"),
+        ([{"a": 3}, {"a": 2}], "round 2 has 2 answers of a, and there are 3 before it"),
+        ([{"a": 2, "b": 1}, {}], "round 2 asks for no further answer"),
+        ([{"a": 0}, {"a": 2}], "round 1 has 0 answers of a, and there are 0 before it"),
         ([{"a": 1}, {"a": 2, "b": 1}], "the first round has one answer"),
     ],
 )

@@ -5,7 +5,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from emo.config import validate
+from emo.config import load_config, validate
 from emo.errors import InputError
 from emo.jobs import label
 from emo.jobs.describe import DescribeStep
@@ -269,6 +269,15 @@ def test_an_expert_that_ignores_which_answers_are_wanted_fails_rather_than_repea
     found = rows_of(["x"], [[Description(str(n)) for n in range(7)]], settings, None, "2", [range(3, 7)])
     assert found.column("sample").to_pylist() == [3, 4, 5, 6]
     assert set(found.column("error").to_pylist()) == {"sample_missing"}
+
+
+@pytest.mark.parametrize(
+    "config", [IN_ROUNDS, configured((), 0.4, [{"name": "a", "samples": 7, "first": 2}])]
+)
+def test_a_run_file_keeps_the_rounds(config):
+    again = load_config(tree=config.model_dump(mode="json"))
+    assert again.asked_in_rounds == config.asked_in_rounds
+    assert again.experts == config.experts
 
 
 def test_the_short_form_is_a_first_round_and_the_rest():
