@@ -1,6 +1,16 @@
 """videos → judgments: all steps of a labelling run, in order.
 
-(split  →)  ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+    rounds = config.asked_in_rounds
+    names = [expert.name for expert in config.experts]
+    splits = config.split.by is not None
+    found: list[Step] = [SplitStep(config.split, config.s3, manifest)] if splits else []
+    found.append(IngestStep(config.ingest, config.s3, manifest, splits))
+    for number in range(1, 1 + (len(rounds) if rounds else 1)):
+        asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
+        found += [step for step in asked if step.answers]
+        # Before the next round, which asks where the votes disagree.
+        found.append(ExtractStep(config.extract, config.experts, rounds, number))
+    return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +27,7 @@ from emo.jobs.ingest import IngestStep, failed_before
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
+from emo.report.rounds import rounds_report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
@@ -28,6 +39,7 @@ from emo.store.tables import FAILED
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
     """The steps of a labelling run, in their order; without a manifest there is nothing new to ingest."""
+<<<<<<< HEAD
     splits = config.split.by is not None
     return [
         *([SplitStep(config.split, config.s3, manifest)] if splits else []),
@@ -36,6 +48,17 @@ def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
         ExtractStep(config.extract, config.experts),
         JudgeStep(config.judge, [expert.name for expert in config.experts], priors_of(config.experts)),
     ]
+=======
+    rounds = config.asked_in_rounds
+    names = [expert.name for expert in config.experts]
+    found: list[Step] = [IngestStep(config.ingest, config.s3, manifest)]
+    for number in range(1, 1 + (len(rounds) if rounds else 1)):
+        asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
+        found += [step for step in asked if step.answers]
+        # Before the next round, which asks where the votes disagree.
+        found.append(ExtractStep(config.extract, config.experts, rounds, number))
+    return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
+>>>>>>> h-rounds
 
 
 def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]:
@@ -93,7 +116,10 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         return Labelled(None, [], None)
     with session(config, out, "label", source, steps(config), redo, needs) as current:
         records = label(current, manifest, redo)
-        page = report.write(current.storage, config.report.gallery, current.run, only_if_changed=True)
+        rounds = config.asked_in_rounds
+        page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        if told := rounds_report(current.storage, rounds):
+            tell(f"rounds: {told.line()}")
     return Labelled(current.run_id, records, page)
 
 

@@ -15,12 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import estimates
+from emo.estimates import Planned
+from emo.jobs.describe import DescribeStep
 from emo.jobs.ingest import IngestStep
 from emo.jobs.label import steps
 from emo.jobs.split import pieces_manifest, superseded
 from emo.nightly import retention, retries
 from emo.paths import split
 from emo.report import write as report
+from emo.report.rounds import rounds_report
 from emo.run.session import Bounds, Session
 from emo.status import plan
 from emo.step import Step, Todo, groups
@@ -35,7 +38,8 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
     config, storage = session.config, session.storage
     *before, judge = steps(config, manifest)
-    estimated = estimates.total(estimates.estimate(plan(storage, [*before, judge]).steps, config.prices))
+    planned = plan(storage, [*before, judge]).steps
+    estimated = estimates.total(estimates.estimate(planned, config.prices))
     nightly = config.nightly
     session.limit(Bounds(nightly.max_hours, nightly.max_gpu_hours))
     again = _Retries(session)
@@ -49,7 +53,11 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     compacted, notes = tidy(session, manifest)
     spent = estimates.spent([asdict(step) for step in session.run.steps], config.prices)
     page = report.write(
-        storage, config.report.gallery, session.run, only_if_changed=compacted.rows_dropped == 0
+        storage,
+        config.report.gallery,
+        session.run,
+        config.asked_in_rounds,
+        only_if_changed=compacted.rows_dropped == 0,
     )
     return {
         "bound": bound,
@@ -64,7 +72,24 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "compacted": asdict(compacted),
         "notes": notes,
         "report": page,
+        "rounds": _rounds(session, before, planned, bound),
     }
+
+
+def _rounds(
+    session: Session, steps: Sequence[Step], planned: Sequence[Planned], bound: str | None
+) -> dict[str, Any] | None:
+    """Answers of the night, beside how many were expected of it, and what rounds came to in OUT; None where
+    nothing is asked in rounds.
+    """
+    told = rounds_report(session.storage, session.config.asked_in_rounds)
+    if told is None:
+        return None
+    each = {step.name: len(step.answers) for step in steps if isinstance(step, DescribeStep)}
+    expected = sum(one.rows * each.get(one.step, 0) for one in planned)
+    given = sum((one.ok + one.failed) * each.get(one.name, 0) for one in session.run.steps)
+    off_by = None if bound or not expected else given / expected
+    return {"expected": expected, "answers": given, "off_by": off_by, "so_far": told.line()}
 
 
 def _ratio(spent: dict[str, float], estimated: dict[str, float]) -> float | None:
@@ -100,7 +125,8 @@ class _Retries:
             pc.is_in(failed.column("video_id"), value_set=pa.array(due.video_ids, pa.string()))
         )
         wanted = pa.concat_tables([rows.select(list(step.key)) for rows in (left, again)])
-        rows = planning.in_both(given, wanted, step.key)
+        # Of what failed only that, where a clip has good answers too.
+        rows = planning.in_both(step.left(storage, given, retry=True), wanted, step.key)
         return Todo(rows, given.num_rows - rows.num_rows)
 
     def count(self, step: Step, record: StepRecord) -> None:
@@ -180,7 +206,7 @@ def summary(session: Session, night: dict[str, Any], outcome: str, exit_code: in
         "notes": [],
         "report": None,
     }
-    empty = dict.fromkeys(("estimated", "spent", "off_by", "currency", "compacted"))
+    empty = dict.fromkeys(("estimated", "spent", "off_by", "currency", "compacted", "rounds"))
     return {
         "run_id": run.run_id,
         "source": run.source,

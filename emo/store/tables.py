@@ -17,7 +17,8 @@ from emo.errors import RowError
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
 # 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
-SCHEMA_VERSION = 3
+# 4: judgments tell of rounds.
+SCHEMA_VERSION = 4
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -207,6 +208,10 @@ JUDGMENTS = Table(
             pa.field("agreement", pa.float64()),  # null with fewer than two voters
             pa.field("description", pa.string()),  # what the voter wrote that fits the labels best
             pa.field("judge", pa.string()),  # the rule, what was learned, and the experts
+            pa.field("n_answers", pa.int32()),  # answers that were read, also those without a label
+            # After each round that is over: how far the answers agree that were due by then; null: no rounds.
+            pa.field("round_agreement", pa.list_(pa.float64())),
+            pa.field("closed_in", pa.int32()),  # the round that closed it, from 1; null: none did
             # A digest of which votes and descriptions it was made of; null: made before this was kept.
             pa.field("seen", pa.int64()),
             *_STATUS,
