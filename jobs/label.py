@@ -1,16 +1,7 @@
 """videos → judgments: all steps of a labelling run, in order.
 
-    rounds = config.asked_in_rounds
-    names = [expert.name for expert in config.experts]
-    splits = config.split.by is not None
-    found: list[Step] = [SplitStep(config.split, config.s3, manifest)] if splits else []
-    found.append(IngestStep(config.ingest, config.s3, manifest, splits))
-    for number in range(1, 1 + (len(rounds) if rounds else 1)):
-        asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
-        found += [step for step in asked if step.answers]
-        # Before the next round, which asks where the votes disagree.
-        found.append(ExtractStep(config.extract, config.experts, rounds, number))
-    return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
+(split  →)  ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+                         └─────────── in rounds: again for the clips that are open ──────────┘
 """
 
 from collections.abc import Callable, Sequence
@@ -39,26 +30,17 @@ from emo.store.tables import FAILED
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
     """The steps of a labelling run, in their order; without a manifest there is nothing new to ingest."""
-<<<<<<< HEAD
-    splits = config.split.by is not None
-    return [
-        *([SplitStep(config.split, config.s3, manifest)] if splits else []),
-        IngestStep(config.ingest, config.s3, manifest, splits),
-        *(DescribeStep(expert) for expert in config.experts),
-        ExtractStep(config.extract, config.experts),
-        JudgeStep(config.judge, [expert.name for expert in config.experts], priors_of(config.experts)),
-    ]
-=======
     rounds = config.asked_in_rounds
     names = [expert.name for expert in config.experts]
-    found: list[Step] = [IngestStep(config.ingest, config.s3, manifest)]
+    splits = config.split.by is not None
+    found: list[Step] = [SplitStep(config.split, config.s3, manifest)] if splits else []
+    found.append(IngestStep(config.ingest, config.s3, manifest, splits))
     for number in range(1, 1 + (len(rounds) if rounds else 1)):
         asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
         found += [step for step in asked if step.answers]
         # Before the next round, which asks where the votes disagree.
         found.append(ExtractStep(config.extract, config.experts, rounds, number))
     return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
->>>>>>> h-rounds
 
 
 def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]:
