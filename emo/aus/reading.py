@@ -33,7 +33,7 @@ class Reading:
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:
-        """The emotions that fire at any peak with their greatest strength as a share of the scale, best first."""
+        """The emotions that fire at any peak, best first, each with its greatest share of the scale."""
         best: dict[str, float] = {}
         for peak in (self.strongest, *self.peaks):
             for name, value in peak.emotions:
