@@ -5,20 +5,20 @@ list samples  →  prepare (Ray Data)  →  train (Ray Train), held-out answers 
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from emo.config import Config
-from emo.errors import InputError
-from emo.finetuning import prepared, record
+from emo.errors import EmoError, InputError, TooManyFailedError
+from emo.finetuning import held_out, prepared, record
 from emo.finetuning.checks import base_here, check_tensorboard
 from emo.finetuning.listing import Listed, list_samples
 from emo.finetuning.live import Live
-from emo.finetuning.result import Outcome, finish
+from emo.finetuning.result import NOT_ANSWERED, Outcome, finish
 from emo.finetuning.task import Task
 from emo.run import nodes
 from emo.run.connection import cluster
-from emo.run.training import train
+from emo.run.training import saved_so_far, train
 from emo.run.training_data import prepare
 from emo.run.training_nodes import base_on_node, check_resources
 from emo.store.lease import Lease
@@ -66,7 +66,9 @@ def _run(
                 starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
             result = _train_and_judge(config, out, place, name, listed, fingerprint)
         except BaseException as error:
-            record.note(place, begun, "failed", error=str(error) or type(error).__name__)
+            never_began = isinstance(error, InputError | TooManyFailedError)
+            outcome = record.REFUSED if never_began else "failed"
+            record.note(place, begun, outcome, error=str(error) or type(error).__name__)
             raise
         record.note(place, begun, "done", result=result)
         return Outcome(**result, seconds=time.monotonic() - started)
@@ -91,5 +93,24 @@ def _train_and_judge(
     if not train_on:
         raise InputError(f"no sample can be trained on, all {len(entries)} were refused: {refused}")
     live.note(f"finetune {name}: {train_on} samples to train on, {task.data['held_out']} held out")
-    last, kept = train(task, live)
-    return finish(task, last, kept)
+    prepared.check_refused(entries, config.max_failed_share)
+    if task.asks:
+        held_out.check(place, settings)
+    try:
+        last, kept = train(task, live)
+    except EmoError:
+        _keep_what_is_there(task, live)
+        raise
+    result = finish(task, last, kept)
+    if why := result["metrics"].get(NOT_ANSWERED):
+        live.note(f"finetune {name}: the best checkpoint has no figures of answers: {why}")
+    return result
+
+
+def _keep_what_is_there(task: Task, live: Live) -> None:
+    """Best and last of the checkpoints of a training that stopped, as folders that can be used."""
+    with suppress(EmoError, OSError):  # what the training ended with matters more
+        saved = saved_so_far(task)
+        if saved:
+            finish(task, saved[-1], saved)
+            live.note(f"finetune {task.name}: best and last so far: {task.place.full('best')}, .../last")

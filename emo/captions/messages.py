@@ -4,17 +4,22 @@
                   {"role": "assistant", "content": "..."}], "images": ["a.jpg", "b.jpg"]}
 
 A tag (`<image>`, `<video>`, `<audio>`) stands where a medium goes, in the order of the lists `images`,
-`videos` and `audios`. A line whose tags and media differ in number is refused: to guess which medium is
+`videos` and `audios`. A video may be a list of its frames; `frame_times` then says at which second each of
+them stands. A line whose tags and media differ in number is refused: to guess which medium is
 missing would show a model one clip and tell it of another.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+from emo.captions import forms
 from emo.errors import InputError, RowError
 
+# Addresses of what lies in the row itself or on a web server.
+_NO_FILES = ("data", "http", "https")
 ROLES = ("system", "user", "assistant")
 # Medium -> its tag.
 TAGS = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
@@ -34,19 +39,33 @@ class Turn:
         return self.role == "assistant" and self.loss is not False
 
 
+Video = str | tuple[str, ...]
+"""A file, or its frames in their order."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One chat with its media: paths or URLs, each list in the order of its tags; where: names the line."""
+    """One chat with its media: paths or URLs, each list in the order of its tags.
+
+    A video may be the tuple of its frames. frame_times: seconds, for each video one tuple that is as long as
+    its frames; () where nobody said. where: names the line. unused: keys of the line that say nothing here.
+    """
 
     turns: tuple[Turn, ...]
     images: tuple[str, ...] = ()
-    videos: tuple[str, ...] = ()
+    videos: tuple[Video, ...] = ()
     audios: tuple[str, ...] = ()
     where: str = ""
+    frame_times: tuple[tuple[float, ...], ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises RowError `bad_messages`, `media_mismatch` or `untrained`."""
         _check_turns(self.turns)
+        if self.frame_times:
+            shapes = [len(video) if isinstance(video, tuple) else None for video in self.videos]
+            if [len(times) for times in self.frame_times] != shapes:
+                raise RowError("media_mismatch", "frame_times does not name a time for each frame of a video")
         for medium, tag in TAGS.items():
             tags = sum(turn.content.count(tag) for turn in self.turns)
             media = len(getattr(self, medium))
@@ -155,28 +174,57 @@ def _sample(line: bytes, where: str, folder: str) -> Sample:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise RowError("not_json", f"not JSON in UTF-8: {error}") from None
-    if not isinstance(record, dict) or "messages" not in record:
+    return sample_of(record, where, folder)
+
+
+def sample_of(record: Any, where: str, folder: str = "") -> Sample:
+    """The sample of one row of any form that `forms` knows; raises RowError as Sample and forms do."""
+    if not isinstance(record, dict):
         raise RowError("bad_messages", 'expected an object with "messages"')
-    return Sample(
-        turns_of(record["messages"]),
-        **{medium: _media(record.get(medium), medium, folder) for medium in TAGS},
-        where=where,
-    )
+    chat, unused = forms.as_messages(record)
+    media: dict[str, Any] = {medium: _media(record, medium, folder) for medium in TAGS}
+    return Sample(turns_of(chat), **media, where=where, frame_times=_frame_times(record), unused=unused)
 
 
-def _media(value: Any, medium: str, folder: str) -> tuple[str, ...]:
-    if value is None:
+def _media(record: dict[str, Any], medium: str, folder: str) -> tuple[Any, ...]:
+    named = [name for name in forms.MEDIA[medium] if record.get(name)]
+    if not named:
         return ()
+    if len(named) > 1:
+        raise RowError("bad_messages", f"the row has {' and '.join(named)}; expected one of them")
+    value = record[named[0]]
     entries = [value] if isinstance(value, str | dict) else value
     if not isinstance(entries, list):
         raise RowError("bad_messages", f"{medium} is {_short(value)}, expected a list of paths")
-    return tuple(_path(entry, medium, folder) for entry in entries)
+    return tuple(
+        tuple(_path(frame, medium, folder) for frame in entry)
+        if medium == "videos" and isinstance(entry, list) and entry
+        else _path(entry, medium, folder)
+        for entry in entries
+    )
+
+
+def _frame_times(record: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
+    value = record.get(forms.FRAME_TIMES) or []
+    fits = isinstance(value, list) and all(
+        isinstance(times, list)
+        and all(isinstance(time, int | float) and not isinstance(time, bool) for time in times)
+        and all(0 <= before <= after for before, after in pairwise([0, *times]))
+        for times in value
+    )
+    if not fits:
+        raise RowError("bad_messages", f"frame_times is {_short(value)}, expected seconds that grow")
+    return tuple(tuple(map(float, times)) for times in value)
 
 
 def _path(entry: Any, medium: str, folder: str) -> str:
     path = entry.get("path") if isinstance(entry, dict) else entry
     if not isinstance(path, str) or not path:
-        raise RowError("bad_messages", f"{medium} holds {_short(entry)}, expected a path")
+        held = "bytes" if isinstance(entry, dict) and entry.get("bytes") else _short(entry)
+        raise RowError("bad_messages", f"{medium} holds {held}, expected a path")
+    scheme, _, rest = path.partition(":")
+    if rest and scheme in _NO_FILES:
+        raise RowError("bad_messages", f"{medium} holds {_short(path)}; expected a file, or one on S3")
     return _resolve(path, folder)
 
 
@@ -192,6 +240,8 @@ def write_messages(samples: Iterable[Sample]) -> bytes:
     for sample in samples:
         record: dict[str, Any] = {"messages": [_turn_object(turn) for turn in sample.turns]}
         record |= {medium: list(getattr(sample, medium)) for medium in TAGS if getattr(sample, medium)}
+        if sample.frame_times:
+            record[forms.FRAME_TIMES] = sample.frame_times
         lines.append(json.dumps(record, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -1,9 +1,10 @@
-"""Captions that others published: the files of MER-Caption(+), OV-MERD and EMER, as CSV or JSON.
+"""Captions that others published: the files of MER-Caption(+), OV-MERD, EMER and MERR, as CSV or JSON.
 
     MER-Caption(+), OV-MERD   name, openset        a label set per clip
     MER-Caption(+)            name, reason         a description per clip
     OV-MERD                   name, english, chinese   descriptions in both languages
     EMER                      names, emotions, subtitles, reasons
+    MERR                      name, smp_reason_caption (fine), or caption (coarse), text   what is said
 
 JSON is a list of objects with these keys, or an object of them by the clip's name; labels may be a list. The
 files name clips by the stem of the video file and hold no media.
@@ -18,7 +19,8 @@ from typing import Any
 from emo.captions.messages import Sample, Turn, check_characters, tagged
 from emo.errors import InputError, RowError
 from emo.extraction.parsing import parse_labels
-from emo.sources.records import Fault, is_missing, read_records, short
+from emo.sources.record import Fault, is_missing, short
+from emo.sources.records import read_records
 
 # Columns that tell the kinds apart -> (name, text, labels, subtitle); the first that fits counts.
 _KINDS: dict[frozenset[str], tuple[str, str | None, str | None, str | None]] = {
@@ -27,6 +29,8 @@ _KINDS: dict[frozenset[str], tuple[str, str | None, str | None, str | None]] = {
     frozenset({"name", "reason"}): ("name", "reason", None, None),
     frozenset({"name", "english"}): ("name", "english", None, None),
     frozenset({"name", "openset"}): ("name", None, "openset", None),
+    frozenset({"name", "smp_reason_caption"}): ("name", "smp_reason_caption", None, "text"),
+    frozenset({"name", "caption"}): ("name", "caption", None, "text"),
 }
 
 
@@ -35,7 +39,8 @@ class Published:
     """One published caption.
 
     video_id: the clip's name; text: the description, or the sentence that AffectGPT is trained on where the
-    file holds label sets only; labels: lower case, empty where the file holds none; where: names the row.
+    file holds label sets only; labels: lower case, empty where the file holds none; where: names the row;
+    described: whether the text is a description, which speaks of what was seen and heard.
     """
 
     video_id: str
@@ -43,6 +48,7 @@ class Published:
     labels: tuple[str, ...]
     subtitle: str | None
     where: str
+    described: bool = True
 
 
 def read_published(data: bytes, place: str) -> list[Published | RowError]:
@@ -103,7 +109,7 @@ def _published(
         text = f"The character's emotional state is {', '.join(found)}."
     if not text:
         raise RowError("empty", f"the description is empty; expected a text in {kind[1]}")
-    return Published(name, text, found, subtitle or None, where)
+    return Published(name, text, found, subtitle or None, where, described=kind[1] is not None)
 
 
 def _cell(row: Mapping[str, Any], column: str | None) -> str:

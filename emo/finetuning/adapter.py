@@ -162,7 +162,8 @@ def gate_failures(metrics: Mapping[str, Any], base: Mapping[str, Any] | None, ga
     metrics: of the adapter (f1, parse_failures); base: of the model that it was made from, on the same rows.
     """
     if "f1" not in metrics:
-        return ["it has no label F1: no held-out sample was answered"]
+        why = metrics.get("not_answered", "no held-out sample was answered")
+        return [f"it has no label F1: {why}"]
     reasons = []
     if metrics["f1"] < gate.min_f1:
         reasons.append(f"label F1 is {metrics['f1']:.3f}, gate.min_f1 is {gate.min_f1:g}")

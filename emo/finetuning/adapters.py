@@ -11,7 +11,7 @@ from emo.engines.adapters import MANIFEST
 from emo.engines.models import resolve_model
 from emo.errors import InputError
 from emo.finetuning import adapter
-from emo.finetuning.held_out import BASE_ANSWERS
+from emo.finetuning.held_out import BASE_ANSWERS, answers_of
 from emo.finetuning.record import FOLDER, RUN
 from emo.finetuning.settings import Finetune, Gate
 from emo.store.storage import Storage
@@ -34,7 +34,7 @@ def states(out: Storage) -> list[dict[str, Any]]:
                 "name": name,
                 "outcome": record["outcome"],
                 "metrics": record.get("result", {}).get("metrics", {}),
-                "best": out.full(f"{FOLDER}/{name}/best") if record["outcome"] == "done" else None,
+                "best": out.full(f"{FOLDER}/{name}/best") if "result" in record else None,
                 "promoted": promotion and promotion["at"],
                 "adapter": out.full(f"{PROMOTED}/{name}") if promotion else None,
             }
@@ -50,7 +50,10 @@ def promote(out: Storage, name: str, gate: Gate) -> str:
     record = _record(out, name)
     metrics = record["result"]["metrics"]
     before = _read(out, f"{FOLDER}/{name}/{BASE_ANSWERS}")
-    base = before and before["metrics"]
+    after = _read(out, f"{FOLDER}/{name}/{answers_of(int(metrics['step']))}")
+    # Figures of other samples, or of shorter answers, are none to be better than.
+    alike = before is not None and (after is None or before.get("asked") == after.get("asked"))
+    base = before["metrics"] if before is not None and alike else None
     reasons = adapter.gate_failures(metrics, base, gate)
     if reasons:
         raise InputError(f"adapter {name!r} is not promoted: {'; '.join(reasons)}")

@@ -1,6 +1,7 @@
 """Answers on the held-out samples of a run: of its base, and of each checkpoint."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from emo.errors import RowError
 from emo.finetuning import batching, prepared, validation
 from emo.finetuning.record import as_json
 from emo.finetuning.settings import Finetune
-from emo.store.storage import Storage, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage
 
 BASE_ANSWERS = "answers/base.json"
 
@@ -30,6 +32,19 @@ def judge_result(place: Storage, settings: Finetune, result: Path, step: int) ->
     if settings.lora is None:
         return _judge(place, settings, result, None, answers_of(step))
     return _judge(place, settings, _base(place, settings), result, answers_of(step))
+
+
+def check(place: Storage, settings: Finetune) -> None:
+    """Raise InputError where the answers of the held-out samples could not be scored."""
+    chosen = _chosen(prepared.read_entries(place), settings)
+    asked = (validation.Asked(entry.sample, None, entry.labels) for entry in chosen)
+    validation.check_labels(asked, settings.validation.extract)
+
+
+def base_answers(place: Storage, settings: Finetune) -> dict[str, Any] | None:
+    """Those of the base where they were asked as these settings ask; else None."""
+    found = read_answers(place, BASE_ANSWERS)
+    return found if found is not None and found.get("asked") == _asking(settings) else None
 
 
 def judge_base(place: Storage, settings: Finetune) -> None:
@@ -58,14 +73,24 @@ def _judge(
         }
         for one, text in zip(asked, written, strict=True)
     ]
-    place.write(target, as_json({"metrics": metrics, "rows": rows}))
+    place.write(target, as_json({"asked": _asking(settings), "metrics": metrics, "rows": rows}))
     return metrics
 
 
+def _asking(settings: Finetune) -> dict[str, Any]:
+    """What decides the figures of one and the same model."""
+    return settings.validation.model_dump(mode="json", include={"samples", "max_new_tokens", "extract"})
+
+
 def _asked(place: Storage, settings: Finetune) -> list[validation.Asked]:
-    """The held-out samples that are answered: one per clip where there are enough, always the same ones."""
-    entries = prepared.held_out_entries(prepared.read_entries(place))
     reader = prepared.ClipReader(place)
+    chosen = _chosen(prepared.read_entries(place), settings)
+    return [validation.Asked(entry.sample, reader.clip(entry), entry.labels) for entry in chosen]
+
+
+def _chosen(entries: Sequence[prepared.Entry], settings: Finetune) -> list[prepared.Entry]:
+    """The held-out samples that are answered: one per clip where there are enough, always the same ones."""
+    entries = prepared.held_out_entries(entries)
     seen: set[Any] = set()
     first: list[Any] = []
     more: list[Any] = []
@@ -74,8 +99,7 @@ def _asked(place: Storage, settings: Finetune) -> list[validation.Asked]:
         (more if key in seen and entry.file is not None else first).append(entry)
         seen.add(key)
     order = batching.order(len(first), settings.seed, 0)
-    chosen = [*(first[number] for number in order), *more][: settings.validation.samples]
-    return [validation.Asked(entry.sample, reader.clip(entry), entry.labels) for entry in chosen]
+    return [*(first[number] for number in order), *more][: settings.validation.samples]
 
 
 def _one_thread() -> None:

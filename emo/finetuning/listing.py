@@ -5,24 +5,29 @@ import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from emo.captions import messages
-from emo.captions.messages import Sample, Turn
+from emo.captions.chat_files import files_of, read_chats
+from emo.captions.messages import Sample, Turn, Video
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
 from emo.errors import InputError, RowError
-from emo.finetuning import batching, samples
+from emo.experts.protocol import AUDIO, FRAMES
+from emo.finetuning import batching, samples, senses
 from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
 from emo.finetuning.settings import Finetune
+from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
+from emo.sources.records import is_table
 from emo.sources.source import VIDEO_SUFFIXES
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CAPTIONS
-
-# Files of captions that others published; any other file holds messages.
-PUBLISHED_SUFFIXES = (".csv", ".json")
+from emo.terminal.progress import say
+from emo.vocabulary.meaning import meaning
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ class Listed:
     entry: Entry
     clip: str | None = None  # video_id in the clips table
     images: tuple[str, ...] = ()
-    videos: tuple[str, ...] = ()
+    videos: tuple[Video, ...] = ()
     audios: tuple[str, ...] = ()
+    frame_times: tuple[tuple[float, ...], ...] = ()
     where: str | None = None
 
 
@@ -43,10 +49,13 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
         listed = _from_table(out, settings)
         what = f"{out.full(CAPTIONS.name)}"
     else:
-        listed = _from_file(settings.data, TRAIN, settings, out.s3)
         what = settings.data
+        files = _files(what, out.s3)
+        listed = [one for path in files[TRAIN] for one in _from_file(path, TRAIN, settings, out.s3)]
         if settings.held_out is not None:
-            listed += _from_file(settings.held_out, HELD_OUT, settings, out.s3)
+            files = {HELD_OUT: _files(settings.held_out, out.s3)[TRAIN]}
+        for path in files.get(HELD_OUT, []):
+            listed += _from_file(path, HELD_OUT, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
     if not good:
         bad = [one.entry for one in listed if one.entry.error is not None]
@@ -58,13 +67,15 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
 
 def _identity(one: Listed) -> Any:
     entry = one.entry
-    return (entry, one.clip, one.images, one.videos, one.audios)
+    times = one.frame_times
+    return (entry, one.clip, one.images, one.videos, one.audios, *([times] if times else []))
 
 
 def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     columns = ["video_id", "split", "messages", "frames", "audio", "labels", "source", "status", "filters"]
     rows = committed.read_newest(out, committed.folder(CAPTIONS), CAPTIONS, columns)
     rows = planning.well(rows)
+    people = reviewed(out)
     listed = []
     for row in rows.to_pylist():
         if row["split"] not in (TRAIN, HELD_OUT):
@@ -79,6 +90,9 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             labels=tuple(row["labels"] or ()),
         )
         try:
+            entry = _as_reviewed(entry, people.get(row["video_id"]))
+            drafter = (row["source"] or {}).get("expert")
+            senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")
             turns = messages.turns_of(row["messages"])
             entry = _with_turns(entry, turns, settings, has_media=True)
         except RowError as error:
@@ -87,37 +101,88 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     return listed
 
 
+def _as_reviewed(entry: Entry, people: Agreed | None) -> Entry:
+    """The caption as people who reviewed its clip let it stand; raises RowError where they do not.
+
+    One to train on must name a meaning that they agree on. One that is held out is scored by their labels.
+    """
+    if people is None:
+        return entry
+    if people.labels is None:
+        raise RowError("unusable", "people who reviewed the clip call it unusable")
+    if entry.split == HELD_OUT:
+        return replace(entry, labels=people.labels)
+    both = entry.labels and people.labels
+    if both and not {*map(meaning, people.labels)} & {*map(meaning, entry.labels or ())}:
+        raise RowError("against_review", f"people agree on {', '.join(people.labels)}; the caption on none")
+    return entry
+
+
+def _files(path: str, s3: S3Settings) -> dict[str, list[str]]:
+    """The files at a path, by split: itself, or those of a data set's folder."""
+    if is_table(path):
+        return {TRAIN: [path]}
+    folder = Storage(path, s3)
+    is_file = not folder.on_s3 and Path(path).is_file()
+    if is_file or not folder.names():
+        raise InputError(
+            f"finetune.data: {path} is not there, or of no known kind; expected a file (.jsonl, .json, .csv, "
+            ".parquet) or a folder of them, on this machine or on S3; a data set of a hub is downloaded first"
+        )
+    return {split: [folder.full(name) for name in names] for split, names in files_of(folder).items()}
+
+
 def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> list[Listed]:
     folder, name = storage_of(path, s3)
     try:
         data = folder.read(name)
     except FileNotFoundError:
         raise InputError(f"finetune.data: {path} does not exist") from None
-    if name.endswith(PUBLISHED_SUFFIXES):
+    chats = read_chats(data, path, folder.url)
+    if chats is None:
         found = _published(data, path, settings, s3)
     else:
-        read = messages.read_messages(data, path, folder.url)
-        found = [(sample, None) for sample in read]
+        found = [(sample, None, _shown(sample)) for sample in chats]
+        _tell_unused(path, chats)
     digest = hashlib.sha256(data).hexdigest()[:12]
     listed = []
-    for number, (sample, labels) in enumerate(found, start=1):
+    for number, (sample, labels, spoken_of) in enumerate(found, start=1):
         entry = Entry(f"{digest}-{number:06d}", split, (), labels=labels)
         if isinstance(sample, RowError):
             listed.append(Listed(replace(entry, error=sample.code, error_message=sample.message)))
             continue
         media = {kind: getattr(sample, kind) for kind in messages.TAGS}
         try:
+            senses.check(settings, spoken_of, "it is about")
             entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
         except RowError as error:
             entry = replace(entry, error=error.code, error_message=f"{sample.where}: {error.message}")
-        listed.append(Listed(entry, **media, where=sample.where))
+        listed.append(Listed(entry, **media, frame_times=sample.frame_times, where=sample.where))
     return listed
 
 
-def _published(
-    data: bytes, path: str, settings: Finetune, s3: S3Settings
-) -> list[tuple[Sample | RowError, tuple[str, ...] | None]]:
-    """Captions that others published, each with its video and, where the file holds them, its labels."""
+def _tell_unused(path: str, chats: Sequence[Sample | RowError]) -> None:
+    unused = Counter(key for one in chats if isinstance(one, Sample) for key in one.unused)
+    if unused:
+        keys = ", ".join(f"{key} ({count} rows)" for key, count in unused.most_common())
+        say(f"finetune: {path}: these keys say nothing to emo: {keys}")
+
+
+# A sample or why it is none, its labels where the file holds them, the senses that it may speak of.
+_Found = tuple[Sample | RowError, tuple[str, ...] | None, set[str]]
+
+
+def _shown(sample: Sample | RowError) -> set[str]:
+    if isinstance(sample, RowError):
+        return set()
+    return senses.of_files(sample.images, sample.videos, sample.audios)
+
+
+def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> list[_Found]:
+    """Captions that others published, each with its video.
+
+    Their authors saw and heard the clips; a set of labels speaks of neither.
+    """
     if settings.videos is None:
         raise InputError(
             f"{path} names its clips by the stems of their videos; set finetune.videos to the folder of these"
@@ -132,22 +197,24 @@ def _published(
             by_stem.setdefault(stem, []).append(folder.full(entry.path))
     if not by_stem:
         raise InputError(f"finetune.videos: {settings.videos} holds no video")
-    found: list[tuple[Sample | RowError, tuple[str, ...] | None]] = []
+    found: list[_Found] = []
     for caption in read_published(data, path):
         if isinstance(caption, RowError):
-            found.append((caption, None))
+            found.append((caption, None, set()))
             continue
         videos = by_stem.get(caption.video_id, [])
         if len(videos) == 1:
             try:
                 sample = to_sample(caption, question, videos=tuple(videos))
-                found.append((sample, caption.labels or None))
+                found.append(
+                    (sample, caption.labels or None, {FRAMES, AUDIO} if caption.described else set())
+                )
             except RowError as error:
-                found.append((RowError(error.code, f"{caption.where}: {error.message}"), None))
+                found.append((RowError(error.code, f"{caption.where}: {error.message}"), None, set()))
             continue
         expected = f"expected one video {caption.video_id!r} below {settings.videos}"
         there = f"{len(videos)} are there: {', '.join(videos)}" if videos else "none is there"
-        found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None))
+        found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None, set()))
     return found
 
 

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 from emo.captions.messages import Turn
 from emo.captions.windows import cut_audio, parse_window
+from emo.errors import TooManyFailedError
 from emo.experts.protocol import Clip
+from emo.finetuning import senses
 from emo.finetuning.samples import Sample
 from emo.store.storage import Storage
 
@@ -178,6 +180,20 @@ def counts(entries: Sequence[Entry]) -> dict[str, Any]:
         "held_out": sum(entry.split == HELD_OUT for entry in usable),
         "refused": refused,
     }
+
+
+def check_refused(entries: Sequence[Entry], share: float) -> None:
+    """Raise TooManyFailedError where more than this share of the samples was refused.
+
+    Those that speak of another sense do not count: they are left out on purpose, and are no worse for it.
+    """
+    tried = [entry for entry in entries if entry.error != senses.CODE]
+    refused = sum(entry.error is not None for entry in tried)
+    if refused > share * len(tried):
+        raise TooManyFailedError(
+            f"{refused} of {len(tried)} samples were refused, more than max_failed_share={share:g}; nothing "
+            "was trained"
+        )
 
 
 def about(entries: Sequence[Entry], fingerprint: str) -> dict[str, Any]:

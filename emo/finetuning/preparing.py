@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from emo.clips import CLIP_COLUMNS, to_clip
 from emo.engines.models import resolve_model
-from emo.errors import RowError, StorageError
+from emo.errors import MachineError, PlaceError, RowError, StorageError, one_line
 from emo.experts.protocol import Clip
 from emo.finetuning import prepared
 from emo.finetuning.collator import encoder
@@ -21,7 +21,8 @@ from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.wave import AUDIO_HZ
 from emo.store import committed
-from emo.store.storage import Storage, storage_of, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS
 
 # Clips of one prepared file, about 10 MB.
@@ -65,7 +66,7 @@ class Preparer:
         for one in shard:
             entry: Entry = one.entry
             try:
-                key = one.clip or (one.images, one.videos, one.audios)
+                key = one.clip or (one.images, one.videos, one.audios, one.frame_times)
                 if entry.sample.has_media or any((one.clip, one.images, one.videos, one.audios)):
                     if key not in places:
                         clips.append(self._clip(one, table))
@@ -77,6 +78,11 @@ class Preparer:
             except RowError as error:
                 message = f"{one.where or entry.sample_id}: {error.message}"
                 entry = replace(entry, error=error.code, error_message=message)
+            except (PlaceError, MachineError, MemoryError):
+                raise
+            except Exception as error:  # libraries raise what they like of a medium that is odd
+                message = f"{one.where or entry.sample_id}: {one_line(error)}"
+                entry = replace(entry, error="not_prepared", error_message=message)
             entries.append(entry)
         if clips:
             prepared.write_clips(self._run, file, clips)
@@ -101,17 +107,25 @@ class Preparer:
         """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
-        if one.videos:
-            decoded = self._decode(one.videos[0])
-            sound = self._sound(one.audios[0]) if one.audios else decoded.audio
-            return Clip(
-                one.videos[0], decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s
-            )
-        frames = tuple(_jpeg(self._read(path), path) for path in one.images)
+        video = one.videos[0] if one.videos else one.images
+        if not isinstance(video, str):
+            return self._from_frames(one, video)
+        decoded = self._decode(video)
+        sound = self._sound(one.audios[0]) if one.audios else decoded.audio
+        return Clip(video, decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
+
+    def _from_frames(self, one: Listed, paths: Sequence[str]) -> Clip:
+        """A clip of these pictures, with the sound beside them if there is one.
+
+        Where nobody said when a picture was taken they are one second apart.
+        """
+        frames = tuple(_jpeg(self._read(path), path) for path in paths)
         sound = self._sound(one.audios[0]) if one.audios else None
-        times = tuple(float(number) for number in range(len(frames)))
-        name = (*one.images, *one.audios)[0]
-        return Clip(name, frames, times, sound, None, None, max(1.0, float(len(frames))))
+        times = one.frame_times[0] if one.frame_times else tuple(map(float, range(len(frames))))
+        # The first frame and the last stand half a step from the ends of a clip, or on its first moment.
+        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
+        length = times[-1] + (times[0] or step) if times else 1.0
+        return Clip((*paths, *one.audios)[0], frames, times, sound, None, None, max(length, step))
 
     def _read(self, path: str) -> bytes:
         try:

@@ -11,6 +11,8 @@ from emo.store.storage import Storage
 
 FOLDER = "finetune"
 RUN = "run.json"
+# The outcome of a run that ended before its first step, for what it was asked or given.
+REFUSED = "refused"
 
 
 def begin(place: Storage, settings: Finetune, fingerprint: str, base: str) -> dict[str, Any]:
@@ -24,6 +26,13 @@ def begin(place: Storage, settings: Finetune, fingerprint: str, base: str) -> di
         return record
     except ValueError:
         raise InputError(f"{place.full(RUN)} is not JSON; remove the folder or use another name") from None
+    if record["outcome"] == REFUSED:
+        # Nothing was trained: what is asked for now is a new run.
+        for path in place.names("data"):
+            place.delete(path)
+        record = {**now, "outcome": "running", "started": record["started"]}
+        place.write(RUN, as_json(record))
+        return record
     changed = differences(record["settings"], now["settings"])
     if record["base"] != base:
         changed.append("the weights of the base are others")

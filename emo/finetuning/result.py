@@ -18,6 +18,8 @@ from emo.store.storage import Storage
 RESULT = "adapter"
 # What worker 0 writes when it begins: the layers, and a sample as the model sees it.
 TRAINED = "trained.json"
+# Among the figures of a checkpoint: why its answers are not.
+NOT_ANSWERED = "not_answered"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,15 +109,9 @@ def score(
     share of the answers in which four words in a row come twice. Raises InputError where no reference has a
     label that the vocabulary knows.
     """
-    extractor = extraction.load({"kind": extract})
+    extractor = extraction.load(extraction.settings_of({"kind": extract}))
     found = [_labels(extractor, text, one.sample.sample_id) for one, text in zip(asked, written, strict=True)]
-    gold = {
-        one.sample.sample_id: list(one.labels)
-        if one.labels is not None
-        else _labels(extractor, one.reference, one.sample.sample_id)
-        for one in asked
-    }
-    gold = {name: labels for name, labels in gold.items() if labels}
+    gold = {name: labels for name, labels in _gold(asked, extractor) if labels}
     if not gold:
         raise InputError("no held-out sample has a label to compare with")
     predicted = {
@@ -137,6 +131,23 @@ def score(
         "words": sum(len(text.split()) for text in texts) / max(1, len(texts)),
         "repeated": sum(map(_repeats, texts)) / max(1, len(texts)),
     }
+
+
+def check_labels(asked: Iterable[Asked], extract: str) -> None:
+    """Raise InputError where no reference of these samples has a label: no answer could be scored."""
+    extractor = extraction.load(extraction.settings_of({"kind": extract}))
+    if not any(labels for _, labels in _gold(asked, extractor)):
+        raise InputError(
+            "no held-out answer that is asked for has a label to compare with; give answers that name an "
+            "emotion, or finetune.validation.samples=0 to measure the loss alone"
+        )
+
+
+def _gold(asked: Iterable[Asked], extractor: Any) -> Iterator[tuple[str, list[str]]]:
+    """The labels of each sample's reference, by its name."""
+    for one in asked:
+        name = one.sample.sample_id
+        yield name, list(one.labels) if one.labels is not None else _labels(extractor, one.reference, name)
 
 
 def _labels(extractor: Any, text: str | RowError, key: str) -> list[str]:

@@ -1,17 +1,26 @@
 """A training with Ray Train, its base and its checkpoints answering beside it."""
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from emo.engines.adapters import MANIFEST
 from emo.errors import EmoError
 from emo.finetuning.live import Live
-from emo.finetuning.result import Kept
+from emo.finetuning.result import RESULT, Kept
 from emo.finetuning.task import Task
-from emo.run.training_answers import answers_beside, base_asked
-from emo.run.training_checkpoints import TRAINING, drop_half_written, find_checkpoint, train_storage
-from emo.run.training_monitor import start_monitor, telling_line, watched
+from emo.run.training_answers import answers_beside, ask_base
+from emo.run.training_checkpoints import (
+    TRAINING,
+    checkpoint_folder,
+    drop_half_written,
+    find_checkpoint,
+    train_storage,
+    whole_checkpoints,
+)
+from emo.run.training_monitor import reason_to_stop, start_monitor, telling_line, watched
 
 
 def train(task: Task, live: Live) -> tuple[Kept, Sequence[Kept]]:
@@ -19,19 +28,27 @@ def train(task: Task, live: Live) -> tuple[Kept, Sequence[Kept]]:
 
     Raises EmoError where it stopped, or a base could not be asked. What was saved before stays.
     """
-    import ray
-
+    ask_base(task, live)
     monitor = start_monitor()
-    with base_asked(task):
-        with watched(monitor, live):
-            result = _fit(task, monitor)
-        stopped = ray.get(monitor.stopped.remote())
-        if stopped:
-            raise EmoError(f"{stopped}; the last good checkpoint stays, the same command goes on from it")
+    with watched(monitor, live):
+        result = _fit(task, monitor)
+    stopped = reason_to_stop(monitor)
+    if stopped:
+        raise EmoError(f"{stopped}; the last good checkpoint stays, the same command goes on from it")
     if result.checkpoint is None:
         raise EmoError("the run ended without a checkpoint")
     kept = [_kept(*pair) for pair in result.best_checkpoints or []]
     return _kept(result.checkpoint, result.metrics or {}), kept
+
+
+def saved_so_far(task: Task) -> list[Kept]:
+    """The whole checkpoints of a training that stopped, the newest last."""
+    place = task.place
+    found = []
+    for name in whole_checkpoints(place):
+        about = json.loads(place.read(f"{TRAINING}/{name}/{RESULT}/{MANIFEST}"))
+        found.append(Kept(about["metrics"], partial(checkpoint_folder, place, name)))
+    return found
 
 
 def _kept(checkpoint: Any, metrics: dict[str, Any]) -> Kept:

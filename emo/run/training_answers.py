@@ -1,14 +1,13 @@
 """Ray tasks beside a training: its base and each checkpoint answer held-out samples."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emo.errors import EmoError
-from emo.finetuning.held_out import BASE_ANSWERS, judge_base, judge_result
-from emo.finetuning.result import RESULT
+from emo.finetuning.held_out import base_answers, judge_base, judge_result
+from emo.finetuning.live import Live
+from emo.finetuning.result import NOT_ANSWERED, RESULT
 from emo.finetuning.settings import Finetune
 from emo.finetuning.task import Task
 from emo.run.training_monitor import telling_line
@@ -24,7 +23,8 @@ def answers_beside(place: Storage, settings: Finetune) -> Any:
 
     return ValidationConfig(
         fn=partial(_validate, place=place, settings=settings),
-        ray_remote_kwargs={"num_cpus": 0, "num_gpus": settings.validation.gpus},
+        # It only waits for a task of its own, see there.
+        ray_remote_kwargs={"num_cpus": 0, "num_gpus": 0},
     )
 
 
@@ -35,26 +35,43 @@ def answers_wanted(step: int) -> Any:
     return ValidationTaskConfig(fn_kwargs={"step": step})
 
 
-def _validate(checkpoint: Any, *, step: int, settings: Finetune, place: Storage) -> dict[str, float]:
+def _validate(checkpoint: Any, *, step: int, settings: Finetune, place: Storage) -> dict[str, Any]:
+    """The figures of a checkpoint's answers, or why there are none: a training does not end with them.
+
+    Ray ends the training where the process of a validation dies, so the model is loaded in another one.
+    """
+    import ray
+
+    task = ray.remote(_judge).options(**_options(settings)).remote(checkpoint, step, settings, place)
+    try:
+        return dict(ray.get(task))
+    except ray.exceptions.TaskCancelledError:
+        raise
+    except ray.exceptions.RayError as error:
+        return {NOT_ANSWERED: telling_line(error)}
+
+
+def _judge(checkpoint: Any, step: int, settings: Finetune, place: Storage) -> dict[str, float]:
     with checkpoint.as_directory() as path:
         return judge_result(place, settings, Path(path) / RESULT, step)
 
 
-@contextmanager
-def base_asked(task: Task) -> Iterator[None]:
-    """While the block runs, the base answers, if answers are wanted and it has not done so before.
+def _options(settings: Finetune) -> dict[str, Any]:
+    return {"num_cpus": 0, "num_gpus": settings.answer_gpus, "max_retries": 1}
 
-    Raises EmoError where it cannot; a block that raises does not wait for it.
+
+def ask_base(task: Task, live: Live) -> None:
+    """Let the base answer, if answers are wanted and it has not done so before.
+
+    That is before the first step: no worker holds a GPU yet, and a base that cannot be asked is found out
+    while nothing is lost by it. Raises EmoError where it cannot.
     """
     import ray
 
-    if not task.asks or task.place.has(BASE_ANSWERS):
-        yield
+    if not task.asks or base_answers(task.place, task.settings) is not None:
         return
-    options = {"num_cpus": 0, "num_gpus": task.settings.validation.gpus}
-    answers = ray.remote(judge_base).options(**options).remote(task.place, task.settings)
-    yield
+    live.note(f"finetune {task.name}: the base answers the held-out samples")
     try:
-        ray.get(answers)
-    except ray.exceptions.RayTaskError as error:
+        ray.get(ray.remote(judge_base).options(**_options(task.settings)).remote(task.place, task.settings))
+    except ray.exceptions.RayError as error:
         raise EmoError(f"the base could not be asked: {telling_line(error)}") from error

@@ -4,14 +4,17 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from emo.finetuning.record import as_json
+from emo.finetuning.result import RESULT
 from emo.finetuning.state import STATE
-from emo.store.storage import S3_PREFIX, Storage
+from emo.paths import S3_PREFIX
+from emo.store.storage import Storage
 
 # The folder of a training below that of its run, and Ray Train's list of the checkpoints in it.
 TRAINING, SNAPSHOT = "train", "train/checkpoint_manager_snapshot.json"
@@ -48,10 +51,27 @@ def find_checkpoint(place: Storage) -> str | None:
     if _listed(place) is not None:
         return None
     place.delete(SNAPSHOT)  # Ray refuses to start from half of one
+    whole = whole_checkpoints(place)
+    return f"{TRAINING}/{whole[-1]}" if whole else None
+
+
+def whole_checkpoints(place: Storage) -> list[str]:
+    """The names of those of which all is there, the newest last."""
     files = _checkpoint_files(place)
-    whole = (name for name in sorted(files, reverse=True) if _is_whole(place, name, files))
-    newest = next(whole, None)
-    return newest and f"{TRAINING}/{newest}"
+    return [name for name in sorted(files) if _is_whole(place, name, files)]
+
+
+@contextmanager
+def checkpoint_folder(place: Storage, name: str) -> Iterator[str]:
+    """A local folder with the result and the state of a checkpoint."""
+    with tempfile.TemporaryDirectory(prefix="emo-checkpoint-") as path:
+        source = f"{TRAINING}/{name}/"
+        for entry in place.entries(source.rstrip("/")):
+            file = entry.path.removeprefix(source)
+            if file == STATE or file.startswith(f"{RESULT}/"):
+                Path(path, file).parent.mkdir(parents=True, exist_ok=True)
+                Path(path, file).write_bytes(place.read(entry.path))
+        yield path
 
 
 def _listed(place: Storage) -> str | None:

@@ -32,10 +32,26 @@ class Monitor:
 
 
 def start_monitor() -> Any:
-    """The handle of a Monitor in the cluster."""
+    """The handle of a Monitor, on the node of the command, where it cannot be lost without the command.
+
+    Where its process dies all the same it starts again, and with it the calls that it did not answer.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(Monitor).options(**options).remote()
+
+
+def reason_to_stop(monitor: Any) -> str | None:
+    """Why all workers have to stop; None where nobody said so, or the monitor is gone with what it knew."""
     import ray
 
-    return ray.remote(num_cpus=0)(Monitor).remote()
+    with suppress(ray.exceptions.RayActorError):
+        found: str | None = ray.get(monitor.stopped.remote())
+        return found
+    return None
 
 
 @contextmanager

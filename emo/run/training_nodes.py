@@ -7,7 +7,7 @@ from emo.experts.protocol import Resources
 from emo.finetuning.checks import base_here
 from emo.finetuning.settings import Finetune
 from emo.run import nodes
-from emo.store.storage import S3Settings, use_s3
+from emo.store.s3 import S3Settings, use_s3
 from emo.terminal.progress import say
 
 
@@ -54,4 +54,10 @@ def check_resources(settings: Finetune) -> None:
         raise InputError(
             f"finetune.workers is {fewest} and the cluster has {total.get(kind, 0):g} {kind}s; each worker "
             "needs one"
+        )
+    gpus = settings.answer_gpus if settings.validation.samples else 0.0
+    if nodes.autoscaler() is None and total.get("GPU", 0) < gpus:
+        raise InputError(
+            f"finetune.validation.gpus is {gpus:g} and the cluster has {total.get('GPU', 0):g} GPUs; a model "
+            "that answers held-out samples needs them"
         )

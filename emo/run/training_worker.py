@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from emo.engines.models import resolve_model
-from emo.errors import EmoError
+from emo.errors import EmoError, PlaceError, StorageError
 from emo.finetuning import adapter, batching, engine, model, prepared
 from emo.finetuning.collator import Collator
 from emo.finetuning.engine import NotANumberError
@@ -33,7 +33,8 @@ from emo.finetuning.task import Task
 from emo.run.training_answers import answers_wanted
 from emo.run.training_checkpoints import list_part, telling_of_space, train_storage
 from emo.run.training_data import feed
-from emo.store.storage import use_s3
+from emo.run.training_monitor import reason_to_stop
+from emo.store.s3 import use_s3
 
 # Samples of the probe that tells whether a checkpoint was restored.
 PROBE_SAMPLES = 4
@@ -44,7 +45,7 @@ def train(task: Task, monitor: Any, found: str | None) -> None:
 
     monitor: the handle of a Monitor; found: see `find_checkpoint`.
     """
-    if ray.get(monitor.stopped.remote()):
+    if reason_to_stop(monitor):
         # A worker met what no repetition heals; Ray has started all of them again.
         return
     try:
@@ -52,12 +53,15 @@ def train(task: Task, monitor: Any, found: str | None) -> None:
     except (EmoError, OSError) as error:
         reason = _hopeless(error)
         if reason:
-            ray.get(monitor.stop.remote(reason))
+            with suppress(ray.exceptions.RayActorError):
+                ray.get(monitor.stop.remote(reason))
         raise
 
 
 def _hopeless(error: Exception) -> str | None:
     """What to tell of an error that repeating would only repeat, else None."""
+    if isinstance(error, StorageError) and not isinstance(error, PlaceError):
+        return None  # a bucket that is busy now may answer the next attempt
     if isinstance(error, EmoError):
         return str(error)
     if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "No space left" in str(error)):

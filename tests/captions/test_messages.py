@@ -67,7 +67,7 @@ def line(content="<image>Look.", answer="She smiles.", **keys):
         ('{"messages": [{"role": "user", "content": ["x"]}]}', "bad_messages", "expected text with tags"),
         ('{"messages": {}}', "bad_messages", "not a list"),
         ('{"messages": []}', "bad_messages", "empty"),
-        ('{"query": "x", "response": "y"}', "bad_messages", '"messages"'),
+        ('{"text": "x"}', "bad_messages", "expected one of the forms: messages"),
         ("{", "not_json", "not JSON"),
         ("[" * 100_000, "not_json", "recursion"),
         (line(answer="half \ud800 a sign"), "bad_messages", r"\ud800 at character 5 is half a character"),
@@ -101,7 +101,6 @@ def test_an_empty_file_is_refused():
         ("images/a.jpg", "s3://bucket/set/images/a.jpg"),
         ("./a.jpg", "s3://bucket/set/a.jpg"),
         ("/data/a.jpg", "/data/a.jpg"),
-        ("https://host/a.jpg", "https://host/a.jpg"),
     ],
 )
 def test_relative_media_lie_beside_the_file(path, expected):
@@ -132,7 +131,7 @@ def test_label_sets_become_the_sentence_that_affectgpt_is_trained_on():
     happy, sad = read_published(data, "plus.csv")
     assert happy == Published(
         "clip_1", "The character's emotional state is happy, let down.", ("happy", "let down"), None,
-        "plus.csv line 2",
+        "plus.csv line 2", described=False,
     )  # fmt: skip
     assert sad.labels == ("sad",)
 

@@ -172,7 +172,7 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     emer.write_text(json.dumps({"two": {"emotions": ["sad"], "subtitles": "", "reasons": "She frowns."}}))
     settings = Finetune(
         model=str(base), data=str(plus), held_out=str(emer), videos=str(tmp_path / "videos"),
-        prompt="face", max_frames=2, device="cpu",
+        prompt="face", max_frames=2, device="cpu", other_senses=True,
     )  # fmt: skip
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
     listed, _ = listing.list_samples(out, settings)
@@ -201,7 +201,12 @@ def test_a_published_text_with_the_tag_of_a_medium_is_refused_and_the_rest_goes_
     reasons = tmp_path / "reasons.csv"
     reasons.write_text("name,reason\n" + "".join(f"one,{text}\n" for text in texts))
     settings = Finetune(
-        model=str(base), data=str(reasons), videos=str(tmp_path / "videos"), max_frames=2, device="cpu"
+        model=str(base),
+        data=str(reasons),
+        videos=str(tmp_path / "videos"),
+        max_frames=2,
+        device="cpu",
+        other_senses=True,
     )
     listed, _ = listing.list_samples(Storage(str(tmp_path / "out")), settings)
     assert [one.entry.error for one in listed] == ["media_mismatch"] * 3 + [None]
@@ -244,3 +249,32 @@ def test_of_many_refused_rows_the_first_are_shown_and_the_rest_are_counted():
     lines = refusals([*entries, prepared.Entry("good", "train", ())])
     assert lines[0] == "25 samples refused as media; the first 20, the others are in data/samples.parquet:"
     assert lines[1:] == [f"  line {n}" for n in range(20)]
+
+
+def test_a_picture_that_a_library_chokes_on_costs_its_own_row_and_frames_keep_their_times(tmp_path):
+    from PIL import Image
+
+    base = checkpoints.make_qwen2_5_vl(tmp_path / "base")
+    for name, size in (("wide.jpg", (2000, 6)), ("a.jpg", (112, 112)), ("b.jpg", (112, 112))):
+        Image.new("RGB", size, (90, 90, 90)).save(tmp_path / name)
+    answer = {"role": "assistant", "content": "Sad."}
+    lines = [
+        {"messages": [{"role": "user", "content": "<image>?"}, answer], "images": ["wide.jpg"]},
+        {
+            "messages": [{"role": "user", "content": "<video>?"}, answer],
+            "videos": [["a.jpg", "b.jpg"]],
+            "frame_times": [[0.5, 1.5]],
+        },
+    ]
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    settings = Finetune(family="qwen-vl", model=str(base), data=str(file), device="cpu")
+    run = Storage(str(tmp_path / "run"))
+    listed, _ = listing.list_samples(Storage(str(tmp_path / "out")), settings)
+    odd, fine = sorted(
+        prepare(Storage(str(tmp_path / "out")), run, settings, listed).values(), key=lambda e: e.sample_id
+    )
+    assert odd.error == "not_prepared"
+    assert "line 1: ValueError: absolute aspect ratio" in odd.error_message
+    clip = prepared.ClipReader(run).clip(fine)
+    assert (clip.frame_times, clip.duration_s) == ((0.5, 1.5), 2.0)

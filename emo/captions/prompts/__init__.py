@@ -50,6 +50,11 @@ class CaptionPrompt:
         return prompt_sha(self.text)
 
 
+def sense_asked(name: str) -> str | None:
+    """The one sense that a prompt of this package asks about, by the name in the tables; None: any."""
+    return _NEEDS.get(name.partition(":")[0])
+
+
 def names() -> list[str]:
     """The prompts of this package."""
     return sorted(entry.name[:-4] for entry in files(__name__).iterdir() if entry.name.endswith(".txt"))
