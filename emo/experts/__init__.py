@@ -8,6 +8,7 @@ REGISTRY = Registry[Expert](
     Expert,
     {
         "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
+        "aus": "emo.experts.aus:AusExpert",
         "classifier": "emo.experts.classifier:ClassifierExpert",
         "face": "emo.experts.face:FaceExpert",
         "hf": "emo.experts.hf:HfExpert",
