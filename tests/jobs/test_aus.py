@@ -11,6 +11,7 @@ from openface_csv import openface_csv
 
 def test_tables_beside_the_videos_become_votes_and_what_lacks_one_fails_alone(tmp_path, ray_cluster):
     videos, out = tmp_path / "videos", tmp_path / "out"
+    (videos / "day").mkdir(parents=True)
     first = make_clip(videos / "day" / "smiles.mp4", seconds=1.0, size=(160, 120))
     for name in ("nobody", "without"):
         shutil.copy(first, first.with_stem(name))
