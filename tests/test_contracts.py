@@ -22,6 +22,8 @@ import affectgpt_checkpoint
 import checkpoints
 import classifier_checkpoints
 import hf_checkpoints
+import r1_omni_checkpoint
+import step_audio_checkpoint
 from chat_server import chat_server
 from emo import experts, extraction
 from emo.configuration_page import keys
@@ -60,6 +62,11 @@ def action_units(folder: Path, url: str) -> dict[str, Any]:
     return {"tables": str(folder)}
 
 
+def r1_omni(folder: Path, url: str) -> dict[str, Any]:
+    made = r1_omni_checkpoint.make(folder)
+    return {"model": str(made.model), "router_tokenizer": str(made.router_tokenizer), **TINY}
+
+
 # Kind -> its settings, where it needs any: from a folder to fill and the address of a chat server.
 WITH_MODEL: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     **{kind: family(kind) for kind in ("internvl", "qwen-audio", "qwen-omni", "qwen-vl")},
@@ -71,6 +78,8 @@ WITH_MODEL: dict[str, Callable[[Path, str], dict[str, Any]]] = {
         "model": str(classifier_checkpoints.make_faces(folder)),
     },
     "openai": lambda folder, url: {"server": {"url": url, "model": "tiny"}, "audio": "wav"},
+    "r1-omni": r1_omni,
+    "step-audio": lambda folder, url: {"model": str(step_audio_checkpoint.make(folder)), **TINY},
 }
 EXTRACTING: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     "model": lambda folder, url: {"model": str(checkpoints.make_text(folder)), **TINY},

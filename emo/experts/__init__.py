@@ -17,6 +17,8 @@ REGISTRY = Registry[Expert](
         "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
         "qwen-omni": "emo.experts.qwen_omni:QwenOmniExpert",
         "qwen-vl": "emo.experts.qwen_vl:QwenVLExpert",
+        "r1-omni": "emo.experts.r1_omni:R1OmniExpert",
+        "step-audio": "emo.experts.step_audio:StepAudioExpert",
         "transcript": "emo.experts.transcript:TranscriptExpert",
         "voice": "emo.experts.voice:VoiceExpert",
         "words": "emo.experts.words:WordsExpert",
