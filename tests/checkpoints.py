@@ -109,6 +109,16 @@ def save(
     return folder
 
 
+def drawn(name: str, shape: tuple[int, ...], numbers: torch.Generator) -> torch.Tensor:
+    """A random weight, wide enough that what comes out depends on what goes in."""
+    found = torch.randn(shape, generator=numbers)
+    if "embed" in name:
+        return found * 0.5
+    if len(shape) > 1:
+        return found * 2.0 / found[0].numel() ** 0.5
+    return 1.0 + 0.1 * found if name.endswith("weight") else 0.1 * found
+
+
 def add_adapter(model: Any, folder: Path, targets: str | list[str] | None = None, **changes: Any) -> Path:
     """Save a LoRA adapter whose weights change the answers, as PEFT writes it; the model is wrapped.
 

@@ -8,6 +8,7 @@ REGISTRY = Registry[Expert](
     Expert,
     {
         "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
+        "aus": "emo.experts.aus:AusExpert",
         "classifier": "emo.experts.classifier:ClassifierExpert",
         "face": "emo.experts.face:FaceExpert",
         "hf": "emo.experts.hf:HfExpert",
@@ -16,6 +17,8 @@ REGISTRY = Registry[Expert](
         "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
         "qwen-omni": "emo.experts.qwen_omni:QwenOmniExpert",
         "qwen-vl": "emo.experts.qwen_vl:QwenVLExpert",
+        "r1-omni": "emo.experts.r1_omni:R1OmniExpert",
+        "step-audio": "emo.experts.step_audio:StepAudioExpert",
         "transcript": "emo.experts.transcript:TranscriptExpert",
         "voice": "emo.experts.voice:VoiceExpert",
         "words": "emo.experts.words:WordsExpert",

@@ -23,14 +23,12 @@ from emo.experts import protocol
 from emo.experts.in_process import EngineExpert
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import load_prompt, prompt_sha
-from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Resources
+from emo.experts.protocol import AUDIO, FACES, FRAMES, TRANSCRIPT, Card, Clip, Resources
 
 if TYPE_CHECKING:
     import torch
 
     from emo.experts.affectgpt_model import Checkpoint
-
-FACES = "faces"
 
 _TURN = "###"
 _LICENCE = (

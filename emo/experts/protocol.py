@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FRAMES = "frames"
 AUDIO = "audio"
 TRANSCRIPT = "transcript"
+FACES = "faces"
 
 
 @dataclass(frozen=True)
