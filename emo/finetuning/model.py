@@ -68,9 +68,11 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
     else:
         model, targets = _with_lora(base, settings)
     if settings.gradient_checkpointing:
-        # Only now: PEFT and transformers then ask every embedding for a gradient, those of the frozen towers
-        # too, which then run backward for nothing. The text's alone is enough, see `_asks_for_gradient`.
+        # After PEFT, which asks every embedding for a gradient where this is on already, and so does
+        # transformers: those of the frozen towers too, which then run backward for nothing. The text's alone
+        # is enough, see `_asks_for_gradient`.
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base.disable_input_require_grads()
         base.get_input_embeddings().register_forward_hook(_asks_for_gradient)
     counts = [(value.numel(), value.requires_grad) for value in model.parameters()]
     trained = sum(number for number, wanted in counts if wanted)
