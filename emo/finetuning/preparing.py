@@ -106,14 +106,13 @@ class Preparer:
         """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
-        if one.videos and isinstance(one.videos[0], tuple):
-            return self._from_frames(one, one.videos[0])
-        if one.videos:
-            decoded = self._decode(one.videos[0])
+        video = one.videos[0] if one.videos else None
+        if isinstance(video, tuple):
+            return self._from_frames(one, video)
+        if video is not None:
+            decoded = self._decode(video)
             sound = self._sound(one.audios[0]) if one.audios else decoded.audio
-            return Clip(
-                one.videos[0], decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s
-            )
+            return Clip(video, decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
         return self._from_frames(one, one.images)
 
     def _from_frames(self, one: Listed, paths: Sequence[str]) -> Clip:
