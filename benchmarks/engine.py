@@ -247,7 +247,7 @@ def samples_cost(
     }
 
 
-def on_cpu(count: int, repeats: int) -> dict[str, Any]:
+def on_cpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = checkpoints.make_internvl(
             Path(scratch) / "internvl", tile=112, hidden_size=128, intermediate_size=512, num_hidden_layers=4
@@ -261,10 +261,15 @@ def on_cpu(count: int, repeats: int) -> dict[str, Any]:
             Path(scratch) / "text", hidden_size=256, intermediate_size=1024, num_hidden_layers=4
         )
         result["samples"] = samples_cost(text, 2000, 64, 5, repeats)
+        if vllm:
+            from engine_vllm import against_vllm, small_text
+
+            small = small_text(Path(scratch) / "small")
+            result["vllm"] = against_vllm(small, vllm, "cpu", 96, 96, ["--enforce-eager"])
     return result
 
 
-def on_gpu(count: int, repeats: int) -> dict[str, Any]:
+def on_gpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
     """8 frames of 448 pixels (2,048 vision tokens) and 128 new tokens per clip."""
     with tempfile.TemporaryDirectory() as scratch:
         folder, model = checkpoints.internvl3_8b_shape(Path(scratch), torch.device("cuda"))
@@ -275,6 +280,14 @@ def on_gpu(count: int, repeats: int) -> dict[str, Any]:
         result = compare(model, folder, clips, [128] * count, budget, workers=8, repeats=repeats)
         result |= prefill_share(model)
         result["device"] = torch.cuda.get_device_name()
+        del model
+        torch.cuda.empty_cache()
+        if vllm:
+            from engine_vllm import against_vllm
+
+            sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24}
+            text = checkpoints.make_text(Path(scratch) / "text", num_attention_heads=16, **sizes)
+            result["vllm"] = against_vllm(text, vllm, "cuda", 512, 256)
     return result
 
 
@@ -316,6 +329,14 @@ def show(result: dict[str, Any]) -> None:
             f"5 samples of a prompt of {cost['prompt_tokens']} tokens, {cost['new_tokens']} new: "
             f"{cost['5_samples_s']:.2f} s against {cost['one_sample_s']:.2f} s for one ({cost['ratio']:.2f}x)"
         )
+    if "vllm" in result:
+        found = result["vllm"]
+        for name in ("vllm_cold", "vllm_seen", "emo", "generate"):
+            print(f"{name:<12}{found[name]:>9.0f} tokens/s")
+        print(
+            f"emo / vLLM (prompts it has not seen): {found['emo_over_vllm_cold']:.2f}   "
+            f"generate / vLLM: {found['generate_over_vllm_cold']:.2f}"
+        )
     if "bf16_ceiling_tflops" in result:
         print(
             f"{result['device']}: prefill at {result['prefill_share_of_ceiling']:.0%} of "
@@ -328,6 +349,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--clips", type=int, default=None, help="default 64")
     parser.add_argument("--repeats", type=int, default=2, help="the best of so many")
+    parser.add_argument("--vllm", metavar="PYTHON", help="of an environment with vLLM: the third way")
     parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
     add_json_option(parser)
     arguments = parser.parse_args()
@@ -335,9 +357,9 @@ def main() -> None:
         sys.exit("--gpu: torch sees no CUDA device")
     torch.set_num_threads(arguments.threads)
     result = (
-        on_gpu(arguments.clips or 64, arguments.repeats)
+        on_gpu(arguments.clips or 64, arguments.repeats, arguments.vllm)
         if arguments.gpu
-        else on_cpu(arguments.clips or 64, arguments.repeats)
+        else on_cpu(arguments.clips or 64, arguments.repeats, arguments.vllm)
     )
     result["torch"] = torch.__version__
     show(result)

@@ -22,13 +22,13 @@ from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.learning import calibrate, estimate
 from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.bootstrap import compare, f_interval
 from emo.evaluation.ew import ew_mappings, ew_overlaps
 from emo.evaluation.labels import read_labels
 from emo.evaluation.overlap import by_node
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
+from emo.pages import charts
 
 TARGETS = {"ten zero-shot": 65.5, "seven samples": 68.4, "all seventeen": 69.0, "three": 65.7}
 SPLITS = 20
@@ -196,14 +196,14 @@ def agreement_curve(bench: Bench, votes: pa.Table, groups: int = 4) -> list[dict
 def draw(folder: Path, report: dict, curves: dict, bench: Bench, predicted: dict[str, list[str]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "precision-recall.svg").write_text(
-        plots.precision_recall(curves, "Precision and recall over the bar")
+        charts.precision_recall(curves, "Precision and recall over the bar")
     )
     points = [
         (part["agreement"], part["f"] / 100, part["standard_error"] / 100, part["clips"])
         for part in report["agreement"]["all seventeen"]
     ]
     (folder / "agreement.svg").write_text(
-        plots.scatter_of_groups(points, "Agreement predicts quality", "agreement of the voters", "F")
+        charts.scatter_of_groups(points, "Agreement predicts quality", "agreement of the voters", "F")
     )
     nodes = by_node(bench.gold, predicted, ew_mappings(bench.tables)["wheel1/level2"])
     rows = [
@@ -211,7 +211,7 @@ def draw(folder: Path, report: dict, curves: dict, bench: Bench, predicted: dict
         for node in nodes
         if node.gold > 4
     ]
-    (folder / "labels.svg").write_text(plots.bars(rows, "F per node of wheel 1, level 2"))
+    (folder / "labels.svg").write_text(charts.bars(rows, "F per node of wheel 1, level 2"))
 
 
 def show(report: dict) -> None:

@@ -17,7 +17,9 @@ import pyarrow as pa
 from figures import add_json_option, show, write
 from PIL import Image
 
-from emo.report import choose_gallery, gallery_items, render, summarise
+from emo.report.build import render
+from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.summary import summarise
 from emo.store import tables
 from emo.vocabulary import words
 

@@ -19,13 +19,14 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from figures import add_json_option, write
 
+from emo import experts
 from emo.config import load_config
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.judge import JudgeStep
 from emo.jobs.label import steps
-from emo.report import render, summarise
-from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
+from emo.report.build import render
+from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.sources.source import MANIFEST
 from emo.store import committed, compaction
 from emo.store.storage import Storage
@@ -155,8 +156,8 @@ def work(part: str, storage: Storage, manifest: pa.Table | None) -> int:
         ingest = steps(load_config(), manifest)[0]
         return int(ingest.left(storage, ingest.given(storage)).num_rows)
     if part == "left":
-        described = [{"name": name, "samples": 1} for name in EXPERTS]
-        left = (DescribeStep(described[0]), ExtractStep({"kind": "rules"}, described))
+        described = [experts.settings_of({"kind": "words", "name": name}) for name in EXPERTS]
+        left = (DescribeStep(described[0]), ExtractStep(load_config().extract, described))
         return sum(step.left(storage, step.given(storage)).num_rows for step in left)
     if part == "judge":
         judge = JudgeStep(load_config().judge, list(EXPERTS))

@@ -37,7 +37,7 @@ def family(word: str) -> str | None:
 
 def describe(folder: Path) -> list[tuple[str, list[str]]]:
     """The emotion of each clip and the labels that it was given."""
-    voice = experts.load({"name": "voice", "kind": "voice"})
+    voice = experts.load(experts.settings_of({"name": "voice", "kind": "voice"}))
     rows = []
     with (folder / "gold.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

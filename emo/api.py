@@ -22,7 +22,7 @@ from emo.jobs.label import Labelled, label_source
 from emo.needs import check_here
 from emo.store.reading import check_form, in_form
 from emo.store.runs import too_many_failed
-from emo.store.storage import s3_in_use, use_s3
+from emo.store.s3 import s3_in_use, use_s3
 from emo.terminal.progress import say
 
 # Of judgments that stand in no OUT these columns say nothing.
@@ -120,16 +120,16 @@ def extract(
 
 def evaluate(
     predicted: str | Path | Sequence[str],
-    gold: str | Path | Sequence[str],
+    gold: str | Path | Sequence[str] = (),
     *,
     metric: str = "ew",
     **options: Any,
 ) -> Evaluation:
     """Score predictions against human labels, as `emo evaluate` does.
 
-    predicted, gold: an OUT, one of its tables, or a file; metric: as of `--metric`; for `unibench` a list of
-    `NAME=PATH` is a side too; options: those of the command, with underscores (`wheels`, `expert`, `compare`,
-    `plots`, …).
+    predicted, gold: an OUT, one of its tables, or a file (no gold for a metric that needs none); metric: as
+    of `--metric`; for `unibench` a list of `NAME=PATH` is a side too; options: those of the command, with
+    underscores (`wheels`, `expert`, `compare`, `plots`, …).
 
     The result prints as a table (`as_text()`), as one line (`headline()`) and as plain values (`as_json()`).
     Raises InputError where something is wrong, before any model is loaded.

@@ -1,298 +1,59 @@
 """The configuration: one YAML file, validated as a whole before anything starts."""
 
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
-    SecretStr,
+    SerializeAsAny,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from emo import experts, extraction
-from emo.captions.rules import FILTERS, Rules
-from emo.captions.splits import SPLITS, VIDEO_OF
-from emo.captions.windows import Window, parse_window
-from emo.cojudgment.rule import Learned, Rule
-from emo.engines.settings import ModelSettings
+from emo.captions.settings import Caption
+from emo.cojudgment.settings import Judge
 from emo.errors import InputError
-from emo.extraction.writers import TextServerSettings
+from emo.estimates import Prices
+from emo.experts.protocol import Settings as ExpertSettings
+from emo.extraction.protocol import Settings as ExtractorSettings
 from emo.finetuning.settings import Finetune
-from emo.marks import NoResult
-from emo.media.speech import SpeechSettings
+from emo.media.settings import Ingest
+from emo.nightly.settings import Nightly, Retention
 from emo.registry import is_place
-from emo.store.storage import S3Settings
+from emo.report.settings import Report
+from emo.run.settings import Ray
+from emo.section import Section, section_of
+from emo.store.s3 import S3Settings
 
 MOST_VALUES = 100_000
 # Of a value in a message.
 _LONGEST_SHOWN = 200
 MAX_FAILED_SHARE = 0.5
+# Sections whose keys depend on the kind.
+KINDS = ("experts", "extract")
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
 SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command"})
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Ingest(_Section):
-    """frames: how many are taken of a clip; longest_side: of a frame, in pixels; deadline_s: seconds that
-    the decoder may take for one clip; memory_mib: memory that it may take for one; audio: whether the sound
-    is kept; max_audio_s: seconds of sound that are kept at most.
-
-    workers: decoders at once, at least 1; `auto` is one per CPU of the cluster; shard_rows: clips per
-    committed file, at most.
-    transcribe: a Whisper that writes down what is said in clips without a transcript, one copy per worker;
-    transcribe_gpus: the share of a GPU that each copy takes.
-    """
-
-    frames: int = Field(8, ge=1, le=1024)
-    longest_side: int = Field(448, ge=16, le=4096)
-    jpeg_quality: int = Field(92, ge=1, le=100, description="of the stored frames")
-    audio: bool = True
-    max_audio_s: float = Field(600.0, gt=0)
-    deadline_s: NoResult[float] = Field(120.0, gt=0)
-    memory_mib: NoResult[int] = Field(3072, ge=256)
-    workers: NoResult[int | Literal["auto"]] = "auto"
-    shard_rows: NoResult[int] = Field(50, ge=1, le=1000)
-    transcribe: SpeechSettings | None = None
-    transcribe_gpus: NoResult[float] = Field(0.25, gt=0, le=1)
-
-    @field_validator("workers")
-    @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("expected auto or a whole number of at least 1")
-        return value
-
-
-class Adjudicate(_Section):
-    """A text model that decides where the voters do not agree: it picks from the labels that they named.
-
-    below: it is asked about clips whose agreement is lower, 0 to 1. model: it runs in this process; server:
-    it is behind an OpenAI-compatible server. One of the two is given.
-    """
-
-    below: float = Field(0.3, ge=0, le=1)
-    model: ModelSettings | None = None
-    server: TextServerSettings | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "Adjudicate":
-        if (self.model is None) == (self.server is None):
-            raise ValueError("expected either model or server")
-        return self
-
-    @property
-    def text_model(self) -> ModelSettings | TextServerSettings:
-        """The one that is given."""
-        one = self.model or self.server
-        assert one is not None
-        return one
-
-
-class Judge(_Section):
-    """trade_off: the knob between recall and precision: `recall`, `balanced`, `precision`, or the share of
-    support that a label needs, from 0 to 1.
-
-    learned: a file that `emo judge --calibrate` or `--estimate` wrote. adjudicate: a text model that decides
-    where agreement is low; None: the votes decide everywhere.
-    """
-
-    trade_off: str | float = "balanced"
-    learned: str | None = None
-    adjudicate: Adjudicate | None = None
-
-    @field_validator("trade_off")
-    @classmethod
-    def _known(cls, value: str | float) -> str | float:
-        try:
-            Rule.of(value)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-    def rule(self) -> Rule:
-        """The rule of these settings; raises InputError where the learned file is not one."""
-        return Rule.of(self.trade_off, Learned.load(self.learned) if self.learned else None)
-
-
-class Report(_Section):
-    """gallery: how many clips the page shows in full."""
-
-    gallery: int = Field(60, ge=0, le=1000)
-
-
-class GrowsTo(_Section):
-    """What all workers of an autoscaling cluster together may hold. cpus: all CPUs; gpus: all GPUs."""
-
-    cpus: int = Field(0, ge=0)
-    gpus: int = Field(0, ge=0)
-
-
-class Ray(_Section):
-    """address: of a running cluster, None: RAY_ADDRESS or a fresh local one; num_cpus: CPUs of a local one,
-    None: all.
-
-    grows_to: the most that the cluster may become, where an autoscaler or a person adds nodes; None: what its
-    autoscaler allows.
-    """
-
-    address: str | None = None
-    num_cpus: int | None = Field(None, ge=1)
-    grows_to: GrowsTo | None = None
-
-
-class Nightly(_Section):
-    """What `emo nightly` does besides labelling.
-
-    source, out: taken where no SOURCE and --out are given; max_hours: the night stops cleanly
-    after so many; max_gpu_hours: or after so many hours of all GPUs together; retries: how many nights a row
-    that failed for a passing reason is tried again; compact_mib: size of the files that small ones are merged
-    into, 0: none are; webhook: an http(s) address that gets the summary as JSON by POST; command: a program
-    and its arguments, gets the summary on its standard input; run files do not show it.
-    """
-
-    source: str | None = None
-    out: str | None = None
-    max_hours: float | None = Field(None, gt=0)
-    max_gpu_hours: float | None = Field(None, gt=0)
-    retries: int = Field(3, ge=0)
-    compact_mib: int = Field(256, ge=0, le=2048)
-    webhook: SecretStr | None = None
-    command: tuple[SecretStr, ...] = ()
-
-    @field_validator("webhook")
-    @classmethod
-    def _http(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("expected an http:// or https:// address")
-        return value
-
-
-class Retention(_Section):
-    """What a night removes; nothing by default.
-
-    runs_days: run files and summaries older than so many days, but never the newest ones, by which settings
-    are compared; gone: `drop` removes the rows of clips whose files have left the source, `keep` leaves them.
-    """
-
-    runs_days: float | None = Field(None, gt=0)
-    gone: Literal["keep", "drop"] = "keep"
-
-
-class Prices(_Section):
-    """What computing costs, for estimates and summaries.
-
-    gpu_hour, cpu_hour: what an hour of one costs, 0: not counted; currency: of the prices.
-    """
-
-    gpu_hour: float = Field(0.0, ge=0)
-    cpu_hour: float = Field(0.0, ge=0)
-    currency: str = "USD"
-
-
-class Caption(_Section):
-    """What `emo caption` makes and what its filters leave out.
-
-    experts: names in `experts`, None: all; prompts: names of the package or text files; windows: parts of
-    a clip in per cent; samples: how often an expert is asked the same, 1 to 100, `auto`: as often as the
-    target needs; target: how many captions the filters shall leave, None: one per combination is made.
-    filters: a filter's name with false switches it off; the keys from `tail` to `duplicates_among` are bounds
-    of filters. splits: shares that sum to 1; video_of: a pattern whose group finds, in a whole video_id, the
-    video that the clip was cut from.
-    """
-
-    experts: tuple[str, ...] | None = None
-    prompts: tuple[str, ...] = Field(("person", "face", "body", "situation", "voice"), min_length=1)
-    windows: tuple[str, ...] = Field(("0-100", "0-50", "50-100"), min_length=1)
-    samples: int | Literal["auto"] = "auto"
-    target: int | None = Field(None, ge=1)
-    filters: dict[str, bool] = {}
-    tail: float = Field(Rules.tail, ge=0, lt=0.5)
-    shortest: int = Field(Rules.shortest, ge=0)
-    longest: int = Field(Rules.longest, ge=1)
-    repeated: float = Field(Rules.repeated, ge=0, le=1)
-    language: str | None = Field(Rules.language, pattern="^[a-z]{2}$")
-    margin: float = Field(Rules.margin, ge=0, le=1)
-    crowd_least: int = Field(Rules.crowd_least, ge=1)
-    crowd_share: float = Field(Rules.crowd_share, ge=0, le=1)
-    duplicate: float = Field(Rules.duplicate, gt=0, le=1)
-    duplicates_among: Literal["clip", "all"] = "clip"
-    splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
-    video_of: str = VIDEO_OF
-
-    @field_validator("windows")
-    @classmethod
-    def _windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            parse_window(text)
-        return value
-
-    @field_validator("samples")
-    @classmethod
-    def _samples(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and not 1 <= value <= 100:
-            raise ValueError("expected auto or a whole number from 1 to 100")
-        return value
-
-    @field_validator("filters")
-    @classmethod
-    def _filters(cls, value: dict[str, bool]) -> dict[str, bool]:
-        if unknown := sorted(value.keys() - FILTERS.keys()):
-            raise ValueError(f"unknown filter {', '.join(unknown)}; expected some of: {', '.join(FILTERS)}")
-        return value
-
-    @field_validator("splits")
-    @classmethod
-    def _splits(cls, value: dict[str, float]) -> dict[str, float]:
-        shares = {split: value.get(split, 0.0) for split in SPLITS}
-        if value.keys() - set(SPLITS) or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-            raise ValueError(f"expected shares of {', '.join(SPLITS)} that sum to 1")
-        return shares
-
-    @field_validator("video_of")
-    @classmethod
-    def _video_of(cls, value: str) -> str:
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"is no pattern: {error}") from None
-        if groups != 1:
-            raise ValueError(f"expected a pattern with one group, not {groups}")
-        return value
-
-    def rules(self) -> Rules:
-        """The filters' bounds."""
-        bounds = {name: getattr(self, name) for name in Rules.__dataclass_fields__ if hasattr(self, name)}
-        return Rules(on=frozenset(name for name in FILTERS if self.filters.get(name, True)), **bounds)
-
-    def parts(self) -> list[Window]:
-        """The windows, each once."""
-        return [parse_window(text) for text in dict.fromkeys(self.windows)]
-
-
-class Config(_Section):
-    """All that a run can be told; every key has a default in the preset `signals`.
-
-    experts: who describes the clips, at least one; extract: how labels are taken from descriptions;
-    max_failed_share: a command ends with exit code 3 where a larger share of a step's rows failed.
-    """
+class Config(Section):
+    """All that a run can be told. Every key has a default in the preset `signals`."""
 
     ingest: Ingest = Ingest()
-    experts: tuple[dict[str, Any], ...]
-    extract: dict[str, Any] = {"kind": "rules"}
+    experts: tuple[SerializeAsAny[ExpertSettings], ...]
+    """The experts that describe the clips, at least one."""
+    extract: SerializeAsAny[ExtractorSettings] = Field(
+        default_factory=lambda: extraction.settings_of({"kind": "rules"})
+    )
+    """How labels are taken from descriptions."""
     judge: Judge = Judge()
     report: Report = Report()
     ray: Ray = Ray()
@@ -303,6 +64,9 @@ class Config(_Section):
     caption: Caption = Caption()
     finetune: Finetune = Finetune()
     max_failed_share: float = Field(MAX_FAILED_SHARE, ge=0, le=1)
+    """A command ends with exit code 3 where a larger share of a step's rows failed."""
+    purpose: str | None = None
+    """What the labels are for, in your words. It stands in run files and in exports."""
 
     @field_validator("experts", mode="before")
     @classmethod
@@ -322,10 +86,9 @@ class Config(_Section):
             try:
                 # A kind that is the place of a class makes no name for a column and a folder.
                 named = {} if is_place(entry["kind"]) else {"name": entry["kind"]}
-                settings = model(**{**named, **entry})
+                checked.append(model(**{**named, **entry}))
             except ValidationError as error:
                 raise ValueError(f"entry {number} ({entry['kind']}): {explain(error, model)}") from None
-            checked.append(settings.model_dump())
         return checked
 
     @field_validator("extract", mode="before")
@@ -338,13 +101,13 @@ class Config(_Section):
         except InputError as error:
             raise ValueError(str(error)) from None
         try:
-            return model(**value).model_dump()
+            return model(**value)
         except ValidationError as error:
             raise ValueError(explain(error, model)) from None
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Config":
-        names = [expert["name"] for expert in self.experts]
+        names = [expert.name for expert in self.experts]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"experts: two are named {name!r}; give one of them another name")
@@ -352,8 +115,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _words_vote(self) -> "Config":
-        if self.extract.get("transcript") == "apart" and not any(
-            expert["kind"] in _WORDS_ALONE for expert in self.experts
+        if getattr(self.extract, "transcript", None) == "apart" and not any(
+            expert.kind in _WORDS_ALONE for expert in self.experts
         ):
             raise ValueError(
                 "extract.transcript: apart has the words vote on their own, and no expert reads them; "
@@ -361,12 +124,12 @@ class Config(_Section):
             )
         return self
 
-    def expert(self, name: str) -> dict[str, Any]:
+    def expert(self, name: str) -> ExpertSettings:
         """The settings of one expert by its name."""
         for settings in self.experts:
-            if settings["name"] == name:
+            if settings.name == name:
                 return settings
-        known = ", ".join(settings["name"] for settings in self.experts)
+        known = ", ".join(settings.name for settings in self.experts)
         raise InputError(f"no expert is named {name!r} in this configuration; it has: {known}")
 
 
@@ -396,7 +159,12 @@ def load_config(
     earlier = tree is not None
     if tree is not None:
         tree = _still_known(_without_secrets(tree), Config)
-        tree["experts"] = [_of_expert(entry) for entry in tree.get("experts", ())]
+        tree["experts"] = [
+            _still_known(entry, experts.expert_class(entry["kind"]).Settings)
+            for entry in tree.get("experts", ())
+        ]
+        if extract := tree.get("extract"):
+            tree["extract"] = _still_known(extract, extraction.extractor_class(extract["kind"]).Settings)
     elif file is not None:
         try:
             text = Path(file).read_text(encoding="utf-8")
@@ -424,10 +192,6 @@ def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_expert(entry: dict[str, Any]) -> dict[str, Any]:
-    return _still_known(entry, experts.expert_class(entry["kind"]).Settings)
-
-
 def _still_known(tree: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """The keys of an earlier version's run that this version has: what it lacks decides nothing any more."""
     kept: dict[str, Any] = {}
@@ -435,7 +199,7 @@ def _still_known(tree: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]
         field = model.model_fields.get(key)
         if field is None:
             continue
-        section = section_of(field.annotation)
+        section = None if key in KINDS else section_of(field.annotation)
         kept[key] = _still_known(value, section) if section and isinstance(value, dict) else value
     return kept
 
@@ -553,14 +317,6 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
             message = f"{message[0].lower()}{message[1:]}, not {shown}"
         faults.append(f"{path}: {message}" if path else message)
     return "; ".join(faults)
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field of this type holds, also where it may be null; None for a plain value."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
 
 
 def _near(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:

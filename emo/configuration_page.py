@@ -1,27 +1,19 @@
 """The page docs/configuration.md: every key of the configuration, read off the models that validate it.
 
-`python -m emo.configuration_page > docs/configuration.md` writes it. What a key means stands once: in the
-`description` of its field, or in the docstring of its class as `key, key: meaning;`.
+`python -m emo.configuration_page > docs/configuration.md` writes it. What a key means stands once, below it.
 """
 
-import json
-import re
-import types
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
-from functools import cache
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
 
 from emo import experts, extraction
-from emo.captions.rules import Rules
-from emo.config import Caption, Config, section_of
+from emo.config import KINDS, Config
 from emo.engines.settings import ModelSettings
 from emo.experts import protocol
 from emo.extraction import protocol as extraction_protocol
+from emo.keys import Key, key_of, keys
+from emo.section import opening, section_of
 
 _INTRODUCTION = """\
 # Keys of the configuration
@@ -36,25 +28,6 @@ are MiB.
 
 This page is written by `python -m emo.configuration_page`; do not edit it by hand.
 """
-_TYPES = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", Any: "any value"}
-# The configuration fills it in before the model sees it.
-_DEFAULTS = {"name": "the kind"}
-# Each beside another bound, and alone.
-_BOUNDS: dict[type, tuple[str, str]] = {
-    Ge: ("from", "at least"),
-    Gt: ("above", "above"),
-    Le: ("to", "at most"),
-    Lt: ("to below", "below"),
-}
-
-
-class Key(NamedTuple):
-    """One row of a table; all four are Markdown."""
-
-    path: str
-    allowed: str
-    default: str
-    meaning: str
 
 
 def page() -> str:
@@ -62,29 +35,15 @@ def page() -> str:
     return "\n".join([_INTRODUCTION, *_general(), *_experts(), *_extractors()])
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
-    """Every key of a section and of the sections in it; raises ValueError for a key without a meaning."""
-    return [key for name, field in model.model_fields.items() for key in _keys(model, name, field, prefix)]
-
-
-def _keys(model: type[BaseModel], name: str, field: FieldInfo, prefix: str) -> Iterator[Key]:
-    path, inner = f"{prefix}{name}", section_of(field.annotation)
-    meaning = field.description or _meanings(model).get(name) or (_opening(inner) if inner else "")
-    if not meaning:
-        raise ValueError(f"{model.__name__}.{name}: neither its field nor a docstring says what it means")
-    default = _DEFAULTS.get(path) or _default(field)
-    yield Key(path, _allowed(field), default, _sentence(meaning))
-    if inner:
-        yield from keys(inner, f"{path}.")
-
-
 def _general() -> Iterator[str]:
     plain = []
     for name, field in Config.model_fields.items():
+        if name in KINDS:
+            continue
         if model := section_of(field.annotation):
-            yield from _part(f"`{name}`", _opening(model), keys(model, f"{name}."))
+            yield from _part(f"`{name}`", opening(model), keys(model, f"{name}."))
         else:
-            plain += list(_keys(Config, name, field, ""))
+            plain += list(key_of(Config, name, field))
     yield from _part("Keys outside a section", "", plain)
 
 
@@ -143,102 +102,6 @@ def _part(title: str, text: str, rows: list[Key], level: int = 2) -> Iterator[st
 
 def _names(registry: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(registry))
-
-
-def _allowed(field: FieldInfo) -> str:
-    limits = list(_limits(field))
-    allowed = _type(field.annotation)
-    if limits and allowed.endswith(" or `null`"):
-        return f"{', '.join([allowed.removesuffix(' or `null`'), *limits])}; or `null`"
-    return ", ".join([allowed, *limits])
-
-
-def _limits(field: FieldInfo) -> Iterator[str]:
-    bounds: list[Any] = [one for sort in _BOUNDS for one in field.metadata if isinstance(one, sort)]
-    if bounds:
-        alone = len(bounds) == 1
-        yield " ".join(f"{_BOUNDS[type(one)][alone]} {astuple(one)[0]:g}" for one in bounds)
-    for one in field.metadata:
-        if isinstance(one, MinLen):
-            yield f"at least {one.min_length}"
-        if pattern := getattr(one, "pattern", None):
-            yield f"pattern `{pattern}`"
-
-
-def _type(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if section_of(annotation) is annotation:
-        return "section"
-    if annotation is types.NoneType:
-        return "`null`"
-    if annotation is SecretStr:
-        return "text (secret)"
-    if origin is Literal:
-        return " or ".join(f"`{choice}`" for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_type(argument) for argument in arguments)
-    if annotation == tuple[SecretStr, ...]:
-        return "list of texts (secret)"
-    if origin is tuple and arguments[-1] is Ellipsis:
-        return f"list of {'mappings' if get_origin(arguments[0]) is dict else f'{_type(arguments[0])}s'}"
-    if origin is tuple:
-        return f"list of {len(arguments)} {_type(arguments[0])}s"
-    if origin is dict:
-        return f"mapping of names to {_type(arguments[1])}"
-    return _TYPES[annotation]
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel):
-        return "as below"
-    return f"`{value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)}`"
-
-
-@cache
-def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """The `key, key: meaning` pairs of the docstrings of a class and of those that it extends."""
-    found: dict[str, str] = {}
-    parents = [
-        parent for parent in model.__mro__ if issubclass(parent, BaseModel) and parent is not BaseModel
-    ]
-    for parent in (*parents, *([Rules] if model is Caption else [])):
-        for names, meaning in _pairs(model, parent):
-            for name in names:
-                found.setdefault(name, meaning)
-    return found
-
-
-def _pairs(model: type[BaseModel], documented: type) -> Iterator[tuple[list[str], str]]:
-    for paragraph in _paragraphs(documented):
-        anchors = list(_anchors(model, paragraph))
-        for number, anchor in enumerate(anchors):
-            end = anchors[number + 1].start() if anchor is not anchors[-1] else len(paragraph)
-            yield anchor.group(1).split(", "), paragraph[anchor.end() : end]
-
-
-def _anchors(model: type[BaseModel], paragraph: str) -> Iterator[re.Match[str]]:
-    name = "|".join(sorted(map(re.escape, model.model_fields), key=len, reverse=True))
-    return re.finditer(rf"(?:^|(?<=[;.]\s))((?:{name})(?:, (?:{name}))*): ", paragraph)
-
-
-def _paragraphs(documented: type) -> list[str]:
-    own = documented.__dict__.get("__doc__") or ""
-    return [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", own)]
-
-
-def _opening(model: type[BaseModel]) -> str:
-    """What a docstring says before its first key, as one text."""
-    first = _paragraphs(model)[0]
-    anchor = next(_anchors(model, first), None)
-    return first[: anchor.start()].strip() if anchor else first
-
-
-def _sentence(text: str) -> str:
-    text = re.sub(r"\bNone\b", "`null`", text.strip().rstrip(";."))
-    return f"{text[0].upper()}{text[1:]}." if text[0].isalpha() else f"{text}."
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ def named(config: Config) -> list[NamedModel]:
     """Every model that the steps of a run would load, each once."""
     found: list[NamedModel] = []
     for settings in config.experts:
-        cls = experts.expert_class(settings["kind"])
-        found += _under(f"experts.{settings['name']}", cls.models(cls.Settings(**settings)))
-    extractor = extraction.extractor_class(config.extract["kind"])
-    found += _under("extract", extractor.models(extractor.Settings(**config.extract)))
+        cls = experts.expert_class(settings.kind)
+        found += _under(f"experts.{settings.name}", cls.models(settings))
+    extractor = extraction.extractor_class(config.extract.kind)
+    found += _under("extract", extractor.models(config.extract))
     if (speech := config.ingest.transcribe) is not None:
         found.append(NamedModel("ingest.transcribe.model", speech.model, speech.revision))
     if config.judge.adjudicate is not None and (model := config.judge.adjudicate.model) is not None:

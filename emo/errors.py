@@ -23,6 +23,10 @@ class PlaceError(StorageError):
     """The whole place is gone, full or refused: nothing else there can succeed, so the run stops."""
 
 
+class DamagedError(StorageError):
+    """A file was read and is not what its place says: cut off, of another kind, or of another table."""
+
+
 class MachineError(EmoError):
     """The machine or the worker's own process is at fault, and no row: the run stops."""
 
@@ -65,8 +69,8 @@ class RowError(EmoError):
 class Code:
     """What a code in the column `error` says.
 
-    step: where it comes up first: ingest, describe, extract, judge, caption, finetune, or any; meaning: one
-    sentence for a person; passes: whether the same row may come out well another night.
+    step: where it comes up first: ingest, describe, extract, judge, caption, review, finetune, or any;
+    meaning: one sentence for a person; passes: whether the same row may come out well another night.
     """
 
     step: str
@@ -99,6 +103,7 @@ CODES = {
     "damaged": Code("ingest", "No frame can be decoded for more than half of the moments asked for."),
     "decode_failed": Code("ingest", "Decoding raised an error that no other code names."),
     "decoder_crashed": Code("ingest", "The decoder process died, as by SIGSEGV."),
+    "out_of_range": Code("ingest", "The clip is a part of its file that the file does not have."),
     "replaced": Code("ingest", "The file was written while it was read.", True),
     "bad_subtitle": Code(
         "ingest",
@@ -144,6 +149,8 @@ CODES = {
     "bad_row": Code("finetune", "A row of the data has the wrong cells; the message says which."),
     "no_name": Code("finetune", "A row of the data names no clip."),
     "media": Code("finetune", "A medium of the sample is not there, is there twice, or cannot be read."),
+    "unusable": Code("review", "People who reviewed the clip call it unusable."),
+    "against_review": Code("finetune", "The caption names nothing that people agree on for its clip."),
     "clip_missing": Code("finetune", "The clip of a caption is not in the table `clips`."),
     "timed_out": Code("any", "The same as `timeout`: of rows that version 0.1.0 wrote.", True),
 }

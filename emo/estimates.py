@@ -4,8 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emo.config import Prices
+from pydantic import Field
+
 from emo.experts.protocol import Resources
+from emo.section import Section
+
+
+class Prices(Section):
+    """What computing costs, for estimates and summaries."""
+
+    gpu_hour: float = Field(0.0, ge=0)
+    """The price of one hour of one GPU. With 0 it is not counted."""
+    cpu_hour: float = Field(0.0, ge=0)
+    """The price of one hour of one CPU. With 0 it is not counted."""
+    currency: str = "USD"
+    """The currency of the prices."""
 
 
 @dataclass(frozen=True)

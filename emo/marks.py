@@ -1,9 +1,11 @@
 """Marks on settings, where they are defined: which of them decide what comes out, and which only how."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel
+
+from emo.section import section_of
 
 _T = TypeVar("_T")
 _MARK = object()
@@ -28,14 +30,9 @@ def _deciding(
         if field is not None and _MARK in field.metadata:
             continue
         if isinstance(value, dict):
-            yield from _deciding(value, _section(field.annotation) if field else None, f"{before}{key}.")
+            yield from _deciding(value, section_of(field.annotation) if field else None, f"{before}{key}.")
         else:
             yield before + key, value
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    kinds = (annotation, *get_args(annotation))
-    return next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ def of_kind(
     registry: Registry[Any],
     step: str,
     what: str,
-    settings: Mapping[str, Any],
+    settings: Any,
     notes: Callable[[], list[str]] = list,
 ) -> list[Need]:
     """The needs of a step whose worker holds an expert or an extractor of these settings.
@@ -71,23 +71,25 @@ def of_kind(
     There are none where nothing can be missing. A class from outside emo may be missing itself, so it is
     looked up by its name on the machine that is asked.
     """
-    kind = settings["kind"]
+    kind = settings.kind
+    # As plain values: the class of the settings may not be there where they arrive.
+    entry = settings.model_dump()
     method, of_protocol = registry.named(kind).missing, registry.protocol.missing  # type: ignore[attr-defined]
     if kind in registry.own and getattr(method, "__func__", method) is of_protocol.__func__:
         return []
-    return [
-        Need(step, what, partial(_missing, registry, settings), partial(_held, registry, settings), notes)
-    ]
+    return [Need(step, what, partial(_missing, registry, entry), partial(_held, registry, entry), notes)]
 
 
-def _missing(registry: Registry[Any], settings: Mapping[str, Any]) -> list[str]:
+def _missing(registry: Registry[Any], entry: Mapping[str, Any]) -> list[str]:
     try:
-        cls = registry.named(settings["kind"])
+        cls: Any = registry.named(entry["kind"])
     except InputError as error:
         return [str(error)]
-    return cls.missing(cls.Settings(**settings))
+    found: list[str] = cls.missing(registry.settings(entry))
+    return found
 
 
-def _held(registry: Registry[Any], settings: Mapping[str, Any]) -> Resources:
-    cls = registry.named(settings["kind"])
-    return cls.resources(cls.Settings(**settings))
+def _held(registry: Registry[Any], entry: Mapping[str, Any]) -> Resources:
+    cls: Any = registry.named(entry["kind"])
+    held: Resources = cls.resources(registry.settings(entry))
+    return held

@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from emo.errors import InputError, one_line
 
 T = TypeVar("T")
+
+
+class OfKind(Protocol):
+    """Validated settings, which say what kind of thing they are of."""
+
+    @property
+    def kind(self) -> str: ...
 
 
 def is_place(kind: str) -> bool:
@@ -52,10 +59,18 @@ class Registry(Generic[T]):
             raise InputError(f"{self.what} kind {kind!r}: {place} {fault}")
         return found
 
-    def make(self, settings: Mapping[str, Any]) -> T:
-        """The thing that validated settings describe; its kind is theirs."""
-        cls: Any = self.named(settings["kind"])
-        return cls(cls.Settings(**settings))
+    def settings(self, entry: Mapping[str, Any]) -> Any:
+        """The settings of an entry of a configuration, validated by its kind.
+
+        Raises InputError where there is no such kind, and pydantic's ValidationError.
+        """
+        cls: Any = self.named(entry["kind"])
+        return cls.Settings(**entry)
+
+    def make(self, settings: OfKind) -> T:
+        """The thing that settings describe; its kind is theirs."""
+        cls: Any = self.named(settings.kind)
+        return cls(settings)
 
     def _outside(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=f"emo.{self.what}s"))

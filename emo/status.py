@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import estimates
-from emo.config import Prices
-from emo.errors import StorageError
-from emo.estimates import Planned
+from emo.errors import DamagedError
+from emo.estimates import Planned, Prices
+from emo.review import figures
+from emo.review.consensus import read_reviews
 from emo.step import Step
 from emo.store import committed, planning
 from emo.store.runs import FOLDER, load_runs
@@ -24,13 +25,15 @@ RUNS_MEASURED = 20
 
 
 def state(storage: Storage) -> dict[str, Any]:
-    """Rows per table, by status, and the last runs."""
+    """Rows per table, by status, what the reviews say of the labels (None: there are none), the last runs."""
     tables = []
     for table in TABLES.values():
         rows = committed.read_newest(storage, committed.folder(table), table, ["status"])
         failed = planning.failed_rows(rows).num_rows
         tables.append({"table": table.name, "rows": rows.num_rows, "failed": failed})
-    return {"tables": tables, "runs": load_runs(storage, last=RUNS_SHOWN)}
+    reviews = read_reviews(storage)
+    quality = figures.quality(reviews) if reviews else None
+    return {"tables": tables, "reviews": quality, "runs": load_runs(storage, last=RUNS_SHOWN)}
 
 
 def failed_judgments(storage: Storage) -> int:
@@ -43,6 +46,8 @@ def show(state: dict[str, Any], prices: Prices) -> None:
     """Print a state for a person."""
     for table in state["tables"]:
         print(f"{table['table']:<16}{table['rows']:>12} rows{table['failed']:>12} failed")
+    if state["reviews"]:
+        print("\n".join(figures.lines(state["reviews"])))
     for run in state["runs"]:
         did = ", ".join(_did(step) for step in run["steps"] if step["rows"])
         # Of a run that stopped: why, on the same line.
@@ -119,14 +124,14 @@ def set_aside_runs(storage: Storage) -> list[tuple[str, str]]:
 def set_aside(storage: Storage) -> list[tuple[str, str]]:
     """Move every Parquet file that is not of its table to OUT/set-aside; where each went, and why.
 
-    For the holder of the lease.
+    For the holder of the lease. Raises StorageError where the place does not answer: its files may be good.
     """
     moved = []
     for table in TABLES.values():
         for path in committed.files(storage, table.name):
             try:
                 committed.read_file(storage, table, path)
-            except StorageError as error:
+            except DamagedError as error:
                 moved.append((_move_aside(storage, path), str(error)))
     return moved
 

@@ -34,6 +34,7 @@ _ABOUT = {
     "drafts": "What the captioning experts wrote, before anything is left out.",
     "draft_labels": "The emotion words in each draft.",
     "captions": "What is to be trained on: the rows whose status is `ok`.",
+    "reviews": "What people say of the labels; of one person's answers on a clip the last counts.",
 }
 
 

@@ -177,7 +177,7 @@ def _check_settings(runs: Sequence[Mapping[str, Any]], config: Config, wanted: P
             changed = differences(
                 *(
                     {key: value for key, value in expert_settings(one).items() if key not in _CHOSEN}
-                    for one in (before, now)
+                    for one in (before, now.model_dump(mode="json"))
                 )
             )
             if changed:
@@ -193,7 +193,7 @@ def _evidence(storage: Storage, config: Config, gold: Mapping[str, str] | None) 
     """Gold, and the votes that `emo label` left in OUT: every expert of it is one more voice of the crowd."""
     opinions: dict[str, dict[str, list[Sequence[str]]]] = defaultdict(lambda: defaultdict(list))
     for expert in config.experts:
-        where = committed.folder(VOTES, expert["name"])
+        where = committed.folder(VOTES, expert.name)
         votes = committed.read_newest(storage, where, VOTES, ["labels", "status"])
         for row in planning.well(votes).to_pylist():
             opinions[row["video_id"]][row["expert"]].append(row["labels"])

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic_core import to_jsonable_python
 
 from emo import experts
 from emo.aligned import answers_of
@@ -19,7 +18,7 @@ from emo.clips import ingested, read_clips, to_clip
 from emo.engines.adapters import frame_budget
 from emo.errors import RowError
 from emo.experts.answers import read_description
-from emo.experts.protocol import Card, Description, Expert, Resources
+from emo.experts.protocol import Card, Description, Expert, Resources, Settings
 from emo.marks import deciding
 from emo.needs import Need, of_kind
 from emo.step import Pass, Step
@@ -35,7 +34,7 @@ SHARD_ROWS = 100
 class DescribeStep(Step):
     """Let one expert describe every clip that was ingested; expert: its validated settings."""
 
-    expert: dict[str, Any]
+    expert: Settings
 
     table: ClassVar[Table] = DESCRIPTIONS
     # An expert that answers five times per clip has one clip to do, not five.
@@ -44,15 +43,15 @@ class DescribeStep(Step):
 
     @property
     def name(self) -> str:
-        return f"describe {self.expert['name']}"
+        return f"describe {self.expert.name}"
 
     @property
     def where(self) -> str:
-        return committed.folder(DESCRIPTIONS, self.expert["name"])
+        return committed.folder(DESCRIPTIONS, self.expert.name)
 
     @cached_property
     def _kind(self) -> type[Expert]:
-        return experts.expert_class(self.expert["kind"])
+        return experts.expert_class(self.expert.kind)
 
     def given(self, storage: Storage) -> pa.Table:
         return ingested(storage)
@@ -81,14 +80,18 @@ class DescribeStep(Step):
         return 2.0 if self.resources().gpus else 0.25
 
     def settings(self) -> dict[str, Any]:
-        return expert_settings(to_jsonable_python(self.expert))
+        return expert_settings(self.expert.model_dump(mode="json"))
 
     def resources(self) -> Resources:
-        return self._kind.resources(self._kind.Settings(**self.expert))
+        return self._kind.resources(self.expert)
 
     def needs(self) -> list[Need]:
-        name = self.expert["name"]
-        notes = partial(_frame_budget, self.expert)
+        name = self.expert.name
+        notes = partial(
+            _frame_budget,
+            getattr(self.expert, "adapter", None) or getattr(self.expert, "model", None),
+            getattr(self.expert, "max_frames", None),
+        )
         return of_kind(experts.REGISTRY, self.name, f"expert {name}", self.expert, notes)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
@@ -109,8 +112,8 @@ class DescribeStep(Step):
         )
 
 
-def expert_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of one expert that decide what it writes, nested keys as `a.b`."""
+def expert_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an expert's settings, as a run file has them, those that decide what it writes; nested as `a.b`."""
     from emo.experts.openai import OpenAISettings
 
     kind = settings.get("kind")
@@ -118,17 +121,16 @@ def expert_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
 
 
-def _frame_budget(settings: dict[str, Any]) -> list[str]:
+def _frame_budget(folder: str | None, shown: int | None) -> list[str]:
     """A line for an expert whose finetuned model is shown another number of frames than it learnt."""
-    folder = settings.get("adapter") or settings.get("model")
-    told = frame_budget(Path(folder).expanduser(), settings.get("max_frames")) if folder else None
+    told = frame_budget(Path(folder).expanduser(), shown) if folder else None
     return [told] if told else []
 
 
 class DescribeWorker:
     """Holds an expert; describes the clips of a shard."""
 
-    def __init__(self, settings: dict[str, Any], run_id: str) -> None:
+    def __init__(self, settings: Settings, run_id: str) -> None:
         self._settings = settings
         self._expert = experts.load(settings)
         self._run_id = run_id
@@ -143,7 +145,7 @@ class DescribeWorker:
 def rows_of(
     video_ids: list[str],
     results: list[list[Description] | RowError],
-    settings: dict[str, Any],
+    settings: Settings,
     card: Card | None,
     run_id: str,
 ) -> pa.Table:
@@ -151,7 +153,7 @@ def rows_of(
     nothing = Description("")
     lines: list[tuple[str, int, Description, RowError | None]] = []
     for video_id, result in zip(video_ids, results, strict=True):
-        for sample in range(settings["samples"]):
+        for sample in range(settings.samples):
             if isinstance(result, RowError):
                 lines.append((video_id, sample, nothing, result))
             elif sample < len(result):
@@ -162,7 +164,7 @@ def rows_of(
     failed = [error is not None for _, _, _, error in lines]
     columns = {
         "video_id": [video_id for video_id, _, _, _ in lines],
-        "expert": [settings["name"]] * len(lines),
+        "expert": [settings.name] * len(lines),
         "sample": [sample for _, sample, _, _ in lines],
         "text": [None if bad else d.text for (_, _, d, _), bad in zip(lines, failed, strict=True)],
         "modalities": [None if bad or not card else card.modalities for bad in failed],
@@ -173,7 +175,7 @@ def rows_of(
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)
-            for name in ("model", "revision", "adapter", "prompt_sha")
+            for name in ("model", "revision", "adapter", "prompt_sha", "engine")
         },
         **{
             name: [_given(d, place) for _, _, d, _ in lines]

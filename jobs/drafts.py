@@ -29,7 +29,8 @@ from emo.config import Config
 from emo.errors import EmoError, RowError
 from emo.experts.answers import read_description
 from emo.experts.media import evenly
-from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Description
+from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Description, Settings
+from emo.extraction import protocol as extraction_protocol
 from emo.extraction.protocol import ExtractRow
 from emo.run.session import Session
 from emo.step import Pass
@@ -71,7 +72,7 @@ def left_to_do(
 class Ask:
     """What one pass asks of one expert; prompt_name: as in the tables; gold: the polarity that is shown."""
 
-    settings: dict[str, Any]
+    settings: Settings
     prompt: CaptionPrompt
     prompt_name: str
     gold: str | None
@@ -88,12 +89,13 @@ def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[t
     for variant in variants:
         groups[variant.captioner.expert, variant.prompt_name].append(variant)
     found = []
-    order = [expert["name"] for expert in config.experts]
+    order = [expert.name for expert in config.experts]
     for (expert, name), asked in sorted(
         groups.items(), key=lambda group: (order.index(group[0][0]), group[0])
     ):
         # An expert that answers the likeliest where it is asked once draws where it is asked again.
-        settings = {**config.expert(expert), "samples": 1 + max(variant.sample for variant in asked)}
+        samples = 1 + max(variant.sample for variant in asked)
+        settings = config.expert(expert).model_copy(update={"samples": samples})
         ask = Ask(settings, asked[0].prompt, name, asked[0].gold)
         # By file, so that a shard reads few of them.
         asked.sort(key=lambda one: (file_of[one.video_id], one.video_id, one.window, one.sample))
@@ -111,8 +113,8 @@ def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[t
 def draft(session: Session, ask: Ask, rows: pa.Table) -> StepRecord:
     """Let one expert answer one prompt about windows of clips, each as often as there are rows of it."""
     storage, run_id = session.storage, session.run_id
-    expert = ask.settings["name"]
-    cls = experts.expert_class(ask.settings["kind"])
+    expert = ask.settings.name
+    cls = experts.expert_class(ask.settings.kind)
     questions = rows.group_by(list(_QUESTION_KEY)).aggregate([]).num_rows
     step = Pass(
         step=f"caption {expert} {ask.prompt_name}",
@@ -123,7 +125,7 @@ def draft(session: Session, ask: Ask, rows: pa.Table) -> StepRecord:
         read=lambda shard: read_questions(storage, shard),
         worker=lambda: CaptionWorker(ask, run_id),
         failed=lambda lost, error: draft_rows(lost, [error] * lost.num_rows, ask, None, run_id),
-        resources=cls.resources(cls.Settings(**ask.settings)),
+        resources=cls.resources(ask.settings),
         shard_rows=SHARD_QUESTIONS * math.ceil(rows.num_rows / max(1, questions)),
     )
     return session.execute(step, skipped=0)
@@ -150,13 +152,13 @@ class CaptionWorker:
     def __init__(self, ask: Ask, run_id: str) -> None:
         self._ask = ask
         self._run_id = run_id
-        settings = dict(ask.settings)
+        settings = ask.settings
         if takes_prompt(settings):
             # By its text and not by its path: the file of a user stands on the driver's machine alone.
             self._folder = tempfile.TemporaryDirectory(prefix="emo-prompt-")
             path = Path(self._folder.name) / f"{ask.prompt.name}.txt"
             path.write_text(ask.prompt.shown(ask.gold), encoding="utf-8")
-            settings["prompt"] = str(path)
+            settings = settings.model_copy(update={"prompt": str(path)})
         self._expert = experts.load(settings)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -189,7 +191,7 @@ class CaptionWorker:
         senses = self._expert.card.modalities
         places = clip.places if FRAMES in senses else []
         # The frames that the expert takes of those that it is given.
-        shown = evenly(len(places), self._ask.settings.get("max_frames") or len(places))
+        shown = evenly(len(places), getattr(self._ask.settings, "max_frames", None) or len(places))
         frames, audio = [places[at] for at in shown], AUDIO in senses and clip.audio is not None
         missing = RowError("sample_missing", f"the expert gave {len(answers)} of {wanted} samples")
         drafted: list[Drafted | RowError] = []
@@ -230,10 +232,10 @@ def draft_rows(
 ) -> pa.Table:
     """Rows of the `drafts` table, beside `rows`, failed ones included."""
     of_all = {
-        "expert": ask.settings["name"],
+        "expert": ask.settings.name,
         "question": ask.prompt.question,
         "gold_shown": LABEL_CONDITIONED if ask.prompt.shows_gold else LABEL_FREE,
-        "seed": ask.settings["seed"],
+        "seed": ask.settings.seed,
         "prompt_sha": ask.prompt.sha,
         **{name: getattr(card, name, None) for name in ("model", "revision", "adapter")},
     }
@@ -258,7 +260,7 @@ def label(session: Session, redo: bool, retry: bool) -> StepRecord:
     if retry:
         done = planning.well(done)
     rows = drafts if redo else planning.stale(drafts, done, DRAFTS.key)
-    cls = extraction.extractor_class(settings["kind"])
+    cls = extraction.extractor_class(settings.kind)
     step = Pass(
         step="extract captions",
         table=DRAFT_LABELS,
@@ -268,7 +270,7 @@ def label(session: Session, redo: bool, retry: bool) -> StepRecord:
         read=lambda shard: read_drafts(storage, shard),
         worker=lambda: DraftLabelWorker(settings, run_id),
         failed=lambda lost, error: label_rows(lost, [error] * lost.num_rows, None, run_id),
-        resources=cls.resources(cls.Settings(**settings)),
+        resources=cls.resources(settings),
         shard_rows=LABEL_SHARD_ROWS,
     )
     return session.execute(step, drafts.num_rows - rows.num_rows)
@@ -289,7 +291,7 @@ def read_drafts(storage: Storage, rows: pa.Table) -> pa.Table:
 class DraftLabelWorker:
     """Holds an extractor; reads the drafts of a shard."""
 
-    def __init__(self, settings: dict[str, Any], run_id: str) -> None:
+    def __init__(self, settings: extraction_protocol.Settings, run_id: str) -> None:
         self._extractor = extraction.load(settings)
         self._run_id = run_id
 

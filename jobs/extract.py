@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic_core import to_jsonable_python
 
 from emo import experts, extraction
 from emo.aligned import answers_of
 from emo.errors import EmoError, RowError
-from emo.experts.protocol import TRANSCRIPT, Resources
+from emo.experts.protocol import TRANSCRIPT, Resources, Settings
+from emo.extraction import protocol as extraction_protocol
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
 from emo.marks import deciding
 from emo.needs import Need, of_kind
@@ -33,8 +33,8 @@ GIVEN = "expert"
 class ExtractStep(Step):
     """Extract the labels of every description; experts: the validated settings of those that count."""
 
-    config: dict[str, Any]
-    experts: Sequence[dict[str, Any]]
+    config: extraction_protocol.Settings
+    experts: Sequence[Settings]
 
     table: ClassVar[Table] = VOTES
     key: ClassVar[tuple[str, ...]] = VOTES.key
@@ -47,11 +47,11 @@ class ExtractStep(Step):
 
     @cached_property
     def _kind(self) -> type[Extractor]:
-        return extraction.extractor_class(self.config["kind"])
+        return extraction.extractor_class(self.config.kind)
 
     @property
     def _names(self) -> list[str]:
-        return [expert["name"] for expert in self.experts]
+        return [expert.name for expert in self.experts]
 
     def given(self, storage: Storage) -> pa.Table:
         """The descriptions that count, failed ones included, with the file that holds them."""
@@ -80,15 +80,13 @@ class ExtractStep(Step):
         return super().failed(storage, planning.well(self.given(storage) if given is None else given))
 
     def arriving(self, planned: Mapping[str, int]) -> int:
-        return sum(
-            planned.get(f"describe {expert['name']}", 0) * expert["samples"] for expert in self.experts
-        )
+        return sum(planned.get(f"describe {expert.name}", 0) * expert.samples for expert in self.experts)
 
     def settings(self) -> dict[str, Any]:
-        return deciding(to_jsonable_python(self.config), self._kind.Settings)
+        return deciding(self.config.model_dump(mode="json"), type(self.config))
 
     def resources(self) -> Resources:
-        return self._kind.resources(self._kind.Settings(**self.config))
+        return self._kind.resources(self.config)
 
     def needs(self) -> list[Need]:
         return of_kind(extraction.REGISTRY, self.name, "extract", self.config)
@@ -112,13 +110,12 @@ class ExtractStep(Step):
         )
 
 
-def unread(settings: Sequence[dict[str, Any]]) -> list[str]:
+def unread(settings: Sequence[Settings]) -> list[str]:
     """The experts that did not read the transcript: the words are merged into what they saw and heard."""
     names = []
     for one in settings:
-        cls = experts.expert_class(one["kind"])
-        if not cls.reads_transcript(cls.Settings(**one)):
-            names.append(one["name"])
+        if not experts.expert_class(one.kind).reads_transcript(one):
+            names.append(one.name)
     return names
 
 
@@ -168,7 +165,7 @@ class ExtractWorker:
     The text of an expert that gave labels itself is not read: its labels are the vote, with their strengths.
     """
 
-    def __init__(self, settings: dict[str, Any], run_id: str) -> None:
+    def __init__(self, settings: extraction_protocol.Settings, run_id: str) -> None:
         self._extractor = extraction.load(settings)
         self._run_id = run_id
 

@@ -7,30 +7,36 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from emo.aligned import row_failure
-from emo.config import Ingest
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.experts.protocol import Resources
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
+from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
+from emo.media.tasks import Close, Piece
 from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
 from emo.needs import Need
 from emo.sources.source import look_up
+from emo.sources.times import END, START, recording_of
 from emo.step import Pass, Step
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, Table
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.
 READS = 2
+# Corpora of this field have clips of 1 to 15 s; what is longer than this holds more than one emotion.
+LONG_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +102,7 @@ class IngestStep(Step):
             step=self.name,
             table=CLIPS,
             where=self.where,
-            rows=rows,
+            rows=by_file(rows),
             key=self.key,
             worker=lambda: IngestWorker(config, s3, run_id),
             failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
@@ -106,9 +112,16 @@ class IngestStep(Step):
         )
 
 
+def by_file(rows: pa.Table) -> pa.Table:
+    """Rows of a manifest, the parts of a file in their order in time, so that shards keep them together."""
+    if rows.column(START).null_count == rows.num_rows:
+        return rows
+    return rows.sort_by([(name, "ascending") for name in ("uri", START, "video_id")])
+
+
 def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
     """The manifest rows of the clips that failed, from the table itself and the files as they are now."""
-    columns = ["uri", "language", "transcript", "status"]
+    columns = ["uri", "language", "transcript", "status", START, END]
     failed = planning.failed_rows(committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns))
     # A failed row holds no transcript but that of its manifest.
     return look_up(failed.rename_columns({"transcript": "subtitle"}), s3)
@@ -133,20 +146,27 @@ class IngestWorker:
         return clip_rows(rows, results, self._run_id)
 
     def _decode_all(self, rows: list[dict[str, Any]]) -> Iterator["Ingested | RowError"]:
-        for row in rows:
+        # The parts of a file come one after the other: it is fetched and opened once for them all.
+        for _, group in groupby(enumerate(rows), key=lambda one: _file_of(*one)):
+            of_file = [row for _, row in group]
             try:
-                yield self._decode(row)
+                yield from self._decode(of_file)
             except BaseException as error:
-                yield row_failure(error)
+                yield from [row_failure(error)] * len(of_file)
 
-    def _decode(self, row: dict[str, Any]) -> "Ingested":
-        storage, name = storage_of(row["uri"], self._s3)
+    def _decode(self, rows: list[dict[str, Any]]) -> "list[Ingested | RowError]":
+        """What became of a file, or of some parts of one file, in the order of the rows."""
+        uri = rows[0]["uri"]
+        storage, name = storage_of(uri, self._s3)
         try:
-            clip, version = self._one_version(row, storage, name)
-            words = self._words(row, clip)
+            clips, version = self._one_version(rows, storage, name)
+            return [
+                clip if isinstance(clip, RowError) else self._ingested(row, clip, version)
+                for row, clip in zip(rows, clips, strict=True)
+            ]
         except FileNotFoundError as error:
             raise_fault_of_machine(error)
-            raise RowError("unreadable", f"{row['uri']} is not there") from None
+            raise RowError("unreadable", f"{uri} is not there") from None
         except InputError as error:
             raise RowError("unreadable", str(error)) from None
         except PlaceError:
@@ -154,34 +174,48 @@ class IngestWorker:
         except StorageError as error:
             # Not the clip's own fault: a night tries it again.
             raise RowError("unreachable", str(error)) from None
+
+    def _ingested(self, row: dict[str, Any], clip: DecodedClip, version: tuple[int, datetime]) -> "Ingested":
+        words = self._words(row, clip)
         language = words.language
         if language is None and words.text:
             language = guess_language(words.text)
-        return Ingested(clip, version, words.text, words.source, language, (*clip.notes, *words.notes))
+        notes = (*clip.notes, *words.notes, *long_clip(row["start_s"], clip.duration_s))
+        return Ingested(clip, version, words.text, words.source, language, notes)
 
     def _one_version(
-        self, row: dict[str, Any], storage: Storage, name: str
-    ) -> tuple[DecodedClip, tuple[int, datetime]]:
-        """The clip and which version of its file it is: that before and after the read are the same.
+        self, rows: list[dict[str, Any]], storage: Storage, name: str
+    ) -> tuple[list[DecodedClip | RowError], tuple[int, datetime]]:
+        """The clips of a file and which version of it they are of: that before and after the read are the
+        same.
 
         What stood in the listing counts as before. Where the file was replaced since, it is read once more.
         """
-        version = (row["size"], row["modified"])
+        version = (rows[0]["size"], rows[0]["modified"])
         for _ in range(READS):
-            outcome: DecodedClip | RowError
-            try:
-                with storage.download(name) as path:
-                    outcome = self._decoder.decode(path)
-            except RowError as error:
-                # The half of one version and the half of another look like a broken file.
-                outcome = error
+            # The half of one version and the half of another look like a broken file.
+            with storage.download(name) as path:
+                outcomes = self._read(path, rows)
             now = storage.entry(name)
             before, version = version, (now.size, now.modified)
             if _same(before, version, storage.on_s3):
-                if isinstance(outcome, RowError):
-                    raise outcome
-                return outcome, before
-        raise RowError("replaced", f"{row['uri']} was written while it was read, {READS} times")
+                return outcomes, before
+        raise RowError("replaced", f"{rows[0]['uri']} was written while it was read, {READS} times")
+
+    def _read(self, path: str, rows: list[dict[str, Any]]) -> list[DecodedClip | RowError]:
+        """A local file, or parts of it in their order; one that breaks the decoder costs only itself."""
+        outcomes: list[DecodedClip | RowError] = []
+        for row in rows:
+            try:
+                if row["start_s"] is None:
+                    outcomes.append(self._decoder.decode(path))
+                else:
+                    outcomes.append(self._decoder.run(Piece(path, row["start_s"], row["end_s"])))
+            except RowError as error:
+                outcomes.append(error)
+        if rows[0]["start_s"] is not None:
+            self._decoder.run(Close())
+        return outcomes
 
     def _words(self, row: dict[str, Any], clip: DecodedClip) -> "_Words":
         """What the source says of the words; a sidecar that cannot be used leaves a note and no failure."""
@@ -210,7 +244,9 @@ class IngestWorker:
         if not storage.on_s3 and not _stays(row):
             raise RowError("bad_subtitle", f"{name}: a link that leaves the source, and is not followed")
         with storage.download(name) as path:
-            return self._decoder.read_sidecar(SidecarFile(path, name, row["language"]))
+            return self._decoder.read_sidecar(
+                SidecarFile(path, name, row["language"], row["start_s"], row["end_s"])
+            )
 
 
 @dataclass(frozen=True)
@@ -231,11 +267,25 @@ def _stays(row: dict[str, Any]) -> bool:
     """
     sidecar = Path(row["sidecar"])
     stem = Path(row["uri"]).with_suffix("").as_posix()
-    root = stem.removesuffix("/" + row["video_id"])
+    file_id = row["video_id"] if row["start_s"] is None else recording_of(row["video_id"])
+    root = stem.removesuffix("/" + file_id)
     inside = [sidecar.parent.resolve()]
     if root != stem:
         inside.append(Path(root or "/").resolve())
     return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
+
+
+def _file_of(place: int, row: dict[str, Any]) -> tuple[str, int | None]:
+    """What rows are read together: parts of one file, and any other file alone."""
+    return row["uri"], place if row["start_s"] is None else None
+
+
+def long_clip(start_s: float | None, duration_s: float) -> tuple[str, ...]:
+    """A note where a whole file is longer than a clip should be; start_s: of a clip that is a part of one."""
+    if start_s is not None or duration_s <= LONG_S:
+        return ()
+    told = f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip; "
+    return (f"{told}start_s and end_s in a manifest cut it",)
 
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:
@@ -286,7 +336,7 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
         return [getattr(result.clip, name) if result else None for result in done]
 
     columns = {
-        **{name: rows.column(name) for name in ("video_id", "uri", "transcript_version")},
+        **{name: rows.column(name) for name in ("video_id", "uri", "transcript_version", START, END)},
         "size": [r.version[0] if r else listed for r, listed in zip(done, sizes, strict=True)],
         "modified": [r.version[1] if r else listed for r, listed in zip(done, times, strict=True)],
         **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},

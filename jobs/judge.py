@@ -8,7 +8,7 @@ few files that its clips stand in and no shuffle is needed.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import ClassVar
 
@@ -20,21 +20,24 @@ from emo.cojudgment.adjudication import adjudicate
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.learning import calibrate, estimate
 from emo.cojudgment.rule import Learned, Rule
+from emo.cojudgment.settings import Adjudicate, Judge
 from emo.cojudgment.votes import Voters, as_votes, read_voters, written_votes
-from emo.config import Adjudicate, Judge
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.judging import missing
 from emo.evaluation.labels import read_labels
-from emo.experts.protocol import Resources
+from emo.experts.protocol import Resources, Settings
 from emo.extraction.model import ModelExtractor
 from emo.needs import Need
+from emo.review.gold import LEARNED_FROM, gold_in, reviewed_out
 from emo.run.session import Session
-from emo.sources.records import TEXT_SUFFIXES, load, read_parquet, suffix_of, tables_at
+from emo.sources.parquet import read_parquet
+from emo.sources.records import TEXT_SUFFIXES, load, suffix_of, tables_at
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.runs import StepRecord
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, OK, VOTES, Table
 
 # One range of ids: the votes and texts of so many clips fit a worker easily.
@@ -67,10 +70,14 @@ def _resources(asked: Adjudicate | None) -> Resources:
 
 @dataclass(frozen=True, eq=False)
 class JudgeStep(Step):
-    """Fuse the votes of these experts, given by name, into one label set per clip."""
+    """Fuse the votes of these experts, given by name, into one label set per clip.
+
+    priors: expert -> its weight where nothing was learned, 1 where it is not named.
+    """
 
     config: Judge
     experts: Sequence[str]
+    priors: Mapping[str, float] = field(default_factory=dict)
 
     table: ClassVar[Table] = JUDGMENTS
     key: ClassVar[tuple[str, ...]] = JUDGMENTS.key
@@ -84,7 +91,7 @@ class JudgeStep(Step):
     @cached_property
     def rule(self) -> Rule:
         """Read on this machine, because no other node need have the file of what was learned."""
-        return self.config.rule()
+        return self.config.rule(self.priors)
 
     @cached_property
     def mark(self) -> str:
@@ -229,6 +236,11 @@ def _of_the_same(done: pa.Table, rows: pa.Table) -> pa.Array:
     healed = pc.and_(pc.equal(done.column("error"), NO_VOTER), pc.is_valid(rows.column("votes").take(at)))
     old = pc.and_(pc.is_null(seen), pc.invert(pc.fill_null(healed, False)))
     return pc.or_(pc.fill_null(pc.equal(seen, now), False), old)
+
+
+def priors_of(experts: Sequence[Settings]) -> dict[str, float]:
+    """The weights that the settings of experts give."""
+    return {expert.name: expert.weight for expert in experts}
 
 
 class JudgeWorker:
@@ -386,9 +398,11 @@ def flat(rows: pa.Table) -> pa.Table:
 
 
 def learn(voters: pa.Table, gold: str | None) -> Learned:
-    """What the votes teach: on a gold file (calibrated), or without one (estimated)."""
+    """What the votes teach: on a gold file, or the reviews of an OUT (calibrated), or without (estimated)."""
     if gold is None:
         return estimate(voters)
+    if (out := reviewed_out(gold)) is not None:
+        return calibrate(voters, gold_in(out, LEARNED_FROM), f"the reviews of {out.url}")
     return calibrate(voters, read_labels(gold), gold)
 
 

@@ -14,7 +14,7 @@ from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before
-from emo.jobs.judge import JudgeStep
+from emo.jobs.judge import JudgeStep, priors_of
 from emo.report import write as report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
@@ -30,7 +30,7 @@ def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
         IngestStep(config.ingest, config.s3, manifest),
         *(DescribeStep(expert) for expert in config.experts),
         ExtractStep(config.extract, config.experts),
-        JudgeStep(config.judge, [expert["name"] for expert in config.experts]),
+        JudgeStep(config.judge, [expert.name for expert in config.experts], priors_of(config.experts)),
     ]
 
 

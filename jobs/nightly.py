@@ -27,7 +27,7 @@ from emo.store import committed, compaction, planning
 from emo.store.compaction import Compacted
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, VOTES, Table
 
 
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
 def _folders(storage: Storage) -> list[tuple[Table, str]]:
     """Every folder with files of a table, of experts too that the configuration no longer names."""
     found: list[tuple[Table, str]] = []
-    for table in (JUDGMENTS, VOTES, DESCRIPTIONS):
+    for table in (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS):
         folders = {split(path)[0] for path in committed.files(storage, table.name)}
         found += [(table, folder) for folder in sorted(folders)]
     return found

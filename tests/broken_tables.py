@@ -32,7 +32,8 @@ from emo.jobs.judge import votes_from
 from emo.media.transcript import SidecarFile, read_file
 from emo.sources.source import read_source
 from emo.store import committed
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import VOTES
 from mutants import changed
 

@@ -462,9 +462,9 @@ def make_qwen3_omni(folder: Path, *, end_bias: float = 0.0, **sizes: Any) -> Pat
 
 
 def make_qwen2_audio(
-    folder: Path, *, end_bias: float = 0.0, bands: int = 16, width: int = 32, **sizes: Any
+    folder: Path, *, end_bias: float = 0.0, bands: int = 16, width: int = 32, seconds: int = 2, **sizes: Any
 ) -> Path:
-    """Qwen2-Audio that hears 2 s at once; bands: of frequencies; width: of its encoder."""
+    """Qwen2-Audio; bands: of frequencies; width: of its encoder; seconds: that it hears at once."""
     from transformers import (
         Qwen2AudioConfig,
         Qwen2AudioForConditionalGeneration,
@@ -480,14 +480,17 @@ def make_qwen2_audio(
         audio_config={
             "model_type": "qwen2_audio_encoder",
             **_audio_config(
-                max_source_positions=100, num_mel_bins=bands, d_model=width, encoder_ffn_dim=2 * width
+                max_source_positions=50 * seconds,
+                num_mel_bins=bands,
+                d_model=width,
+                encoder_ffn_dim=2 * width,
             ),
         },
         text_config={"model_type": "qwen2", **text_config(len(made), **sizes)},
         audio_token_index=made.convert_tokens_to_ids("<|AUDIO|>"),
     )
     processor = Qwen2AudioProcessor(
-        WhisperFeatureExtractor(feature_size=bands, chunk_length=2, return_attention_mask=True),
+        WhisperFeatureExtractor(feature_size=bands, chunk_length=seconds, return_attention_mask=True),
         made,
         made.chat_template,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from emo.store.storage import S3Settings, s3_filesystem
+from emo.store.s3 import S3Settings, s3_filesystem
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -20,8 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from conftest import free_port
-from emo.store.s3 import s3_filesystem
-from emo.store.storage import S3Settings
+from emo.store.s3 import S3Settings, s3_filesystem
 
 NEEDS = {
     "ceph": ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "ceph-authtool", "monmaptool"),

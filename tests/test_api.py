@@ -159,7 +159,9 @@ def test_an_out_is_scored_as_by_the_command(tmp_path):
     assert result.headline().startswith("emo-clusters F ")
     compared = emo.evaluate(EARLIER, gold, metric="emo-clusters", compare=EARLIER)
     assert compared.comparisons["F"].difference.value == 0
-    with pytest.raises(InputError, match="there is no option wheel; expected some of: compare"):
+    with pytest.raises(
+        InputError, match="there is no option wheel; expected some of: classes, clues, compare"
+    ):
         emo.evaluate(EARLIER, gold, wheel="x")
 
 

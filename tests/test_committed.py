@@ -1,6 +1,8 @@
 """Committed rows: the newest per key, nothing foreign, nothing in silence."""
 
+import errno
 import time
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo.errors import StorageError
+from emo.errors import DamagedError, StorageError
+from emo.status import set_aside
 from emo.store import committed
 from emo.store.compaction import compact
+from emo.store.local import LocalFolder
 from emo.store.storage import Storage
 from emo.store.tables import VOTES
 
@@ -104,7 +108,7 @@ def test_what_arrow_says_of_a_damaged_file_in_several_lines_is_one(storage, tmp_
     # Its last part, which tells what is where, is of another kind at its first byte.
     length = int.from_bytes(whole[-8:-4], "little")
     path.write_bytes(whole[: -8 - length] + b"\x1f" + whole[-7 - length :])
-    with pytest.raises(StorageError, match=r"1-x\.parquet: .*thrift") as error:
+    with pytest.raises(DamagedError, match=r"1-x\.parquet is not a readable Parquet file: .*thrift") as error:
         committed.read_newest(storage, WHERE, VOTES, ["labels"])
     assert "\n" not in str(error.value)
 
@@ -235,3 +239,40 @@ def test_files_that_never_show_are_an_error_in_bounded_time(tmp_path, monkeypatc
     path = committed.commit(storage, WHERE, VOTES, "1-a", votes("1", [("a", 0)]))
     with pytest.raises(StorageError, match="do not show in a listing after 0 s"):
         committed.await_listed(storage, [path], lambda _: None)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x"])
+def test_a_file_that_cannot_be_what_its_place_says_is_set_aside(storage, damage):
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+    (path,) = committed.files(storage, VOTES.name)
+    storage.write(path, damage(storage.read(path)))
+    ((where, why),) = set_aside(storage)
+    assert where == storage.full(f"set-aside/{path}")
+    assert "is not a readable Parquet file" in why
+    assert committed.files(storage, VOTES.name) == []
+
+
+@pytest.mark.parametrize("number", range(0, 400, 7))
+def test_each_byte_that_is_wrong_damages_its_file_and_blames_no_place(storage, number):
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+    (path,) = committed.files(storage, VOTES.name)
+    data = bytearray(storage.read(path))
+    # From the end: there a file tells of itself.
+    data[-1 - number] ^= 0xFF
+    storage.write(path, bytes(data))
+    with suppress(DamagedError):
+        committed.read_file(storage, VOTES, path)
+
+
+def test_where_a_place_does_not_answer_its_files_stay(storage, monkeypatch):
+    committed.commit(storage, WHERE, VOTES, "1-x", votes("1", [("a", 0)]))
+
+    def fail(_, path):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LocalFolder, "open", fail)
+        with pytest.raises(StorageError, match="Input/output error") as raised:
+            set_aside(storage)
+    assert not isinstance(raised.value, DamagedError)
+    assert len(committed.files(storage, VOTES.name)) == 1

@@ -14,21 +14,21 @@ def test_every_preset_is_a_valid_configuration():
 
 def test_without_anything_the_cpu_experts_are_chosen():
     config = load_config()
-    assert [expert["name"] for expert in config.experts] == ["voice", "face", "words"]
+    assert [expert.name for expert in config.experts] == ["voice", "face", "words"]
 
 
 def test_a_key_is_overridden_by_its_path():
     config = load_config(overrides=["ingest.frames=4", "judge.trade_off=0.5", "experts.face.name=faces"])
     assert config.ingest.frames == 4
     assert config.judge.trade_off == 0.5
-    assert [expert["name"] for expert in config.experts] == ["voice", "faces", "words"]
+    assert [expert.name for expert in config.experts] == ["voice", "faces", "words"]
 
 
 def test_a_file_is_the_whole_configuration(tmp_path):
     path = tmp_path / "emo.yaml"
     path.write_text("experts:\n  - {kind: words, name: said}\ns3: {endpoint_url: 'http://127.0.0.1:1'}\n")
     config = load_config(file=str(path))
-    assert [expert["name"] for expert in config.experts] == ["said"]
+    assert [expert.name for expert in config.experts] == ["said"]
     assert config.s3.endpoint_url == "http://127.0.0.1:1"
 
 

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from pydantic import BaseModel
 
 from conftest import REPOSITORY
 from emo.config import load_config
 from emo.configuration_page import keys, page
-from emo.store.storage import S3Settings
+from emo.section import Section
+from emo.store.s3 import S3Settings
 
 PAGE = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
 
@@ -33,17 +33,20 @@ def test_every_key_of_a_run_is_on_the_page():
 
 def test_a_line_gives_bounds_default_and_meaning():
     lines = dict(re.findall(r"^\| `([a-z_.0-9]+)` \| (.*) \|$", PAGE, re.MULTILINE))
-    assert lines["ingest.frames"] == "whole number, from 1 to 1024 | `8` | How many are taken of a clip."
+    allowed, default, meaning = lines["ingest.frames"].split(" | ")
+    assert (allowed, default) == ("whole number, from 1 to 1024", "`8`")
+    assert meaning == "The number of frames that are taken of a clip, at even distances."
     assert lines["max_failed_share"].startswith("number, from 0 to 1 | `0.5` | ")
     assert lines["s3.secret"].startswith("text (secret) or `null` | `null` | ")
     assert {key.path for key in keys(S3Settings, "s3.")} <= lines.keys()
 
 
 def test_a_key_that_nobody_explains_is_refused():
-    class Unexplained(BaseModel):
-        """first: has a meaning."""
+    class Unexplained(Section):
+        """A section."""
 
         first: int = 1
+        """The first key has a meaning."""
         second: int = 2
 
     with pytest.raises(ValueError, match=r"Unexplained\.second"):

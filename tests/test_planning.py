@@ -25,6 +25,8 @@ def _manifest(files):
                 for _, when, _ in files.values()
             ],
             "transcript_version": pa.array([words for _, _, words in files.values()], pa.string()),
+            "start_s": pa.nulls(len(files), pa.float64()),
+            "end_s": pa.nulls(len(files), pa.float64()),
             "language": pa.nulls(len(files), pa.string()),
             "subtitle": pa.nulls(len(files), pa.string()),
             "sidecar": pa.nulls(len(files), pa.string()),

@@ -13,14 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from emo.errors import InputError
-from emo.sources.records import (
-    cut_names,
-    load,
-    read_records,
-    read_sheet,
-    tables_at,
-    without_zeros,
-)
+from emo.sources.cut_names import cut_names, without_zeros
+from emo.sources.records import load, read_records, tables_at
+from emo.sources.sheets import read_sheet
 from emo.store.storage import Storage
 
 

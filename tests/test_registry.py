@@ -51,7 +51,7 @@ def test_a_kind_is_found_by_its_name_by_an_entry_point_and_by_its_place(outside)
     assert experts.expert_class("words") is WordsExpert, "a name of emo is never another package's"
     good = experts.expert_class("good")
     assert good is experts.expert_class("kinds_outside:Good")
-    assert isinstance(experts.load({"kind": "good", "name": "mine"}), good)
+    assert isinstance(experts.load(experts.settings_of({"kind": "good", "name": "mine"})), good)
     assert {"good", "gone", "twice", "words"} <= set(experts.REGISTRY.names())
 
 

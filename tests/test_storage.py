@@ -12,7 +12,8 @@ import pytest
 
 from conftest import free_port
 from emo.errors import InputError, StorageError
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 
 
 @pytest.fixture(params=["local", "s3"])

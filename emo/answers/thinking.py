@@ -48,6 +48,12 @@ _LEFTOVER = re.compile(
     r"|<\|(?:end|return|im_end|eot_id|end_of_text|endoftext)\|>|<end_of_turn>|</s>\s*\Z|<\|message\|>",
     re.IGNORECASE,
 )
+# Marks of answers and channels, each alone.
+_OTHER_MARK = re.compile(
+    rf"<\s*/?\s*(?:{_REPLIES})\s*>|<\|(?:begin|end)_of_(?:solution|box)\|>|<\|(?:START|END)_RESPONSE\|>"
+    r"|<\|(?:channel|message)\|?>|<channel\|>",
+    re.IGNORECASE,
+)
 # The marks of channels where the decoder left them out ("analysisWe need ... assistantfinalShe is").
 _BARE_CHANNELS = re.compile(
     r"\Aanalysis(?=[A-Z\u4e00-\u9fff])(?P<thought>.*?)(?:assistantfinal|\Z)", re.DOTALL
@@ -71,6 +77,11 @@ class Parted:
     said: str
     thought: str | None
     ended: bool
+
+
+def is_mark(text: str) -> bool:
+    """Whether a text is a mark of a thought or of an answer, and nothing else."""
+    return _MARK.fullmatch(text) is not None or _OTHER_MARK.fullmatch(text) is not None
 
 
 def parted(text: str) -> Parted:

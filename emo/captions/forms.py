@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emo.errors import RowError
-from emo.sources.records import short
+from emo.sources.record import short
 
 # Name of a medium -> names under which a row may list it; the second is for one of them.
 MEDIA = {"images": ("images", "image"), "videos": ("videos", "video"), "audios": ("audios", "audio")}

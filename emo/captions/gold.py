@@ -1,20 +1,31 @@
-"""Gold polarity per clip: CH-SIMS' label.csv, or any CSV with video_id and a value."""
+"""Gold polarity per clip: CH-SIMS' label.csv, any CSV with video_id and a value, or the reviews of an OUT."""
 
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from emo import vocabulary
 from emo.errors import InputError
-from emo.sources.records import TEXT_SUFFIXES, cut_names, is_missing, is_table, read_records, short
-from emo.store.storage import S3Settings, storage_of
+from emo.review.gold import gold_in, reviewed_out
+from emo.sources.cut_names import cut_names
+from emo.sources.record import is_missing, short
+from emo.sources.records import TEXT_SUFFIXES, is_table, read_records
+from emo.store.s3 import S3Settings
+from emo.store.storage import storage_of
 
 # CH-SIMS annotates -1 to 1 in steps of 0.2; 0 alone is neutral.
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 _WORDS = (NEGATIVE, NEUTRAL, POSITIVE)
+# Of a mean valence from -1 to 1: as near to neutral as CH-SIMS' smallest step.
+_NEUTRAL = 0.2
 
 
 def load_gold(place: str, s3: S3Settings) -> dict[str, str]:
-    """The gold of a file, local or on S3, as read_gold reads it; raises InputError where it is not there."""
+    """The gold of a file, local or on S3, as read_gold reads it; of an OUT the valence of what its reviewers
+    agree on. Raises InputError where it is not there.
+    """
+    if (out := reviewed_out(place, s3)) is not None:
+        return {video_id: polarity_of(labels) for video_id, labels in gold_in(out).items()}
     try:
         storage, name = storage_of(place, s3)
         data = storage.read(name)
@@ -48,6 +59,15 @@ def read_gold(data: bytes, place: str) -> dict[str, str]:
         if gold.setdefault(video_id, polarity) != polarity:
             raise InputError(f"{record.where}: {video_id!r} has another label further up")
     return gold
+
+
+def polarity_of(labels: Sequence[str]) -> str:
+    """The polarity of labels: the sign of the mean valence of those that the vocabulary knows; neutral where
+    it is within _NEUTRAL of 0, and where none is known.
+    """
+    known = [value for value in map(vocabulary.valence, labels) if value is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    return NEUTRAL if abs(mean) < _NEUTRAL else POSITIVE if mean > 0 else NEGATIVE
 
 
 def of_clips(gold: dict[str, str], video_ids: Collection[str], place: str) -> dict[str, str]:

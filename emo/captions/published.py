@@ -19,7 +19,8 @@ from typing import Any
 from emo.captions.messages import Sample, Turn, check_characters, tagged
 from emo.errors import InputError, RowError
 from emo.extraction.parsing import parse_labels
-from emo.sources.records import Fault, is_missing, read_records, short
+from emo.sources.record import Fault, is_missing, short
+from emo.sources.records import read_records
 
 # Columns that tell the kinds apart -> (name, text, labels, subtitle); the first that fits counts.
 _KINDS: dict[frozenset[str], tuple[str, str | None, str | None, str | None]] = {

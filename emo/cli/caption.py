@@ -19,7 +19,8 @@ def add(commands: cli.Commands) -> None:
     caption.add_argument(
         "--gold",
         metavar="FILE",
-        help="polarity per clip for the filter contradiction: label.csv of CH-SIMS, or video_id and label",
+        help="polarity per clip for the filter contradiction: label.csv of CH-SIMS, video_id and "
+        "label, or an OUT with reviews",
     )
     caption.add_argument("--plan", action="store_true", help="show how many captions this makes, and stop")
     caption.add_argument(

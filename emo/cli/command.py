@@ -10,7 +10,8 @@ from emo.cli.telling import tell_json
 from emo.config import Config, load_config, presets
 from emo.errors import InputError
 from emo.store.runs import StepRecord, load_runs, too_many_failed
-from emo.store.storage import Storage, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage
 from emo.terminal.progress import duration, say
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from emo.run.session import Session
     from emo.step import Step
 
-DONE, TOO_MANY_FAILED, INTERRUPTED = 0, 3, 130
+DONE, TOO_MANY_FAILED, INTERRUPTED, OUTPUT_CLOSED = 0, 3, 130, 141
 
 EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped by an error,
 2 bad arguments or configuration (nothing was started), 3 more failures than max_failed_share,
 4 another run holds OUT (nothing was started), 5 the cluster that runs the submitted job does not answer
-(the job may go on), 130 interrupted (what was committed stays)"""
+(the job may go on), 130 interrupted (what was committed stays), 141 whoever read the output has left"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,8 +14,9 @@ _DESCRIPTION = """Score predictions against human labels: a table on standard ou
 
 PATH is an OUT of emo (its judgments; with --expert its votes), one of its tables such as OUT/votes, or a
 file: Parquet (a folder of it too), CSV or JSON lines with video_id (or name) and labels (or openset), or the
-.npz of the benchmark (filenames, fileitems). Votes of several voters are fused by the co-judgment in its
-default setting; then each voter's score is shown beside it.
+.npz of the benchmark (filenames, fileitems). As gold an OUT is its reviews (emo review), where it has any.
+Votes of several voters are fused by the co-judgment in its default setting; then each voter's score is shown
+beside it.
 
 metrics (--metric, default ew):
 METRICS
@@ -55,7 +56,7 @@ def add(commands: Commands) -> None:
     command.formatter_class = _Formatter
     path: dict[str, Any] = {"action": "append", "metavar": "PATH"}
     command.add_argument("--predicted", required=True, help="what is scored", **path)
-    command.add_argument("--gold", required=True, help="the human labels (or descriptions)", **path)
+    command.add_argument("--gold", default=[], help="the human labels (or descriptions)", **path)
     command.add_argument("--metric", default="ew", help="one of the metrics above", metavar="NAME")
     command.add_argument("--wheels", metavar="DIR", help="the benchmark's emotion wheels")
     command.add_argument(
@@ -71,18 +72,36 @@ def add(commands: Commands) -> None:
     command.add_argument("--compare-sample", type=int, metavar="N", help="--sample of --compare")
     command.add_argument("--groups", metavar="FILE", help="mer2024: JSON of video_id to lists of words")
     command.add_argument(
-        "--judge", metavar="KEY=VALUE,...", help="mer2024, descriptions: the text model, see above"
+        "--judge", metavar="KEY=VALUE,...", help="the text model of a metric that asks one, see above"
     )
     command.add_argument(
         "--max-failed-share",
         type=float,
         metavar="SHARE",
-        help="mer2024, descriptions: no score where more of the judge's answers cannot be read (default 0.5)",
+        help="with --judge: no score where more of the judge's answers cannot be read (default 0.5)",
     )
     command.add_argument(
         "--selection",
         metavar="TEXT",
         help="unibench: which checkpoint was scored and how it was chosen, for the result",
+    )
+    command.add_argument(
+        "--classes",
+        metavar="SET",
+        help="classes: the classes, as happy,sad, as 1=happy,2=sad for files with numbers, or a named set "
+        "(mer, meld, dfew, mafw, ravdess, sentiment, binary-sentiment); by default those that gold has",
+    )
+    command.add_argument("--clues", metavar="FILE", help="mme-emotion: audio clues for the judge")
+    command.add_argument(
+        "--unparsable",
+        choices=("zero", "skip"),
+        help="mme-emotion: answers of the judge that cannot be read score 0 (the default) or are left out, "
+        "as published",
+    )
+    command.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        help="only the reviewed clips of these recordings: emo judge --calibrate learns from none of test",
     )
     command.add_argument("--plots", metavar="DIR", help="write plots there: SVG files and index.html")
 

@@ -12,7 +12,11 @@ def add(commands: cli.Commands) -> None:
     judge = commands.on_out("judge", run, "fuse the votes into one label set per clip")
     judge.add_argument("--votes", metavar="PATH", help="judge these votes (Parquet) instead of those of OUT")
     learning = judge.add_mutually_exclusive_group()
-    learning.add_argument("--calibrate", metavar="GOLD", help="learn weights and bars on gold labels first")
+    learning.add_argument(
+        "--calibrate",
+        metavar="GOLD",
+        help="learn weights and bars on gold labels, or the reviews of an OUT, first",
+    )
     learning.add_argument("--estimate", action="store_true", help="learn weights from agreement first")
     judge.add_argument(
         "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
@@ -34,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
         if voters.duplicates:
             cli.say(f"{voters.duplicates} older votes of the same key were left out")
         with cli.session_of(options, config) as session:
-            records = [judge.run_votes(session, voters, config.judge.rule())]
+            records = [judge.run_votes(session, voters, config.judge.rule(judge.priors_of(config.experts)))]
     else:
-        step = judge.JudgeStep(config.judge, [expert["name"] for expert in config.experts])
+        names = [expert.name for expert in config.experts]
+        step = judge.JudgeStep(config.judge, names, judge.priors_of(config.experts))
         with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
             records = label.run(session, [step], Mode(redo=options.redo))
     return cli.finish(options, config, records, judge.JudgeStep.did)

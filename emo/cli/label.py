@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _say_baseline(config: Config, judged: StepRecord) -> None:
     """Where no expert is a model: what that is worth, how often it kept silent, and what to take next."""
-    if not _BASELINE.issuperset(expert["kind"] for expert in config.experts):
+    if not _BASELINE.issuperset(expert.kind for expert in config.experts):
         return
     silent = f" It kept silent on {judged.empty / judged.ok:.0%} of the clips." if judged.ok else ""
     cli.say(

@@ -14,8 +14,10 @@ from emo import __version__
 from emo.cli import (
     adapters,
     caption,
+    config,
     describe,
     evaluate,
+    export,
     extract,
     failures,
     finetune,
@@ -27,10 +29,11 @@ from emo.cli import (
     plan,
     repair,
     report,
+    review,
     status,
     submit,
 )
-from emo.cli.command import EPILOG, INTERRUPTED, Commands, Parser
+from emo.cli.command import EPILOG, INTERRUPTED, OUTPUT_CLOSED, Commands, Parser
 from emo.cli.telling import tell_json
 from emo.errors import EmoError
 from emo.machine import machine_fault
@@ -46,11 +49,14 @@ COMMANDS = (
     extract,
     judge,
     report,
+    review,
+    export,
     status,
     failures,
     nightly,
     evaluate,
     models,
+    config,
     submit,
     repair,
     caption,
@@ -109,6 +115,10 @@ def _run(given: Sequence[str]) -> int:
         tell_json(options, INTERRUPTED, "interrupted", error=what)
         print(f"\nemo: {what}; what was committed stays, the same command goes on", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # What `head` does once it has its lines; the code is the one of programs that a signal ends there.
+        print("emo: whoever read the output has left", file=sys.stderr)
+        return OUTPUT_CLOSED
     except Exception as error:
         fault = machine_fault(error) if isinstance(error, OSError | MemoryError) else None
         if fault is not None:

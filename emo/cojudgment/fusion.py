@@ -177,6 +177,16 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     has_winner[clip[wins]] = True
     lost = np.flatnonzero(~has_winner[clip])
     wins[lost] = _best_of_group(clip[lost], _whole(score[lost]))
+    if rule.refuses_contradictions:
+        alone = (cluster_voters == 1) & (ballot.n_voters[clip] > 1)
+        wins &= ~(alone & _contradicted(clip, _whole(score), _signs(ballot.words)[label], wins))
+    if rule.max_labels is not None:
+        # As `judge_votes` ranks them: of equals the one that more voters gave.
+        value = (wins.astype(np.int64) << 62) + (_whole(score) << 20) + form_voters
+        ranked = np.lexsort((-value, clip))
+        place = np.empty(len(ranked), dtype=np.int64)
+        place[ranked] = _place_in_list(clip[ranked])
+        wins &= place < rule.max_labels
     return Candidates(label, clip, form, cluster, for_form, for_cluster, form_voters, score, wins)
 
 
@@ -187,10 +197,44 @@ def _any_of(group: np.ndarray, n_groups: int) -> np.ndarray:
     return entry
 
 
+_PLEASANT = 0.2  # a valence nearer to 0 contradicts nothing
+
+
+def _signs(words: pa.Array) -> np.ndarray:
+    """1 for pleasant words, -1 for unpleasant ones, 0 for those that are neither or not known: int64."""
+    valences = [vocabulary.valence(word) or 0.0 for word in words.to_pylist()]
+    return np.array([(one > _PLEASANT) - (one < -_PLEASANT) for one in valences], dtype=np.int64)
+
+
+def _contradicted(clip: np.ndarray, score: np.ndarray, sign: np.ndarray, wins: np.ndarray) -> np.ndarray:
+    """Whether each valence is opposite to that of every winner of a higher score, if there is one.
+
+    Candidates of one clip and score are a group; winners before it, scores falling, are better.
+    """
+    order = np.lexsort((-score, clip))
+    clip, score, sign, wins = clip[order], score[order], sign[order], wins[order]
+    starts = _starts(clip)
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(clip)), 0))
+    changes = starts | _starts(score)
+    group = np.maximum.accumulate(np.where(changes, np.arange(len(clip)), 0))
+
+    def better(which: np.ndarray) -> np.ndarray:
+        before = np.concatenate([[0], np.cumsum(which)])
+        return before[group] - before[first]
+
+    above, pleasant, unpleasant = (better(wins & chosen) for chosen in (wins, sign > 0, sign < 0))
+    opposite = np.where(sign > 0, unpleasant, pleasant)
+    found = np.empty(len(order), dtype=bool)
+    found[order] = (sign != 0) & (above > 0) & (opposite == above)
+    return found
+
+
 def _voter_weights(ballot: Ballot, rule: Rule) -> np.ndarray:
     learned = rule.learned
     if learned is None or not learned.weights:
-        return np.ones(len(ballot.clip))
+        priors = np.array([rule.priors.get(name, 1.0) for name in ballot.experts] or [1.0])
+        voters = ballot.n_voters[ballot.clip]
+        return priors[ballot.expert] ** (voters / (voters + 1))
     unknown = [name for name in ballot.experts if name not in learned.weights]
     if unknown:
         raise InputError(

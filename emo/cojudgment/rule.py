@@ -92,27 +92,54 @@ class Rule:
     of what all voters of the clip could have given; experts count by their weights. share: the bar, 0 to 1;
     it is the same for any number of voters. The label that most voters gave, if two or more did, wins without
     it, and where nothing wins the best label does.
+
+    priors: expert -> what its votes count where nothing was learned, above 0; 1 for an expert that is not
+    named. The fewer voters a clip has, the closer to 1 they are taken. max_labels: of the labels that win, so
+    many of the best stay; None: all.
     """
 
     share: float = TRADE_OFFS["balanced"]
     learned: Learned | None = None
+    priors: Mapping[str, float] = field(default_factory=dict)
+    max_labels: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise InputError(f"judge: share is {self.share}; expected a number from 0 to 1")
+        if self.max_labels is not None and self.max_labels < 1:
+            raise InputError(f"judge: max_labels is {self.max_labels}; expected at least 1")
+        for name, value in self.priors.items():
+            if not 0 < value < float("inf"):
+                raise InputError(f"judge: the weight of {name!r} is {value}; expected a number above 0")
+
+    @property
+    def refuses_contradictions(self) -> bool:
+        """Whether a lone label that all better ones contradict loses: not where recall is asked for."""
+        return self.share >= TRADE_OFFS["balanced"]
 
     @classmethod
-    def of(cls, trade_off: str | float, learned: Learned | None = None) -> "Rule":
+    def of(
+        cls,
+        trade_off: str | float,
+        learned: Learned | None = None,
+        priors: Mapping[str, float] | None = None,
+        max_labels: int | None = None,
+    ) -> "Rule":
         """The rule of a setting of the knob, or of a share; raises InputError for any other word."""
         if not isinstance(trade_off, str):
-            return cls(float(trade_off), learned)
+            return cls(float(trade_off), learned, priors or {}, max_labels)
         if trade_off not in TRADE_OFFS:
             raise InputError(f"judge: no setting {trade_off!r}; expected {', '.join(TRADE_OFFS)}, or a share")
-        return cls(TRADE_OFFS[trade_off], learned)
+        return cls(TRADE_OFFS[trade_off], learned, priors or {}, max_labels)
 
     @property
     def judge(self) -> str:
         """What stands in the `judge` column: the setting, and what was learned by source and digest."""
         named = {share: name for name, share in TRADE_OFFS.items()}
         base = named.get(self.share, f"share-{self.share:g}")
+        if self.max_labels is not None:
+            base += f"+at-most-{self.max_labels}"
+        weighed = self.learned is None or not self.learned.weights
+        if weighed and (told := {name: one for name, one in self.priors.items() if one != 1}):
+            base += f"+priors-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
         return base if self.learned is None else f"{base}+{self.learned.source}-{self.learned.sha}"

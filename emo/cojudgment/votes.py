@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.sources.labelsets import MOST_LABELS, as_labels
-from emo.sources.records import Records, check_text, is_missing, short
+from emo.sources.record import Records, check_text, is_missing, short
 from emo.store import tables
 
 _NEEDED = ("video_id", "expert", "sample", "labels")

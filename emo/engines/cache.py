@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+
+from emo.engines.private import Cache, CacheLayerMixin
 
 
 @dataclass

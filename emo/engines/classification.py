@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from emo.engines.models import load_whole, read_config, resolve_model, revision_of
 from emo.errors import InputError, RowError
 from emo.marks import NoResult
 from emo.media.wave import AUDIO_HZ
+from emo.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,32 +26,29 @@ _NAMELESS = re.compile(r"LABEL_\d+")
 _NOT_READ = frozenset({"masked_spec_embed"})
 
 
-class ClassifierSettings(BaseModel):
+class ClassifierSettings(Section):
     """Which classifier, where it runs, and how its scores are read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    model: str = Field(description="A local folder, an `s3://` folder, or a hub id.")
-    revision: str | None = Field(None, description="The commit, branch or tag of a hub id.")
-    pickled_weights: NoResult[bool] = Field(
-        False,
-        description="Weights may be read from pytorch_model.bin where the checkpoint has no safetensors. "
-        "PyTorch then unpickles tensors only (weights_only).",
-    )
-    device: NoResult[Literal["cuda", "cpu"]] = Field("cpu", description="Where the model runs.")
-    gpus: NoResult[float] = Field(
-        0.25, gt=0, le=1, description="The share of a GPU that one worker takes on `cuda`."
-    )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="Type of the weights. `auto` is float16 on CUDA and float32 on a CPU."
-    )
-    batch: NoResult[int] = Field(16, ge=1, le=1024, description="Inputs that go through the model together.")
-    temperature: float = Field(
-        1.0,
-        gt=0,
-        description="The temperature by which scores are divided before they become probabilities. A value "
-        "above 1 makes an overconfident model less sure. It is learned on held-out clips (Guo et al. 2017).",
-    )
+    model: str
+    """A local folder, an `s3://` folder, or a hub id."""
+    revision: str | None = None
+    """The commit, branch or tag of a hub id."""
+    pickled_weights: NoResult[bool] = False
+    """Weights may be read from pytorch_model.bin where the checkpoint has no safetensors. PyTorch then
+    unpickles tensors only (weights_only).
+    """
+    device: NoResult[Literal["cuda", "cpu"]] = "cpu"
+    """Where the model runs."""
+    gpus: NoResult[float] = Field(0.25, gt=0, le=1)
+    """The share of a GPU that one worker takes on `cuda`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the weights. `auto` is float16 on CUDA and float32 on a CPU."""
+    batch: NoResult[int] = Field(16, ge=1, le=1024)
+    """Inputs that go through the model together."""
+    temperature: float = Field(1.0, gt=0)
+    """The temperature by which scores are divided before they become probabilities. A value above 1 makes an
+    overconfident model less sure. It is learned on held-out clips (Guo et al. 2017).
+    """
 
 
 class Kind(NamedTuple):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from transformers.cache_utils import DynamicCache
 
 from emo.engines.batching import Budget, Load, is_out_of_memory, next_chunk
 from emo.engines.feed import Feed
 from emo.engines.pool import FREE_SHARE, Job, Piece, Pool, Row
 from emo.engines.preprocessing import ModelInput, Preprocessor
+from emo.engines.private import DynamicCache, attention_of, kinds_of_layers
 from emo.engines.sampling import NOT_A_NUMBER, Sampling
 from emo.errors import RowError
 
@@ -29,13 +29,16 @@ class Task(Generic[Item]):
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer. finish_reason: `stop` where the model ended it, `length` where the limit did."""
+    """One answer. finish_reason: `stop` where the model ended it, `length` where the limit did; thought: what
+    a server hands out beside the text.
+    """
 
     text: str
     prompt_tokens: int
     output_tokens: int
     finish_reason: str
     degraded: tuple[str, ...] = ()
+    thought: str | None = None
 
 
 @dataclass
@@ -96,8 +99,8 @@ class Generator(Generic[Item]):
         # Reading tokens back stops the queue of the device; on CUDA that is worth a few steps too many.
         self.steps_between_looks = 4 if self.device.type == "cuda" else 1
         text = model.config.get_text_config(decoder=True)
-        kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-        self._ready_masks = text._attn_implementation == "sdpa" and kinds == {"full_attention"}
+        kinds = kinds_of_layers(text) or {"full_attention"}
+        self._ready_masks = attention_of(text) == "sdpa" and kinds == {"full_attention"}
         self._tasks: Sequence[Task[Item]] = ()
         self._answers: list[dict[int, Completion]] = []
         self._errors: dict[int, RowError] = {}

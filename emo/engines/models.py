@@ -14,7 +14,10 @@ import yaml
 
 from emo.engines.settings import ModelSettings
 from emo.errors import EmoError, InputError, StorageError
-from emo.store.storage import Entry, Storage, is_s3, s3_in_use
+from emo.paths import is_s3
+from emo.store.backend import Entry
+from emo.store.s3 import s3_in_use
+from emo.store.storage import Storage
 
 if TYPE_CHECKING:
     from emo.engines.classification import ClassifierSettings, Medium

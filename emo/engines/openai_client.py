@@ -13,47 +13,55 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from emo.errors import EmoError, InputError, RowError
 from emo.marks import NoResult
+from emo.section import Section
 
 # 408 Request Timeout and 429 Too Many Requests ask for another try; every other 4xx would fail again.
 _TRY_AGAIN = frozenset({408, 429})
 _MESSAGE_CHARACTERS = 300
 
 
-class ServerSettings(BaseModel):
-    """Where the server is and how it is asked.
-
-    url: up to and with `/v1`; model: its name there; api_key_env: the name of the environment variable that
-    holds the key (the key itself has no place in a configuration); temperature: 0 takes the likeliest token;
-    top_p: of the likeliest tokens so much probability takes part; max_tokens: of one answer, at most;
-    concurrency: requests under way at once; timeout_s: for one try, from sending to the last byte;
-    connect_timeout_s: for the connection alone; attempts: tries per request; backoff_s: the longest wait
-    before the second try, doubled for every further one; max_backoff_s: the longest wait before any try;
-    max_retry_after_s: where the server asks for a longer wait than this, the request fails.
-    samples_by: `requests` asks once per sample, each with a seed of its own; `n` asks once per row for all of
-    them (cheaper where the server shares the prompt, but not every server knows it, and the samples are
-    repeatable only together).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ServerSettings(Section):
+    """Where a server is, and how it is asked."""
 
     url: NoResult[str]
+    """The address of the server, up to and with `/v1`."""
     model: str
+    """The name of the model on the server."""
     api_key_env: NoResult[str | None] = None
+    """The name of the environment variable that holds the key. The key itself has no place in a
+    configuration.
+    """
     temperature: float = Field(1.0, ge=0, le=2)
+    """How freely the model chooses its words. 0 always takes the likeliest token."""
     top_p: float = Field(0.9, gt=0, le=1)
+    """Each token is drawn from the likeliest ones, as many as hold this share of the probability. 1 draws
+    from all tokens.
+    """
     max_tokens: int = Field(512, ge=1)
+    """The most tokens of one answer. A longer answer is cut off."""
     samples_by: Literal["requests", "n"] = "requests"
+    """How several samples are asked for. `requests` asks once for each, with a seed of its own. `n` asks
+    once for all of a row: it is cheaper where the server shares the prompt, some servers do not know it, and
+    its samples are repeatable only together.
+    """
     concurrency: NoResult[int] = Field(32, ge=1, le=4096)
+    """The number of requests that are under way at once."""
     timeout_s: NoResult[float] = Field(300.0, gt=0)
+    """The seconds that one try may take, from sending to the last byte."""
     connect_timeout_s: NoResult[float] = Field(10.0, gt=0)
+    """The seconds that the connection may take."""
     attempts: NoResult[int] = Field(6, ge=1, le=100)
+    """The number of times that a request is tried."""
     backoff_s: NoResult[float] = Field(1.0, gt=0)
+    """The longest wait before the second try. It doubles for every further one."""
     max_backoff_s: NoResult[float] = Field(60.0, gt=0)
+    """The longest wait before any try."""
     max_retry_after_s: NoResult[float] = Field(600.0, ge=0)
+    """A request fails where the server asks for a longer wait than this."""
 
     @field_validator("url")
     @classmethod

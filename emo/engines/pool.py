@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers.cache_utils import Cache
 
 from emo.engines.batching import Load
 from emo.engines.cache import Clock, Source, merge
+from emo.engines.private import Cache
 from emo.engines.sampling import NOT_A_NUMBER, Sampling, pick, row_uniforms
 
 # A finished row keeps its place until this share of the rows is done: giving places away copies the cache
@@ -86,6 +86,7 @@ class Pool:
         self.rows: list[Row] = []
         self._cache: Cache | None = None
         self._clock = Clock(0)
+        self._capacity = 0
         nothing = torch.empty(0)
         self._tokens = self._positions = self._draws = self._steps = nothing
         self._mask: torch.Tensor | None = None
@@ -125,11 +126,22 @@ class Pool:
         if not rows:
             self.clear()
             return
+        self._take_cache(kept, pieces, rows)
+        self._take_draws(rows)
+        self._take_mask(rows)
+        self._take_seen(rows, pieces)
+        self._take_tokens(kept, pieces)
+        self.rows = rows
+        for row, token in zip(rows[len(kept) :], self._tokens[len(kept) :].tolist(), strict=True):
+            self._append(row, token)
+        self._steps = torch.tensor([len(row.tokens) for row in rows], device=self._device)
+        self._remember()
+
+    def _take_cache(self, kept: Sequence[int], pieces: Sequence[Piece], rows: Sequence[Row]) -> None:
+        """One cache of the rows that stay and of the new ones; where each of them begins in it."""
         kept_length = self.load().longest
         filled = max([kept_length, *(len(row.prompt_ids) for piece in pieces for row in piece.rows)])
         capacity = filled + max(row.limit - len(row.tokens) for row in rows) + self._steps_between_looks
-        for number in kept:
-            self.rows[number].start += filled - self._clock.now
         sources = []
         if kept:
             assert self._cache is not None
@@ -138,27 +150,44 @@ class Pool:
         for piece in pieces:
             ends = torch.tensor([len(row.prompt_ids) for row in piece.rows])
             sources.append(Source(piece.cache, torch.tensor(piece.prompt_of), ends, int(ends.max())))
-            for row in piece.rows:
-                row.start = filled - len(row.prompt_ids)
+        for number in kept:
+            self.rows[number].start += filled - self._clock.now
+        for row in rows[len(kept) :]:
+            row.start = filled - len(row.prompt_ids)
+        self._capacity = capacity
         self._cache, self._clock = merge(sources, filled, capacity)
 
+    def _take_draws(self, rows: Sequence[Row]) -> None:
+        """The random numbers of every row."""
         draws = torch.zeros((len(rows), max(row.limit for row in rows)), dtype=torch.float64)
         if self._sampling.temperature:
             for place, row in enumerate(rows):
                 draws[place, : row.limit] = row_uniforms(row.seed, row.limit)
         self._draws = draws.to(self._device)
-        mask = torch.zeros((len(rows), capacity), dtype=torch.bool)
-        for place, row in enumerate(rows):
-            mask[place, row.start :] = True
-        # Where nothing is padded no mask is needed, and the faster kernels can be taken.
-        self._mask = mask.to(self._device) if any(row.start for row in rows) else None
-        if self._sampling.repetition_penalty != 1.0:
-            vocabulary = (pieces[0].scores if pieces else self._seen).shape[-1]  # type: ignore[union-attr]
-            seen = torch.zeros((len(rows), vocabulary), dtype=torch.bool, device=self._device)
-            for place, row in enumerate(rows):
-                seen[place, torch.cat([row.prompt_ids, torch.tensor(row.tokens, dtype=torch.long)])] = True
-            self._seen = seen
 
+    def _take_mask(self, rows: Sequence[Row]) -> None:
+        """What stands in the cache before a row's own beginning is left over from others."""
+        self._mask = None
+        # Where nothing is padded no mask is needed, and the faster kernels can be taken.
+        if any(row.start for row in rows):
+            mask = torch.zeros((len(rows), self._capacity), dtype=torch.bool)
+            for place, row in enumerate(rows):
+                mask[place, row.start :] = True
+            self._mask = mask.to(self._device)
+
+    def _take_seen(self, rows: Sequence[Row], pieces: Sequence[Piece]) -> None:
+        """The tokens that a repetition penalty looks at."""
+        if self._sampling.repetition_penalty == 1.0:
+            return
+        scores = pieces[0].scores if pieces else self._seen
+        assert scores is not None
+        seen = torch.zeros((len(rows), scores.shape[-1]), dtype=torch.bool, device=self._device)
+        for place, row in enumerate(rows):
+            seen[place, torch.cat([row.prompt_ids, torch.tensor(row.tokens, dtype=torch.long)])] = True
+        self._seen = seen
+
+    def _take_tokens(self, kept: Sequence[int], pieces: Sequence[Piece]) -> None:
+        """The last token and the next position of every row; of a new one the first token is chosen."""
         old = torch.tensor(kept, dtype=torch.long, device=self._device)
         tokens = [self._tokens[old]] if kept else []
         positions = [self._positions[:, old]] if kept else []
@@ -166,18 +195,13 @@ class Pool:
         for piece in pieces:
             end = at + len(piece.rows)
             scores = piece.scores[torch.tensor(piece.prompt_of, device=piece.scores.device)]
-            seen_here = None if self._seen is None else self._seen[at:end]
-            tokens.append(pick(scores, self._draws[at:end, 0], self._sampling, seen_here))
+            seen = None if self._seen is None else self._seen[at:end]
+            tokens.append(pick(scores, self._draws[at:end, 0], self._sampling, seen))
             following = torch.tensor([row.next_position for row in piece.rows], device=self._device)
             positions.append(following.expand(piece.axes, -1))
             at = end
         self._tokens = torch.cat(tokens)
         self._positions = torch.cat(positions, dim=1)
-        self.rows = rows
-        for row, token in zip(rows[len(kept) :], self._tokens[len(kept) :].tolist(), strict=True):
-            self._append(row, token)
-        self._steps = torch.tensor([len(row.tokens) for row in rows], device=self._device)
-        self._remember()
 
     def _step(self) -> None:
         now = self._clock.now

@@ -1,14 +1,14 @@
 """A text-only causal language model as a family of the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from emo.engines.chat_template import ChatTemplate
 from emo.engines.preprocessing import ModelInput, Preprocessor
-from emo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,13 @@ class Chat:
 class TextPreprocessor(Preprocessor[Chat]):
     """Writes a chat with the template of the checkpoint; a checkpoint without one is an InputError."""
 
-    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, folder: Path, trust_remote_code: bool = False, template: Mapping[str, Any] | None = None
+    ) -> None:
         from transformers import AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        if self.tokenizer.chat_template is None:
-            raise InputError(
-                f"{folder}: the tokenizer has no chat template; use an instruction-tuned checkpoint"
-            )
+        self.chat = ChatTemplate(self.tokenizer, folder, template or {})
 
     def size(self, item: Chat) -> int:
         return (len(item.user) + len(item.system or "")) // 3
@@ -38,8 +37,7 @@ class TextPreprocessor(Preprocessor[Chat]):
     def prepare(self, item: Chat) -> ModelInput:
         turns = [{"role": "system", "content": item.system}] if item.system else []
         turns.append({"role": "user", "content": item.user})
-        written = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        written += item.begins
+        written = self.chat.written(turns) + item.begins
         return text_input(self.tokenizer(written, add_special_tokens=False)["input_ids"])
 
 

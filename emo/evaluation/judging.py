@@ -1,6 +1,7 @@
 """The text model that a metric asks, chosen on the command line: `kind=model,...` or `kind=openai,...`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from pydantic import ValidationError
@@ -48,6 +49,16 @@ def read_judge(text: str) -> ModelSettings | TextServerSettings:
 def missing(settings: ModelSettings | TextServerSettings) -> list[str]:
     """What a text model lacks to run here, one line each; looks, but loads nothing."""
     return missing_model(settings, None) if isinstance(settings, ModelSettings) else settings.missing()
+
+
+@contextmanager
+def judge_of(text: str | None) -> Iterator["Judge | None"]:
+    """The judge of these settings (as for `read_judge`), open while it is asked; None where none is named."""
+    if text is None:
+        yield None
+        return
+    with closing(Judge(read_judge(text))) as judge:
+        yield judge
 
 
 class Judge:

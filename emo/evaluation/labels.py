@@ -10,24 +10,14 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
+from emo.paths import is_s3
 from emo.sources.labelsets import MOST_LABELS, as_labels
 from emo.sources.labelsets import parse_list as parse_list
-from emo.sources.records import (
-    PARQUET,
-    SUFFIXES,
-    Record,
-    Records,
-    check_text,
-    is_missing,
-    is_table,
-    load,
-    read_parquet,
-    short,
-    suffix_of,
-    tables_at,
-)
+from emo.sources.parquet import PARQUET, read_parquet
+from emo.sources.record import Record, Records, check_text, is_missing, short
+from emo.sources.records import SUFFIXES, is_table, load, suffix_of, tables_at
 from emo.store import tables
-from emo.store.storage import Storage, is_s3
+from emo.store.storage import Storage
 
 _IDS = ("video_id", "name", "names")
 
@@ -40,7 +30,7 @@ class Kind:
     """What is read: from which columns, the first of them that is there, and how a value is checked.
 
     may_lack: whether null is a row without a value (a judgment of votes from elsewhere has no description),
-    or an error (null labels are neither an answer nor an empty one).
+    or an error (null labels are neither an answer nor an empty one); ids: columns that name the clip.
     """
 
     columns: tuple[str, ...]
@@ -48,6 +38,7 @@ class Kind:
     expected: str
     parse: Callable[[Any, str], Any]
     may_lack: bool = False
+    ids: tuple[str, ...] = _IDS
 
     def value(self, given: Any, status: str | None, where: str) -> Any:
         """What a row says, None for one that failed or lacks it; raises InputError."""
@@ -196,7 +187,7 @@ def _files(path: str, kind: Kind) -> Iterator[tuple[str, str, _Rows]]:
 
 def _columns(names: Collection[str], kind: Kind, where: str) -> tuple[str, str]:
     chosen = []
-    for wanted in (_IDS, kind.columns):
+    for wanted in (kind.ids, kind.columns):
         here = [name for name in wanted if name in names]
         if not here:
             raise InputError(f"{where}: no column {' or '.join(wanted)}; it has {', '.join(names) or 'none'}")
@@ -207,7 +198,7 @@ def _columns(names: Collection[str], kind: Kind, where: str) -> tuple[str, str]:
 def _parquet(storage: Storage, name: str, kind: Kind) -> tuple[str, _Rows]:
     where = storage.full(name)
     try:
-        names, table = read_parquet(storage, name, (*_IDS, *kind.columns, *_VOTER))
+        names, table = read_parquet(storage, name, (*kind.ids, *kind.columns, *_VOTER))
     except FileNotFoundError:
         raise InputError(f"{where}: is not there") from None
     id_column, column = _columns(names, kind, where)

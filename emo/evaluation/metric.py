@@ -5,17 +5,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from emo.captions.splits import SPLITS
 from emo.config import MAX_FAILED_SHARE
-from emo.errors import EmoError
+from emo.errors import EmoError, InputError
 from emo.evaluation.bootstrap import Comparison, Interval, PerClip, interval, paired
 from emo.evaluation.labels import LABELS, read
 from emo.evaluation.overlap import Labels
 from emo.evaluation.systems import System
 from emo.evaluation.text import table, to_json
+from emo.review.gold import gold_in, reviewed_out
 
 # Options of a request that every metric takes, and those that say which system is meant.
 ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots"})
-ONE_SYSTEM = frozenset({"expert", "sample", "compare_expert", "compare_sample"})
+ONE_SYSTEM = frozenset({"expert", "sample", "compare_expert", "compare_sample", "split"})
 
 
 class Result(Protocol):
@@ -52,6 +54,10 @@ class Request:
     max_failed_share: float | None = None
     selection: str | None = None
     plots: str | None = None
+    classes: str | None = None
+    clues: str | None = None
+    unparsable: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,13 +142,15 @@ class Metric(ABC, Generic[R]):
 
     summary: what it measures and what it needs, for `emo evaluate --help`; takes: fields of a Request that it
     uses besides those that all take; unit: what its numbers are multiplied by for a person, 100 for shares;
-    several: whether a side may be given once for each data set, as NAME=PATH.
+    several: whether a side may be given once for each data set, as NAME=PATH; needs_gold: whether it compares
+    with human labels.
     """
 
     summary: ClassVar[str]
     takes: ClassVar[frozenset[str]] = ONE_SYSTEM
     unit: ClassVar[float] = 100.0
     several: ClassVar[bool] = False
+    needs_gold: ClassVar[bool] = True
 
     def check(self, request: Request) -> None:
         """Raise InputError where an option is missing or fits no other; nothing was read yet."""
@@ -190,7 +198,13 @@ def finish(metric: "Metric[Any]", request: Request, scored: Scored, compared: Sc
 
 
 def gold_labels(request: Request) -> tuple[Labels, tuple[str, ...]]:
-    """The label sets of gold, and what a reader must know of them."""
+    """The label sets of gold, and what a reader must know of them: of an OUT its reviews."""
+    out = reviewed_out(request.gold[0])
+    if out is not None:
+        labels = gold_in(out, SPLITS if request.split is None else (request.split,))
+        return labels, (f"{out.url}: gold is what its reviewers agree on, {len(labels)} clips",)
+    if request.split is not None:
+        raise InputError("--split is of the reviews of an OUT; --gold names no OUT that has any")
     found = read(request.gold[0], LABELS)
     notes = (f"{found.where}: {found.failed} rows failed and are no gold",) if found.failed else ()
     return found.one(), notes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo.errors import InputError
-from emo.sources.records import cut_names
+from emo.sources.cut_names import cut_names
 
 Labels = Mapping[str, Sequence[str]]
 """video_id -> labels"""

@@ -1,16 +1,12 @@
 """The plots of a result: SVG files, and one page that shows them beside the table."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
-from emo.errors import InputError
+from markupsafe import Markup
 
-_STYLE = (
-    ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;"
-    "padding:0 1rem}pre{overflow-x:auto}figure{display:inline-block;margin:0 1rem 1rem 0;"
-    "vertical-align:top}svg{max-width:100%;height:auto}"
-)
+from emo.errors import InputError
+from emo.pages import rendering
 
 
 def plot_folder(path: str | Path) -> Path:
@@ -28,11 +24,9 @@ def write_page(folder: Path, title: str, text: str, plots: Mapping[str, str]) ->
 
     text: what stands above the plots, as on the terminal. Raises InputError where nothing can be written.
     """
-    figures = "".join(f"<figure>{svg}</figure>" for svg in plots.values())
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><pre>{escape(text)}</pre>{figures}"
-        "</body></html>\n"
+    figures = [Markup(svg) for svg in plots.values()]
+    page = rendering.render(
+        "emo.evaluation", "page.html", {"title": title, "text": text, "figures": figures}, style="page.css"
     )
     files: Sequence[tuple[str, str]] = [*((f"{name}.svg", svg) for name, svg in plots.items())]
     try:

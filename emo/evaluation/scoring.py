@@ -31,6 +31,9 @@ def _check(request: Request, metric: Metric[Any]) -> None:
     for name, value in asdict(request).items():
         if value not in (None, ()) and name not in metric.takes | ALL_TAKE:
             raise InputError(f"--{name.replace('_', '-')} is not used by --metric {request.metric}")
+    if metric.needs_gold != bool(request.gold):
+        wants = "needs --gold, the human labels" if metric.needs_gold else "uses no --gold"
+        raise InputError(f"--metric {request.metric} {wants}")
     if (request.compare_expert, request.compare_sample) != (None, None) and not request.compare:
         raise InputError("--compare-expert and --compare-sample say what --compare means; it is not given")
     if not metric.several:

@@ -8,8 +8,9 @@ import pyarrow as pa
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
-from emo.evaluation.labels import LABELS, TEXTS, Read, read, voter_name
-from emo.store.storage import Storage, is_s3, storage_of
+from emo.evaluation.labels import LABELS, TEXTS, Kind, Read, read, voter_name
+from emo.paths import is_s3
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
 
 _VOTE_COLUMNS = pa.schema([VOTES.schema.field(name) for name in ("video_id", "expert", "sample", "labels")])
@@ -26,14 +27,17 @@ class System:
     notes: tuple[str, ...]
 
 
-def read_system(path: str, expert: str | None = None, sample: int | None = None) -> System:
+def read_system(
+    path: str, expert: str | None = None, sample: int | None = None, kind: Kind = LABELS
+) -> System:
     """The labels at `path`: a file, a folder of Parquet files, or an OUT.
 
     Of an OUT the judgments are taken, with `expert` or `sample` its votes. Votes of several voters are fused
-    by the co-judgment in its default setting, and the name says so. Raises InputError.
+    by the co-judgment in its default setting, and the name says so; kind: in which columns labels may be.
+    Raises InputError.
     """
     where = _table_in(path, VOTES.name if expert is not None or sample is not None else JUDGMENTS.name)
-    found = read(where, LABELS)
+    found = read(where, kind)
     chosen = found.only(expert, sample)
     notes = _notes(found)
     if len(chosen.voters) > 1:
@@ -60,6 +64,11 @@ def read_descriptions(path: str, expert: str | None = None, sample: int | None =
     return System(f"{name} ({found.column})", chosen.one(), None, _notes(found))
 
 
+def descriptions_in(path: str) -> str:
+    """`path` itself, or where it is an OUT its descriptions."""
+    return _table_in(path, DESCRIPTIONS.name)
+
+
 def _notes(found: Read) -> tuple[str, ...]:
     notes = []
     if found.superseded:
@@ -83,7 +92,7 @@ def votes_table(votes: Read, only: Mapping[str, object] | None = None) -> pa.Tab
 
 def _table_in(path: str, table: str) -> str:
     """`path` itself, or where it is an OUT the folder of one of its tables."""
-    if not is_s3(path) and path.endswith((".parquet", ".csv", ".jsonl", ".npz")):
+    if not is_s3(path) and path.endswith((".parquet", ".csv", ".json", ".jsonl", ".npz")):
         return path
     storage = Storage(path)
     there = [name for name in (JUDGMENTS.name, VOTES.name, DESCRIPTIONS.name) if _has(storage, name)]

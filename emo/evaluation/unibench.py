@@ -19,7 +19,7 @@ from emo.evaluation.ew import ew, ew_mappings, ew_overlaps
 from emo.evaluation.labels import read_labels
 from emo.evaluation.overlap import Labels, check_ids, normalise
 from emo.evaluation.wheels import WHEELS, WheelTables
-from emo.sources.records import short
+from emo.sources.record import short
 
 
 @dataclass(frozen=True)

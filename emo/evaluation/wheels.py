@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emo.errors import InputError
-from emo.sources.records import read_records, read_sheet, short
+from emo.sources.record import short
+from emo.sources.records import read_records
+from emo.sources.sheets import read_sheet
 
 WHEELS = ("wheel1", "wheel2", "wheel3", "wheel4", "wheel5")
 LEVELS = ("level1", "level2")

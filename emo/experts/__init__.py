@@ -10,6 +10,7 @@ REGISTRY = Registry[Expert](
         "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
         "classifier": "emo.experts.classifier:ClassifierExpert",
         "face": "emo.experts.face:FaceExpert",
+        "hf": "emo.experts.hf:HfExpert",
         "internvl": "emo.experts.internvl:InternVLExpert",
         "openai": "emo.experts.openai:OpenAIExpert",
         "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
@@ -21,4 +22,5 @@ REGISTRY = Registry[Expert](
     },
 )
 expert_class = REGISTRY.named
+settings_of = REGISTRY.settings
 load = REGISTRY.make

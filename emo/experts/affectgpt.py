@@ -41,30 +41,38 @@ _TRAINED_ON = {"mercaptionplus": "MER-Caption+", "ovmerd": "OV-MERD", "emercoars
 
 
 class AffectGPTSettings(protocol.Settings, ModelSettings):
-    """The language model is `model`; the other parts are named here.
+    """A published checkpoint of AffectGPT. Its parts are named one by one.
 
-    vision: the encoder of frames; audio: the encoder of sound; checkpoint: the published `.pth`, or a folder
-    that holds one and no other; sees: `face` and `frame` checkpoints are different files; prompt:
-    `description` or `open-vocabulary`, the two questions that the weights know, or a text file by its path;
-    context: tokens of prompt and answer together, as published; a clip that does not fit fails (the published
-    code cuts the prompt's beginning, and with it the modality words); ignore_unknown_keys: go on although the
-    file holds weights that this code has no place for.
-
-    Sampling is as published but for the 20 likeliest tokens that the base model's own
-    settings keep it to; dtype `auto` is float16 on CUDA, beside which the weights were trained.
+    Sampling is as published but for the 20 likeliest tokens that the base model's own settings keep it to.
+    Type `auto` is float16 on CUDA, beside which the weights were trained.
     """
 
     model: str = "Qwen/Qwen2.5-7B-Instruct"
+    """The language model: a local folder, an `s3://` folder, or a hub id."""
     vision: str = "openai/clip-vit-large-patch14"
+    """The encoder of frames: a local folder, an `s3://` folder, or a hub id."""
     audio: str = "TencentGameMate/chinese-hubert-large"
+    """The encoder of sound: a local folder, an `s3://` folder, or a hub id."""
     checkpoint: str
+    """The published `.pth`, or a folder that holds one and no other."""
     sees: Literal["face", "frame"] = "face"
+    """What the checkpoint was trained on. `face` and `frame` checkpoints are different files."""
     prompt: str = "description"
+    """What the expert is asked: `description` or `open-vocabulary`, the two questions that the weights know,
+    or a text file.
+    """
     context: int = Field(2000, ge=64)
+    """The most tokens of prompt and answer together, as published. A clip that does not fit fails. The
+    published code cuts the prompt's beginning instead, and with it the modality words.
+    """
     ignore_unknown_keys: bool = False
+    """Whether the expert goes on although the file holds weights that this code has no place for."""
     max_new_tokens: int = Field(1200, ge=1)
+    """The most tokens of one answer. A longer answer is cut off."""
     temperature: float | None = Field(1.0, ge=0)
+    """How freely the model chooses its words. 0 always takes the likeliest token."""
     repetition_penalty: float | None = Field(1.0, gt=0)
+    """A number above 1 makes words that were said before less likely."""
 
     @model_validator(mode="after")
     def _has_its_own_adapter(self) -> "AffectGPTSettings":

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emo.engines.chat_template import ChatTemplate
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
-from emo.errors import InputError
 from emo.experts.family import Asking
 from emo.experts.in_process import InProcessSettings
 from emo.experts.media import frame_size
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Whisper's window reaches this far past the last sample: with so much silence behind the sound its last
 # feature frames are those that padding to the longest length of the extractor gives.
 _SILENCE = 400
-_AUDIO_TOKENS_PER_SECOND = 25
+AUDIO_TOKENS_PER_SECOND = 25
 
 
 class ChatPreprocessor(Preprocessor[Clip]):
@@ -45,18 +45,17 @@ class ChatPreprocessor(Preprocessor[Clip]):
             folder, trust_remote_code=settings.trust_remote_code
         )
         self.tokenizer = self.processor.tokenizer
-        if self.processor.chat_template is None:
-            raise InputError(f"{folder}: no chat template; expected an instruction-tuned checkpoint")
+        self.chat = ChatTemplate(self.processor, folder, settings.template)
 
     def written(self, clip: Clip, media: Sequence[str]) -> str:
         """The chat as text, with a placeholder for each medium (`video`, `audio`), in their order."""
         turns = self.question.turns(clip, [{"type": medium} for medium in media])
-        return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return self.chat.written(turns)
 
     def size(self, item: Clip) -> int:
         width, height = frame_size(item) if item.frames else (0, 0)
         pictures = min(len(item.frames), getattr(self.settings, "max_frames", 0)) * width * height
-        sound = item.duration_s * _AUDIO_TOKENS_PER_SECOND if item.audio is not None else 0.0
+        sound = item.duration_s * AUDIO_TOKENS_PER_SECOND if item.audio is not None else 0.0
         return int(pictures / (28 * 28) + sound + len(self.question.text(item)) / 3)
 
     def stack(self, name: str, parts: Sequence[torch.Tensor]) -> torch.Tensor:

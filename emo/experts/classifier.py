@@ -64,36 +64,26 @@ _SHORTEST_S = 0.1
 class ClassifierExpertSettings(ClassifierSettings, measuring.Settings):
     """Settings of one classifier."""
 
-    sees: Sense = Field(
-        description="What the classifier is given: `face` is the largest face of each frame, `frames` the "
-        "whole frames, `audio` the sound, `transcript` the words."
-    )
-    labels: dict[str, str | None] = Field(
-        {},
-        description="The word for each class of the checkpoint, such as `{LABEL_0: sad}`. A class with "
-        "`null` gives no label. A class that is not named here keeps its own name.",
-    )
-    at_least: float = Field(
-        0.15, gt=0, le=1, description="The probability from which a class becomes a label of the clip."
-    )
-    most: int = Field(3, ge=1, description="The most labels that one clip gets from this expert.")
-    max_frames: int = Field(
-        3,
-        ge=1,
-        description="The most frames of a clip that are looked at, one of each equal part of the clip.",
-    )
-    smallest_face: float = Field(
-        0.1,
-        gt=0,
-        le=1,
-        description="The side of the smallest face that is looked for, as a share of the frame's shorter "
-        "side.",
-    )
-    languages: tuple[str, ...] | None = Field(
-        None,
-        description="The languages that a classifier of words reads, such as `[en]`. A transcript in another "
-        "language gives no label. `null` is any language.",
-    )
+    sees: Sense
+    """What the classifier is given: `face` is the largest face of each frame, `frames` the whole frames,
+    `audio` the sound, `transcript` the words.
+    """
+    labels: dict[str, str | None] = Field({})
+    """The word for each class of the checkpoint, such as `{LABEL_0: sad}`. A class with `null` gives no
+    label. A class that is not named here keeps its own name.
+    """
+    at_least: float = Field(0.15, gt=0, le=1)
+    """The probability from which a class becomes a label of the clip."""
+    most: int = Field(3, ge=1)
+    """The most labels that one clip gets from this expert."""
+    max_frames: int = Field(3, ge=1)
+    """The most frames of a clip that are looked at, one of each equal part of the clip."""
+    smallest_face: float = Field(0.1, gt=0, le=1)
+    """The side of the smallest face that is looked for, as a share of the frame's shorter side."""
+    languages: tuple[str, ...] | None = None
+    """The languages that a classifier of words reads, such as `[en]`. A transcript in another language gives
+    no label. `null` is any language.
+    """
 
 
 class ClassifierExpert(Expert):

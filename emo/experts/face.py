@@ -40,9 +40,10 @@ _SMILE_WIDTH = 0.92
 
 
 class Settings(measuring.Settings):
-    """smallest_face: side of the smallest face looked for, as a share of the frame's shorter side."""
+    """Settings of the face expert."""
 
     smallest_face: float = Field(0.1, gt=0, le=1)
+    """The side of the smallest face that is looked for, as a share of the frame's shorter side."""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from emo import experts
 from emo.engines.models import NamedModel, described, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
+from emo.engines.vllm_server import VllmSettings
 from emo.errors import InputError, RowError
 from emo.experts.family import Family
 from emo.experts.prompts import load_prompt, prompt_sha
@@ -29,24 +31,41 @@ from emo.experts.protocol import (
 )
 
 if TYPE_CHECKING:
+    from emo.engines.generate import GenerateEngine
     from emo.engines.transformers_engine import TransformersEngine
+    from emo.engines.vllm import VllmEngine
 
 
 class InProcessSettings(ModelSettings, Settings):
-    """prompt: `description`, `open-vocabulary`, or a text file by its path; system: the system turn, None
-    for what the checkpoint's chat template does without one; give_transcript: write what is said into the
-    prompt (by default the words are merged later, by a text model).
-    """
+    """A model of transformers that runs in the worker, or in a server that the worker starts."""
 
-    prompt: str = "description"
+    prompt: str | None = "description"
+    """What the expert is asked: `description`, `open-vocabulary`, or a text file. `null` asks nothing, for a
+    model that takes no question.
+    """
     system: str | None = None
+    """The system turn. `null` is what the checkpoint's chat template does without one."""
     give_transcript: bool = False
+    """Whether the expert is told what is said. By default a text model takes the words in later."""
+    engine: Literal["emo", "vllm"] = "emo"
+    """What runs the model. `emo` is the process of the worker. `vllm` is a vLLM server that the worker
+    starts.
+    """
+    vllm: VllmSettings | None = None
+    """Where vLLM is, and how its server is started."""
+
+    @model_validator(mode="after")
+    def _names_its_python(self) -> Self:
+        if self.engine == "vllm" and self.vllm is None:
+            raise ValueError("engine: vllm needs vllm.python, the Python that has vLLM installed")
+        return self
 
 
 class FramesSettings(InProcessSettings):
-    """max_frames: of the clip's frames so many at most, at even distances."""
+    """A model that sees frames."""
 
     max_frames: int = Field(8, ge=1)
+    """The most frames of a clip that the expert is shown, at even distances."""
 
 
 class Question:
@@ -54,21 +73,24 @@ class Question:
 
     def __init__(self, settings: InProcessSettings, prompts: str) -> None:
         name = settings.prompt
-        self._prompt = load_prompt(name if name.endswith(".txt") else f"{prompts}-{name}")
+        self._asked = ""
+        if name is not None:
+            self._asked = load_prompt(name if name.endswith(".txt") else f"{prompts}-{name}").text
         self._transcript = load_prompt("transcript") if settings.give_transcript else None
-        parts = [self._prompt.text, settings.system or ""]
+        parts = [self._asked, settings.system or ""]
         self.sha = prompt_sha(*parts, self._transcript.text) if self._transcript else prompt_sha(*parts)
         self.system = settings.system
 
     def text(self, clip: Clip) -> str:
         if self._transcript is None or not clip.transcript:
-            return self._prompt.text
+            return self._asked
         said = self._transcript.text.replace("{transcript}", as_text(clip.transcript))
-        return f"{self._prompt.text}\n{said}"
+        return f"{self._asked}\n{said}".lstrip("\n")
 
     def turns(self, clip: Clip, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The chat: the media, in order, before the question."""
-        content = [*media, {"type": "text", "text": self.text(clip)}]
+        text = self.text(clip)
+        content = [*media, *([{"type": "text", "text": text}] if text else [])]
         user = {"role": "user", "content": content}
         if self.system is None:
             return [user]
@@ -90,10 +112,10 @@ def given(clip: Clip, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]
 
 
 class EngineExpert(Expert):
-    """An expert whose answers a TransformersEngine writes; a subclass sets its settings and its engine."""
+    """An expert whose answers an engine in this process writes; a subclass sets its settings and engine."""
 
     settings: Settings
-    engine: TransformersEngine[Clip]
+    engine: TransformersEngine[Clip] | GenerateEngine[Clip] | VllmEngine[Clip]
 
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         answers = self.engine.generate(
@@ -114,6 +136,7 @@ class EngineExpert(Expert):
                     prompt_tokens=completion.prompt_tokens,
                     output_tokens=completion.output_tokens,
                     finish_reason=completion.finish_reason,
+                    thought=completion.thought,
                 )
                 for completion in answer
             ]
@@ -124,27 +147,20 @@ class EngineExpert(Expert):
         self.engine.close()
 
 
-class InProcessExpert(EngineExpert):
-    """A chat model with its processor; a subclass says which family it is of."""
+class ChatExpert(EngineExpert):
+    """A chat model with its processor; prompts: whose texts the names of prompts mean."""
 
     settings: InProcessSettings
 
-    family: ClassVar[Family]
+    prompts: ClassVar[str]
 
-    def __init__(self, settings: InProcessSettings) -> None:
-        from emo.engines.transformers_engine import TransformersEngine
-
-        self.settings = settings
-        family = self.family
-        wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
-        question = Question(settings, family.prompts)
-        preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)
-        self.engine = TransformersEngine(settings, preprocessor, family.classes)
+    def _card(self, question: Question, wanted: Sequence[str]) -> Card:
+        settings = self.settings
         about = described(self.engine.folder)
         trained_on = about.get("datasets") or []
-        self.card = Card(
+        return Card(
             name=settings.name,
-            modalities=wanted,
+            modalities=tuple(wanted),
             model=settings.model,
             revision=self.engine.revision,
             adapter=self.engine.adapter,
@@ -152,7 +168,19 @@ class InProcessExpert(EngineExpert):
             licence=about.get("license"),
             trained_on=tuple(map(str, [trained_on] if isinstance(trained_on, str) else trained_on)),
             memory_gib=round(memory_gib(self.engine.folder), 3),
+            engine=self.engine.name,
         )
+
+    def _vllm(self, question: Question, wanted: Sequence[str]) -> VllmEngine[Clip]:
+        """The engine of these settings behind vLLM."""
+        from emo.engines.vllm import VllmEngine
+        from emo.experts.served import asked, media
+
+        settings = self.settings
+        assert settings.vllm is not None
+        frames = getattr(settings, "max_frames", 0)
+        making = partial(asked, question=question, wanted=wanted, max_frames=frames)
+        return VllmEngine(settings, settings.vllm, making, media(wanted, frames))
 
     @classmethod
     def reads_transcript(cls, settings: InProcessSettings) -> bool:
@@ -176,12 +204,48 @@ class InProcessExpert(EngineExpert):
 
     @classmethod
     def missing(cls, settings: InProcessSettings) -> list[str]:
-        lines = missing_model(settings, cls.family.classes)
+        lines = cls._missing_model(settings)
+        if settings.engine == "vllm" and settings.vllm is not None:
+            lines += settings.vllm.missing()
         try:
-            Question(settings, cls.family.prompts)
+            Question(settings, cls.prompts)
         except InputError as error:
             lines.append(str(error))
         return lines
+
+    @classmethod
+    @abstractmethod
+    def _missing_model(cls, settings: InProcessSettings) -> list[str]:
+        """What keeps this checkpoint from running here, one line each."""
+
+
+class InProcessExpert(ChatExpert):
+    """A model of a family that emo's own loop runs; a subclass says which."""
+
+    family: ClassVar[Family]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.prompts = cls.family.prompts
+
+    def __init__(self, settings: InProcessSettings) -> None:
+        from emo.engines.transformers_engine import TransformersEngine
+
+        self.settings = settings
+        family = self.family
+        wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
+        question = Question(settings, family.prompts)
+        if settings.engine == "vllm":
+            self.engine = self._vllm(question, wanted)
+            self.card = self._card(question, wanted)
+            return
+        preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)
+        self.engine = TransformersEngine(settings, preprocessor, family.classes)
+        self.card = self._card(question, wanted)
+
+    @classmethod
+    def _missing_model(cls, settings: InProcessSettings) -> list[str]:
+        return missing_model(settings, cls.family.classes)
 
 
 def finetunable(kind: str) -> type[InProcessExpert]:

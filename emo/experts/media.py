@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emo.errors import RowError
 from emo.experts.protocol import Clip
@@ -11,6 +11,9 @@ from emo.media.wave import read_wave
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+# The clock of the frame times that is given to a processor, in ticks per second.
+_TICKS = 1000
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -57,6 +60,21 @@ def frame_spacing(clip: Clip, places: Sequence[int]) -> float:
     if len(times) > 1 and times[-1] > times[0]:
         return (times[-1] - times[0]) / (len(times) - 1)
     return clip.duration_s or 1.0
+
+
+def frame_label(clip: Clip, place: int) -> str:
+    """What stands before a frame that is shown as a picture."""
+    return f"Frame at {clip.frame_times[place]:.1f} s:"
+
+
+def video_metadata(clip: Clip, places: Sequence[int]) -> dict[str, Any]:
+    """What the processor of a video is told of the times of these frames."""
+    return {
+        "fps": _TICKS,
+        "frames_indices": [round(clip.frame_times[place] * _TICKS) for place in places],
+        # What a processor takes for the rate of these frames is count / this * fps.
+        "total_num_frames": max(1, round(frame_spacing(clip, places) * len(places) * _TICKS)),
+    }
 
 
 def audio_wave(clip: Clip) -> "np.ndarray":

@@ -1,6 +1,5 @@
 """A model behind an OpenAI-compatible server: vLLM, SGLang, `transformers serve`, or a provider."""
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -19,21 +18,24 @@ from emo.experts import protocol
 from emo.experts.in_process import Question, given
 from emo.experts.media import audio_wave, evenly
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert
-from emo.media.wave import AUDIO_HZ
+from emo.media.wave import AUDIO_HZ, wav_of
 
 
 class OpenAISettings(protocol.Settings):
-    """server: where it is and how it is asked; prompt, system, give_transcript: as for the experts that run
-    in this process. max_frames: of the clip's frames so many at most, as images, at even distances; 0: none.
-    audio: whether the sound goes along, and in which form the server takes it.
-    """
+    """A model behind a server that speaks the OpenAI protocol."""
 
     server: ServerSettings
+    """The server, and how it is asked."""
     prompt: str = "description"
+    """What the expert is asked: `description`, `open-vocabulary`, or a text file."""
     system: str | None = None
+    """The system turn. `null` sends none."""
     give_transcript: bool = False
+    """Whether the expert is told what is said. By default a text model takes the words in later."""
     max_frames: int = Field(8, ge=0)
+    """The most frames of a clip that are sent as images, at even distances. 0 sends none."""
     audio: Literal["off", "wav", "flac"] = "off"
+    """Whether the sound is sent, and in which form the server takes it."""
 
     @model_validator(mode="after")
     def _sends_something(self) -> "OpenAISettings":
@@ -113,20 +115,12 @@ class OpenAIExpert(Expert):
         if AUDIO in there:
             form = self._settings.audio
             assert clip.audio is not None
-            yield audio_part(clip.audio if form == "flac" else _wav(clip), form)
+            yield audio_part(clip.audio if form == "flac" else wav_of(audio_wave(clip), AUDIO_HZ), form)
 
 
 def _question(settings: OpenAISettings) -> Question:
     shared: Any = settings  # it reads the fields that both kinds of settings have
     return Question(shared, "openai")
-
-
-def _wav(clip: Clip) -> bytes:
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio_wave(clip), AUDIO_HZ, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
 
 
 def _described(answers: list[Answer] | RowError, degraded: tuple[str, ...]) -> list[Description] | RowError:

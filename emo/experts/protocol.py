@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from emo.errors import RowError
+from emo.marks import NoResult
+from emo.section import Section
 
 if TYPE_CHECKING:
     from emo.engines.models import NamedModel
@@ -61,7 +63,8 @@ class Card:
     """What an expert is made of; the fields up to prompt_sha are written beside every description.
 
     licence, trained_on: what the checkpoint says about itself, None and empty where it says nothing;
-    memory_gib: what the model needs on its device, None where that is not known.
+    memory_gib: what the model needs on its device, None where that is not known; engine: what runs it, with
+    its version.
     """
 
     name: str
@@ -73,21 +76,22 @@ class Card:
     licence: str | None = None
     trained_on: tuple[str, ...] = ()
     memory_gib: float | None = None
+    engine: str | None = None
 
 
-class Settings(BaseModel):
-    """What a user may set for one expert; each expert extends it with options of its own.
-
-    name: the `expert` column and the folder of its tables; kind: the entry of the registry; samples: how
-    often it answers per clip; seed: with video_id, name and sample number it decides the random numbers.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Settings(Section):
+    """What a user may set for one expert. Each expert extends it with keys of its own."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The name of the expert in the column `expert`, and of the folder of its tables."""
     kind: str
+    """The kind of the expert, or the place of a class as `package.module:Class`."""
     samples: int = Field(1, ge=1, le=100)
+    """The number of answers that the expert gives to each clip."""
     seed: int = 0
+    """The seed of the random numbers, together with video_id, name and sample."""
+    weight: NoResult[float] = Field(1.0, gt=0, allow_inf_nan=False)
+    """How much a vote of the expert counts beside those of the others, until `emo judge` learns it."""
 
 
 @dataclass(frozen=True)

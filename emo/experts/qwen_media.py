@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from emo.experts.chat import ChatPreprocessor, untouched_pixels
-from emo.experts.media import evenly, frame_spacing, frames_tensor
+from emo.experts.media import evenly, frame_spacing, frames_tensor, video_metadata
 from emo.experts.protocol import Clip
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 MERGERS = r"model\.visual\.(merger|merger_list|deepstack_merger_list)\."
 """The weights between what sees and the language part."""
-
-# The clock of the frame times that is given to the processor, in ticks per second.
-_TICKS = 1000
 
 
 class QwenPreprocessor(ChatPreprocessor):
@@ -29,21 +26,9 @@ class QwenPreprocessor(ChatPreprocessor):
         places = evenly(len(clip.frames), self.settings.max_frames)  # type: ignore[attr-defined]
         if len(places) == 1:  # a patch of these models spans two frames
             places = places * 2
-        spacing = frame_spacing(clip, places)
-        ticks = [round(clip.frame_times[place] * _TICKS) for place in places]
         return {
             "videos": [frames_tensor(clip, places)],
-            "videos_kwargs": {
-                **untouched_pixels(),
-                "video_metadata": [
-                    {
-                        "fps": _TICKS,
-                        "frames_indices": ticks,
-                        # What the processor takes for the rate of these frames is count / this * fps.
-                        "total_num_frames": max(1, round(spacing * len(places) * _TICKS)),
-                    }
-                ],
-            },
+            "videos_kwargs": {**untouched_pixels(), "video_metadata": [video_metadata(clip, places)]},
         }
 
     def seconds_between_frames(self, clip: Clip) -> float:
@@ -51,6 +36,6 @@ class QwenPreprocessor(ChatPreprocessor):
 
     def positions(self, inputs: Mapping[str, Any], **more: Any) -> torch.Tensor:
         """[3, length]: those that the model itself would make for its `generate`."""
-        # The first of four axes counts plain places, for packed batches only.
-        made = self.model._prepare_position_ids_for_generation(inputs["input_ids"], {**inputs, **more})
-        return made[1:, 0]
+        from emo.engines.private import positions
+
+        return positions(self.model, inputs["input_ids"], {**inputs, **more})[1:, 0]

@@ -13,4 +13,5 @@ REGISTRY = Registry[Extractor](
     },
 )
 extractor_class = REGISTRY.named
+settings_of = REGISTRY.settings
 load = REGISTRY.make

@@ -23,32 +23,35 @@ from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSetting
 
 
 class TextModelSettings(protocol.Settings):
-    """transcript: what is done with the words of a row that has some: `merge` has the model first write a
-    description that takes them in, `beside` shows them with the description, `apart` leaves them to an expert
-    that reads nothing else (`transcript` or `words`), so that they vote once, `ignore` leaves them out.
-
-    prompt: for a description alone, the name of a prompt or a text file by its path; beside_prompt: the same
-    for `beside`; merge_prompt: the same for `merge`; seed: with the key of
-    a row it decides the random numbers, where there are any.
-    """
+    """A text model that reads descriptions."""
 
     transcript: Literal["merge", "beside", "apart", "ignore"] = "merge"
+    """What happens to the words of a clip. `merge`: the model first writes a description that takes them in.
+    `beside`: they are shown with the description. `apart`: an expert that reads nothing else (`transcript`
+    or `words`) votes on them, once. `ignore`: nobody reads them.
+    """
     prompt: str = "extract"
+    """The prompt for a description alone: a name of the package, or a text file."""
     beside_prompt: str = "extract-beside"
+    """The prompt for a description beside the words: a name of the package, or a text file."""
     merge_prompt: str = "merge"
+    """The prompt that takes the words into a description: a name of the package, or a text file."""
     seed: int = 0
+    """The seed of the random numbers, together with the key of a row."""
 
 
 class ModelExtractSettings(TextModelSettings, ModelSettings):
     """Any causal language model of transformers with a chat template."""
 
     max_new_tokens: int = Field(512, ge=1)
+    """The most tokens of one answer. A longer answer is cut off."""
 
 
 class ServerExtractSettings(TextModelSettings):
-    """server: where the model is."""
+    """A text model behind a server that speaks the OpenAI protocol."""
 
     server: TextServerSettings
+    """The server, and how it is asked."""
 
 
 class Prompts:

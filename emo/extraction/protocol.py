@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from emo.errors import RowError
 from emo.experts.protocol import Resources
+from emo.section import Section
 
 if TYPE_CHECKING:
     from emo.engines.models import NamedModel
@@ -41,12 +40,11 @@ class Reading:
     notes: tuple[str, ...] = ()
 
 
-class Settings(BaseModel):
-    """What a user may set for an extractor; each one extends it. kind: the entry of the registry."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Settings(Section):
+    """What a user may set for an extractor. Each extractor extends it."""
 
     kind: str
+    """The kind of the extractor, or the place of a class as `package.module:Class`."""
 
 
 class Extractor(ABC):

@@ -46,7 +46,7 @@ class EngineWriter(Writer):
         from emo.engines.transformers_engine import TransformersEngine
 
         self._engine = TransformersEngine(
-            settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code)
+            settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code, settings.template)
         )
         adapter = f" with {self._engine.adapter}" if self._engine.adapter else ""
         self.name = f"{settings.model}@{self._engine.revision}{adapter}"
@@ -84,10 +84,14 @@ def _begun(answer: str, begins: str) -> str:
 
 
 class TextServerSettings(ServerSettings):
-    """As for an expert, but by default the likeliest answer: one text is wanted, not several voters."""
+    """A text model behind a server. By default it gives the likeliest answer, because one text is wanted."""
 
     temperature: float = Field(0.0, ge=0, le=2)
+    """How freely the model chooses its words. 0 always takes the likeliest token."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Each token is drawn from the likeliest ones, as many as hold this share of the probability. 1 draws
+    from all tokens.
+    """
 
 
 class ServerWriter(Writer):

@@ -10,7 +10,8 @@ from emo.errors import RowError
 from emo.finetuning import batching, prepared, validation
 from emo.finetuning.record import as_json
 from emo.finetuning.settings import Finetune
-from emo.store.storage import Storage, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage
 
 BASE_ANSWERS = "answers/base.json"
 

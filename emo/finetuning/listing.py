@@ -18,13 +18,16 @@ from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
 from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
 from emo.finetuning.settings import Finetune
+from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
 from emo.sources.records import is_table
 from emo.sources.source import VIDEO_SUFFIXES
 from emo.store import committed, planning
-from emo.store.storage import S3Settings, Storage, storage_of
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CAPTIONS
 from emo.terminal.progress import say
+from emo.vocabulary.meaning import meaning
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     columns = ["video_id", "split", "messages", "frames", "audio", "labels", "source", "status", "filters"]
     rows = committed.read_newest(out, committed.folder(CAPTIONS), CAPTIONS, columns)
     rows = planning.well(rows)
+    people = reviewed(out)
     listed = []
     for row in rows.to_pylist():
         if row["split"] not in (TRAIN, HELD_OUT):
@@ -86,6 +90,7 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             labels=tuple(row["labels"] or ()),
         )
         try:
+            entry = _as_reviewed(entry, people.get(row["video_id"]))
             drafter = (row["source"] or {}).get("expert")
             senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")
             turns = messages.turns_of(row["messages"])
@@ -94,6 +99,23 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             entry = replace(entry, error=error.code, error_message=f"{row['caption_id']}: {error.message}")
         listed.append(Listed(entry, clip=row["video_id"]))
     return listed
+
+
+def _as_reviewed(entry: Entry, people: Agreed | None) -> Entry:
+    """The caption as people who reviewed its clip let it stand; raises RowError where they do not.
+
+    One to train on must name a meaning that they agree on. One that is held out is scored by their labels.
+    """
+    if people is None:
+        return entry
+    if people.labels is None:
+        raise RowError("unusable", "people who reviewed the clip call it unusable")
+    if entry.split == HELD_OUT:
+        return replace(entry, labels=people.labels)
+    both = entry.labels and people.labels
+    if both and not {*map(meaning, people.labels)} & {*map(meaning, entry.labels or ())}:
+        raise RowError("against_review", f"people agree on {', '.join(people.labels)}; the caption on none")
+    return entry
 
 
 def _files(path: str, s3: S3Settings) -> dict[str, list[str]]:

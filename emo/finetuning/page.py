@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 720, 320, 56, 36
-_SHOWN = 12
+from markupsafe import Markup
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top;
-padding: .35rem .6rem .35rem 0; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
-svg { width: 100%; height: auto; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-"""
+from emo.pages import charts, rendering
+
+_SHOWN = 12
 
 
 def curve(history: Sequence[Mapping[str, Any]]) -> str:
-    """The loss of every step and the held-out loss of every checkpoint, as SVG."""
+    """The loss of every step and the held-out loss of every checkpoint, as SVG; empty without a step."""
     training = [(row["step"], row["loss"]) for row in history]
     held_out = [(row["step"], row["held_out_loss"]) for row in history if row["held_out_loss"] is not None]
-    values = [value for _, value in [*training, *held_out] if math.isfinite(value)]
-    if not values:
-        return "<p>No step was made.</p>"
-    last, top = max(step for step, _ in training), max(values) * 1.05 or 1.0
-
-    def at(step: float, value: float) -> str:
-        x = _LEFT + (_WIDTH - _LEFT - 12) * step / max(1, last)
-        y = 12 + (_HEIGHT - _BOTTOM - 12) * (1 - value / top)
-        return f"{x:.1f},{y:.1f}"
-
-    head = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Loss by step" '
-    parts = [head + 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" font-size="12">']
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        x, y = at(0, top * share).split(",")
-        parts.append(
-            f'<line x1="{x}" x2="{_WIDTH - 12}" y1="{y}" y2="{y}" stroke="currentColor" opacity=".15"/>'
-            f'<text x="{_LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end" fill="currentColor">'
-            f"{top * share:.2f}</text>"
-        )
-    parts.append(
-        f'<text x="{_WIDTH - 12}" y="{_HEIGHT - 10}" text-anchor="end" fill="currentColor">step {last}</text>'
-    )
-    for points, colour, name, place in (
-        (training, "#3b6fb6", "training", 0),
-        (held_out, "#c9622b", "held out", 1),
-    ):
-        line = " ".join(at(step, value) for step, value in points if math.isfinite(value))
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        if place:
-            parts += [
-                f'<circle cx="{spot[0]}" cy="{spot[1]}" r="3.5" fill="{colour}"/>'
-                for spot in (at(step, value).split(",") for step, value in points)
-            ]
-        parts.append(f'<text x="{_LEFT + 8 + 90 * place}" y="{_HEIGHT - 10}" fill="{colour}">{name}</text>')
-    return "".join([*parts, "</svg>"])
+    return charts.lines({"training": training, "held out": held_out}, "Loss by step", "step")
 
 
 def page(
@@ -87,40 +44,26 @@ def page(
         "Best checkpoint": f"step {metrics['step']}",
         "Trained": f"{trained.get('trained', 0):,} of {trained.get('total', 0):,} weights",
     }
-    figures = "".join(
-        f"<tr><th>{escape(key)}</th><td>{_number((before or {}).get('metrics', {}).get(key))}</td>"
-        f"<td>{_number(value)}</td></tr>"
-        for key, value in sorted(metrics.items())
-        if key != "step"
-    )
-    layers = "".join(f"<li><code>{escape(layer)}</code></li>" for layer in trained.get("layers", []))
-    sample = escape(str(trained.get("sample", "")))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Finetuning {escape(name)}</title><style>{_STYLE}</style><h1>Finetuning {escape(name)}</h1>"
-        f"<table>{''.join(f'<tr><th>{k}</th><td>{escape(str(v))}</td></tr>' for k, v in facts.items())}"
-        f"</table><h2>Loss</h2>{curve(history)}"
-        f"<h2>Figures on held-out samples</h2><table><tr><th></th><th>base</th><th>best</th></tr>{figures}"
-        f"</table>{_answers(before, after)}<h2>What is trained</h2><ul>{layers}</ul>"
-        f"<p>A sample; what is trained stands in «», a dot is a media token.</p><pre>{sample}</pre></html>"
-    )
-
-
-def _answers(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
-    if after is None:
-        return ""
-    first = {row["sample"]: row["answer"] for row in (before or {}).get("rows", [])}
-    rows = "".join(
-        f"<tr><td>{escape(row['reference'])}</td><td>{escape(first.get(row['sample'], ''))}</td>"
-        f"<td>{escape(row['answer'])}</td></tr>"
-        for row in after["rows"][:_SHOWN]
-    )
-    return (
-        "<h2>Held-out samples before and after</h2><div class=scroll><table>"
-        f"<tr><th>caption</th><th>base</th><th>best</th></tr>{rows}</table></div>"
+    first = (before or {}).get("metrics", {})
+    figures = [(key, first.get(key), value) for key, value in sorted(metrics.items()) if key != "step"]
+    earlier = {row["sample"]: row["answer"] for row in (before or {}).get("rows", [])}
+    answers = [
+        (row["reference"], earlier.get(row["sample"], ""), row["answer"])
+        for row in (after or {}).get("rows", [])[:_SHOWN]
+    ]
+    values = {
+        "name": name,
+        "facts": facts,
+        "curve": Markup(curve(history)),
+        "figures": figures,
+        "answers": answers,
+        "layers": trained.get("layers", []),
+        "sample": trained.get("sample", ""),
+    }
+    return rendering.render(
+        "emo.finetuning", "page.html", values, style="page.css", filters={"figure": _figure}
     )
 
 
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else ("" if value is None else escape(str(value)))
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else ("" if value is None else str(value))

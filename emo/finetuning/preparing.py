@@ -21,7 +21,8 @@ from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.wave import AUDIO_HZ
 from emo.store import committed
-from emo.store.storage import Storage, storage_of, use_s3
+from emo.store.s3 import use_s3
+from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS
 
 # Clips of one prepared file, about 10 MB.
@@ -106,14 +107,12 @@ class Preparer:
         """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
-        video = one.videos[0] if one.videos else None
-        if isinstance(video, tuple):
+        video = one.videos[0] if one.videos else one.images
+        if not isinstance(video, str):
             return self._from_frames(one, video)
-        if video is not None:
-            decoded = self._decode(video)
-            sound = self._sound(one.audios[0]) if one.audios else decoded.audio
-            return Clip(video, decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
-        return self._from_frames(one, one.images)
+        decoded = self._decode(video)
+        sound = self._sound(one.audios[0]) if one.audios else decoded.audio
+        return Clip(video, decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
 
     def _from_frames(self, one: Listed, paths: Sequence[str]) -> Clip:
         """A clip of these pictures, with the sound beside them if there is one.

@@ -2,134 +2,148 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from emo import marks
 from emo.errors import InputError
 from emo.experts.in_process import finetunable
 from emo.marks import NoResult
+from emo.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Lora(_Section):
-    """rank: of the added matrices; alpha: their scale; dropout: share of their input that is left out in
-    training; rank_stabilised: scale by alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732).
-    """
+class Lora(Section):
+    """The matrices that are trained beside the frozen weights."""
 
     rank: int = Field(16, ge=1, le=512)
+    """The rank of the added matrices."""
     alpha: int = Field(32, ge=1)
+    """The scale of the added matrices."""
     dropout: float = Field(0.05, ge=0, lt=1)
+    """The share of their input that is left out in training."""
     rank_stabilised: bool = False
+    """Whether the scale is alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)."""
 
 
-class Freeze(_Section):
-    """Parts that are not trained. A part that is not frozen is trained through LoRA, or whole where lora is
-    null.
-
-    vision: what sees and what hears; projector: what lies between it and the language part; language: the
-    language part.
+class Freeze(Section):
+    """Parts that are not trained. A part that is not frozen is trained through LoRA, or whole where `lora`
+    is `null`.
     """
 
     vision: bool = True
+    """Whether the part that sees, or hears, stays as it is."""
     projector: bool = True
+    """Whether what lies between that part and the language model stays as it is."""
     language: bool = False
+    """Whether the language model stays as it is."""
 
 
-class Validation(_Section):
-    """What is measured on held-out samples.
-
-    samples: so many of them get an answer at every checkpoint, 0: none; loss_samples: over so many the loss
-    is taken; max_new_tokens: of one answer, at most; gpus: how many the answers need (a share is possible),
-    None: one where it trains on CUDA, and answers wait until one is free; extract: the kind of the extractor
-    that reads them.
-    """
+class Validation(Section):
+    """What is measured on held-out samples."""
 
     samples: int = Field(64, ge=0)
+    """The number of held-out samples that get an answer at every checkpoint. With 0 none does."""
     loss_samples: int = Field(256, ge=1)
+    """The number of held-out samples over which the loss is taken."""
     max_new_tokens: int = Field(256, ge=1)
+    """The most tokens of one answer."""
     gpus: float | None = Field(None, ge=0)
-    extract: str = "rules"
-
-
-class Gate(_Section):
-    """What an adapter must reach on held-out samples before it is promoted.
-
-    min_f1: F1 of its labels, at least; max_parse_failures: share of answers without a label, at most;
-    better_than_base: its F1 must be above that of the base.
+    """The GPUs that the answers need. A share of one is possible. `null` is one where the model is trained
+    on CUDA, and the answers wait until one is free.
     """
+    extract: str = "rules"
+    """The kind of the extractor that reads the answers."""
+
+
+class Gate(Section):
+    """What an adapter must reach on held-out samples before it is promoted."""
 
     min_f1: float = Field(0.0, ge=0, le=1)
+    """The lowest F1 of its labels."""
     max_parse_failures: float = Field(0.1, ge=0, le=1)
+    """The largest share of answers without a label."""
     better_than_base: bool = True
+    """Whether its F1 must be above that of the base."""
 
 
-class Finetune(_Section):
-    """What `emo finetune` trains an adapter on, and how.
-
-    family: the kind of the expert that the adapter is for, one with a chat model in
-    this process; model: the base, a folder or a hub id; revision: of a hub id;
-    data: `captions` for the table of OUT, a file of chats (JSONL, JSON or Parquet), a folder of such files as
-    hubs hand them out, or captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR)
-    about the clips in the folder `videos`, as answers to the caption prompt `prompt`; videos: the folder with
-    the clips of published captions; prompt: the caption prompt that these answer; held_out: a second such
-    file; other_senses: train also on answers that speak of what the family cannot sense, such as a voice
-    where it is given pictures alone; trust_remote_code: run the Python code that comes with the base; system:
-    the system turn, None for what the chat template does without one.
-
-    max_frames: frames per clip, as the expert shows them; max_tokens: longer samples are refused, never cut;
-    seed: decides the order of the samples and all other random numbers.
-    epochs: passes over the data; max_steps: the run ends there at the latest; learning_rate: the highest of
-    the run; warmup_share: share of all steps until the learning rate is reached; weight_decay: that of AdamW;
-    clip: the largest norm of a gradient.
-    device: where it trains; precision: `auto` is bfloat16 on CUDA and float32 on a CPU; attention: as for
-    experts; gradient_checkpointing: compute again instead of keeping, slower with less memory;
-    max_failures: how often the run starts again after a worker died.
-    lora: `null` trains the parts that are not frozen whole. quantise: the base in 4 bits (CUDA only).
-    zero: the stage of DeepSpeed's ZeRO. workers: processes, or [min, max] for as many as the cluster has.
-    batch: samples per step over all workers; batch_tokens: padded tokens of one forward pass of one worker.
-    tensorboard: write event files to OUT/finetune/NAME/tensorboard.
-    save_every: steps between checkpoints; data_workers: processes per worker that read and tokenise ahead.
-    """
+class Finetune(Section):
+    """What `emo finetune` trains an adapter on, and how."""
 
     family: str = "internvl"
+    """The kind of the expert that the adapter is for: one with a chat model that runs in the process of the
+    worker.
+    """
     model: str | None = None
+    """The base: a local folder or a hub id."""
     revision: str | None = None
+    """The commit, branch or tag of a hub id."""
     trust_remote_code: bool = False
+    """Whether the Python code that comes with the base is run."""
     data: str = "captions"
+    """What is trained on. `captions` is the table of OUT. A file holds chats (JSONL, JSON or Parquet), or
+    captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR) about the clips in the
+    folder `videos`. A folder holds such files as hubs hand them out.
+    """
     held_out: str | None = None
+    """A second file of the same form with held-out samples."""
     videos: str | None = None
+    """The folder with the clips of published captions."""
     prompt: str = "person"
+    """The caption prompt that published captions answer."""
     other_senses: bool = False
+    """Whether answers are trained on that speak of what the family cannot sense, such as a voice where it is
+    given pictures alone.
+    """
     system: str | None = None
+    """The system turn. `null` is what the chat template does without one."""
     max_frames: int = Field(8, ge=1)
+    """The most frames of a clip, as the expert shows them."""
     max_tokens: int = Field(4096, ge=16)
+    """The most tokens of a sample. A longer one is refused, never cut."""
     lora: Lora | None = Lora()
+    """The matrices that are trained. With `null` the parts that are not frozen are trained whole."""
     freeze: Freeze = Freeze()
     quantise: bool = False
+    """Whether the base is held in 4 bits. It needs CUDA."""
     device: Literal["cuda", "cpu"] = "cuda"
+    """Where the model is trained."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """The type that is computed in. `auto` is bfloat16 on CUDA and float32 on a CPU."""
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    """How attention is computed, as for experts."""
     gradient_checkpointing: bool = True
+    """Whether activations are computed again instead of kept. It is slower and needs less memory."""
     zero: Literal[0, 1, 2, 3] = 2
+    """The stage of DeepSpeed's ZeRO."""
     workers: NoResult[int | tuple[int, int]] = 1
+    """The number of processes that train, or `[min, max]` for as many as the cluster has room for."""
     epochs: int = Field(1, ge=1)
+    """The number of passes over the data."""
     max_steps: int | None = Field(None, ge=1)
+    """The step after which the run ends at the latest."""
     batch: int = Field(16, ge=1)
+    """The number of samples of a step, over all workers."""
     batch_tokens: NoResult[int] = Field(8192, ge=16)
+    """The most padded tokens of one forward pass of one worker."""
     learning_rate: float = Field(4e-5, gt=0)
+    """The highest learning rate of the run."""
     warmup_share: float = Field(0.03, ge=0, lt=1)
+    """The share of all steps until that rate is reached."""
     weight_decay: float = Field(0.05, ge=0)
+    """The weight decay of AdamW."""
     clip: float = Field(1.0, gt=0)
+    """The largest norm of a gradient."""
     seed: int = 0
+    """The seed of the order of samples and of all other random numbers."""
     save_every: NoResult[int] = Field(200, ge=1)
+    """The number of steps between checkpoints."""
     max_failures: NoResult[int] = Field(3, ge=0)
+    """How often a run starts again after a worker died."""
     data_workers: NoResult[int] = Field(1, ge=1)
+    """The number of processes per worker that read and tokenise ahead."""
     validation: NoResult[Validation] = Validation()
     gate: NoResult[Gate] = Gate()
     tensorboard: NoResult[bool] = False
+    """Whether event files are written to OUT/finetune/NAME/tensorboard."""
 
     @field_validator("family")
     @classmethod

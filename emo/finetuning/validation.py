@@ -109,7 +109,7 @@ def score(
     share of the answers in which four words in a row come twice. Raises InputError where no reference has a
     label that the vocabulary knows.
     """
-    extractor = extraction.load({"kind": extract})
+    extractor = extraction.load(extraction.settings_of({"kind": extract}))
     found = [_labels(extractor, text, one.sample.sample_id) for one, text in zip(asked, written, strict=True)]
     gold = {name: labels for name, labels in _gold(asked, extractor) if labels}
     if not gold:
@@ -135,7 +135,7 @@ def score(
 
 def check_labels(asked: Iterable[Asked], extract: str) -> None:
     """Raise InputError where no reference of these samples has a label: no answer could be scored."""
-    extractor = extraction.load({"kind": extract})
+    extractor = extraction.load(extraction.settings_of({"kind": extract}))
     if not any(labels for _, labels in _gold(asked, extractor)):
         raise InputError(
             "no held-out answer that is asked for has a label to compare with; give answers that name an "

@@ -177,7 +177,9 @@ class _Survey:
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class Pictures:
+    """Frames as JPEG, with their ticks; shape: of the first."""
+
     ticks: tuple[int, ...]
     jpegs: tuple[bytes, ...]
     shape: frames.Geometry
@@ -260,7 +262,7 @@ def _collect_ends(container: Any, index: frames.PacketIndex, promised_s: float) 
 def _check_length(path: str, size: int, survey: _Survey) -> list[str]:
     """Raises RowError where the file was cut, or has no frames; a note where next to nothing is missing."""
     if not survey.index.ticks:
-        cut = _is_cut(path, size)
+        cut = is_cut(path, size)
         raise RowError("truncated" if cut else "damaged", "the file ends before the first frame")
     if survey.index.jumps is not None:
         return [survey.index.jumps.note()]
@@ -270,7 +272,7 @@ def _check_length(path: str, size: int, survey: _Survey) -> list[str]:
 def _check_cut(path: str, size: int, promised_s: float | None, duration_s: float) -> list[str]:
     """Raises RowError (`truncated`) where the file was cut; a note where next to nothing is missing."""
     missing_s = (promised_s or 0.0) - duration_s
-    if missing_s <= 0 or not _is_cut(path, size):
+    if missing_s <= 0 or not is_cut(path, size):
         return []
     missing = f"the file was cut: the last {missing_s:.1f} of {promised_s:.1f} s are missing"
     if missing_s > probe.TRUNCATED_SHARE * (promised_s or 0.0):
@@ -278,12 +280,13 @@ def _check_cut(path: str, size: int, promised_s: float | None, duration_s: float
     return [missing]
 
 
-def _is_cut(path: str, size: int) -> bool:
+def is_cut(path: str, size: int) -> bool:
+    """Whether a file announces more bytes than it has."""
     found = probe.announced(path)
     return found is not None and found.size is not None and found.size > size
 
 
-def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures | None:
+def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> Pictures | None:
     index = survey.index
     if not (survey.complete and frames.decord_may_read(container, index)):
         return None
@@ -295,10 +298,10 @@ def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSet
     if batch is None:
         return None
     jpegs = tuple(frames.jpeg(picture, settings.jpeg_quality) for picture in batch)
-    return _Pictures(tuple(index.ticks[i] for i in wanted), jpegs, shape, "decord")
+    return Pictures(tuple(index.ticks[i] for i in wanted), jpegs, shape, "decord")
 
 
-def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> _Pictures:
+def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> Pictures:
     """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
     index = survey.index
     moments = _moments(survey, settings)
@@ -306,16 +309,21 @@ def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSetti
         reader = frames.FrameReader(
             container, index.stream, index.by_decoding_time, index.start, exact=survey.complete
         )
-        return _painted(index, reader.read(moments), len(moments), settings)
+        return painted(index.stream, reader.read(moments), len(moments), settings)
     with probe.open_container(path) as again:
         probe.choose(again)
-        return _painted(index, frames.on_show(index.in_file_order(again), moments), len(moments), settings)
+        return painted(
+            index.stream, frames.on_show(index.in_file_order(again), moments), len(moments), settings
+        )
 
 
-def _painted(
-    index: frames.PacketIndex, found: Iterable[tuple[int, Any, bool]], wanted: int, settings: DecodeSettings
-) -> _Pictures:
-    """The frames that were found as JPEG, each once and in its own shape."""
+def painted(
+    stream: Any, found: Iterable[tuple[int, Any, bool]], wanted: int, settings: DecodeSettings
+) -> Pictures:
+    """The frames that were found as JPEG, each once and in its own shape.
+
+    found: as of `FrameReader.read`, for `wanted` moments. Raises RowError (`damaged`) where most are missing.
+    """
     reformatter = VideoReformatter()
     first: frames.Geometry | None = None
     shapes: set[tuple[int, int]] = set()
@@ -325,7 +333,7 @@ def _painted(
         lost += stale
         if frame is None or tick in pictures:
             continue
-        shape = _shape(index.stream, frame, settings)
+        shape = _shape(stream, frame, settings)
         first = first or shape
         shapes.add((shape.width, shape.height))
         stored = frames.pixels(frame, shape, reformatter)
@@ -337,7 +345,7 @@ def _painted(
     if len(shapes) > 1:
         sizes = ", ".join(f"{width}x{height}" for width, height in sorted(shapes))
         notes.append(f"video: the picture changes its size ({sizes}); each frame has its own")
-    return _Pictures(tuple(pictures), tuple(pictures.values()), first, "pyav", tuple(notes))
+    return Pictures(tuple(pictures), tuple(pictures.values()), first, "pyav", tuple(notes))
 
 
 def _moments(survey: _Survey, settings: DecodeSettings) -> Sequence[int]:

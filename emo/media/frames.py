@@ -287,6 +287,11 @@ class FrameReader:
             else:
                 yield *current, self._is_stale(current[0], moment)
 
+    def restart_for(self, moment: int) -> None:
+        """Have the next read seek where the packet of its first moment was read before: it may be skipped."""
+        if self._passed and self._passed[-1] >= moment:
+            self._position = None
+
     def _is_stale(self, tick: int, moment: int) -> bool:
         due = bisect_right(self._passed, moment) - 1
         return due >= 0 and (self._passed[due] - tick) * self._stream.time_base > _STALE_S

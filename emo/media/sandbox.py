@@ -24,7 +24,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any, TypeVar
 
 import psutil
 
@@ -39,6 +39,7 @@ _LOOK_S = 0.025
 # The child ends itself this long after a deadline at which nobody killed it.
 _GRACE_S = 3.0
 _MIB = 2**20
+Answer = TypeVar("Answer")
 
 # The parent's search path, because a job's code may come from a folder that no environment variable names.
 _CHILD = """
@@ -107,13 +108,18 @@ class Decoder:
         assert isinstance(clip, DecodedClip)
         return clip
 
+    def run(self, task: Callable[[DecodeSettings], Answer]) -> Answer:
+        """Call a small value of ours with the settings in the child; it raises what `decode` does."""
+        answer: Answer = self._ask(task)
+        return answer
+
     def read_sidecar(self, file: SidecarFile) -> Sidecar:
         """Read one local subtitle file, within the same bounds; raises RowError and MachineError."""
         sidecar = self._ask(file)
         assert isinstance(sidecar, Sidecar)
         return sidecar
 
-    def _ask(self, task: "_Task") -> "_Result":
+    def _ask(self, task: "_Task") -> Any:
         child = self._ready()
         child.chatter.truncate(0)
         try:
@@ -184,16 +190,15 @@ class Decoder:
             raise _cause_of_death(child, self._settings) from None
 
 
-# A video by its path, or a sidecar.
-_Task = str | SidecarFile
-_Result = DecodedClip | Sidecar
+# A video by its path, a sidecar, or what is called.
+_Task = str | SidecarFile | Callable[[DecodeSettings], Any]
 
 
 @dataclass(frozen=True)
 class _Outcome:
     """What the child sends back; worn: it should not be used again."""
 
-    result: _Result | RowError | MachineError
+    result: Any
     worn: bool
 
 
@@ -282,9 +287,11 @@ def serve(descriptor: str, function: str) -> None:
 
 def _attempt(
     decode: Callable[[str, DecodeSettings], DecodedClip], task: _Task, settings: DecodeSettings
-) -> tuple[_Result | RowError | MachineError, bool]:
+) -> tuple[Any, bool]:
     try:
-        return read_file(task) if isinstance(task, SidecarFile) else decode(task, settings), False
+        if isinstance(task, SidecarFile):
+            return read_file(task), False
+        return decode(task, settings) if isinstance(task, str) else task(settings), False
     except RowError as error:
         return error, False
     except MemoryError:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from emo.errors import InputError, RowError
 from emo.marks import NoResult
 from emo.media.wave import AUDIO_HZ, read_wave
+from emo.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,20 +26,23 @@ _UNSURE = -1.0  # mean logarithm of a token's probability
 _ARCHITECTURE = "WhisperForConditionalGeneration"
 
 
-class SpeechSettings(BaseModel):
-    """model: a local folder, an `s3://` folder, or a hub id; revision: of a hub id; device: where it runs;
-    dtype: `auto` is float16 on CUDA and float32 on a CPU; batch: clips at once; language: of all clips, None
-    for what each clip says or sounds like.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+class SpeechSettings(Section):
+    """A Whisper model that writes down what is said."""
 
     model: str = "openai/whisper-large-v3"
+    """The checkpoint: a local folder, an `s3://` folder, or a hub id."""
     revision: str | None = None
+    """The commit, branch or tag of a hub id."""
     device: NoResult[Literal["cuda", "cpu"]] = "cuda"
+    """Where the model runs."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """The type of the weights. `auto` is float16 on CUDA and float32 on a CPU."""
     batch: NoResult[int] = Field(16, ge=1, le=1024)
+    """The number of clips that go through the model together."""
     language: str | None = None
+    """The language of all clips, as a code such as `en`. With `null` each clip says, or sounds like, its
+    own.
+    """
 
 
 @dataclass(frozen=True)

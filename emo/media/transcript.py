@@ -1,5 +1,6 @@
 """What is said in a clip: from a sidecar file or an embedded subtitle track, as plain text."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from emo.media import encoding
 from emo.media.cues import Cue
 
 # In the order in which they are preferred.
-SIDECARS = (".srt", ".vtt", ".txt")
+SIDECARS = (".srt", ".vtt", ".ass", ".ssa", ".txt")
 # A feature film has a tenth of a megabyte of subtitles.
 MAX_SIDECAR_BYTES = 8 * 2**20
 
@@ -44,8 +45,16 @@ class Sidecar:
     notes: tuple[str, ...] = ()
 
 
-def read_sidecar(name: str, data: bytes, language: str | None = None) -> Sidecar:
+def read_sidecar(
+    name: str,
+    data: bytes,
+    language: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> Sidecar:
     """The text of a subtitle file, or of a plain text (`.txt`) that holds no times.
+
+    start_s, end_s: of a clip that is a part of its file: the cues of which most lies in it.
 
     What kind of subtitles it is tells the content, not the name. Unicode is recognised with a mark and
     without; what other encoding it may be is told by its letters, and language (ISO 639-1, where the source
@@ -54,6 +63,25 @@ def read_sidecar(name: str, data: bytes, language: str | None = None) -> Sidecar
     """
     if len(data) > MAX_SIDECAR_BYTES:
         raise RowError("bad_subtitle", f"{name}: {too_long(len(data))}")
+    read = read_cues(name, data, language)
+    if start_s is None:
+        return Sidecar(read.text if read.cues is None else join(read.cues), read.notes)
+    if read.cues is None:
+        raise RowError("bad_subtitle", f"{name}: holds no times, and the clip is a part of its file")
+    return Sidecar(join(cut(read.cues, start_s, end_s)), read.notes)
+
+
+@dataclass(frozen=True)
+class Cues:
+    """What a subtitle file holds: its cues in their order; None: it is a plain text, in `text`."""
+
+    cues: tuple[Cue, ...] | None
+    text: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_cues(name: str, data: bytes, language: str | None = None) -> Cues:
+    """The cues of a subtitle file; raises RowError as `read_sidecar`."""
     decoded = encoding.decode(data, language)
     if decoded is None:
         raise RowError("bad_subtitle", f"{name}: not a text in any encoding that is known")
@@ -69,23 +97,43 @@ def read_sidecar(name: str, data: bytes, language: str | None = None) -> Sidecar
     if decoded.lost:
         notes.append(f"subtitles: {decoded.lost} bytes of {name} are broken")
     if parsed is None:
-        return Sidecar(" ".join(text.split()), tuple(notes))
+        return Cues(None, " ".join(text.split()), tuple(notes))
     if parsed.unused:
         notes.append(f"subtitles: {parsed.unused} lines of {name} have no times and were left out")
-    return Sidecar(join(parsed.cues), tuple(notes))
+    return Cues(parsed.cues, "", tuple(notes))
+
+
+def cut(cues: Iterable[Cue], start_s: float, end_s: float | None) -> list[Cue]:
+    """The cues of which most lies in a stretch. Stretches that follow each other have each cue once."""
+    end = math.inf if end_s is None else end_s
+    return [cue for cue in cues if start_s <= (cue.start + cue.end) / 2 < end]
 
 
 @dataclass(frozen=True)
 class SidecarFile:
-    """A sidecar to be read: a local path, its name for a person, and the language that the source names."""
+    """A sidecar to be read: a local path, its name for a person, the language that the source names, and the
+    times of the clip where it is a part of its file.
+    """
 
     path: str
     name: str
     language: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 def read_file(sidecar: SidecarFile) -> Sidecar:
     """Read a local sidecar; raises RowError (`bad_subtitle`)."""
+    data = _bytes_of(sidecar)
+    return read_sidecar(sidecar.name, data, sidecar.language, sidecar.start_s, sidecar.end_s)
+
+
+def cues_of(sidecar: SidecarFile) -> Cues:
+    """The cues of a local sidecar, whatever its clip's times; raises RowError (`bad_subtitle`)."""
+    return read_cues(sidecar.name, _bytes_of(sidecar), sidecar.language)
+
+
+def _bytes_of(sidecar: SidecarFile) -> bytes:
     path = Path(sidecar.path)
     try:
         if not path.is_file():
@@ -97,7 +145,7 @@ def read_file(sidecar: SidecarFile) -> Sidecar:
         raise RowError("bad_subtitle", f"{sidecar.name}: cannot be opened: {error.strerror}") from None
     if len(data) > MAX_SIDECAR_BYTES:
         raise RowError("bad_subtitle", f"{sidecar.name}: {too_long(size)}")
-    return read_sidecar(sidecar.name, data, sidecar.language)
+    return data
 
 
 def too_long(size: int) -> str:
@@ -206,9 +254,15 @@ class SubtitleTrack:
             return []
         return [f"subtitles: {self._unread} packets of the track are of a kind that cannot be read"]
 
-    def text(self) -> str | None:
-        """What the track says, or None where it says nothing."""
-        return join(sorted(self._cues, key=lambda cue: cue.start)) or None
+    def text(self, start_s: float | None = None, end_s: float | None = None) -> str | None:
+        """What the track says, of a part as `cut` gives it, on the file's clock; None for nothing."""
+        cues = self.cues if start_s is None else cut(self.cues, start_s, end_s)
+        return join(cues) or None
+
+    @property
+    def cues(self) -> list[Cue]:
+        """The cues, sorted by when they begin on the file's clock."""
+        return sorted(self._cues, key=lambda cue: cue.start)
 
     @property
     def language(self) -> str | None:

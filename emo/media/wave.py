@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 AUDIO_HZ = 16_000
 
 
+def wav_of(wave: "np.ndarray", rate: int) -> bytes:
+    """A wave of floats as the bytes of a WAV file of 16 bits."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave, rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
 def read_wave(sound: bytes) -> "np.ndarray":
     """FLAC to float32 [samples] at 16 kHz.
 

@@ -5,12 +5,10 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from emo.nightly.retention import NIGHTS
+from emo.pages import rendering
 from emo.store.storage import Storage
 from emo.terminal.progress import duration
 
@@ -27,10 +25,13 @@ def write(storage: Storage, summary: Mapping[str, Any]) -> str:
 
 def page(summary: Mapping[str, Any]) -> str:
     """The summary as HTML; everything in it is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["duration"] = duration
-    text = (resources.files("emo.nightly") / "summary.html").read_text(encoding="utf-8")
-    return environment.from_string(text).render(night=summary)
+    return rendering.render(
+        "emo.nightly",
+        "summary.html",
+        {"night": summary},
+        style="summary.css",
+        filters={"duration": duration},
+    )
 
 
 def tell(summary: Mapping[str, Any], webhook: str | None, command: Sequence[str]) -> list[str]:

@@ -1,24 +1,14 @@
-"""The page: one HTML file without any outside resource, from plain values.
+"""The report's page, from plain values; `emo.pages.rendering` says how data is kept from becoming markup."""
 
-Two things keep data from becoming markup: every value that the template prints is escaped, and the page's
-policy allows only the script and the style whose hashes it names. All text from outside also loses the
-control characters that could reorder what is read.
-"""
-
-import base64
-import hashlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from emo import vocabulary
+from emo.pages import rendering as pages
 from emo.report.agreement import FINAL, Heatmap
 from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Answer, Candidate, GalleryItem
 from emo.report.summary import BINS, Count, Summary
@@ -41,11 +31,6 @@ _STEPS = {
     "votes": "Extracting labels",
     "judgments": "Judging",
 }
-# Embeddings, overrides and isolates reorder what follows; C0 and C1 controls and lone surrogates have no
-# place in a page.
-_HARMFUL = re.compile("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-# The marks that only nudge the order are not needed where every text stands in an element of its own.
-_MARKS = re.compile("[\u200e\u200f\u061c]")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
@@ -55,80 +40,48 @@ def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[s
     items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
     them; a key that is missing shows as unknown; out: OUT, for the commands that the page names.
     """
-    style, script = _asset("page.css"), _asset("page.js")
     cards = sorted(map(_Card(len(items)).view, items), key=lambda card: _STATES.index(card["state"]))
     shown_labels = sorted({kept["label"] for card in cards for kept in card["kept"]})
     shown_experts = sorted({expert["name"] for card in cards for expert in card["experts"]})
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            style=style,
-            script=script,
-            policy=f"default-src 'none'; img-src data:; style-src {_source(style)}; "
-            f"script-src {_source(script)}; base-uri 'none'; form-action 'none'",
-            summary=summary,
-            headline=_headline(summary),
-            shares=_shares(summary),
-            runs=_runs(runs),
-            runs_left_out=max(len(runs) - RUNS_SHOWN, 0),
-            labels=_bars(summary.labels[:LABELS_SHOWN], summary.labelled, vocabulary.valence),
-            labels_left_out=max(len(summary.labels) - LABELS_SHOWN, 0),
-            families=_bars(summary.families, summary.labelled, _family_valence),
-            outside=_bars(
-                [Count("outside the vocabulary", summary.outside)], summary.labelled, lambda _: None
+    values = {
+        "summary": summary,
+        "headline": _headline(summary),
+        "shares": _shares(summary),
+        "runs": _runs(runs),
+        "runs_left_out": max(len(runs) - RUNS_SHOWN, 0),
+        "labels": _bars(summary.labels[:LABELS_SHOWN], summary.labelled, vocabulary.valence),
+        "labels_left_out": max(len(summary.labels) - LABELS_SHOWN, 0),
+        "families": _bars(summary.families, summary.labelled, _family_valence),
+        "outside": _bars(
+            [Count("outside the vocabulary", summary.outside)], summary.labelled, lambda _: None
+        ),
+        "agreement": _histogram(summary),
+        "heatmaps": [
+            ("By word", "Two labels match when they are the same word.", _cells(summary.words)),
+            (
+                "By cluster",
+                "Two labels match when they are near-synonyms, such as happy and glad.",
+                _cells(summary.clusters),
             ),
-            agreement=_histogram(summary),
-            heatmaps=[
-                ("By word", "Two labels match when they are the same word.", _cells(summary.words)),
-                (
-                    "By cluster",
-                    "Two labels match when they are near-synonyms, such as happy and glad.",
-                    _cells(summary.clusters),
-                ),
-            ],
-            failures=_failures(summary),
-            errors_left_out=max(len(summary.failures) - ERRORS_SHOWN, 0),
-            failed_rows=sum(group.rows for group in summary.failures),
-            failures_command=f"emo failures --out {shlex.quote(out)}",
-            cards=cards,
-            states=[state for state in _STATES if any(card["state"] == state for card in cards)],
-            shown_labels=shown_labels,
-            shown_experts=shown_experts,
-        )
+        ],
+        "failures": _failures(summary),
+        "errors_left_out": max(len(summary.failures) - ERRORS_SHOWN, 0),
+        "failed_rows": sum(group.rows for group in summary.failures),
+        "failures_command": f"emo failures --out {shlex.quote(out)}",
+        "cards": cards,
+        "states": [state for state in _STATES if any(card["state"] == state for card in cards)],
+        "shown_labels": shown_labels,
+        "shown_experts": shown_experts,
+    }
+    filters: dict[str, Callable[..., Any]] = {
+        "number": _number,
+        "percent": _percent,
+        "seconds": _seconds,
+        "decimals": _decimals,
+    }
+    return pages.render(
+        "emo.report", "page.html", values, style="page.css", script="page.js", filters=filters
     )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("emo.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=neutral,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(number=_number, percent=_percent, seconds=_seconds, decimals=_decimals)
-    return environment
-
-
-@cache
-def _asset(name: str) -> Markup:
-    return Markup(resources.files("emo.report").joinpath(name).read_text(encoding="utf-8"))
-
-
-def _source(content: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
-
-
-def neutral(value: Any) -> Any:
-    """Text without the characters that change how the text around it reads; other values as they are."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return _HARMFUL.sub("\ufffd", _MARKS.sub("", value.replace("\r\n", "\n").replace("\r", "\n")))
-    return value
 
 
 def _number(value: Any) -> str:

@@ -17,12 +17,13 @@ from emo.errors import InputError
 from emo.report.agreement import Heatmap, Voters
 from emo.report.failures import FailureGroup, Failures
 from emo.report.pieces import BY_HASH, HASHED, First, distinct, hashed, label_rows, ok_rows, pieces, ranked
+from emo.report.recurring import Recurring, recurring
 from emo.store import tables
 from emo.vocabulary import family_of
 
 CLIP_COLUMNS = ("video_id", "status", "error", "error_message")
 JUDGMENT_COLUMNS = ("video_id", "labels", "agreement", "status", "error", "error_message")
-DESCRIPTION_COLUMNS = ("video_id", "expert", "sample", "status", "error", "error_message")
+DESCRIPTION_COLUMNS = ("video_id", "expert", "sample", "finish_reason", "status", "error", "error_message")
 VOTE_COLUMNS = ("video_id", "expert", "sample", "labels", "status", "error", "error_message")
 
 GALLERY_LIMIT = 500  # clips of a gallery at most
@@ -41,13 +42,15 @@ class Count:
 
 @dataclass(frozen=True)
 class ExpertCounts:
-    """One expert: rows of `descriptions` and of `votes` by what came out of them; labels: given in all.
+    """One expert: rows of `descriptions` and of `votes` by what came out of them; labels: given in all; cut:
+    descriptions that the limit on their tokens ended.
 
     Rows that failed because the clip or the description had failed before are in none of these.
     """
 
     name: str
     described: int
+    cut: int
     not_described: int
     voted: int
     silent: int
@@ -94,6 +97,7 @@ class Summary:
     comparable: int
     failures: tuple[FailureGroup, ...]
     pools: Pools
+    recurring: tuple[Recurring, ...] = ()
 
 
 def summarise(
@@ -102,10 +106,12 @@ def summarise(
     descriptions: Iterable[pa.Table],
     votes: Iterable[pa.Table],
     judgments: Iterable[pa.Table],
+    texts: Iterable[pa.Table] = (),
 ) -> Summary:
     """Count what the tables say.
 
     Each iterable is read once, in the order clips, judgments, descriptions, votes.
+    texts: descriptions with TEXT_COLUMNS, piece by piece, as a text is large.
     The pieces have at least the columns named in CLIP_COLUMNS and so on; others are not looked at.
     Labels are compared as `emo.vocabulary.normalise` writes them. A failed row that only repeats the failure
     of an earlier step (no description because the clip could not be read) is not counted again.
@@ -179,6 +185,7 @@ def summarise(
             failed=(*clip_failures.pools(), *judgment_failures.pools()),
             any=anyone.ids(),
         ),
+        recurring=recurring(texts),
     )
 
 
@@ -258,7 +265,8 @@ class _Experts:
 
     def add_descriptions(self, rows: pa.Table) -> None:
         ok = pc.equal(rows.column("status"), tables.OK)
-        self._add(rows, {"described": ok})
+        length = pc.fill_null(pc.equal(rows.column("finish_reason"), "length"), False)
+        self._add(rows, {"described": ok, "cut": pc.and_(ok, length)})
 
     def add_votes(self, rows: pa.Table) -> None:
         ok = pc.equal(rows.column("status"), tables.OK)
@@ -286,6 +294,7 @@ class _Experts:
             ExpertCounts(
                 name,
                 described=counts["described"],
+                cut=counts["cut"],
                 not_described=not_described[name],
                 voted=counts["voted"],
                 silent=counts["silent"],

@@ -1,13 +1,14 @@
 """tables → OUT/report/index.html."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.paths import split
-from emo.report import choose_gallery, gallery_items, render, summarise
-from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS
+from emo.report.build import render
+from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.store import committed
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
@@ -30,6 +31,7 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
         judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
+        texts=_texts(storage),
     )
     chosen = choose_gallery(summary, gallery)
     items = gallery_items(
@@ -57,6 +59,15 @@ def _is_newest(storage: Storage) -> bool:
 
 def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
     return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
+
+
+def _texts(storage: Storage) -> Iterator[pa.Table]:
+    """The texts of the newest descriptions, one file at a time."""
+    rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS), DESCRIPTIONS, [], with_file=True)
+    for path in pc.unique(rows.column("file")).to_pylist():
+        newest = rows.filter(pc.equal(rows.column("file"), path)).select(list(DESCRIPTIONS.key))
+        texts = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
+        yield texts.join(newest, list(DESCRIPTIONS.key), join_type="left semi")
 
 
 def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from emo.config import GrowsTo
 from emo.errors import InputError
 from emo.experts.protocol import Resources
 from emo.needs import Need, check_here, look
 from emo.run import nodes
+from emo.run.settings import GrowsTo
 
 
 def check_before(address: str | None, needs: Sequence[Need], tell: Callable[[str], None]) -> list[Need]:

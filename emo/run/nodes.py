@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from emo.config import GrowsTo
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
+from emo.run.settings import GrowsTo
 from emo.terminal.progress import duration
 
 Answer = TypeVar("Answer")

@@ -2,42 +2,35 @@
 
 A worker commits what it made and returns a line of counts, so clips never travel through the engine's
 object store and a shard is visible or not, as a whole. What a pass did not commit (a worker died of it) is
-tried again one row at a time; what is then still missing is committed as failed. So is a row for which a
-worker raises what nobody foresaw; the rows beside it are done without it.
+tried again one row at a time; what is then still missing is committed as failed.
 
 Several passes may run side by side, each with a pool and shards of its own: to the engine they are branches
 of one graph, so that whatever stops one of them stops them all.
 """
 
-import hashlib
-import os
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from emo.aligned import ENDINGS, UNEXPECTED, row_failure
-from emo.config import GrowsTo
 from emo.errors import EmoError, RowError, one_line
-from emo.machine import DeviceLostError, raise_fault_of_machine
 from emo.run import nodes
 from emo.run.attempts import ATTEMPTS, attempts_of_connection
+from emo.run.committing import Committing, Reading, commit, outcome_of
 from emo.run.growing import growing
 from emo.run.metrics import PassMetrics
+from emo.run.settings import GrowsTo
 from emo.run.waiting import told
 from emo.step import Pass
-from emo.store import committed, fences, planning
+from emo.store import committed, planning
 from emo.store.runs import StepRecord
-from emo.store.storage import Storage, use_s3
-from emo.store.tables import FAILED, OK, Table
-from emo.terminal.logs import log, log_failures
+from emo.store.storage import Storage
 from emo.terminal.progress import Progress
 
 # A reader holds a shard as it is stored, as it is read, and as it is handed on: some times 50 MB.
@@ -103,7 +96,7 @@ def run_passes(
             if missing.num_rows:
                 error = RowError("worker_died", f"the worker died {ATTEMPTS} times on this row alone")
                 one.metrics.lost(missing.num_rows)
-                one.files += _commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
+                one.files += commit(storage, one.plan.table, run_id, one.plan.failed(missing, error))
                 one.await_listed(storage)
                 one.count(0, missing.num_rows, {error.code: missing.num_rows})
     finally:
@@ -156,7 +149,7 @@ class _Running:
         plan = self.plan
         columns = ["status", "error", *(["labels"] if "labels" in plan.table.schema.names else [])]
         done = planning.of_run(committed.read_newest(storage, plan.where, plan.table, columns), run_id)
-        outcome = _outcome(planning.in_both(done, plan.rows, plan.key), plan.key)
+        outcome = outcome_of(planning.in_both(done, plan.rows, plan.key), plan.key)
         if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
             self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
             self.step.error_codes = outcome.codes
@@ -323,7 +316,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
         # nothing else bounds how many processes read at once.
         shards_out = shards_out.map_batches(
-            _Reading(plan.read),
+            Reading(plan.read),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
@@ -331,7 +324,7 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
             compute=TaskPoolStrategy(size=_readers(part)),
         )
     return shards_out.map_batches(
-        _Committing,
+        Committing,
         # Each worker gets its rows shard by shard.
         fn_constructor_args=(
             replace(plan, rows=plan.rows.schema.empty_table()),
@@ -373,218 +366,12 @@ def _wait_for_readers() -> None:
             thread.join(timeout=60)
 
 
-# A column of rows that could not be read: why.
-_UNREAD = "unread"
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """The reader of a pass, for which a row that breaks it costs only itself."""
-
-    read: Callable[[pa.Table], pa.Table]
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        try:
-            return self.read(rows)
-        except EmoError:
-            raise
-        except Exception as error:
-            raise_fault_of_machine(error)
-            if rows.num_rows > 1:
-                parts = [self(row) for row in _each(rows)]
-                return pa.concat_tables(parts, promote_options="default")
-            return rows.append_column(_UNREAD, pa.array([one_line(error)], pa.string()))
-
-
-class _Committing:
-    """A worker of the pass with what every worker has in common: attempts, commit, counts, and that no row
-    ends a run.
-    """
-
-    def __init__(self, plan: Pass, storage: Storage, run_id: str, attempts: Any, this_pass: str) -> None:
-        import ray
-
-        self._plan = plan
-        self._storage = storage
-        self._run_id = run_id
-        self._attempts = attempts
-        self._pass = this_pass
-        self._broken: str | None = None
-        use_s3(storage.s3)
-        # A worker that is started again keeps its id.
-        attempts.arrive.remote(this_pass, ray.get_runtime_context().get_actor_id())
-        try:
-            self._worker = plan.worker()
-            attempts.load.remote(this_pass)
-        except ENDINGS:
-            raise
-        except BaseException as error:
-            # An error here would make the engine try again and then print its own stack; the first shard
-            # reports it instead.
-            self._broken = one_line(error)
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        import ray
-
-        if self._broken is not None:
-            return _counts(self._pass, stop=self._broken)
-        key = self._plan.key
-        shard = _shard_name(self._run_id, rows, key)
-        if not ray.get(self._attempts.start.remote(self._pass, shard)):
-            return _counts(self._pass)
-        began = time.monotonic()
-        try:
-            result = self._made(rows)
-            files = _commit(self._storage, self._plan.table, self._run_id, result)
-        except DeviceLostError as error:
-            # All that this process would still do would fail. A new one tries the rows again.
-            log("device_lost", run_id=self._run_id, step=self._plan.step, error=str(error))
-            os._exit(1)
-        except EmoError as error:
-            return _counts(self._pass, stop=one_line(error))
-        finally:
-            ray.get(self._attempts.finish.remote(self._pass, shard))
-        outcome = _outcome(result, key)
-        failed = result.filter(pc.equal(result.column("status"), FAILED))
-        log_failures(failed, self._plan.step, self._run_id)
-        return _counts(
-            self._pass,
-            ok=outcome.ok,
-            failed=outcome.failed,
-            codes=outcome.codes,
-            empty=outcome.empty,
-            seconds=time.monotonic() - began,
-            prompt_tokens=_tokens(result, "prompt_tokens"),
-            output_tokens=_tokens(result, "output_tokens"),
-            files=files,
-        )
-
-    def _made(self, rows: pa.Table) -> pa.Table:
-        """Rows of the table for rows of a shard; raises EmoError for what is no row's fault."""
-        if _UNREAD not in rows.column_names:
-            return self._answered(rows)
-        unread = rows.filter(pc.is_valid(rows.column(_UNREAD)))
-        read = rows.filter(pc.is_null(rows.column(_UNREAD))).drop_columns(_UNREAD)
-        parts = [
-            self._failed(row, RowError(UNEXPECTED, row.column(_UNREAD)[0].as_py())) for row in _each(unread)
-        ]
-        return pa.concat_tables([*parts, *([self._answered(read)] if read.num_rows else [])])
-
-    def _answered(self, rows: pa.Table) -> pa.Table:
-        """What the worker makes of the rows; where it raises, each is tried alone and may fail alone."""
-        try:
-            return self._worker(rows).cast(self._plan.table.schema)
-        except BaseException as error:
-            if isinstance(error, EmoError) and not isinstance(error, RowError):
-                raise
-            if not isinstance(error, ENDINGS):
-                # Whatever it is: a shard that is too large for the machine is not the fault of its rows.
-                raise_fault_of_machine(error)
-            failure = row_failure(error)
-        if rows.num_rows == 1:
-            return self._failed(rows, failure)
-        return pa.concat_tables([self._answered(row) for row in _each(rows)])
-
-    def _failed(self, rows: pa.Table, failure: RowError) -> pa.Table:
-        return self._plan.failed(rows, failure).cast(self._plan.table.schema)
-
-
-def _each(rows: pa.Table) -> Iterator[pa.Table]:
-    return committed.batched(rows, 1)
-
-
-class _Outcome(NamedTuple):
-    ok: int
-    failed: int
-    codes: dict[str, int]
-    empty: int
-
-
-def _outcome(result: pa.Table, key: tuple[str, ...]) -> _Outcome:
-    """By key: an expert that answers five times per clip has done one clip, not five."""
-    every = result.group_by(list(key)).aggregate([])
-    failed = result.filter(pc.equal(result.column("status"), FAILED))
-    failed_keys = failed.group_by(list(key)).aggregate([("error", "min")])
-    codes = dict(Counter(failed_keys.column("error_min").to_pylist()))
-    return _Outcome(
-        every.num_rows - failed_keys.num_rows, failed_keys.num_rows, codes, _without_labels(result)
-    )
-
-
 def _root(error: Exception) -> str:
     """What happened in a worker, in one line, rather than what the engine says of it."""
     # The engine wraps the error, and of what it wrapped only the printed stack arrives here.
     printed, _, rest = str(error).partition("\n\nThe above exception was the direct cause of")
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     return lines[-1] if rest and lines else one_line(getattr(error, "cause", None) or error)
-
-
-def _without_labels(result: pa.Table) -> int:
-    if "labels" not in result.column_names:
-        return 0
-    ok = result.filter(pc.equal(result.column("status"), OK))
-    return int(pc.sum(pc.equal(pc.list_value_length(ok.column("labels")), 0)).as_py() or 0)
-
-
-def _tokens(result: pa.Table, column: str) -> int:
-    return int(pc.sum(result.column(column)).as_py() or 0) if column in result.column_names else 0
-
-
-def _counts(
-    of_pass: str,
-    ok: int = 0,
-    failed: int = 0,
-    codes: dict[str, int] | None = None,
-    empty: int = 0,
-    stop: str = "",
-    seconds: float = 0.0,
-    prompt_tokens: int = 0,
-    output_tokens: int = 0,
-    files: Sequence[str] = (),
-) -> pa.Table:
-    codes = codes or {}
-    return pa.table(
-        {
-            "of_pass": [of_pass],
-            "ok": [ok],
-            "failed": [failed],
-            "empty": [empty],
-            "seconds": [seconds],
-            "prompt_tokens": [prompt_tokens],
-            "output_tokens": [output_tokens],
-            "codes": pa.array([list(codes)], pa.list_(pa.string())),
-            "code_counts": pa.array([list(codes.values())], pa.list_(pa.int64())),
-            "files": pa.array([list(files)], pa.list_(pa.string())),
-            "stop": [stop],
-        }
-    )
-
-
-def _shard_name(run_id: str, rows: pa.Table, key: tuple[str, ...]) -> str:
-    """A name that the same rows always get: a task that is repeated replaces its own file."""
-    digest = hashlib.sha256()
-    for name in key:
-        digest.update("\0".join(map(str, rows.column(name).to_pylist())).encode())
-        digest.update(b"\1")
-    return f"{run_id}-{digest.hexdigest()[:16]}"
-
-
-def _commit(storage: Storage, table: Table, run_id: str, rows: pa.Table) -> list[str]:
-    """Commit rows, a file per expert where the table has experts; the files. Raises StorageError, and commits
-    nothing, where another run has taken the place of this one.
-    """
-    parts = [(committed.folder(table), rows)]
-    if "expert" in table.key:
-        parts = [
-            (committed.folder(table, expert), rows.filter(pc.equal(rows.column("expert"), expert)))
-            for expert in pc.unique(rows.column("expert")).to_pylist()
-        ]
-    files = []
-    for where, part in parts:
-        fences.check(storage, run_id)
-        name = _shard_name(run_id, part, table.key)
-        files.append(committed.commit(storage, where, table, name, part))
-    return files
 
 
 def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:

@@ -17,8 +17,8 @@ from typing import Any
 import emo
 from emo.config import Config
 from emo.errors import EmoError, InputError, UnreachableError
+from emo.paths import is_s3
 from emo.run.connection import check_answers, offer_token
-from emo.store.storage import is_s3
 
 # Where Ray's dashboard takes jobs on a head node.
 LOCAL = "http://127.0.0.1:8265"

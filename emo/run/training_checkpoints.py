@@ -13,7 +13,8 @@ from typing import Any
 from emo.finetuning.record import as_json
 from emo.finetuning.result import RESULT
 from emo.finetuning.state import STATE
-from emo.store.storage import S3_PREFIX, Storage
+from emo.paths import S3_PREFIX
+from emo.store.storage import Storage
 
 # The folder of a training below that of its run, and Ray Train's list of the checkpoints in it.
 TRAINING, SNAPSHOT = "train", "train/checkpoint_manager_snapshot.json"

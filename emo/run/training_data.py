@@ -25,6 +25,8 @@ from emo.store.storage import Storage
 
 # Steps whose batches wait, encoded, for their worker.
 AHEAD = 4
+# How often a process that reads starts again; a step that kills it each time ends an attempt of the training.
+_TRIES = 3
 
 
 def prepare(
@@ -96,7 +98,7 @@ def feed(
     )
     # On the worker's own node, and beside the CPUs that Ray counts: the training may hold all of them.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    options = {"num_cpus": 0, "max_restarts": _TRIES, "max_task_retries": _TRIES, "scheduling_strategy": here}
     feeders = cycle(
         [
             ray.remote(_Feeder).options(**options).remote(run, settings, model)

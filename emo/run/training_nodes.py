@@ -7,7 +7,7 @@ from emo.experts.protocol import Resources
 from emo.finetuning.checks import base_here
 from emo.finetuning.settings import Finetune
 from emo.run import nodes
-from emo.store.storage import S3Settings, use_s3
+from emo.store.s3 import S3Settings, use_s3
 from emo.terminal.progress import say
 
 

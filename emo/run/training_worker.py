@@ -34,7 +34,7 @@ from emo.run.training_answers import answers_wanted
 from emo.run.training_checkpoints import list_part, telling_of_space, train_storage
 from emo.run.training_data import feed
 from emo.run.training_monitor import reason_to_stop
-from emo.store.storage import use_s3
+from emo.store.s3 import use_s3
 
 # Samples of the probe that tells whether a checkpoint was restored.
 PROBE_SAMPLES = 4

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emo.paths import on_disk, readable
-from emo.store.storage import Entry, is_folder, is_regular, list_folder, local_entry
+from emo.store.backend import Entry
+from emo.store.local import is_folder, is_regular, list_folder, local_entry
 
 # Folders of operating systems, disks and network storage: trash, previews, parts of other files. Hidden ones
 # (`.Trashes`, `.git`, `._clip.mp4` of macOS) are known by their dot.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from emo.errors import InputError
-from emo.sources.records import MISSING, check_text, short
+from emo.sources.record import MISSING, check_text, short
 
 
 def parse_list(text: str) -> tuple[str, ...]:

@@ -19,30 +19,23 @@ import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, join, on_disk, readable, split
+from emo.sources.cut_names import cut_names
 from emo.sources.folders import Found, is_of_system, left_out, read_through
-from emo.sources.records import (
-    MISSING,
-    PARQUET,
-    SUFFIXES,
-    Record,
-    check_text,
-    cut_names,
-    is_missing,
-    is_table,
-    load,
-    read_records,
-    short,
-    suffix_of,
-    tables_at,
-)
+from emo.sources.parquet import PARQUET
+from emo.sources.record import MISSING, Record, check_text, is_missing, short
+from emo.sources.records import SUFFIXES, is_table, load, read_records, suffix_of, tables_at
 from emo.sources.sidecars import Sidecars
-from emo.store.storage import Entry, S3Settings, Storage, is_folder
+from emo.sources.times import END, START, piece_id, read_times
+from emo.store.backend import Entry
+from emo.store.local import is_folder
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS
 
 MANIFEST = pa.schema(
     [
         *(CLIPS.schema.field(name) for name in ("video_id", "uri", "size", "modified", "language")),
-        CLIPS.schema.field("transcript_version"),
+        *(CLIPS.schema.field(name) for name in ("transcript_version", START, END)),
         pa.field("subtitle", pa.string()),
         pa.field("sidecar", pa.string()),  # uri of a subtitle file beside the video
     ]
@@ -73,7 +66,8 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 MANIFEST_SUFFIXES = SUFFIXES
-MANIFEST_COLUMNS = ("uri", "video_id", "subtitle", "language")
+_TEXTS = ("uri", "video_id", "subtitle", "language")
+MANIFEST_COLUMNS = (*_TEXTS, START, END)
 _EXPECTED = f"a folder, a glob, an s3:// prefix, a video or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
 
 # Of the second version of the data set the table has another name; its part without labels has no `label`.
@@ -92,6 +86,8 @@ class _Row:
     where: str
     subtitle: str | None = None
     language: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
@@ -150,9 +146,11 @@ def _from_s3(source: str, s3: S3Settings) -> pa.Table:
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
-    """The manifest of rows that hold video_id, uri, subtitle and language, by the files as they are now."""
+    """The manifest of rows that hold video_id, uri, subtitle, language and times, by the files as they are
+    now.
+    """
     found = [
-        _Row(row["uri"], row["video_id"], row["uri"], row["subtitle"], row["language"])
+        _Row(*(row[name] for name in ("uri", "video_id", "uri", "subtitle", "language", START, END)))
         for row in rows.to_pylist()
     ]
     return _finish(found, _list_parents(found, s3 or S3Settings()), [])
@@ -353,11 +351,15 @@ def _from_manifest(source: str, s3: S3Settings) -> pa.Table:
 
 
 def _manifest_row(record: Record, base: str) -> _Row:
-    cells = {column: _text(record.values.get(column), record.where, column) for column in MANIFEST_COLUMNS}
+    cells = {column: _text(record.values.get(column), record.where, column) for column in _TEXTS}
     if not cells["uri"]:
         raise InputError(f"{record.where} has no uri; a manifest needs the column uri")
     uri, default_id = _resolve(cells["uri"], base)
-    return _Row(uri, cells["video_id"] or default_id, record.where, cells["subtitle"], cells["language"])
+    start_s, end_s = read_times(record.values, record.where)
+    if start_s is not None:
+        default_id = piece_id(default_id, start_s, end_s)
+    video_id = cells["video_id"] or default_id
+    return _Row(uri, video_id, record.where, cells["subtitle"], cells["language"], start_s, end_s)
 
 
 def _text(value: Any, where: str, column: str) -> str | None:
@@ -438,7 +440,7 @@ def _finish(
         print(line, file=sys.stderr)
     if beside.several:
         print(
-            f"{len(beside.several)} clips have subtitle files in several languages, such as "
+            f"{len(set(beside.several))} clips have subtitle files in several languages, such as "
             f"{beside.several[0]}; the first by name is taken where a manifest gives no language",
             file=sys.stderr,
         )
@@ -450,6 +452,8 @@ def _finish(
             "modified": [entry.modified if entry else None for entry in found],
             "language": [row.language for row in rows],
             "transcript_version": versions,
+            START: [row.start_s for row in rows],
+            END: [row.end_s for row in rows],
             "subtitle": [row.subtitle for row in rows],
             "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
         },

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from emo.errors import StorageError
+from emo.errors import DamagedError, StorageError
 from emo.paths import split
 from emo.store import fences
-from emo.store.storage import Entry, Storage
+from emo.store.backend import Entry
+from emo.store.storage import Storage
 from emo.store.tables import SCHEMA_KEY, SCHEMA_VERSION, Table
 
 # Reads wait for the disk or for S3, not for the processor.
@@ -95,13 +96,16 @@ def _parquet(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
         try:
             with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
                 yield file
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+                # The place's own; Arrow gives its errors about the content no number.
+                raise
             reason = str(error).splitlines()[0]
-            raise StorageError(f"{storage.full(path)} is not a readable Parquet file: {reason}") from error
+            raise DamagedError(f"{storage.full(path)} is not a readable Parquet file: {reason}") from error
 
 
 def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Some columns of one committed file; raises StorageError where it is not a file of that table.
+    """Some columns of one committed file; raises DamagedError where it is not a file of that table.
 
     A column that the version which wrote the file did not have is null.
     """
@@ -111,7 +115,7 @@ def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] 
         rows = None if fault else _filled(file.read(columns=_there(file.schema_arrow, schema)), schema)
         fault = fault or _fault_of_rows(rows, schema)
         if rows is None or fault:
-            raise StorageError(f"{storage.full(path)} is not a file of the {table.name} table: {fault}")
+            raise DamagedError(f"{storage.full(path)} is not a file of the {table.name} table: {fault}")
         return rows
 
 

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from emo.store.tables import FAILED, OK
 
 # The columns by which a clip is seen to have changed.
-VERSION = ("size", "modified", "transcript_version")
+VERSION = ("size", "modified", "transcript_version", "start_s", "end_s")
 
 
 def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
-    """Rows of the manifest that are new, or whose file or words changed.
+    """Rows of the manifest that are new, or whose file, words or times changed.
 
     `committed` holds the newest clips row per id with the columns VERSION. A row that failed counts as
     done until its file changes or it is asked for with `failed_keys`.

@@ -1,4 +1,4 @@
-"""The client of S3: whole objects by their exact keys, and as many tries as the settings say.
+"""The client of S3 and its settings: whole objects by their exact keys, and as many tries as are set.
 
 s3fs makes the connection. Its own functions take paths and change some of them: they cut a key at
 `?versionId=` and at slashes. So objects are asked for by bucket and key here.
@@ -9,12 +9,12 @@ import functools
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pydantic import Field, SecretStr, field_validator
+
+from emo.section import Section
 from emo.terminal.logs import log
-
-if TYPE_CHECKING:
-    from emo.store.storage import S3Settings
 
 # What servers call a condition that does not hold.
 REFUSED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
@@ -23,8 +23,49 @@ CHUNK = 1 << 20
 BODY_WAIT_S = 0.5
 
 
+class S3Settings(Section):
+    """How S3 is reached. What is not set comes from the usual AWS environment variables and files."""
+
+    endpoint_url: str | None = None
+    """The address of a server that is not Amazon's."""
+    region: str | None = None
+    """The region of the bucket."""
+    key: SecretStr | None = None
+    """The access key. The environment is a better place for it."""
+    secret: SecretStr | None = None
+    """The secret of the access key. The environment is a better place for it."""
+    token: SecretStr | None = None
+    """The token of a session. The environment is a better place for it."""
+    anonymous: bool = False
+    """Whether requests are sent without credentials, as public buckets allow."""
+    max_attempts: int = Field(6, ge=1)
+    """The number of times that a request is tried. The client waits longer before each further try."""
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _without_credentials(cls, value: str | None) -> str | None:
+        # Anywhere: a password with a slash in it is no user information to a parser.
+        if value is not None and ("@" in value or "?" in value):
+            raise ValueError("no credentials in the address; use s3.key and s3.secret, or the environment")
+        return value
+
+
+_in_use = S3Settings()
+
+
+def use_s3(settings: S3Settings) -> None:
+    """From now on this process reaches models and adapters on S3 so: their addresses carry no settings."""
+    global _in_use
+    _in_use = settings
+
+
+def s3_in_use() -> S3Settings:
+    """How this process reaches models and adapters on S3."""
+    return _in_use
+
+
 @functools.cache
-def s3_filesystem(settings: "S3Settings") -> Any:
+def s3_filesystem(settings: S3Settings) -> Any:
     """The s3fs file system of these settings; retries with back-off are the client's own (adaptive mode)."""
     import s3fs
 

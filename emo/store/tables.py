@@ -16,7 +16,8 @@ from emo.errors import RowError
 # Written into every file. A schema may only gain columns that may be null, and each time it does, this grows:
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
 # 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
-SCHEMA_VERSION = 2
+# 3: descriptions say which engine wrote them; clips may be a part of their file.
+SCHEMA_VERSION = 3
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -78,6 +79,8 @@ CLIPS = Table(
         [
             pa.field("video_id", pa.string(), nullable=False),  # of the manifest, or its path
             pa.field("uri", pa.string(), nullable=False),  # where the video is
+            pa.field("start_s", pa.float64()),  # where in its file it begins, seconds; null: it is all of it
+            pa.field("end_s", pa.float64()),  # where in the file the clip ends; null: at the end of the file
             pa.field("size", pa.int64()),  # of the file in bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
             pa.field("duration_s", pa.float64()),  # length in seconds
@@ -97,7 +100,7 @@ CLIPS = Table(
             *_STATUS,
         ]
     ),
-    light=("status", "error", "uri", "size", "modified", "transcript_version"),
+    light=("status", "error", "uri", "size", "modified", "transcript_version", "start_s", "end_s"),
     row_group_rows=64,
     needs=("frames",),
 )
@@ -119,6 +122,7 @@ DESCRIPTIONS = Table(
             pa.field("revision", pa.string()),  # which version of the checkpoint
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
+            pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
@@ -267,8 +271,40 @@ CAPTIONS = Table(
     needs=("messages",),
 )
 
+# What people say of the labels; never written over a machine's, and without the lease.
+REVIEWS = Table(
+    "reviews",
+    ("video_id", "reviewer"),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),  # the clip
+            pa.field("reviewer", pa.string(), nullable=False),  # the name of the person
+            pa.field("labels", pa.list_(pa.string())),  # what the person says; null: unusable
+            # The labels of the judgment at that moment; of a blind clip they were hidden; null: no judgment.
+            pa.field("shown_labels", pa.list_(pa.string())),
+            # accepted | corrected | labelled (nothing was shown) | unusable
+            pa.field("verdict", pa.string()),
+            pa.field("added", pa.list_(pa.string())),  # labels that are not among shown_labels
+            pa.field("removed", pa.list_(pa.string())),  # shown_labels that are not among labels
+            pa.field("several_people", pa.bool_()),  # whether more than one person is seen or heard
+            pa.field("comment", pa.string()),  # what the person wrote
+            pa.field("seconds", pa.float64()),  # how long the person took
+            # Why the clip was asked for: uncertain, conflict, random, rare, expert:NAME; only random clips
+            # are a fair sample. Null: from another tool.
+            pa.field("queue", pa.string()),
+            pa.field("blind", pa.bool_()),  # whether the machine's labels were hidden
+            pa.field("source_tool", pa.string()),  # emo, or the program that it was imported from
+            pa.field("judged_by_run", pa.string()),  # run_id of the judgment; null: none
+            pa.field("reviewed_at", pa.timestamp("us", tz="UTC")),  # when it was answered
+            *_STATUS,
+        ]
+    ),
+    needs=("labels",),
+)
+
 TABLES = {
-    table.name: table for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS)
+    table.name: table
+    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS, REVIEWS)
 }
 
 # Not among TABLES: it holds no results, but how often a night tried again what failed for a passing reason.

@@ -125,6 +125,12 @@ def forms() -> Mapping[str, Word]:
 
 
 @cache
+def longest_form() -> int:
+    """The most words of an English form and the most characters of a Chinese one, whichever is larger."""
+    return max(len(form) if "\u3400" <= form[0] <= "\u9fff" else len(form.split()) for form in forms())
+
+
+@cache
 def clusters() -> Mapping[str, tuple[str, ...]]:
     """Cluster -> its headwords."""
     members: dict[str, list[str]] = {}

@@ -12,6 +12,7 @@ from emo.captions.rules import Rules
 from emo.captions.splits import VIDEO_OF
 from emo.captions.summary import summarise, summary_lines
 from emo.errors import RowError
+from emo.experts import settings_of
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, DRAFTS
@@ -117,7 +118,7 @@ def test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that
     model = make_internvl(tmp_path / "internvl")
     settings = {"kind": "internvl", "name": "tiny", "model": str(model), "device": "cpu", "max_new_tokens": 8}
     settings |= {"samples": 2, "seed": 3, "max_frames": 2, "prompt": "description"}
-    ask = Ask(settings, load_caption_prompt("person"), "person", None)
+    ask = Ask(settings_of(settings), load_caption_prompt("person"), "person", None)
     # A row per draft; the clip stands at the first of each question.
     frames, sound, missing = list(clip.frames), clip.audio, [None] * 6
     rows = pa.table(

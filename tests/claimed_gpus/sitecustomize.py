@@ -14,7 +14,7 @@ class _AfterTorch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
         if name != "torch":
             return None
-        sys.meta_path.remove(self)
+        # Who only asks whether torch is there must not be the last to meet this.
         self._spec = importlib.machinery.PathFinder.find_spec(name, path)
         return importlib.machinery.ModuleSpec(name, self, origin=self._spec.origin, is_package=True)
 
@@ -22,6 +22,7 @@ class _AfterTorch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.util.module_from_spec(self._spec)
 
     def exec_module(self, module):
+        sys.meta_path.remove(self)
         module.__spec__ = self._spec
         self._spec.loader.exec_module(module)
         _stand_in(module)

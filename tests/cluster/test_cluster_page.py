@@ -23,7 +23,8 @@ import yaml
 
 from conftest import REPOSITORY
 from emo.cli import build_parser
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS
 from kubernetes_schemas import KUBERAY
 from labelling import emo, rows

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY, free_port
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 
 FILE = REPOSITORY / "ray_cluster.yaml"
 CLUSTER = REPOSITORY / "cluster"

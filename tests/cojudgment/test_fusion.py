@@ -371,3 +371,23 @@ def test_strengths_that_are_none_are_refused(strengths, fault):
 def test_strengths_of_another_type_are_refused():
     with pytest.raises(InputError, match=r"column 'strengths' is list<.*string>; expected a list of numbers"):
         judge(["happy"], strengths=pa.array([["much"]]))
+
+
+def test_a_lone_label_that_every_better_one_contradicts_does_not_win():
+    voters = (["sad"], ["sad", "angry"], ["happy"])
+    assert judge(*voters)["labels"] == ["sad"]
+    assert "happy" in judge(*voters, rule=Rule.of("recall"))["labels"]
+    assert "happy" in judge(*voters, ["happy"])["labels"]  # mixed feelings that two voters see
+
+
+def test_a_prior_weight_counts_until_weights_are_learned():
+    rule = Rule(share=0.5, priors={"expert-00": 9.0})
+    assert judge(["sad"], ["happy"], ["calm"], rule=rule)["labels"] == ["sad"]
+    assert judge(["sad"], ["happy"], rule=rule)["judge"].startswith("share-0.5+priors-")
+    with pytest.raises(InputError, match="the weight of 'a' is 0"):
+        Rule(priors={"a": 0})
+
+
+def test_of_many_labels_only_the_best_stay():
+    row = judge(["sad", "angry", "worried"], rule=Rule(max_labels=2))
+    assert (row["labels"], row["judge"]) == (["sad", "angry"], "balanced+at-most-2")

@@ -118,7 +118,7 @@ def test_an_answer_depends_neither_on_its_neighbours_nor_on_the_budget(ending_fo
     shuffled = questions[: order.randint(1, len(questions))]
     order.shuffle(shuffled)
     engine = shared_engine(ending_folder)
-    engine._budget.held, engine._budget.prefill = budget, prefill
+    engine.budget.held, engine.budget.prefill = budget, prefill
     assert texts(engine, shuffled, samples=2) == [expected[question] for question in shuffled]
 
 
@@ -127,7 +127,7 @@ _engines: dict = {}
 
 def shared_engine(folder):
     engine = _engines.setdefault(folder, engine_for(folder, max_new_tokens=24))
-    engine._budget.held = engine._budget.prefill = 10_000
+    engine.budget.held = engine.budget.prefill = 10_000
     return engine
 
 

@@ -23,8 +23,7 @@ from emo.engines.settings import ModelSettings
 from emo.engines.text import TextPreprocessor
 from emo.engines.transformers_engine import TransformersEngine
 from emo.errors import InputError, StorageError
-from emo.store.s3 import s3_filesystem
-from emo.store.storage import S3Settings, use_s3
+from emo.store.s3 import S3Settings, s3_filesystem, use_s3
 
 
 @pytest.fixture(scope="module")

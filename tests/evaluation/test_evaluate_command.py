@@ -460,7 +460,7 @@ def test_wheels_with_a_missing_sheet_or_file_are_refused_by_its_name(files, whee
     [
         (
             ["--metric", "accuracy"],
-            "'accuracy'; expected one of: descriptions, emo-clusters, ew, mer2024, unibench",
+            "'accuracy'; expected one of: classes, descriptions, emo-clusters, emobench-generation",
         ),
         (["--groups", "x.json"], "--groups is not used by --metric ew"),
         (["--metric", "emo-clusters", "--wheels", "x"], "--wheels is not used by --metric emo-clusters"),

@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.clues import description_overlap, read_score
 from emo.evaluation.ew import emo_clusters, ew, own_mappings
 from emo.evaluation.mer2024 import mer2024
@@ -14,6 +13,7 @@ from emo.evaluation.metrics.mer2024_ov import Mer2024
 from emo.evaluation.overlap import by_node
 from emo.evaluation.text import to_json
 from emo.evaluation.wheels import load_wheels
+from emo.pages import charts
 
 GOLD = {"a": ["happy", "blorpish"], "b": ["sad"], "c": ["angry"]}
 PREDICTED = {"a": ["joyful"], "b": ["furious", "sad"], "d": ["calm"]}
@@ -100,10 +100,10 @@ def test_description_overlap_names_the_judge_and_leaves_unread_answers_out():
 
 def test_plots_are_well_formed_and_escape_names():
     for svg in (
-        plots.precision_recall({"a<b": [(0.1, 0.5, 0.9), (0.2, 0.7, 0.6)]}, "over the share"),
-        plots.scatter_of_groups([(0.2, 0.5, 0.02, 40)], "agreement & quality", "agreement", "F"),
-        plots.bars([("happy", 0.7, "of 30")], "per label"),
-        plots.matrix(["x", "y"], [[None, 0.5], [0.5, None]], "experts"),
+        charts.precision_recall({"a<b": [(0.1, 0.5, 0.9), (0.2, 0.7, 0.6)]}, "over the share"),
+        charts.scatter_of_groups([(0.2, 0.5, 0.02, 40)], "agreement & quality", "agreement", "F"),
+        charts.bars([("happy", 0.7, "of 30")], "per label"),
+        charts.matrix(["x", "y"], [[None, 0.5], [0.5, None]], "experts"),
     ):
         root = ElementTree.fromstring(svg)
         assert root.tag.endswith("svg")

@@ -39,9 +39,8 @@ def folders(tmp_path_factory):
 
 
 def load(sees, folder, **changes) -> ClassifierExpert:
-    return experts.load(
-        {"name": "small", "kind": "classifier", "sees": sees, "model": str(folder), **changes}
-    )
+    entry = {"name": "small", "kind": "classifier", "sees": sees, "model": str(folder), **changes}
+    return experts.load(experts.settings_of(entry))
 
 
 def sound(wave) -> bytes:

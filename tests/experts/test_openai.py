@@ -147,7 +147,7 @@ def test_the_dry_check_names_the_unset_key_and_the_unknown_prompt(server):
 
 
 def test_the_card_says_what_is_sent_where(server):
-    with closing(experts.load(settings(server, audio="wav").model_dump())) as expert:
+    with closing(experts.load(settings(server, audio="wav"))) as expert:
         assert expert.card.modalities == ("frames", "audio")
         assert expert.card.model == "tiny"
         assert len(expert.card.prompt_sha) == 16

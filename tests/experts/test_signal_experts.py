@@ -32,7 +32,7 @@ KINDS = ("voice", "face", "words")
 
 @cache
 def expert(kind: str) -> experts.Expert:
-    return experts.load({"name": kind, "kind": kind})
+    return experts.load(experts.settings_of({"name": kind, "kind": kind}))
 
 
 @cache
@@ -648,14 +648,14 @@ def test_a_batch_is_described_in_its_order_and_the_same_each_time(kind: str) -> 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_than_one_sample_of_a_measurement_is_refused_by_name(kind: str) -> None:
     with pytest.raises(ValidationError, match="samples"):
-        experts.load({"name": kind, "kind": kind, "samples": 2})
+        experts.settings_of({"name": kind, "kind": kind, "samples": 2})
     with pytest.raises(InputError, match=r"samples.*expected 1"):
         validate({"experts": [{"kind": kind, "samples": 2}]}, "test")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_card_names_the_expert_and_what_it_is_made_of(kind: str) -> None:
-    card = experts.load({"name": "mine", "kind": kind}).card
+    card = experts.load(experts.settings_of({"name": "mine", "kind": kind})).card
     assert card.name == "mine"
     assert card.model
     assert card.revision

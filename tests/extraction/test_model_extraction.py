@@ -197,7 +197,7 @@ def in_process(folder, **changes):
         "prompt": str(folder / "list.txt"),
         "merge_prompt": str(folder / "tell.txt"),
     }
-    return extraction.load({**settings, **changes})
+    return extraction.load(extraction.settings_of({**settings, **changes}))
 
 
 def test_a_model_in_this_process_lists_the_labels(taught):
@@ -290,7 +290,9 @@ def remote(server, tmp_path):
     def make(**changes):
         served = {"url": server, "model": "tiny", "attempts": 2, "backoff_s": 0.01}
         named = {name: str(tmp_path / f"{name}.txt") for name in files}
-        return extraction.load({"kind": "openai", "server": served, **named, **changes})
+        return extraction.load(
+            extraction.settings_of({"kind": "openai", "server": served, **named, **changes})
+        )
 
     return make
 
@@ -394,8 +396,8 @@ def test_braces_in_a_description_stay_what_they_are():
 
 
 def test_rules_are_loaded_by_the_same_registry():
-    with closing(extraction.load({"kind": "rules"})) as extractor:
+    with closing(extraction.load(extraction.settings_of({"kind": "rules"}))) as extractor:
         assert extractor.name.startswith("rules-")
         assert "joy" in " ".join(map(str, extractor.extract([row("She is full of joy and laughs happily.")])))
     with pytest.raises(InputError, match="expected one of: model, openai, rules"):
-        extraction.load({"kind": "magic"})
+        extraction.settings_of({"kind": "magic"})

@@ -9,6 +9,7 @@ import checkpoints
 import synthetic_clips
 from emo import experts
 from emo.errors import EmoError, InputError
+from emo.experts import settings_of
 from emo.finetuning import adapter, model
 from emo.finetuning.settings import Finetune, Gate
 from emo.jobs.describe import DescribeStep
@@ -136,7 +137,7 @@ def test_another_number_of_frames_than_it_was_trained_with_is_told_before_and_wh
     settings = {"name": "e", "kind": "internvl", "model": str(base), "adapter": str(tuned), "device": "cpu"}
     for frames, lines in ((2, 0), (8, 1)):
         said = []
-        check_here(DescribeStep({**settings, "max_frames": frames}).needs(), said.append)
+        check_here(DescribeStep(settings_of({**settings, "max_frames": frames})).needs(), said.append)
         line = f"expert e: {tuned} was trained with max_frames 2, the expert's max_frames is {frames}"
         assert said.count(line) == lines
     expert(base, tuned).close()

@@ -16,11 +16,12 @@ import psutil
 import pytest
 
 from clips import ffmpeg, make_clip, make_slow_clip
-from emo.config import Ingest
 from emo.errors import EmoError, MachineError
 from emo.jobs.ingest import IngestWorker
+from emo.media.settings import Ingest
 from emo.sources.source import read_source
-from emo.store.storage import S3Settings, Storage, s3_filesystem
+from emo.store.s3 import S3Settings, s3_filesystem
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS, JUDGMENTS
 from labelling import EMO, by_id, emo, label_words, last_run, rows
 from small_disk import small_disk

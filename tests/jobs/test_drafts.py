@@ -89,7 +89,7 @@ def test_an_expert_is_asked_for_what_is_left_with_the_samples_of_a_question_toge
         ("a", 0),
         ("a", 1),
     ]
-    assert (ask.settings["name"], ask.settings["samples"], ask.prompt_name) == ("voice", 2, "person")
+    assert (ask.settings.name, ask.settings.samples, ask.prompt_name) == ("voice", 2, "person")
 
 
 def test_a_further_round_of_a_run_asks_for_its_own_samples_and_sees_which_of_them_are_missing(storage):

@@ -65,7 +65,7 @@ def settings(tmp_path_factory):
     for kind, family in FAMILIES.items():
         base = checkpoints.FAMILIES[family][1](folder / kind)
         one = {"kind": kind, "model": str(base), "give_transcript": True, **tiny}
-        plain = experts.load({"name": kind, **one})
+        plain = experts.load(experts.settings_of({"name": kind, **one}))
         adapter = checkpoints.add_adapter(plain.engine.model, folder / f"{kind}-adapter")
         found.append({**one, "adapter": str(adapter)})
     files = affectgpt_checkpoint.make(folder / "affectgpt")
@@ -135,7 +135,7 @@ def test_what_was_written_in_batches_is_what_the_expert_says_of_each_clip_alone(
     storage = Storage(str(described))
     clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [], with_file=True)
     one = next(one for one in settings if one["kind"] == expert)
-    alone = experts.load({"name": expert, **one})
+    alone = experts.load(experts.settings_of({"name": expert, **one}))
     written = answers(described, expert)
     by_name = {row["video_id"]: to_clip(row) for row in read_clips(storage, clips).to_pylist()}
     for clip in ("good1", "wordless"):

@@ -28,7 +28,7 @@ import s3_servers
 from clips import make_clip
 from conftest import free_port
 from emo import estimates
-from emo.config import GrowsTo, load_config
+from emo.config import load_config
 from emo.errors import EmoError, StorageError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
@@ -36,6 +36,7 @@ from emo.jobs.judge import JudgeStep
 from emo.run.connection import cluster
 from emo.run.passes import BoundReached, run_passes
 from emo.run.session import Bounds, session
+from emo.run.settings import GrowsTo
 from emo.step import Pass
 from emo.store import committed, planning
 from emo.store.lease import Lease, read_lease
@@ -487,7 +488,7 @@ def test_on_a_bad_day_of_s3_no_row_is_lost_and_none_is_there_twice(
 def test_a_lease_whose_answers_are_lost_is_still_held(bucket, monkeypatch):
     url, s3 = bucket
     storage = Storage(url, s3)
-    filesystem = storage._s3fs
+    filesystem = storage.backend.filesystem
     real = filesystem.call_s3
 
     def lossy(method, *arguments, **options):

@@ -28,7 +28,8 @@ from conftest import REPOSITORY
 from emo.errors import InputError
 from emo.finetuning import prepared
 from emo.finetuning.settings import Finetune
-from emo.store.storage import S3Settings, Storage
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, JUDGMENTS
 from labelling import EMO, by_id, emo, rows
 from small_disk import small_disk

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from chat_server import chat_server, requests_to
 from emo.cojudgment.rule import Rule
-from emo.config import Judge
+from emo.cojudgment.settings import Judge
+from emo.config import load_config
 from emo.errors import InputError, RowError
+from emo.experts import settings_of
 from emo.experts.protocol import Description
 from emo.jobs import extract, judge
 from emo.jobs.describe import rows_of
@@ -47,7 +49,8 @@ def commit_clips(storage, run, clips, errors=()):
 
 def commit_texts(storage, run, expert, clips, samples, text=""):
     descriptions = [[Description(text or f"{run} {sample}") for sample in range(samples)] for _ in clips]
-    rows = rows_of(clips, descriptions, {"name": expert, "samples": samples}, None, run)
+    settings = settings_of({"kind": "words", "name": expert}).model_copy(update={"samples": samples})
+    rows = rows_of(clips, descriptions, settings, None, run)
     where = committed.folder(DESCRIPTIONS, expert)
     committed.commit(storage, where, DESCRIPTIONS, f"{run}-{'-'.join(clips)}", rows)
 
@@ -98,10 +101,8 @@ def test_votes_on_an_older_version_of_the_file_do_not_count(storage):
     row = judged(storage)["x"]
     assert (row["status"], row["error"], row["labels"]) == ("failed", "no_voter", None)
     # And such a text is not extracted again.
-    assert (
-        extract.ExtractStep({"kind": "rules"}, [{"name": name} for name in EXPERTS]).given(storage).num_rows
-        == 0
-    )
+    experts = [settings_of({"kind": "words", "name": name}) for name in EXPERTS]
+    assert extract.ExtractStep(load_config().extract, experts).given(storage).num_rows == 0
 
 
 def test_samples_that_a_newer_run_did_not_give_do_not_count(storage):

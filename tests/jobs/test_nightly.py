@@ -13,8 +13,7 @@ import yaml
 
 from clips import make_clip
 from emo import estimates
-from emo.config import Prices
-from emo.estimates import Planned
+from emo.estimates import Planned, Prices
 from emo.experts.protocol import Resources
 from emo.nightly import retention, retries, summary
 from emo.run.session import Bounds

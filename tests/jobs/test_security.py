@@ -20,7 +20,8 @@ from conftest import REPOSITORY
 from emo.config import load_config
 from emo.errors import InputError
 from emo.run.session import session
-from emo.store.storage import S3Settings, Storage, s3_filesystem
+from emo.store.s3 import S3Settings, s3_filesystem
+from emo.store.storage import Storage
 from labelling import EMO
 
 # Nobody's credentials; looked for everywhere.

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from clips import make_clip
-from emo.config import Ingest
 from emo.jobs.ingest import IngestWorker
+from emo.media.settings import Ingest
 from emo.sources.source import read_source
-from emo.store.storage import S3Settings
+from emo.store.s3 import S3Settings
 
 CUE = "1\n00:00:01,000 --> 00:00:02,000\n{}\n"
 

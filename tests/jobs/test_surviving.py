@@ -26,7 +26,7 @@ from clips import make_clip
 from emo.errors import EmoError, RowError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
-from emo.run import passes, waiting
+from emo.run import committing, waiting
 from emo.run.attempts import ATTEMPTS
 from emo.run.connection import cluster
 from emo.run.passes import run_passes
@@ -120,7 +120,7 @@ class DiesAfterCommit(Labels):
 
     def __init__(self, run_id, log=None):
         super().__init__(run_id, log)
-        passes.log_failures = lambda *about: os._exit(1)
+        committing.log_failures = lambda *about: os._exit(1)
 
 
 def test_rows_whose_worker_died_after_their_commit_are_counted(joined, tmp_path):

@@ -2,8 +2,8 @@ import pyarrow as pa
 import pytest
 
 from emo.errors import InputError
-from emo.report import choose_gallery, gallery_items, summarise
-from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Support
+from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Support, choose_gallery, gallery_items
+from emo.report.summary import summarise
 from report_tables import clip, description, judgment, report_tables, vote
 
 

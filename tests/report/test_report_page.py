@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emo.report import choose_gallery, gallery_items, render, summarise
+from emo.report.build import render
+from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.summary import summarise
 from report_tables import clip, description, judgment, report_tables, vote
 
 PAYLOAD = "</script></style>'\"><script>alert(1)</script><img src=x onerror=alert(1)><!--{{ 7*7 }}&lt;"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from emo.errors import InputError
 from emo.report import agreement, pieces
+from emo.report.recurring import recurring
 from emo.report.summary import Count, Summary, summarise
 from emo.vocabulary import cluster_of
 from report_tables import clip, description, judgment, report_tables, vote
@@ -267,3 +268,38 @@ def test_many_voters_are_compared_on_fewer_clips():
     assert agreement.clips_compared(100_000, 4) == 100_000
     assert agreement.clips_compared(100_000, 17) == agreement.COMPARISONS // 136
     assert agreement.clips_compared(100_000, 100_000) == 1
+
+
+def test_answers_that_the_limit_cut_are_counted_per_expert():
+    rows = [description(f"{i}", "face", "She", finish_reason="length" if i < 3 else "stop") for i in range(5)]
+    rows += [description("9", "face", error="thought_only", finish_reason="length")]
+    rows += [description("0", "voice", "He", finish_reason=None)]
+    summary = summary_of(report_tables(descriptions=rows))
+    assert {expert.name: (expert.described, expert.cut) for expert in summary.experts} == {
+        "face": (5, 3),
+        "voice": (1, 0),
+    }
+
+
+def texts_of(expert, texts):
+    rows = [description(f"{i:05d}", expert, text) for i, text in enumerate(texts)]
+    return report_tables(descriptions=rows)["descriptions"]
+
+
+def test_a_text_that_recurs_over_many_clips_is_told():
+    same = ["She smiles."] * 30 + [f"Text {i}" for i in range(970)]
+    (found,) = recurring(
+        [texts_of("face", same[::2]), texts_of("face", same[1::2]), texts_of("voice", ["a"])]
+    )
+    assert (found.expert, found.text, found.times, found.texts) == ("face", "She smiles.", 30, 1000)
+    assert recurring([texts_of("face", ["She smiles."] * 20)]) == ()
+    rare = ["She smiles."] * 25 + [f"Text {i}" for i in range(5000)]
+    assert recurring([texts_of("face", rare)]) == (), "25 of 5,025 are less than a half per cent"
+
+
+def test_a_frequent_text_is_found_among_more_texts_than_are_held():
+    texts = [f"Text {i}" for i in range(9_000)]
+    texts[::10] = ["She smiles."] * 900
+    (found,) = recurring([texts_of("face", texts[at : at + 1_000]) for at in range(0, 9_000, 1_000)])
+    assert found.text == "She smiles."
+    assert 500 < found.times <= 900

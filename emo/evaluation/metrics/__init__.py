@@ -15,6 +15,14 @@ REGISTRY = Registry[Metric[Any]](
         "mer2024": "emo.evaluation.metrics.mer2024_ov:Mer2024",
         "unibench": "emo.evaluation.metrics.mer_unibench:UniBench",
         "descriptions": "emo.evaluation.metrics.descriptions:Descriptions",
+        "classes": "emo.evaluation.metrics.classes:Classes",
+        "mer-fg": "emo.evaluation.metrics.mer_fg:MerFg",
+        "prefer": "emo.evaluation.metrics.prefer:Prefer",
+        "ranking": "emo.evaluation.metrics.ranking:Ranking",
+        "valence": "emo.evaluation.metrics.valence:Valence",
+        "emobench-joint": "emo.evaluation.metrics.emobench_joint:Joint",
+        "emobench-generation": "emo.evaluation.metrics.emobench_generation:Generation",
+        "mme-emotion": "emo.evaluation.metrics.mme_emotion:MmeEmotion",
     },
 )
 

@@ -1,12 +1,12 @@
 """EMER: two descriptions, compared by a text model."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.bootstrap import PerClip, paired, per_clip_mean
 from emo.evaluation.clues import OverlapJudgement, description_overlap
 from emo.evaluation.judging import Judge, read_judge
@@ -24,6 +24,7 @@ from emo.evaluation.metric import (
 )
 from emo.evaluation.overlap import check_ids
 from emo.evaluation.systems import read_descriptions
+from emo.pages import charts
 
 
 class Descriptions(Metric[OverlapJudgement]):
@@ -44,16 +45,13 @@ class Descriptions(Metric[OverlapJudgement]):
         for system in filter(None, (predicted, other)):
             check_ids(gold, system.values)
         assert request.judge is not None
-        judge = Judge(read_judge(request.judge))
-        notes = (f"gold: column {found.column} of {found.where}",)
-        try:
+        with closing(Judge(read_judge(request.judge))) as judge:
+            notes = (f"gold: column {found.column} of {found.where}",)
             results = [
                 (system, description_overlap(gold, system.values, judge.ask, judge.name))  # type: ignore[arg-type]
                 for system in (predicted, other)
                 if system is not None
             ]
-        finally:
-            judge.close()
         for _, result in results:
             for unread in (result.unread_clue, result.unread_label):
                 check_answers(judge.name, unread, result.clips, request.max_failed_share)
@@ -109,7 +107,7 @@ class Descriptions(Metric[OverlapJudgement]):
                     (str(score), known.count(score) / len(known), f"% of {len(known)}")
                     for score in range(1, 11)
                 ]
-                drawn[name] = plots.bars(rows, f"How often each score was given: {name}")
+                drawn[name] = charts.bars(rows, f"How often each score was given: {name}")
         return drawn
 
 

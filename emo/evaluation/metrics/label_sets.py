@@ -6,7 +6,6 @@ from emo import vocabulary
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.bootstrap import per_clip_f
 from emo.evaluation.ew import SetResult, emo_clusters, ew, ew_mappings, own_mappings
 from emo.evaluation.labels import Read, voter_name
@@ -25,6 +24,7 @@ from emo.evaluation.overlap import Labels, NodeOf, Overlaps, by_node, overlaps
 from emo.evaluation.systems import System, read_system, votes_table
 from emo.evaluation.text import table
 from emo.evaluation.wheels import LEVELS, WHEELS, WheelTables, load_wheels
+from emo.pages import charts
 from emo.report.agreement import Voters
 
 _SHARES = (0.05, 0.08, 0.1, 0.13, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -48,11 +48,7 @@ class EmoClusters(Metric[SetResult]):
 
         def score(system: System) -> Scored:
             labels: Any = system.values
-            result = (
-                emo_clusters(gold, labels)
-                if wheels is None
-                else ew(gold, labels, wheels, request.unknown or "drop")
-            )
+            result = self.result(gold, labels, wheels, request.unknown or "drop")
             made_of = {"F": [per_clip_f(_overlaps(request, gold, labels, wheels))]}
             return Scored(system.name, result, made_of, (*notes, *system.notes))
 
@@ -64,6 +60,10 @@ class EmoClusters(Metric[SetResult]):
                     evaluation.voters[voter_name(voter)] = {"f": float(f), "p": float(p), "r": float(r)}
         evaluation.draw = lambda: _label_plots(request, gold, predicted, wheels)
         return evaluation
+
+    def result(self, gold: Labels, labels: Any, wheels: WheelTables | None, unknown: str) -> SetResult:
+        """The numbers of one system."""
+        return emo_clusters(gold, labels) if wheels is None else ew(gold, labels, wheels, unknown)
 
     def lines(self, result: SetResult) -> list[str]:
         seen = result.coverage
@@ -131,7 +131,7 @@ def _label_plots(
         (node.name, 2 * node.both / (node.gold + node.predicted), f"of {node.gold}")
         for node in by_node(gold, labels, node_of)[:_BARS]
     ]
-    drawn = {"labels": plots.bars(rows, f"F per {what}, most frequent in gold first")}
+    drawn = {"labels": charts.bars(rows, f"F per {what}, most frequent in gold first")}
     if system.votes is not None and len(system.votes.voters) > 1:
         drawn |= _vote_plots(request, gold, system.votes, wheels)
     return drawn
@@ -146,9 +146,9 @@ def _vote_plots(request: Request, gold: Labels, votes: Read, wheels: WheelTables
         _, p, r = _overlaps(request, gold, fused, wheels).f_of_means().mean(axis=1)
         points.append((share, float(p), float(r)))
     curve = {f"{len(votes.voters)} voters": points}
-    drawn = {"precision-recall": plots.precision_recall(curve, "Precision and recall over the share")}
+    drawn = {"precision-recall": charts.precision_recall(curve, "Precision and recall over the share")}
     voters = Voters(of_gold["video_id"].unique())
     voters.add(of_gold)
     _, by_cluster, clips = voters.heatmaps()
     title = f"Agreement of the experts (Jaccard index of clusters, {clips} clips)"
-    return drawn | {"agreement": plots.matrix(by_cluster.names, by_cluster.mean, title)}
+    return drawn | {"agreement": charts.matrix(by_cluster.names, by_cluster.mean, title)}

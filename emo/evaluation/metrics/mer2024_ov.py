@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.bootstrap import per_clip_mean
-from emo.evaluation.judging import Judge, read_judge
+from emo.evaluation.judging import judge_of
 from emo.evaluation.mer2024 import (
     GIVEN,
     GroupedResult,
@@ -33,6 +32,7 @@ from emo.evaluation.metric import (
 from emo.evaluation.overlap import check_ids
 from emo.evaluation.systems import System, read_system
 from emo.evaluation.text import table
+from emo.pages import charts
 
 
 class Mer2024(Metric[GroupedResult]):
@@ -53,34 +53,30 @@ class Mer2024(Metric[GroupedResult]):
         for system in filter(None, (predicted, other)):
             check_ids(gold, system.values)
         given = read_groups(request.groups) if request.groups is not None else None
-        judge = Judge(read_judge(request.judge)) if request.judge is not None else None
+        with judge_of(request.judge) as judge:
 
-        def score(system: System) -> Scored:
-            labels: Any = system.values
-            made: Mapping[str, Grouping]
-            said = [*notes, *system.notes]
-            if judge is None:
-                assert given is not None
-                made = given
-            else:
-                made, unread = group_by_model(gold, labels, judge.ask)
-                asked = sum(sum(map(len, groups)) > 1 for groups in made.values())
-                check_answers(judge.name, len(unread), asked, request.max_failed_share)
-                if unread:
-                    said.append(
-                        f"{system.name}: for {len(unread)} clips the judge's answer could not be read; "
-                        "their words stand for themselves"
-                    )
-            result = mer2024(gold, labels, groups=made, judge=GIVEN if judge is None else judge.name)
-            shares = grouped_shares(gold, labels, made)[0]
-            made_of = per_clip_mean(list(shares), np.array(list(shares.values())).T)
-            return Scored(system.name, result, {"average": [made_of]}, tuple(said))
+            def score(system: System) -> Scored:
+                labels: Any = system.values
+                made: Mapping[str, Grouping]
+                said = [*notes, *system.notes]
+                if judge is None:
+                    assert given is not None
+                    made = given
+                else:
+                    made, unread = group_by_model(gold, labels, judge.ask)
+                    asked = sum(sum(map(len, groups)) > 1 for groups in made.values())
+                    check_answers(judge.name, len(unread), asked, request.max_failed_share)
+                    if unread:
+                        said.append(
+                            f"{system.name}: for {len(unread)} clips the judge's answer could not be read; "
+                            "their words stand for themselves"
+                        )
+                result = mer2024(gold, labels, groups=made, judge=GIVEN if judge is None else judge.name)
+                shares = grouped_shares(gold, labels, made)[0]
+                made_of = per_clip_mean(list(shares), np.array(list(shares.values())).T)
+                return Scored(system.name, result, {"average": [made_of]}, tuple(said))
 
-        try:
             return finish(self, request, score(predicted), None if other is None else score(other))
-        finally:
-            if judge is not None:
-                judge.close()
 
     def lines(self, result: GroupedResult) -> list[str]:
         lines = [
@@ -98,4 +94,4 @@ class Mer2024(Metric[GroupedResult]):
 
     def plots(self, result: GroupedResult) -> dict[str, str]:
         rows = [("accuracy", result.accuracy, ""), ("recall", result.recall, ""), ("average", result.avg, "")]
-        return {"scores": plots.bars(rows, f"{result.metric}, judge: {result.judge}")}
+        return {"scores": charts.bars(rows, f"{result.metric}, judge: {result.judge}")}

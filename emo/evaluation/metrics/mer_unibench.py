@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from emo.errors import InputError
-from emo.evaluation import plots
 from emo.evaluation.benchmark_files import data_set_paths
 from emo.evaluation.metric import Evaluation, Metric, Request, Scored, finish
 from emo.evaluation.systems import read_system
@@ -23,6 +22,7 @@ from emo.evaluation.unibench import (
     unibench,
 )
 from emo.evaluation.wheels import load_wheels
+from emo.pages import charts
 
 
 class UniBench(Metric[UniBenchResult]):
@@ -87,7 +87,7 @@ class UniBench(Metric[UniBenchResult]):
 
     def plots(self, result: UniBenchResult) -> dict[str, str]:
         rows = [(score.name, score.score, score.metric) for score in result.data_sets]
-        return {"scores": plots.bars(rows, "Score of each data set")}
+        return {"scores": charts.bars(rows, "Score of each data set")}
 
 
 def _as_predicted(data_set: str, labels: Any) -> tuple[Any, bool]:

@@ -1,6 +1,7 @@
-"""Plots as SVG text, to stand in a page or a file: no library, no script, for light and dark pages."""
+"""Charts as SVG text, to stand in a page or a file: no library, no script, for light and dark pages."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 _WIDTH, _HEIGHT, _MARGIN = 480, 320, 56
@@ -40,6 +41,30 @@ def scatter_of_groups(
             f'stroke="{_COLOURS[0]}"/>'
             f'<circle cx="{_x(x):.1f}" cy="{_y(y):.1f}" r="4" fill="{_COLOURS[0]}">'
             f"<title>{count} clips: {y:.3f}</title></circle>"
+        )
+    return _svg(parts, _HEIGHT, title)
+
+
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, x_name: str) -> str:
+    """A line for each name through its points (x, y), both from 0 up; empty where no point is finite.
+
+    The first series is dense; the points of the others are marked.
+    """
+    values = [y for points in series.values() for _, y in points if math.isfinite(y)]
+    if not values:
+        return ""
+    right, top = max(x for points in series.values() for x, _ in points), max(values) * 1.05 or 1.0
+    parts = [_text(8, 18, title, size=14), *_grid(f"{top * step / 5:.2f}" for step in range(6))]
+    parts.append(_text(_x(1), _HEIGHT - 18, f"{x_name} {right:g}", anchor="end"))
+    for number, (name, points) in enumerate(series.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        at = [(_x(x / max(1, right)), _y(y / top)) for x, y in points if math.isfinite(y)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in at if number]
+        parts.append(
+            f'<text x="{_MARGIN + 90 * number}" y="{_HEIGHT - 18}" fill="{colour}" font-size="12">'
+            f"{escape(name)}</text>"
         )
     return _svg(parts, _HEIGHT, title)
 
@@ -97,17 +122,24 @@ def _y(value: float) -> float:
 
 
 def _axes(title: str, x_name: str, y_name: str) -> list[str]:
-    parts = [_text(8, 18, title, size=14)]
-    for step in range(6):
-        value = step / 5
-        parts.append(
-            f'<line x1="{_x(0)}" x2="{_x(1)}" y1="{_y(value):.1f}" y2="{_y(value):.1f}" '
-            'stroke="currentColor" stroke-opacity="0.15"/>'
-        )
-        parts.append(_text(_x(0) - 6, _y(value) + 4, f"{value:.1f}", anchor="end"))
-        parts.append(_text(_x(value), _y(0) + 16, f"{value:.1f}", anchor="middle"))
+    names = [f"{step / 5:.1f}" for step in range(6)]
+    parts = [_text(8, 18, title, size=14), *_grid(names)]
+    parts += [_text(_x(step / 5), _y(0) + 16, name, anchor="middle") for step, name in enumerate(names)]
     parts.append(_text(_x(0.5), _HEIGHT - 18, x_name, anchor="middle"))
     parts.append(_text(_x(0), _y(1) - 10, y_name))
+    return parts
+
+
+def _grid(names: Iterable[str]) -> list[str]:
+    """Six level lines with their names, from below."""
+    parts = []
+    for step, name in enumerate(names):
+        y = _y(step / 5)
+        parts.append(
+            f'<line x1="{_x(0)}" x2="{_x(1)}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
+            'stroke-opacity="0.15"/>'
+        )
+        parts.append(_text(_x(0) - 6, y + 4, name, anchor="end"))
     return parts
 
 

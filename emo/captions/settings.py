@@ -1,0 +1,103 @@
+"""The section `caption` of the configuration."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from emo.captions.rules import FILTERS, Rules
+from emo.captions.splits import SPLITS, VIDEO_OF
+from emo.captions.windows import Window, parse_window
+from emo.section import Section
+
+
+class Caption(Section):
+    """What `emo caption` makes, and what its filters leave out."""
+
+    experts: tuple[str, ...] | None = None
+    """The names of the experts that write captions. `null` is all of them."""
+    prompts: tuple[str, ...] = Field(("person", "face", "body", "situation", "voice"), min_length=1)
+    """The prompts that experts are asked: names of the package, or text files."""
+    windows: tuple[str, ...] = Field(("0-100", "0-50", "50-100"), min_length=1)
+    """The parts of a clip that are shown, in per cent of its length."""
+    samples: int | Literal["auto"] = "auto"
+    """How often an expert is asked the same, from 1 to 100. `auto` is as often as the target needs."""
+    target: int | None = Field(None, ge=1)
+    """The number of captions that the filters shall leave. `null` makes one for each combination."""
+    filters: dict[str, bool] = Field({})
+    """Filters that are switched off: the name of a filter with `false`."""
+    tail: float = Field(Rules.tail, ge=0, lt=0.5)
+    """The share at each end of a prompt's lengths, in words, that is left out."""
+    shortest: int = Field(Rules.shortest, ge=0)
+    """The fewest words of a caption. A Chinese character counts as one."""
+    longest: int = Field(Rules.longest, ge=1)
+    """The most words of a caption. A Chinese character counts as one."""
+    repeated: float = Field(Rules.repeated, ge=0, le=1)
+    """The largest share of runs of four words that may stand in a caption twice."""
+    language: str | None = Field(Rules.language, pattern="^[a-z]{2}$")
+    """The language that captions must be in, as a code such as `en`. `null` is any language."""
+    margin: float = Field(Rules.margin, ge=0, le=1)
+    """The mean valence, from 0 to 1, beyond which a caption counts as positive or negative."""
+    crowd_least: int = Field(Rules.crowd_least, ge=1)
+    """The number of other experts with an opinion that make a crowd. Fewer leave a caption unchecked."""
+    crowd_share: float = Field(Rules.crowd_share, ge=0, le=1)
+    """The share of the crowd that must agree with the emotions of a caption."""
+    duplicate: float = Field(Rules.duplicate, gt=0, le=1)
+    """The Jaccard similarity of runs of three words from which two captions are near-duplicates."""
+    duplicates_among: Literal["clip", "all"] = "clip"
+    """Where near-duplicates are looked for: among the captions of one `clip`, or among `all`."""
+    splits: dict[str, float] = Field({"train": 0.9, "validation": 0.05, "test": 0.05})
+    """The shares of the splits `train`, `validation` and `test`. They sum to 1."""
+    video_of: str = VIDEO_OF
+    """A pattern with one group. The group finds in a whole video_id the video that a clip was cut from, so
+    that clips of one video share a split.
+    """
+
+    @field_validator("windows")
+    @classmethod
+    def _windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_window(text)
+        return value
+
+    @field_validator("samples")
+    @classmethod
+    def _samples(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= 100:
+            raise ValueError("expected auto or a whole number from 1 to 100")
+        return value
+
+    @field_validator("filters")
+    @classmethod
+    def _filters(cls, value: dict[str, bool]) -> dict[str, bool]:
+        if unknown := sorted(value.keys() - FILTERS.keys()):
+            raise ValueError(f"unknown filter {', '.join(unknown)}; expected some of: {', '.join(FILTERS)}")
+        return value
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, value: dict[str, float]) -> dict[str, float]:
+        shares = {split: value.get(split, 0.0) for split in SPLITS}
+        if value.keys() - set(SPLITS) or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError(f"expected shares of {', '.join(SPLITS)} that sum to 1")
+        return shares
+
+    @field_validator("video_of")
+    @classmethod
+    def _video_of(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is no pattern: {error}") from None
+        if groups != 1:
+            raise ValueError(f"expected a pattern with one group, not {groups}")
+        return value
+
+    def rules(self) -> Rules:
+        """The filters' bounds."""
+        bounds = {name: getattr(self, name) for name in Rules.__dataclass_fields__ if hasattr(self, name)}
+        return Rules(on=frozenset(name for name in FILTERS if self.filters.get(name, True)), **bounds)
+
+    def parts(self) -> list[Window]:
+        """The windows, each once."""
+        return [parse_window(text) for text in dict.fromkeys(self.windows)]

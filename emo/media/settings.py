@@ -1,0 +1,45 @@
+"""The section `ingest` of the configuration."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from emo.marks import NoResult
+from emo.media.speech import SpeechSettings
+from emo.section import Section
+
+
+class Ingest(Section):
+    """How clips are read from their files: frames, sound, transcript."""
+
+    frames: int = Field(8, ge=1, le=1024)
+    """The number of frames that are taken of a clip, at even distances."""
+    longest_side: int = Field(448, ge=16, le=4096)
+    """The longer side of a stored frame, in pixels. A larger frame is scaled down to it."""
+    jpeg_quality: int = Field(92, ge=1, le=100)
+    """The quality of stored frames as JPEG, from 1 to 100."""
+    audio: bool = True
+    """Whether the sound of a clip is kept."""
+    max_audio_s: float = Field(600.0, gt=0)
+    """The most seconds of sound that are kept of a clip, from its beginning."""
+    deadline_s: NoResult[float] = Field(120.0, gt=0)
+    """The seconds that the decoder may take for one clip. A clip that takes longer fails."""
+    memory_mib: NoResult[int] = Field(3072, ge=256)
+    """The memory that the decoder may take for one clip. A clip that needs more fails."""
+    workers: NoResult[int | Literal["auto"]] = "auto"
+    """The number of decoders that work at once. `auto` is one for each CPU of the cluster."""
+    shard_rows: NoResult[int] = Field(50, ge=1, le=1000)
+    """The most clips of one committed file."""
+    transcribe: SpeechSettings | None = None
+    """A Whisper model that writes down what is said in clips without a transcript. `null` leaves them
+    without one.
+    """
+    transcribe_gpus: NoResult[float] = Field(0.25, gt=0, le=1)
+    """The share of a GPU that each copy of the Whisper model takes."""
+
+    @field_validator("workers")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("expected auto or a whole number of at least 1")
+        return value

@@ -1,0 +1,30 @@
+"""What the decoder process is asked of a recording: small values that are sent to it and called there."""
+
+from dataclasses import dataclass
+
+from emo.media.decoded import DecodedClip, DecodeSettings
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The clip of a part of a local file, in seconds from its first frame; end_s: None: its end."""
+
+    path: str
+    start_s: float
+    end_s: float | None
+
+    def __call__(self, settings: DecodeSettings) -> DecodedClip:
+        # Here, because whoever sends it loads no decoder.
+        from emo.media.recording import opened
+
+        return opened(self.path).piece(self.start_s, self.end_s, settings)
+
+
+@dataclass(frozen=True)
+class Close:
+    """Let go of the file that is open, which may be deleted next."""
+
+    def __call__(self, settings: DecodeSettings) -> None:
+        from emo.media.recording import close_all
+
+        close_all()

@@ -1,0 +1,119 @@
+"""The video of a clip as a browser plays it: pieces of the file as it is, or of one that was made of it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from emo.errors import EmoError, RowError, StorageError
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage, storage_of
+
+# Files that were made stay for those who go back; they are small.
+KEPT = 200
+DEADLINE_S = 180
+LONGEST_SIDE = 720
+_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
+_SOUNDS = {".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".m4a": "audio/mp4"}
+
+
+@dataclass(frozen=True)
+class Playable:
+    """A file that browsers play: where, how many bytes, and its media type."""
+
+    storage: Storage
+    path: str
+    size: int
+    kind: str
+
+    def open(self) -> BinaryIO:
+        """For random reads, as ranges on S3."""
+        return self.storage.open(self.path)
+
+
+class Media:
+    """Finds what a browser can play of a file, and makes it where there is nothing; for use by threads."""
+
+    def __init__(self, s3: S3Settings) -> None:
+        self._s3 = s3
+        self._folder = tempfile.TemporaryDirectory(prefix="emo-review-")
+        self._known: OrderedDict[str, Playable] = OrderedDict()
+        self._lock = threading.Lock()
+        self._busy: dict[str, threading.Lock] = {}
+
+    def close(self) -> None:
+        """Remove what was made."""
+        self._folder.cleanup()
+
+    def playable(self, uri: str) -> Playable:
+        """What a browser can play of the file at that place.
+
+        Raises FileNotFoundError where the file is gone, RowError where it can be read by nobody, StorageError
+        where the place does not answer.
+        """
+        with self._lock:
+            busy = self._busy.setdefault(uri, threading.Lock())
+        # Two browsers that want one file wait for one transcoding.
+        with busy:
+            with self._lock:
+                if uri in self._known:
+                    self._known.move_to_end(uri)
+                    return self._known[uri]
+            found = self._find(uri)
+            with self._lock:
+                self._known[uri] = found
+                if len(self._known) > KEPT:
+                    self._drop(self._known.popitem(last=False)[1])
+            return found
+
+    def _find(self, uri: str) -> Playable:
+        storage, name = storage_of(uri, self._s3)
+        entry = storage.entry(name)
+        with storage.download(name) as local:
+            suffix = Path(name).suffix.lower()
+            if _run("--plays", local) == "yes":
+                return Playable(storage, name, entry.size, {**_TYPES, **_SOUNDS}.get(suffix, "video/mp4"))
+            handle, target = tempfile.mkstemp(suffix=".mp4", dir=self._folder.name)
+            os.close(handle)
+            try:
+                _run(local, target, str(LONGEST_SIDE))
+            except BaseException:
+                Path(target).unlink(missing_ok=True)
+                raise
+        made, made_name = storage_of(target)
+        return Playable(made, made_name, Path(target).stat().st_size, "video/mp4")
+
+    def _drop(self, old: Playable) -> None:
+        if old.storage.url == str(Path(self._folder.name).absolute()):
+            with suppress(EmoError):
+                old.storage.delete(old.path)
+
+
+def _run(*arguments: str) -> str:
+    """Run `emo.review.transcode` on a file that may crash it or never end; raises RowError."""
+    command = [sys.executable, "-m", "emo.review.transcode", *arguments]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DEADLINE_S,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+    except subprocess.TimeoutExpired:
+        raise RowError("timeout", f"making a file for the browser took longer than {DEADLINE_S} s") from None
+    except OSError as error:
+        raise StorageError(f"no process can be started: {error}") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise RowError("decode_failed", (said[-1] if said else f"exit code {done.returncode}")[:300])
+    return done.stdout.strip()

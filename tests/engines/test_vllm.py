@@ -1,0 +1,215 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import ValidationError
+
+import checkpoints
+import hf_checkpoints
+import synthetic_clips
+from emo import experts
+from emo.errors import InputError, RowError
+from emo.experts.hf import HfSettings
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return hf_checkpoints.make_gemma4(tmp_path_factory.mktemp("gemma4"))
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """The folder of a stand-in for vLLM; `python` in it is what starts it."""
+    script = Path(checkpoints.__file__).with_name("vllm_stand_in.py")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("VLLM_STAND_IN", str(tmp_path))
+    return tmp_path
+
+
+def settings(model, stand_in, **changes):
+    vllm = {"python": str(stand_in / "python"), "start_s": 60, "timeout_s": 60, **changes.pop("vllm", {})}
+    given = {"name": "any", "kind": "hf", "model": str(model), "device": "cpu", "engine": "vllm"}
+    return HfSettings(**{**given, "vllm": vllm, **changes})
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def starts(stand_in):
+    return lines(stand_in / "starts.jsonl")
+
+
+def gone(*pids):
+    """Whether these processes end; a zombie that nobody has waited for has ended."""
+    for _ in range(300):
+        if all(not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie" for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def said(number, words, **changes):
+    return replace(synthetic_clips.clip(number, **changes), transcript=words)
+
+
+def test_clips_are_asked_of_the_server_with_their_frames_sound_and_seeds(model, stand_in):
+    expert = experts.load(settings(model, stand_in, samples=2, max_new_tokens=33, max_frames=3))
+    clips = [synthetic_clips.clip(1), synthetic_clips.clip(2, sound=False), synthetic_clips.clip(3, frames=0)]
+    broken = replace(clips[0], frames=(), audio=b"no sound")
+    answers = expert.describe([*clips, broken, replace(clips[0], frames=(), audio=None)])
+    assert [[one.degraded for one in answer] for answer in answers[:3]] == [
+        [()] * 2,
+        [("audio",)] * 2,
+        [("frames",)] * 2,
+    ]
+    assert [answer.code for answer in answers[3:]] == ["bad_audio", "modality_missing"]
+    text = answers[0][0].text
+    assert text.count("data:image/jpeg;base64 96x72") == 3
+    assert "wav=WAV 16000 Hz 2.00 s" in text
+    assert "Frame at 0.0 s:" in text
+    assert answers[0][0].text != answers[0][1].text, "each sample has a seed of its own"
+    assert answers == [expert.describe([clip])[0] for clip in clips] + answers[3:]
+    body = lines(stand_in / "requests.jsonl")[0]["body"]
+    assert (body["max_tokens"], body["temperature"], body["top_p"]) == (33, 1.0, 0.9)
+    assert expert.card.model == str(model)
+    assert expert.card.modalities == ("frames", "audio")
+    assert expert.card.engine == "vllm 0.0.stand-in"
+    expert.close()
+    (start,) = starts(stand_in)
+    assert gone(start["pid"], start["engine"])
+
+
+def test_the_server_is_started_as_the_settings_say(model, stand_in, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"r": 12}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    experts.load(
+        settings(
+            model,
+            stand_in,
+            adapter=str(adapter),
+            repetition_penalty=1.2,
+            vllm={"arguments": ["--max-model-len", "512"]},
+        )
+    ).close()
+    (start,) = starts(stand_in)
+    given = start["arguments"]
+
+    def value(name):
+        return given[given.index(name) + 1]
+
+    assert value("--model") == str(model)
+
+    assert value("--host") == "127.0.0.1"
+    assert value("--dtype") == "float32"
+    assert value("--tensor-parallel-size") == "1"
+    assert value("--max-model-len") == "512"
+    assert json.loads(value("--limit-mm-per-prompt")) == {"image": 8, "audio": 1}
+    assert json.loads(value("--override-generation-config")) == {"repetition_penalty": 1.2}
+    assert value("--lora-modules") == f"model={adapter}"
+    assert value("--max-lora-rank") == "16"
+    assert value("--served-model-name") != "model", "the adapter has that name"
+    assert "VLLM_API_KEY" in start["names"]
+    assert "PYTHONPATH" not in start["names"]
+
+
+def test_a_model_that_vllm_refuses_is_an_error_with_what_it_said(model, stand_in):
+    (stand_in / "how").write_text("refuse")
+    with pytest.raises(InputError, match=r"vLLM ended with status 1 .*\['Tiny'\] are not supported"):
+        experts.load(settings(model, stand_in))
+    assert not [name for name in os.environ if name.startswith("EMO_VLLM_KEY")]
+
+
+def test_a_server_that_never_answers_is_given_up_and_ended(model, stand_in):
+    (stand_in / "how").write_text("never")
+    with pytest.raises(InputError, match=r"vLLM did not answer in time \(start_s is 3\)"):
+        experts.load(settings(model, stand_in, vllm={"start_s": 3}))
+    (start,) = starts(stand_in)
+    assert gone(start["pid"], start["engine"])
+
+
+def test_a_row_that_ends_the_server_fails_alone(model, stand_in):
+    expert = experts.load(settings(model, stand_in, give_transcript=True))
+    clips = [said(1, "One."), said(2, "DIE"), said(3, "Three."), said(4, "Four.")]
+    answers = expert.describe(clips)
+    assert [isinstance(answer, RowError) for answer in answers] == [False, True, False, False]
+    assert answers[1].code == "worker_died"
+    assert expert.describe(clips[:1]) == answers[:1]
+    expert.close()
+    assert gone(*(start[name] for start in starts(stand_in) for name in ("pid", "engine")))
+
+
+def test_a_server_that_died_once_is_started_again_and_nothing_is_lost(model, stand_in):
+    expert = experts.load(settings(model, stand_in, give_transcript=True))
+    answers = expert.describe([said(1, "One."), said(2, "DIE ONCE"), said(3, "Three.")])
+    assert all(isinstance(answer, list) for answer in answers), answers
+    expert.close()
+    assert len(starts(stand_in)) == 2
+
+
+def test_a_server_that_hangs_is_started_again(model, stand_in):
+    expert = experts.load(settings(model, stand_in, give_transcript=True, vllm={"timeout_s": 3}))
+    answers = expert.describe([said(1, "One."), said(2, "HANG ONCE"), said(3, "Three.")])
+    assert all(isinstance(answer, list) for answer in answers), answers
+    expert.close()
+    first, second = starts(stand_in)
+    assert gone(first["pid"], first["engine"], second["pid"], second["engine"])
+
+
+WORKER = """
+import json, sys, time
+from emo import experts
+expert = experts.load(experts.settings_of(json.loads(sys.argv[1])))
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_server_ends_with_its_worker_however_that_ends(model, stand_in, number):
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, settings(model, stand_in).model_dump_json()],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "ready\n"
+    (start,) = starts(stand_in)
+    assert psutil.pid_exists(start["pid"])
+    worker.send_signal(number)
+    worker.wait()
+    assert gone(start["pid"], start["engine"])
+
+
+def test_the_settings_name_the_python_of_vllm(model, stand_in):
+    with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
+        HfSettings(name="a", kind="hf", model=str(model), engine="vllm")
+    missing = settings(model, stand_in, vllm={"python": "/no/python"})
+    (line,) = experts.expert_class("hf").missing(missing)
+    assert line == "vllm.python: /no/python is no program; name the Python that has vLLM installed"
+    assert experts.expert_class("hf").missing(settings(model, stand_in)) == []
+
+
+def test_a_family_with_a_file_of_its_own_is_asked_of_vllm_too(tmp_path, stand_in):
+    folder = checkpoints.make_qwen2_audio(tmp_path / "audio")
+    given = settings(folder, stand_in).model_dump()
+    cls = experts.expert_class("qwen-audio")
+    shared = {name: value for name, value in given.items() if name in cls.Settings.model_fields}
+    expert = experts.load(experts.settings_of({**shared, "kind": "qwen-audio"}))
+    ((described,),) = expert.describe([synthetic_clips.clip(1)])
+    assert "wav=WAV" in described.text
+    assert "image" not in described.text
+    expert.close()
+    given = starts(stand_in)[0]["arguments"]
+    assert json.loads(given[given.index("--limit-mm-per-prompt") + 1]) == {"audio": 1}

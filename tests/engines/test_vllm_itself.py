@@ -1,0 +1,87 @@
+"""The same engine against vLLM itself, on a CPU: pictures by one family, sound by another."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import checkpoints
+import synthetic_clips
+import vllm_environment
+from clips import make_clip
+from emo import experts
+from emo.errors import RowError
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS
+from labelling import emo, rows
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The Python of an environment with vLLM: that of EMO_TEST_VLLM where it is set, else a new one."""
+    named = os.environ.get("EMO_TEST_VLLM")
+    return Path(named) if named else vllm_environment.make(tmp_path_factory.mktemp("vllm"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Kind of expert and checkpoint of each family; heads of 32 are the smallest of vLLM on a CPU."""
+    folder = tmp_path_factory.mktemp("models")
+    audio = checkpoints.make_qwen2_audio(
+        folder / "audio", hidden_size=128, intermediate_size=256, width=128, seconds=30
+    )
+    pictures = checkpoints.make_internvl(folder / "pictures", hidden_size=128, intermediate_size=256)
+    return {"qwen-audio": audio, "internvl": pictures}
+
+
+def settings(kind, models, python, **changes):
+    arguments = ["--max-model-len", "2048", "--enforce-eager"]
+    vllm = {"python": str(python), "arguments": arguments, "start_s": 900}
+    given = {"name": kind, "kind": kind, "model": str(models[kind]), "device": "cpu", "engine": "vllm"}
+    return {**given, "max_new_tokens": 12, "vllm": vllm, **changes}
+
+
+@pytest.fixture(autouse=True)
+def _small_cache(monkeypatch):
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; its own default is half of the memory
+
+
+@pytest.mark.parametrize("kind", ["qwen-audio", "internvl"])
+def test_vllm_describes_clips_and_what_is_broken_fails_alone(kind, models, python):
+    expert = experts.load(settings(kind, models, python, samples=2))
+    whole = [synthetic_clips.clip(1), synthetic_clips.clip(2, seconds=1.5)]
+    bare = replace(whole[0], video_id="bare", frames=(), audio=None)
+    try:
+        *described, missing = expert.describe([*whole, bare])
+        assert expert.card.engine.startswith("vllm 0.")
+        assert isinstance(missing, RowError)
+        assert missing.code == "modality_missing"
+        for answer in described:
+            assert isinstance(answer, list), answer
+            assert len(answer) == 2
+            assert all(0 < one.output_tokens <= 12 and one.prompt_tokens > 100 for one in answer)
+        assert described[0][0].text != described[0][1].text
+    finally:
+        expert.close()
+
+
+def test_a_run_with_vllm_labels_on_a_cluster(models, python, tmp_path, ray_cluster):
+    """The preset of MER2024 with the family of it that vLLM has; random weights would extract nothing."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    make_clip(videos / "one.mp4", seconds=2.0, size=(160, 120))
+    (videos / "broken.mp4").write_bytes(b"\0" * 5000)
+    one = str(settings("internvl", models, python)).replace("'", '"')
+    done = emo(
+        *("label", videos, "--out", tmp_path / "out", "--preset", "mer2024-ov"),
+        *("--set", f"experts=[{one}]", "--set", "extract={kind: rules}"),
+        *("--set", "max_failed_share=1"),
+        env=ray_cluster,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(tmp_path / "out", DESCRIPTIONS, "status", "engine", "text")
+    assert row["status"] == "ok"
+    assert row["engine"].startswith("vllm 0.")
+    assert len(rows(tmp_path / "out", JUDGMENTS)) == 2

@@ -1,0 +1,270 @@
+"""The page in a real browser: Debian's chromium, driven by playwright."""
+
+import os
+import shutil
+
+import pytest
+
+from emo.review.consensus import read_reviews
+from emo.store.storage import Storage
+from review_outs import Judged, make_out
+from review_server import review_server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the extra test installs playwright")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"
+)
+
+HTML = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>{{7*7}}"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox needs rights that a container's root does not have.
+        opened = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        yield opened
+        opened.close()
+
+
+def rows(out):
+    return {row["video_id"]: row for row in read_reviews(Storage(str(out)))}
+
+
+def enter(context, address):
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address)
+    page.wait_for_selector("#main:not([hidden])")
+    return page
+
+
+def shown(page):
+    return page.inner_text("#name")
+
+
+def after(page, key, before):
+    """Press a key, and wait until another clip is shown."""
+    page.keyboard.press(key)
+    page.wait_for_function("before => document.getElementById('name').textContent !== before", arg=before)
+    return shown(page)
+
+
+def kept(page):
+    return page.eval_on_selector_all(
+        "#labels button[aria-pressed=true] span", "found => found.map((one) => one.textContent)"
+    )
+
+
+def until_kept(page, out, count):
+    page.wait_for_function("() => JSON.parse(localStorage.getItem('emo.review.outbox') || '[]').length === 0")
+    assert len(rows(out)) == count
+
+
+def test_ten_clips_by_keyboard_with_undo_and_a_reload_in_the_middle(tmp_path, browser):
+    out = tmp_path / "out"
+    make_out(out, [Judged(f"clip {number}") for number in range(10)])
+    with review_server(out, "--blind", "0", "--per-recording", "100") as running:
+        page = enter(browser.new_context(), running.addresses["ann"])
+        # The video plays.
+        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        page.keyboard.press("r")
+        page.keyboard.press("Space")
+        page.wait_for_function("() => document.getElementById('video').currentTime > 0.1")
+
+        first = shown(page)
+        assert kept(page) == ["happy", "tired"]
+        second = after(page, "Enter", first)
+
+        # A label away and back by undo, another one away, one added from the list, one that is Chinese.
+        page.keyboard.press("1")
+        assert kept(page) == ["tired"]
+        page.keyboard.press("z")
+        assert kept(page) == ["happy", "tired"]
+        page.keyboard.press("2")
+        page.keyboard.press("a")
+        page.keyboard.type("nerv")
+        assert page.inner_text("#choices li:first-child").startswith("nervous")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.keyboard.type("开心")
+        page.keyboard.press("ArrowDown")
+        chosen = page.get_attribute("#choices li[aria-selected=true]", "data-word")
+        page.keyboard.press("Escape")
+        page.keyboard.press("a")
+        page.keyboard.type("zorbed")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Escape")
+        assert kept(page) == ["happy", "nervous", "zorbed"]
+        assert chosen
+        third = after(page, "Enter", second)
+        until_kept(page, out, 2)
+
+        # Reloaded in the middle: the same clip, and nothing lost.
+        page.reload()
+        page.wait_for_selector("#main:not([hidden])")
+        assert shown(page) == third
+        page.keyboard.press("p")
+        page.keyboard.press("c")
+        page.keyboard.type("two people")
+        page.keyboard.press("Escape")
+        fourth = after(page, "Enter", third)
+        page.keyboard.press("u")
+        fifth = after(page, "Enter", fourth)
+
+        # Back to the one before, which is answered anew.
+        assert after(page, "b", fifth) == fourth
+        assert page.is_checked("#unusable")
+        page.keyboard.press("u")
+        now = after(page, "Enter", fourth)
+        # Skipped clips come at the end.
+        now = after(page, "s", now)
+        while page.is_visible("#main"):
+            before = shown(page)
+            page.keyboard.press("Enter")
+            page.wait_for_function(
+                "before => document.getElementById('main').hidden || "
+                "document.getElementById('name').textContent !== before",
+                arg=before,
+            )
+        until_kept(page, out, 10)
+        found = rows(out)
+        assert found[first]["verdict"] == "accepted"
+        assert (found[second]["labels"], found[second]["removed"]) == (
+            ["happy", "nervous", "zorbed"],
+            ["tired"],
+        )
+        assert (found[third]["several_people"], found[third]["comment"]) == (True, "two people")
+        assert (found[fourth]["verdict"], found[fourth]["labels"]) == ("accepted", ["happy", "tired"])
+        assert all(0 < row["seconds"] < 600 for row in found.values())
+        page.wait_for_function(
+            "() => document.getElementById('quality').textContent.includes('random answers')"
+        )
+        assert page.errors == []
+
+
+def test_two_browsers_at_once_do_not_get_in_each_others_way(tmp_path, browser):
+    out = tmp_path / "out"
+    make_out(out, [Judged(f"clip {number}") for number in range(6)])
+    with review_server(out, "--blind", "0", "--per-recording", "100", reviewers=("ann", "bob")) as running:
+        pages = [enter(browser.new_context(), address) for address in running.addresses.values()]
+        assert shown(pages[0]) != shown(pages[1])
+        while any(page.is_visible("#main") for page in pages):
+            for page in pages:
+                if page.is_visible("#main"):
+                    before = shown(page)
+                    page.keyboard.press("Enter")
+                    page.wait_for_function(
+                        "before => document.getElementById('main').hidden || "
+                        "document.getElementById('name').textContent !== before",
+                        arg=before,
+                    )
+        for page in pages:
+            until_kept(page, out, 6)
+            assert page.errors == []
+    assert {row["reviewer"] for row in rows(out).values()} == {"ann", "bob"}
+
+
+def test_a_network_that_breaks_loses_no_answer(tmp_path, browser):
+    out = tmp_path / "out"
+    make_out(out, [Judged(f"clip {number}") for number in range(4)])
+    with review_server(out, "--blind", "0", "--per-recording", "100") as running:
+        context = browser.new_context()
+        page = enter(context, running.addresses["ann"])
+        page.wait_for_function("() => ahead !== null && document.getElementById('progress').textContent")
+        before = shown(page)
+        page.evaluate("() => ahead")
+        context.set_offline(True)
+        after(page, "Enter", before)
+        page.wait_for_function(
+            "() => document.getElementById('message').textContent.includes('not kept yet')"
+        )
+        assert rows(out) == {}
+        context.set_offline(False)
+        until_kept(page, out, 1)
+    assert list(rows(out)) == [before]
+
+
+def test_text_from_outside_stays_text(tmp_path, browser):
+    out = tmp_path / "out"
+    make_out(
+        out,
+        [
+            Judged(f"{HTML} {number}", labels=(HTML, "happy"), seen=(HTML,), transcript=HTML)
+            for number in range(2)
+        ],
+    )
+    with review_server(out, "--blind", "0") as running:
+        page = enter(browser.new_context(), running.addresses["ann"])
+        first = shown(page)
+        assert HTML in first
+        assert page.inner_text("#transcript") == HTML
+        assert HTML in kept(page)
+        page.keyboard.press("c")
+        page.keyboard.type(HTML)
+        page.keyboard.press("Escape")
+        page.keyboard.press("a")
+        page.keyboard.type("<b>bold</b>")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Escape")
+        second = after(page, "Enter", first)
+        assert after(page, "b", second) == first
+        assert page.input_value("#comment") == HTML
+        assert "<b>bold</b>" in kept(page)
+        assert page.title() == "emo review"
+        assert page.query_selector_all("main script, #answers img, #labels b, blockquote *") == []
+        assert page.errors == []
+        until_kept(page, out, 1)
+
+
+def test_it_fits_a_phone_and_names_what_it_has_for_a_screen_reader(tmp_path, browser):
+    out = tmp_path / "out"
+    long = "a" * 90
+    make_out(out, [Judged(f"{long}/{number}", labels=("happy", long)) for number in range(2)])
+    with review_server(out, "--blind", "0") as running:
+        context = browser.new_context(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+        page = enter(context, running.addresses["ann"])
+        wide = page.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide == 0
+        boxes = [one.bounding_box() for one in page.query_selector_all("#labels button, .buttons button")]
+        assert all(box["height"] >= 40 for box in boxes if box)
+        # Everything that can be used has a name.
+        for one in page.query_selector_all("#main button, #main input, #main textarea, header button"):
+            name = one.evaluate("found => (found.labels?.[0] || found).textContent.trim()")
+            assert name, one.evaluate("found => found.outerHTML")
+        page.tap("#labels button")
+        page.wait_for_function(
+            "() => document.querySelector('#labels button').getAttribute('aria-pressed') === 'false'"
+        )
+        assert page.inner_text("#status") == "happy: taken away"
+        before = shown(page)
+        page.tap("#done")
+        page.wait_for_function("before => document.getElementById('name').textContent !== before", arg=before)
+        assert page.evaluate("() => document.activeElement.id") == "name"
+        until_kept(page, out, 1)
+
+
+def test_where_the_video_is_gone_the_kept_frames_and_sound_are_shown(tmp_path, browser):
+    out = tmp_path / "out"
+    import io
+
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(data, "JPEG")
+    make_out(out, [Judged("gone", uri=str(tmp_path / "gone.mp4"), frames=(data.getvalue(),) * 3)])
+    with review_server(out, "--blind", "0") as running:
+        page = enter(browser.new_context(), running.addresses["ann"])
+        page.wait_for_selector("#stored:not([hidden])")
+        page.wait_for_function(
+            "() => { const found = [...document.querySelectorAll('#frames img')];"
+            " return found.length === 3 && found.every((one) => one.naturalWidth === 64); }"
+        )
+        assert "not there any more" in page.inner_text("#stored")
