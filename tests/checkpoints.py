@@ -294,7 +294,6 @@ def make_qwen3_vl(folder: Path, *, end_bias: float = 0.0, **sizes: Any) -> Path:
     )
 
     made = _qwen_tokenizer()
-    made.chat_template = chat_template(video="<|video_pad|>")
     rope = {
         "rope_type": "default",
         "rope_theta": 10000.0,

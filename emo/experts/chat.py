@@ -86,6 +86,19 @@ class ChatPreprocessor(Preprocessor[Clip]):
         return normalise(by_colour, mean, std, dtype).reshape(pixels.shape)
 
 
+def marked_once(processor: Any, text: str) -> str:
+    """The chat without the marks around its videos where the processor sets marks around every frame itself.
+
+    The templates of Qwen3-VL write `<|vision_start|><|video_pad|><|vision_end|>`. Its processor replaced all
+    three when the model was released (transformers 4.57), and vLLM does. Since transformers 5 it replaces the
+    one in the middle, and each video has a second pair of marks that no training ever showed.
+    """
+    if not any(cls.__name__ == "Qwen3VLProcessor" for cls in type(processor).__mro__):
+        return text
+    video = processor.video_token
+    return text.replace(f"{processor.vision_start_token}{video}{processor.vision_end_token}", video)
+
+
 def untouched_pixels() -> dict[str, Any]:
     """What keeps a processor from normalising, so that pictures stay uint8, a quarter of the bytes."""
     return {"do_rescale": False, "do_normalize": False, "do_sample_frames": False}
