@@ -50,6 +50,7 @@ _SAMPLE = pa.schema(
         pa.field("frames", pa.list_(pa.int32())),
         pa.field("window", pa.string()),
         pa.field("audio", pa.bool_()),
+        pa.field("pictures", pa.bool_()),
         pa.field("system", pa.string()),
         pa.field("turns", pa.string()),
         pa.field("labels", pa.list_(pa.string())),
@@ -67,8 +68,9 @@ class Entry:
 
     file, place: where its clip lies (file below the run's folder, row group), None without media; frames: the
     places of the clip's frames that it shows, None for all; window: the part of the clip whose sound it
-    plays, None for all of it; audio: whether it plays any; labels: of its answer, None where nobody said;
-    tokens, trained: its length and how much of it counts, 0 where it was refused with `error`.
+    plays, None for all of it; audio: whether it plays any; pictures: see Sample; labels: of its answer, None
+    where nobody said; tokens, trained: its length and how much of it counts, 0 where it was refused with
+    `error`.
     """
 
     sample_id: str
@@ -80,6 +82,7 @@ class Entry:
     frames: tuple[int, ...] | None = None
     window: str | None = None
     audio: bool = True
+    pictures: bool = False
     labels: tuple[str, ...] | None = None
     tokens: int = 0
     trained: int = 0
@@ -89,7 +92,7 @@ class Entry:
     @property
     def sample(self) -> Sample:
         """What is encoded."""
-        return Sample(self.sample_id, self.system, self.turns, self.file is not None)
+        return Sample(self.sample_id, self.system, self.turns, self.file is not None, self.pictures)
 
 
 def write_clips(run: Storage, file: str, clips: Sequence[Clip]) -> None:
