@@ -85,3 +85,26 @@ def test_a_run_with_vllm_labels_on_a_cluster(models, python, tmp_path, ray_clust
     assert row["status"] == "ok"
     assert row["engine"].startswith("vllm 0.")
     assert len(rows(tmp_path / "out", JUDGMENTS)) == 2
+
+
+def test_a_video_of_the_expert_openai_is_what_the_family_is_trained_on(models, python, tmp_path):
+    """As many tokens as emo's own prompt has, and the times of the frames are taken."""
+    from emo.engines.vllm_server import MODEL
+
+    given = settings("internvl", models, python)
+    given["vllm"]["arguments"].append("--trust-request-mm-kwargs")
+    (tmp_path / "asked.txt").write_text("What is felt?")
+    loaded = experts.load({**given, "prompt": str(tmp_path / "asked.txt")})
+    try:
+        server = {"url": loaded.engine._server.url, "model": MODEL, "max_tokens": 4}
+        server["api_key_env"] = loaded.engine._server.key_name
+        clip = synthetic_clips.clip(1, frames=6)
+        here = {"kind": "internvl", "name": "own", "model": str(models["internvl"]), "device": "cpu"}
+        own = experts.load({**here, "prompt": str(tmp_path / "asked.txt"), "max_new_tokens": 4})
+        [[ours]] = own.describe([clip])
+        for frames_as in ("video", "timed_video"):
+            remote = {"kind": "openai", "name": "remote", "server": server, "frames_as": frames_as}
+            [[theirs]] = experts.load({**remote, "prompt": str(tmp_path / "asked.txt")}).describe([clip])
+            assert theirs.prompt_tokens == ours.prompt_tokens
+    finally:
+        loaded.close()
