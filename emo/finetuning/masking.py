@@ -115,7 +115,7 @@ class Encoder:
         self.max_tokens = max_tokens
         of_family = cls.family
         self.preprocessor = of_family.preprocessor(folder, settings, empty, of_family.senses)
-        self.preprocessor.model = _skeleton(of_family, folder, trust_remote_code)
+        self.preprocessor.model = skeleton(of_family, folder, trust_remote_code)
         self.tokenizer = self.preprocessor.tokenizer
         self.end_token, self._end_text = self._end_of_answer(folder)
         self.pad_token = (
@@ -263,7 +263,7 @@ class Encoder:
             raise RowError("untrained", "the end of no answer is trained")
 
 
-def _skeleton(family: Family, folder: Path, trust_remote_code: bool) -> Any:
+def skeleton(family: Family, folder: Path, trust_remote_code: bool) -> Any:
     """The model without weights: some families know only there where a token of a picture stands."""
     import torch
     import transformers
