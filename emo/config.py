@@ -31,6 +31,7 @@ from emo.registry import is_place
 from emo.report.settings import Report
 from emo.run.settings import Ray
 from emo.section import Section, section_of
+from emo.split.settings import Split
 from emo.store.s3 import S3Settings
 
 MOST_VALUES = 100_000
@@ -47,6 +48,7 @@ SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "
 class Config(Section):
     """All that a run can be told. Every key has a default in the preset `signals`."""
 
+    split: Split = Split()
     ingest: Ingest = Ingest()
     experts: tuple[SerializeAsAny[ExpertSettings], ...]
     """The experts that describe the clips, at least one."""

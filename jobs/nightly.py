@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from emo import estimates
 from emo.jobs.ingest import IngestStep
 from emo.jobs.label import steps
+from emo.jobs.split import pieces_manifest, superseded
 from emo.nightly import retention, retries
 from emo.paths import split
 from emo.report import write as report
@@ -27,7 +28,7 @@ from emo.store import committed, compaction, planning
 from emo.store.compaction import Compacted
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, SEGMENTS, VOTES, Table
 
 
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
@@ -128,11 +129,15 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
     config, storage = session.config, session.storage
     notes: list[str] = []
     drop: list[str] = []
+    pieces: list[str] = []
     if config.retention.gone == "drop":
         clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [])
-        drop, note = retention.gone(manifest, clips)
+        splits = config.split.by is not None
+        drop, note = retention.gone(pieces_manifest(storage, manifest) if splits else manifest, clips)
         if note:
             notes.append(note)
+        elif splits:
+            pieces = superseded(storage, manifest)
     parts = []
     # Clips last: which clips are gone is seen from them, also when a night is killed in the middle of this.
     for table, where in [*_folders(storage), (RETRIES, RETRIES.name), (CLIPS, CLIPS.name)]:
@@ -142,7 +147,7 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
             table,
             session.run_id,
             target_bytes=config.nightly.compact_mib * 1024 * 1024,
-            drop=drop,
+            drop=pieces if table is SEGMENTS else drop,
             check=session.check,
         )
         parts.append(done)
@@ -158,7 +163,7 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
 def _folders(storage: Storage) -> list[tuple[Table, str]]:
     """Every folder with files of a table, of experts too that the configuration no longer names."""
     found: list[tuple[Table, str]] = []
-    for table in (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS):
+    for table in (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS, SEGMENTS):
         folders = {split(path)[0] for path in committed.files(storage, table.name)}
         found += [(table, folder) for folder in sorted(folders)]
     return found

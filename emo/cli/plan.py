@@ -14,6 +14,7 @@ def add(commands: cli.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from emo import estimates
     from emo.jobs.label import steps, tell_downloads
+    from emo.jobs.split import hours_of
     from emo.status import plan
 
     config = cli.config_of(options)
@@ -37,5 +38,12 @@ def run(options: argparse.Namespace) -> int:
         prices = config.prices
         money = f", {hours['cost']:.2f} {prices.currency}" if prices.gpu_hour or prices.cpu_hour else ""
         print(f"in all {hours['cpu_hours']:.2f} CPU-hours, {hours['gpu_hours']:.2f} GPU-hours{money}")
-    cli.say(f"emo plan: {planned.steps[0].rows} clips to ingest; nothing was started")
+    rows_of = {one.step: one.rows for one in planned.steps}
+    clips = f"{rows_of['ingest']} clips to ingest"
+    if recordings := rows_of.get("split"):
+        hours_of_video = hours_of(planned.bytes)
+        clips = (
+            f"about {hours_of_video:.1f} hours of video in {recordings} recordings to split, about {clips}"
+        )
+    cli.say(f"emo plan: {clips}; nothing was started")
     return cli.DONE
