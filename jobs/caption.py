@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.captioners import captioners
-from emo.captions.export import export
+from emo.captions.export import FramesAs, export
 from emo.captions.filters import Evidence, inapplicable
 from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.summary import summarise
@@ -254,9 +254,9 @@ def _same(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
     return before is not None and all(before[name] == row[name] for name in before if name != "run_id")
 
 
-def export_captions(storage: Storage, target: Storage) -> dict[str, int]:
+def export_captions(storage: Storage, target: Storage, frames: FramesAs = "video") -> dict[str, int]:
     """Write the captions of OUT that are to be trained on, with their media, for ms-swift; rows per split."""
     rows = committed.read_newest(storage, CAPTIONS.name, CAPTIONS, CAPTIONS.schema.names)
     kept = planning.well(rows).to_pylist()
     target.check()
-    return export(storage, ingested(storage), kept, target)
+    return export(storage, ingested(storage), kept, target, frames)

@@ -17,7 +17,7 @@ from emo import experts
 from emo.aligned import answers_of
 from emo.clips import ingested, read_clips, to_clip
 from emo.cojudgment.rounds import Rounds
-from emo.engines.adapters import frame_budget
+from emo.engines.adapters import frame_budget, prompt_note
 from emo.errors import RowError
 from emo.estimates import Expected
 from emo.experts.answers import read_description
@@ -178,11 +178,7 @@ class DescribeStep(Step):
         if self.follows:
             return []  # as when it was asked first
         name = self.expert.name
-        notes = partial(
-            _frame_budget,
-            getattr(self.expert, "adapter", None) or getattr(self.expert, "model", None),
-            getattr(self.expert, "max_frames", None),
-        )
+        notes = partial(_notes, self.expert)
         return of_kind(experts.REGISTRY, self.name, f"expert {name}", self.expert, notes)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
@@ -231,10 +227,16 @@ def expert_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
 
 
-def _frame_budget(folder: str | None, shown: int | None) -> list[str]:
-    """A line for an expert whose finetuned model is shown another number of frames than it learnt."""
-    told = frame_budget(Path(folder).expanduser(), shown) if folder else None
-    return [told] if told else []
+def _notes(expert: Settings) -> list[str]:
+    """Lines about an adapter, or a finetuned model, that the expert asks otherwise than it was trained."""
+    adapter = getattr(expert, "adapter", None)
+    folder = adapter or getattr(expert, "model", None)
+    told = []
+    if folder:
+        told.append(frame_budget(Path(folder).expanduser(), getattr(expert, "max_frames", None)))
+    if adapter:
+        told.append(prompt_note(Path(adapter).expanduser(), getattr(expert, "system", None)))
+    return [line for line in told if line]
 
 
 class DescribeWorker:

@@ -248,9 +248,9 @@ def _internvl_processor(tile: int) -> tuple[PreTrainedTokenizerFast, Any]:
 
 
 def _qwen_tokenizer(**named: str) -> PreTrainedTokenizerFast:
-    return tokenizer(
-        list(_VISION), chat_template(video="<|vision_start|><|video_pad|><|vision_end|>"), **named
-    )
+    marked = "<|vision_start|><|{}_pad|><|vision_end|>"
+    template = chat_template(image=marked.format("image"), video=marked.format("video"))
+    return tokenizer(list(_VISION), template, **named)
 
 
 def _qwen_ids(made: PreTrainedTokenizerFast) -> dict[str, int]:
@@ -304,7 +304,6 @@ def make_qwen3_vl(folder: Path, *, end_bias: float = 0.0, **sizes: Any) -> Path:
     )
 
     made = _qwen_tokenizer()
-    made.chat_template = chat_template(video="<|video_pad|>")
     rope = {
         "rope_type": "default",
         "rope_theta": 10000.0,
@@ -350,7 +349,9 @@ _OMNI = {
 def _omni_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer(
         template=chat_template(
-            video="<|vision_bos|><|VIDEO|><|vision_eos|>", audio="<|audio_bos|><|AUDIO|><|audio_eos|>"
+            image="<|vision_bos|><|IMAGE|><|vision_eos|>",
+            video="<|vision_bos|><|VIDEO|><|vision_eos|>",
+            audio="<|audio_bos|><|AUDIO|><|audio_eos|>",
         ),
         **_OMNI,
     )

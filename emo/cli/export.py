@@ -7,7 +7,7 @@ from emo.cli.telling import tell_json
 from emo.errors import InputError
 from emo.store.storage import Storage
 
-_FORMATS = ("csv", "fiftyone", "huggingface", "label-studio", "mer", "ms-swift")
+_FORMATS = ("csv", "fiftyone", "huggingface", "label-studio", "mer", "ms-swift", "ms-swift-images")
 
 
 def add(commands: cli.Commands) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget
+from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget, prompt_note
 from emo.engines.batching import Budget
 from emo.engines.models import load_whole, resolve_model, revision_of
 from emo.engines.settings import ModelSettings
@@ -66,6 +66,8 @@ class LoadedModel(Generic[Prepares]):
                 system=getattr(settings, "system", None),
             )
         if told := frame_budget(adapter or self.folder, getattr(settings, "max_frames", None)):
+            _log.warning(told)
+        if adapter is not None and (told := prompt_note(adapter, getattr(settings, "system", None))):
             _log.warning(told)
         self.model: Any = _load(settings, self.folder, cls, attention, config)
         self.adapter: str | None = None

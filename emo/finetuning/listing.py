@@ -14,6 +14,7 @@ from emo.captions.messages import Sample, Turn, Video
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
 from emo.errors import InputError, RowError
+from emo.experts.in_process import finetunable
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
 from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
@@ -145,6 +146,7 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
         found = [(sample, None, _shown(sample)) for sample in chats]
         _tell_unused(path, chats)
     digest = hashlib.sha256(data).hexdigest()[:12]
+    family = finetunable(settings.family).family
     listed = []
     for number, (sample, labels, spoken_of) in enumerate(found, start=1):
         entry = Entry(f"{digest}-{number:06d}", split, (), labels=labels)
@@ -152,6 +154,7 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
             listed.append(Listed(replace(entry, error=sample.code, error_message=sample.message)))
             continue
         media = {kind: getattr(sample, kind) for kind in messages.TAGS}
+        entry = replace(entry, pictures=bool(sample.images) and FRAMES in family.senses)
         try:
             senses.check(settings, spoken_of, "it is about")
             entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
@@ -219,5 +222,5 @@ def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> li
 
 
 def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:
-    sample = samples.from_turns(entry.sample_id, turns, settings.system, has_media)
+    sample = samples.from_turns(entry.sample_id, turns, settings.system, has_media, entry.pictures)
     return replace(entry, turns=sample.turns, system=sample.system)
