@@ -257,9 +257,9 @@ class JudgeWorker:
         self._text_model = TextModel(asked.text_model) if asked else None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
+        texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "modalities", "degraded", "status"])
         texts = planning.current(texts, _as_clips(rows))
-        columns = ["labels", "strengths", "merged_text", "from_transcript", "status"]
+        columns = ["labels", "strengths", "alternatives", "merged_text", "from_transcript", "status"]
         votes = self._read(VOTES, rows, "votes", columns)
         # A vote counts if it was read off the description that counts.
         votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
@@ -358,7 +358,7 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> StepRecord:
     return session.execute(plan, skipped=0)
 
 
-_VOTER = ["expert", "sample", "labels", "strengths"]
+_VOTER = ["expert", "sample", "labels", "strengths", "alternatives"]
 
 
 def given_rows(rows: pa.Table, rule: Rule, judge: str, run_id: str) -> pa.Table:
