@@ -242,6 +242,12 @@ def rests_on_words(description: dict[str, Any], result: Reading | RowError) -> b
     return TRANSCRIPT in description["modalities"] and TRANSCRIPT not in (description["degraded"] or ())
 
 
+def _numbered(reading: Reading) -> list[int] | None:
+    """Beside each label the number of the alternatives that it is one of, 0 for none; None where all are."""
+    number = {label: place for place, group in enumerate(reading.alternatives, 1) for label in group}
+    return [number.get(label, 0) for label in reading.labels] if number else None
+
+
 def vote_rows(
     rows: pa.Table,
     results: Sequence[Reading | list[str] | RowError],
@@ -266,6 +272,7 @@ def vote_rows(
         "extractor": [extractor if labels is None else GIVEN for labels in given],
         "parse_ok": [error is None for error in errors],
         "strengths": strengths,
+        "alternatives": [reading and _numbered(reading) for reading in read],
         "merged_text": [reading and reading.merged for reading in read],
         "from_transcript": list(from_transcript or [None] * rows.num_rows),
         "notes": [reading and list(reading.notes) for reading in read],

@@ -269,7 +269,7 @@ class JudgeWorker:
         self._text_model = TextModel(asked.text_model) if asked else None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        votes, texts = counting(self._storage, rows, ["text", "status"])
+        votes, texts = counting(self._storage, rows, ["text", "modalities", "degraded", "status"])
         texts = as_read(texts, votes)
         judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
         if self._text_model is not None:
@@ -297,7 +297,7 @@ def counting(storage: Storage, rows: pa.Table, said: list[str]) -> tuple[pa.Tabl
     """The votes and the descriptions (with the columns `said`) that count, for rows of `JudgeStep.given`."""
     texts = _read(storage, DESCRIPTIONS, rows, "texts", said)
     texts = planning.current(texts, _as_clips(rows))
-    columns = ["labels", "strengths", "merged_text", "from_transcript", "status"]
+    columns = ["labels", "strengths", "alternatives", "merged_text", "from_transcript", "status"]
     votes = _read(storage, VOTES, rows, "votes", columns)
     # A vote counts if it was read off the description that counts.
     votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
@@ -389,7 +389,7 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> StepRecord:
     return session.execute(plan, skipped=0)
 
 
-_VOTER = ["expert", "sample", "labels", "strengths"]
+_VOTER = ["expert", "sample", "labels", "strengths", "alternatives"]
 
 
 def given_rows(rows: pa.Table, rule: Rule, judge: str, run_id: str) -> pa.Table:

@@ -17,7 +17,8 @@ from emo.errors import RowError
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
 # 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
-# 4: judgments tell of rounds.
+# 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
+# apart.
 SCHEMA_VERSION = 4
 SCHEMA_KEY = "emo.schema_version"
 
@@ -174,6 +175,9 @@ VOTES = Table(
             pa.field("extractor", pa.string()),  # which extractor read the text, with its version
             pa.field("parse_ok", pa.bool_()),  # whether the text could be read
             pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
+            # Beside labels: those of one number, from 1, are a guess between them; 0: meant by itself. Null:
+            # no label is a guess, or an older vote says not.
+            pa.field("alternatives", pa.list_(pa.int32())),
             # The text that was read, where it is not the description itself: the transcript merged into it.
             pa.field("merged_text", pa.string()),
             # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
@@ -206,6 +210,9 @@ JUDGMENTS = Table(
             # Of them those that rest on what is said (`votes.from_transcript`); null: an older vote says not.
             pa.field("n_from_transcript", pa.int32()),
             pa.field("agreement", pa.float64()),  # null with fewer than two voters
+            # How far what is seen, heard and said are apart, from 0 to 1: a flag for people, never a label.
+            # Null: fewer than two of these have an expert of their own that gave a label.
+            pa.field("conflict", pa.float64()),
             pa.field("description", pa.string()),  # what the voter wrote that fits the labels best
             pa.field("judge", pa.string()),  # the rule, what was learned, and the experts
             pa.field("n_answers", pa.int32()),  # answers that were read, also those without a label
