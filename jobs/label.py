@@ -13,7 +13,7 @@ from emo.config import Config
 from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
-from emo.jobs.ingest import IngestStep, failed_before
+from emo.jobs.ingest import IngestStep, failed_before, note_uses
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.report import write as report
 from emo.run.asking import check_before
@@ -45,6 +45,7 @@ def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]
 
 def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[StepRecord]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
+    note_uses(session.storage, session.run_id, manifest)
     only = manifest.select(["video_id"]) if redo else None
     return run(session, steps(session.config, manifest), Mode(redo=redo, only=only))
 

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import estimates
-from emo.jobs.ingest import IngestStep
+from emo.jobs.ingest import IngestStep, note_uses
 from emo.jobs.label import steps
 from emo.nightly import retention, retries
-from emo.paths import split
 from emo.report import write as report
 from emo.run.session import Bounds, Session
 from emo.status import plan
@@ -33,6 +32,7 @@ from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, V
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
     config, storage = session.config, session.storage
+    note_uses(storage, session.run_id, manifest)
     *before, judge = steps(config, manifest)
     estimated = estimates.total(estimates.estimate(plan(storage, [*before, judge]).steps, config.prices))
     nightly = config.nightly
@@ -157,11 +157,8 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
 
 def _folders(storage: Storage) -> list[tuple[Table, str]]:
     """Every folder with files of a table, of experts too that the configuration no longer names."""
-    found: list[tuple[Table, str]] = []
-    for table in (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS):
-        folders = {split(path)[0] for path in committed.files(storage, table.name)}
-        found += [(table, folder) for folder in sorted(folders)]
-    return found
+    tables = (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS)
+    return [(table, where) for table in tables for where in committed.folders(storage, table)]
 
 
 def summary(session: Session, night: dict[str, Any], outcome: str, exit_code: int) -> dict[str, Any]:
