@@ -119,7 +119,6 @@ def test_exports_say_what_a_clip_may_be_used_for(out, tmp_path):
     samples = json.loads((tmp_path / "to/samples.json").read_text())["samples"]
     assert {one["video_id"]: one["use"] for one in samples} == {
         "a": "label",
-        "b": "none",
         "c": "train",
         "d": None,
     }

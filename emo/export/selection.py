@@ -21,10 +21,11 @@ _CLIP = ("uri", "transcript", "language", "duration_s", "start_s", "end_s")
 def select(
     storage: Storage, only_reviewed: bool = False, min_agreement: float | None = None
 ) -> list[dict[str, Any]]:
-    """The clips with labels that count, sorted by video_id. Clips that failed and those that people call
-    unusable are left out. min_agreement: of the machine's labels; those of people are not bound by it.
+    """The clips with labels that count, sorted by video_id. Clips that failed, that people call unusable or
+    that a manifest gives no use are left out. min_agreement: of the machine's labels; those of people are not
+    bound by it.
     """
-    labels = planning.well(effective(storage)).select(list(_LABELS))
+    labels = uses.allowed(storage, planning.well(effective(storage))).select(list(_LABELS))
     by_people = pc.equal(labels.column("labelled_by"), PEOPLE)
     if only_reviewed:
         labels = labels.filter(by_people)

@@ -24,8 +24,9 @@ _PLAYED = {
     "webm": ({"vp8", "vp9"}, {"opus", "vorbis"}),
 }
 _PIXELS = {"yuv420p", "yuvj420p"}
-# A decoder of sound needs some packets before what it gives is right.
-_WARM_UP_S = 0.5
+# A seek may land behind the last picture that stands alone; then one further back is tried. A decoder of
+# sound needs some packets too before what it gives is right.
+_BACK_S = (0.5, 3.0, 15.0, 60.0)
 # Times of manifests are rounded to milliseconds.
 _ROUNDING_S = 0.001
 _MEMORY = 4 * 2**30
@@ -90,29 +91,41 @@ def transcode(source: str, target: str, longest_side: int | None = 720, part: Pa
 
 
 def _frames(container: Any, used: Sequence[Any], start_s: float, part: Part, first_s: float) -> Iterator[Any]:
-    """The frames of both tracks within the part, on a clock that begins with it."""
+    """The frames of the tracks within the part, on a clock that begins with it."""
     if part.start_s > 0:
-        # Where a file cannot be searched it is read from its beginning.
-        with suppress(av.error.FFmpegError):
-            container.seek(int((start_s - _WARM_UP_S) * av.time_base))
+        _go_to(container, used[0], start_s)
     end_s = math.inf if part.end_s is None else first_s + part.end_s
-    going = {one.index for one in used}
-    for packet in container.demux(list(used)):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
+    going = {one.type for one in used}
+    for frame in _decoded(container, used):
+        if frame.pts is None:
             continue
-        for frame in frames:
-            if frame.pts is None:
-                continue
-            at_s = float(frame.pts * frame.time_base)
-            if at_s >= end_s:
-                going.discard(packet.stream.index)
-            elif at_s >= start_s - _ROUNDING_S:
-                frame.pts = max(0, round((at_s - start_s) / float(frame.time_base)))
-                yield frame
+        at_s = float(frame.pts * frame.time_base)
+        if at_s >= end_s - _ROUNDING_S:
+            going.discard("video" if isinstance(frame, av.VideoFrame) else "audio")
+        elif at_s >= start_s - _ROUNDING_S:
+            frame.pts = max(0, round((at_s - start_s) / float(frame.time_base)))
+            yield frame
         if not going:
             return
+
+
+def _go_to(container: Any, lead: Any, start_s: float) -> None:
+    """Seek so that the first frame to come stands no later than that; where nothing helps, to the start."""
+    for back_s in _BACK_S:
+        with suppress(av.error.FFmpegError):
+            container.seek(int((start_s - back_s) * av.time_base))
+            first = next((frame for frame in _decoded(container, [lead])), None)
+            if first is not None and first.time is not None and first.time <= start_s:
+                container.seek(int((start_s - back_s) * av.time_base))
+                return
+    container.seek(0)
+
+
+def _decoded(container: Any, used: Sequence[Any]) -> Iterator[Any]:
+    """The frames of these tracks; what is broken is passed over."""
+    for packet in container.demux(list(used)):
+        with suppress(av.error.InvalidDataError):
+            yield from packet.decode()
 
 
 def _pictures(made: Any, track: Any, longest_side: int | None) -> Any:
