@@ -76,8 +76,9 @@ class Scored:
 class Evaluation:
     """Everything that is said about a system; values are 0 to 1, unless the metric has another unit.
 
-    intervals, comparisons: by the name of the number; groups: of `--by`; compared: the system of --compare; voters: the score of
-    each voter that a co-judgment was made of; draw: makes the plots, name -> SVG; page: where they are.
+    intervals, comparisons: by the name of the number; groups: of --by; compared: the system of --compare;
+    voters: the score of each voter that a co-judgment was made of; draw: makes the plots, name -> SVG; page:
+    where they are.
     """
 
     metric: "Metric[Any]"
