@@ -152,6 +152,7 @@ CODES = {
     "media": Code("finetune", "A medium of the sample is not there, is there twice, or cannot be read."),
     "unusable": Code("review", "People who reviewed the clip call it unusable."),
     "against_review": Code("finetune", "The caption names nothing that people agree on for its clip."),
+    "not_for_training": Code("finetune", "The manifest says that the clip may not be trained on (`use`)."),
     "clip_missing": Code("finetune", "The clip of a caption is not in the table `clips`."),
     "timed_out": Code("any", "The same as `timeout`: of rows that version 0.1.0 wrote.", True),
 }

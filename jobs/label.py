@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.config import Config
 from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
-from emo.jobs.ingest import IngestStep, failed_before
+from emo.jobs.ingest import IngestStep, failed_before, note_uses
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
@@ -54,19 +55,23 @@ def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]
 
 def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[StepRecord]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
+    note_uses(session.storage, session.run_id, manifest)
     only = manifest.select(["video_id"]) if redo else None
     return _run_all(session, manifest, Mode(redo=redo, only=only))
 
 
 def _run_all(session: Session, manifest: pa.Table, mode: Mode) -> list[StepRecord]:
     every = steps(session.config, manifest)
-    if session.config.split.by is None or mode.only is None:
+    if session.config.split.by is None:
         return run(session, every, mode)
     # Which clips the recordings have is known once these are split.
     records = run(session, every[:1], mode)
-    asked = planning.in_both(manifest, mode.only, ("video_id",))
-    pieces = pieces_manifest(session.storage, asked).select(["video_id"])
-    return records + run(session, every[1:], replace(mode, only=pa.concat_tables([mode.only, pieces])))
+    uses.note(session.storage, session.run_id, pieces_manifest(session.storage, manifest))
+    if mode.only is not None:
+        asked = planning.in_both(manifest, mode.only, ("video_id",))
+        pieces = pieces_manifest(session.storage, asked).select(["video_id"])
+        mode = replace(mode, only=pa.concat_tables([mode.only, pieces]))
+    return records + run(session, every[1:], mode)
 
 
 @dataclass(frozen=True)

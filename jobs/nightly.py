@@ -14,14 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import estimates
+from emo import estimates, uses
 from emo.estimates import Planned
 from emo.jobs.describe import DescribeStep
-from emo.jobs.ingest import IngestStep
+from emo.jobs.ingest import IngestStep, note_uses
 from emo.jobs.label import steps
-from emo.jobs.split import pieces_manifest, superseded
+from emo.jobs.split import SplitStep, pieces_manifest, superseded
 from emo.nightly import retention, retries
-from emo.paths import split
 from emo.report import write as report
 from emo.report.rounds import rounds_report
 from emo.run.session import Bounds, Session
@@ -37,6 +36,7 @@ from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, S
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
     config, storage = session.config, session.storage
+    note_uses(storage, session.run_id, manifest)
     *before, judge = steps(config, manifest)
     planned = plan(storage, [*before, judge]).steps
     estimated = estimates.total(estimates.estimate(planned, config.prices))
@@ -46,6 +46,8 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     for group in groups(before):
         for step, record in zip(group, session.take(group, again.choose), strict=True):
             again.count(step, record)
+            if isinstance(step, SplitStep):
+                uses.note(storage, session.run_id, pieces_manifest(storage, manifest))
     bound = session.bound
     # What was described tonight is judged tonight: without it a night of many would never show a label.
     session.lift_limit()
@@ -188,11 +190,8 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
 
 def _folders(storage: Storage) -> list[tuple[Table, str]]:
     """Every folder with files of a table, of experts too that the configuration no longer names."""
-    found: list[tuple[Table, str]] = []
-    for table in (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS, SEGMENTS):
-        folders = {split(path)[0] for path in committed.files(storage, table.name)}
-        found += [(table, folder) for folder in sorted(folders)]
-    return found
+    tables = (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS, SEGMENTS)
+    return [(table, where) for table in tables for where in committed.folders(storage, table)]
 
 
 def summary(session: Session, night: dict[str, Any], outcome: str, exit_code: int) -> dict[str, Any]:

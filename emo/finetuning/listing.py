@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emo import uses
 from emo.captions import messages
 from emo.captions.chat_files import files_of, read_chats
 from emo.captions.messages import Sample, Turn, Video
@@ -17,7 +18,7 @@ from emo.errors import InputError, RowError
 from emo.experts.in_process import finetunable
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
-from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
+from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
@@ -77,6 +78,7 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     rows = committed.read_newest(out, committed.folder(CAPTIONS), CAPTIONS, columns)
     rows = planning.well(rows)
     people = reviewed(out)
+    free = set(uses.allowed(out, rows, training=True).column("video_id").to_pylist())
     listed = []
     for row in rows.to_pylist():
         if row["split"] not in (TRAIN, HELD_OUT):
@@ -91,6 +93,8 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             labels=tuple(row["labels"] or ()),
         )
         try:
+            if row["video_id"] not in free:
+                raise RowError(NOT_FOR_TRAINING, "its manifest says that the clip may not be trained on")
             entry = _as_reviewed(entry, people.get(row["video_id"]))
             drafter = (row["source"] or {}).get("expert")
             senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")

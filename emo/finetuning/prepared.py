@@ -26,6 +26,8 @@ from emo.store.storage import Storage
 FOLDER = "data"
 SAMPLES = f"{FOLDER}/samples.parquet"
 TRAIN, HELD_OUT = "train", "validation"
+# The error of a sample whose clip may not be trained on.
+NOT_FOR_TRAINING = "not_for_training"
 # Lines about samples that cannot be trained on, for each reason.
 REFUSALS_SHOWN = 20
 _OPEN_FILES = 16
@@ -238,9 +240,10 @@ def counts(entries: Sequence[Entry]) -> dict[str, Any]:
 def check_refused(entries: Sequence[Entry], share: float) -> None:
     """Raise TooManyFailedError where more than this share of the samples was refused.
 
-    Those that speak of another sense do not count: they are left out on purpose, and are no worse for it.
+    Those that speak of another sense, and those that must not be trained on, do not count: they are left out
+    on purpose.
     """
-    tried = [entry for entry in entries if entry.error != senses.CODE]
+    tried = [entry for entry in entries if entry.error not in (senses.CODE, NOT_FOR_TRAINING)]
     refused = sum(entry.error is not None for entry in tried)
     if refused > share * len(tried):
         raise TooManyFailedError(

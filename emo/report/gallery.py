@@ -89,12 +89,13 @@ class GalleryItem:
     answers: tuple[Answer, ...]
 
 
-def choose_gallery(summary: Summary, count: int = 60) -> list[str]:
+def choose_gallery(summary: Summary, count: int = 60, reviewed: Sequence[str] = ()) -> list[str]:
     """The clips to show, sorted by video_id: at most `count`, all of them where there are no more.
 
-    A sixth each for failed clips (every error) and for those whose experts agree least, a twelfth for clips
-    without a label, the rest over the labels in turn, the most frequent first. Places that one of these
-    leaves free go to clips by hash of video_id. Raises InputError for a count outside 0 … 500.
+    A sixth each for failed clips (every error), for those whose experts agree least and for the reviewed ones
+    that come first, a twelfth for clips without a label, the rest over the labels in turn, the most frequent
+    first. Places that one of these leaves free go to clips by hash of video_id. Raises InputError for a count
+    outside 0 … 500.
     """
     if not 0 <= count <= GALLERY_LIMIT:
         raise InputError(f"a gallery of {count} clips; expected 0 to {GALLERY_LIMIT}")
@@ -112,6 +113,7 @@ def choose_gallery(summary: Summary, count: int = 60) -> list[str]:
 
     take(_in_turn(pools.failed), -(-count // 6))
     take(pools.disagreed, count // 6)
+    take(reviewed, count // 6)
     take(pools.unlabelled, count // 12)
     take(_in_turn(pools.by_label), count)
     take(pools.any, count)

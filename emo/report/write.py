@@ -9,12 +9,14 @@ from emo.cojudgment.rounds import Rounds
 from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.people import reviewed
 from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
+from emo.review.consensus import read_reviews
 from emo.store import committed
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, VOTES, Table
 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
@@ -38,7 +40,8 @@ def write(
         judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
         texts=_texts(storage),
     )
-    chosen = choose_gallery(summary, gallery)
+    people = reviewed(read_reviews(storage))
+    chosen = choose_gallery(summary, gallery, people.shown_first())
     items = gallery_items(
         chosen,
         clips=whole_rows(storage, CLIPS, chosen),
@@ -49,8 +52,7 @@ def write(
     # The page is the last thing that a run does: it is told as done.
     ended = run.ended("done")
     runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
-    told = rounds_report(storage, rounds)
-    page = render(summary, items, runs, storage.url, told)
+    page = render(summary, items, runs, storage.url, people, rounds_report(storage, rounds))
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 
@@ -58,7 +60,7 @@ def write(
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
-    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
+    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))
 

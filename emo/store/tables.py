@@ -364,3 +364,17 @@ RETRIES = Table(
         ]
     ),
 )
+
+# Not among TABLES either: what a manifest says that its clips may be used for (`emo.uses`).
+USES = Table(
+    "uses",
+    ("video_id",),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("use", pa.string(), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+        ]
+    ),
+    light=("use",),
+)
