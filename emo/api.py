@@ -26,7 +26,7 @@ from emo.store.s3 import s3_in_use, use_s3
 from emo.terminal.progress import say
 
 # Of judgments that stand in no OUT these columns say nothing.
-_OF_AN_OUT = ("run_id", "seen")
+_OF_AN_OUT = ("run_id", "seen", "round_agreement", "closed_in")
 
 
 def label(

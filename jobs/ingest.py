@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from emo.aligned import row_failure
-from emo.errors import InputError, PlaceError, RowError, StorageError
+from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
+from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
@@ -23,10 +23,11 @@ from emo.media.sandbox import Decoder
 from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
 from emo.media.tasks import Close, Piece
-from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
+from emo.media.transcript import Sidecar, guess_language
 from emo.needs import Need
+from emo.sources.fetching import faults_of, sidecar_of
 from emo.sources.source import look_up
-from emo.sources.times import END, START, recording_of
+from emo.sources.times import END, START
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
@@ -41,11 +42,15 @@ LONG_S = 60.0
 
 @dataclass(frozen=True, eq=False)
 class IngestStep(Step):
-    """Decode every clip of a manifest; without one, of nothing."""
+    """Decode every clip of a manifest; without one, of nothing.
+
+    split: recordings of the manifest come as the pieces that the step before has found.
+    """
 
     config: Ingest
     s3: S3Settings
     manifest: pa.Table | None = None
+    split: bool = False
 
     table: ClassVar[Table] = CLIPS
     key: ClassVar[tuple[str, ...]] = CLIPS.key
@@ -58,7 +63,9 @@ class IngestStep(Step):
         return "ingest"
 
     def given(self, storage: Storage) -> pa.Table:
-        return self.made(storage) if self.manifest is None else self.manifest
+        if self.manifest is None:
+            return self.made(storage)
+        return pieces_manifest(storage, self.manifest) if self.split else self.manifest
 
     def made(self, storage: Storage) -> pa.Table:
         return committed.read_newest(storage, self.where, CLIPS, ["uri", "status", *planning.VERSION])
@@ -79,7 +86,11 @@ class IngestStep(Step):
         return planning.clips_to_ingest(given, planning.well(before) if retry else before)
 
     def arriving(self, planned: Mapping[str, int]) -> int:
-        return 0
+        """Of what is split first, about how many pieces it may have."""
+        if not planned.get("split") or self.manifest is None:
+            return 0
+        recordings = recordings_of(self.manifest)
+        return round(arriving_pieces(recordings) * planned["split"] / recordings.num_rows)
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Ingest)
@@ -158,22 +169,12 @@ class IngestWorker:
         """What became of a file, or of some parts of one file, in the order of the rows."""
         uri = rows[0]["uri"]
         storage, name = storage_of(uri, self._s3)
-        try:
+        with faults_of(uri):
             clips, version = self._one_version(rows, storage, name)
             return [
                 clip if isinstance(clip, RowError) else self._ingested(row, clip, version)
                 for row, clip in zip(rows, clips, strict=True)
             ]
-        except FileNotFoundError as error:
-            raise_fault_of_machine(error)
-            raise RowError("unreadable", f"{uri} is not there") from None
-        except InputError as error:
-            raise RowError("unreadable", str(error)) from None
-        except PlaceError:
-            raise
-        except StorageError as error:
-            # Not the clip's own fault: a night tries it again.
-            raise RowError("unreachable", str(error)) from None
 
     def _ingested(self, row: dict[str, Any], clip: DecodedClip, version: tuple[int, datetime]) -> "Ingested":
         words = self._words(row, clip)
@@ -237,16 +238,8 @@ class IngestWorker:
 
     def _sidecar(self, row: dict[str, Any]) -> Sidecar:
         """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
-        storage, name = storage_of(row["sidecar"], self._s3)
-        size = storage.entry(name).size
-        if size > MAX_SIDECAR_BYTES:
-            raise RowError("bad_subtitle", f"{name}: {too_long(size)}")
-        if not storage.on_s3 and not _stays(row):
-            raise RowError("bad_subtitle", f"{name}: a link that leaves the source, and is not followed")
-        with storage.download(name) as path:
-            return self._decoder.read_sidecar(
-                SidecarFile(path, name, row["language"], row["start_s"], row["end_s"])
-            )
+        with sidecar_of(row, self._s3) as file:
+            return self._decoder.read_sidecar(file)
 
 
 @dataclass(frozen=True)
@@ -259,22 +252,6 @@ class _Words:
     notes: tuple[str, ...] = ()
 
 
-def _stays(row: dict[str, Any]) -> bool:
-    """Whether a local sidecar is a file of the source, also where it is a link.
-
-    An id is the path of the video below the source, unless a manifest gave another: then only the folder of
-    the sidecar is known to belong to it. So does the folder itself, wherever a link put it.
-    """
-    sidecar = Path(row["sidecar"])
-    stem = Path(row["uri"]).with_suffix("").as_posix()
-    file_id = row["video_id"] if row["start_s"] is None else recording_of(row["video_id"])
-    root = stem.removesuffix("/" + file_id)
-    inside = [sidecar.parent.resolve()]
-    if root != stem:
-        inside.append(Path(root or "/").resolve())
-    return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
-
-
 def _file_of(place: int, row: dict[str, Any]) -> tuple[str, int | None]:
     """What rows are read together: parts of one file, and any other file alone."""
     return row["uri"], place if row["start_s"] is None else None
@@ -284,8 +261,8 @@ def long_clip(start_s: float | None, duration_s: float) -> tuple[str, ...]:
     """A note where a whole file is longer than a clip should be; start_s: of a clip that is a part of one."""
     if start_s is not None or duration_s <= LONG_S:
         return ()
-    told = f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip; "
-    return (f"{told}start_s and end_s in a manifest cut it",)
+    note = f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip"
+    return (f"{note}; split.by=auto cuts it, or start_s and end_s in a manifest",)
 
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:

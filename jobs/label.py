@@ -1,10 +1,11 @@
 """videos → judgments: all steps of a labelling run, in order.
 
-ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+(split  →)  ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+                         └─────────── in rounds: again for the clips that are open ──────────┘
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,23 +16,31 @@ from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before
 from emo.jobs.judge import JudgeStep, priors_of
+from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
+from emo.report.rounds import rounds_report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
+from emo.store import planning
 from emo.store.runs import StepRecord, load_runs
 from emo.store.tables import FAILED
 
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
     """The steps of a labelling run, in their order; without a manifest there is nothing new to ingest."""
-    return [
-        IngestStep(config.ingest, config.s3, manifest),
-        *(DescribeStep(expert) for expert in config.experts),
-        ExtractStep(config.extract, config.experts),
-        JudgeStep(config.judge, [expert.name for expert in config.experts], priors_of(config.experts)),
-    ]
+    rounds = config.asked_in_rounds
+    names = [expert.name for expert in config.experts]
+    splits = config.split.by is not None
+    found: list[Step] = [SplitStep(config.split, config.s3, manifest)] if splits else []
+    found.append(IngestStep(config.ingest, config.s3, manifest, splits))
+    for number in range(1, 1 + (len(rounds) if rounds else 1)):
+        asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
+        found += [step for step in asked if step.answers]
+        # Before the next round, which asks where the votes disagree.
+        found.append(ExtractStep(config.extract, config.experts, rounds, number))
+    return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
 
 
 def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]:
@@ -46,7 +55,18 @@ def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]
 def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[StepRecord]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
     only = manifest.select(["video_id"]) if redo else None
-    return run(session, steps(session.config, manifest), Mode(redo=redo, only=only))
+    return _run_all(session, manifest, Mode(redo=redo, only=only))
+
+
+def _run_all(session: Session, manifest: pa.Table, mode: Mode) -> list[StepRecord]:
+    every = steps(session.config, manifest)
+    if session.config.split.by is None or mode.only is None:
+        return run(session, every, mode)
+    # Which clips the recordings have is known once these are split.
+    records = run(session, every[:1], mode)
+    asked = planning.in_both(manifest, mode.only, ("video_id",))
+    pieces = pieces_manifest(session.storage, asked).select(["video_id"])
+    return records + run(session, every[1:], replace(mode, only=pa.concat_tables([mode.only, pieces])))
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,10 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         return Labelled(None, [], None)
     with session(config, out, "label", source, steps(config), redo, needs) as current:
         records = label(current, manifest, redo)
-        page = report.write(current.storage, config.report.gallery, current.run, only_if_changed=True)
+        rounds = config.asked_in_rounds
+        page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        if told := rounds_report(current.storage, rounds):
+            tell(f"rounds: {told.line()}")
     return Labelled(current.run_id, records, page)
 
 
@@ -95,7 +118,10 @@ def retry(session: Session) -> list[StepRecord]:
     """
     only = _to_retry(session)
     failed = failed_before(session.storage, session.config.s3)
-    return run(session, steps(session.config, failed), Mode(retry=True, only=only))
+    if session.config.split.by is not None:
+        recordings = recordings_again(session.storage, session.config.s3, only)
+        failed = pa.concat_tables([planning.not_in(failed, recordings, ("video_id",)), recordings])
+    return _run_all(session, failed, Mode(retry=True, only=only))
 
 
 def _to_retry(session: Session) -> pa.Table:

@@ -30,6 +30,7 @@ from emo.cli import (
     repair,
     report,
     review,
+    split,
     status,
     submit,
 )
@@ -44,6 +45,7 @@ from emo.terminal.signals import ended_by_signals
 COMMANDS = (
     label,
     plan,
+    split,
     ingest,
     describe,
     extract,

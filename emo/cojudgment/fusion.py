@@ -20,7 +20,8 @@ from emo.store import tables
 from emo.vocabulary import Entry
 
 # Those that the step adds are about its run, not about the votes.
-JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in ("run_id", "seen"))
+_OF_THE_STEP = ("run_id", "seen", "n_answers", "closed_in", "round_agreement")
+JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in _OF_THE_STEP)
 _TOLERANCE = 1e-9
 
 
@@ -331,6 +332,12 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
         },
         schema=pa.schema([tables.JUDGMENTS.schema.field(name) for name in JUDGMENT_COLUMNS]),
     )
+
+
+def agreement_of(votes: pa.Table) -> pa.Table:
+    """video_id and agreement, as `judge_votes` gives it, of each clip of `votes` that has a voter."""
+    ballot = read_ballot(votes)
+    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot)})
 
 
 def _given_strengths(table: pa.Table, labels: pa.ListArray) -> np.ndarray:

@@ -11,6 +11,7 @@ from emo import vocabulary
 from emo.pages import rendering as pages
 from emo.report.agreement import FINAL, Heatmap
 from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Answer, Candidate, GalleryItem
+from emo.report.rounds import RoundsReport
 from emo.report.summary import BINS, Count, Summary
 from emo.report.thumbnails import contact_strip
 
@@ -34,11 +35,18 @@ _STEPS = {
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
-def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[str, Any]], out: str) -> str:
+def render(
+    summary: Summary,
+    items: Sequence[GalleryItem],
+    runs: Sequence[dict[str, Any]],
+    out: str,
+    rounds: RoundsReport | None = None,
+) -> str:
     """The report as one HTML page; the same input gives the same text.
 
     items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
-    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names.
+    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names; rounds: what
+    they came to, None: nothing was asked in rounds.
     """
     cards = sorted(map(_Card(len(items)).view, items), key=lambda card: _STATES.index(card["state"]))
     shown_labels = sorted({kept["label"] for card in cards for kept in card["kept"]})
@@ -56,6 +64,7 @@ def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[s
             [Count("outside the vocabulary", summary.outside)], summary.labelled, lambda _: None
         ),
         "agreement": _histogram(summary),
+        "rounds": rounds,
         "heatmaps": [
             ("By word", "Two labels match when they are the same word.", _cells(summary.words)),
             (

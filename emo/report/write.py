@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.cojudgment.rounds import Rounds
 from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.store import committed
 from emo.store.runs import Run, load_runs
@@ -19,10 +21,13 @@ PATH = "report/index.html"
 RUNS_SHOWN = 20
 
 
-def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = False) -> str:
+def write(
+    storage: Storage, gallery: int, run: Run, rounds: Rounds | None = None, only_if_changed: bool = False
+) -> str:
     """Build the report of an OUT and write it, as the last thing that a run does; where it is.
 
-    gallery: how many clips it shows; only_if_changed: a report that is newer than all tables stays.
+    gallery: how many clips it shows; rounds: in which experts are asked, None: without; only_if_changed: a
+    report that is newer than all tables stays.
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
         return storage.full(PATH)
@@ -44,7 +49,8 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
     # The page is the last thing that a run does: it is told as done.
     ended = run.ended("done")
     runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
-    page = render(summary, items, runs, storage.url)
+    told = rounds_report(storage, rounds)
+    page = render(summary, items, runs, storage.url, told)
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 

@@ -91,8 +91,10 @@ class Session:
 
     def _as_taken(self, plan: Pass) -> Pass:
         """The pass with what its workers take on the nodes, which see models that the sender may not."""
-        # Of a caption step the last word is the prompt.
-        taken = self._taken.get(plan.step) or self._taken.get(plan.step.rpartition(" ")[0])
+        words = plan.step.split(" ")
+        # Behind the name that the nodes were asked for stands the prompt of a caption step, or the round.
+        names = (" ".join(words[:end]) for end in range(len(words), 0, -1))
+        taken = next((self._taken[name] for name in names if name in self._taken), None)
         return replace(plan, resources=taken) if taken else plan
 
     def check(self) -> None:
