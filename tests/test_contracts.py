@@ -21,6 +21,7 @@ from pydantic import ValidationError
 import affectgpt_checkpoint
 import checkpoints
 import classifier_checkpoints
+import emotion_llama_checkpoint
 import hf_checkpoints
 import r1_omni_checkpoint
 import step_audio_checkpoint
@@ -62,6 +63,12 @@ def action_units(folder: Path, url: str) -> dict[str, Any]:
     return {"tables": str(folder)}
 
 
+def emotion_llama(folder: Path, url: str) -> dict[str, Any]:
+    made = emotion_llama_checkpoint.make(folder)
+    parts = {"model": made.llm, "vision": made.vision, "audio": made.audio, "checkpoint": made.checkpoint}
+    return {**{name: str(path) for name, path in parts.items()}, **TINY}
+
+
 def r1_omni(folder: Path, url: str) -> dict[str, Any]:
     made = r1_omni_checkpoint.make(folder)
     return {"model": str(made.model), "router_tokenizer": str(made.router_tokenizer), **TINY}
@@ -73,6 +80,7 @@ WITH_MODEL: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     "affectgpt": affectgpt,
     "aus": action_units,
     "hf": lambda folder, url: {"model": str(hf_checkpoints.make_gemma4(folder)), **TINY},
+    "emotion-llama": emotion_llama,
     "classifier": lambda folder, url: {
         "sees": "frames",
         "model": str(classifier_checkpoints.make_faces(folder)),

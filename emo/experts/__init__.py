@@ -10,6 +10,7 @@ REGISTRY = Registry[Expert](
         "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
         "aus": "emo.experts.aus:AusExpert",
         "classifier": "emo.experts.classifier:ClassifierExpert",
+        "emotion-llama": "emo.experts.emotion_llama:EmotionLlamaExpert",
         "face": "emo.experts.face:FaceExpert",
         "hf": "emo.experts.hf:HfExpert",
         "internvl": "emo.experts.internvl:InternVLExpert",

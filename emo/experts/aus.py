@@ -13,12 +13,10 @@ from pydantic import Field
 
 from emo.aus.reading import in_words, read_clip
 from emo.aus.rules import Variant, load_rules
-from emo.aus.table import LEAST_CONFIDENCE, UnitTable, read_openface
-from emo.errors import EmoError, InputError, RowError
+from emo.aus.table import LEAST_CONFIDENCE
+from emo.aus.tables import UnitTables, missing_tables
 from emo.experts import measuring, protocol
 from emo.experts.protocol import FACES, Card, Clip, Description
-from emo.store.s3 import s3_in_use
-from emo.store.storage import Storage
 
 VERSION = "1"
 
@@ -45,9 +43,8 @@ class AusExpert(measuring.MeasuringExpert):
     Settings: ClassVar[type[protocol.Settings]] = AusSettings
 
     def __init__(self, settings: AusSettings) -> None:
-        self._settings = settings
         self._rules = load_rules(settings.rules)
-        self._storage = Storage(settings.tables, s3_in_use())
+        self._tables = UnitTables(settings.tables, settings.least_confidence)
         self.card = Card(
             name=settings.name,
             modalities=(FACES,),
@@ -62,25 +59,12 @@ class AusExpert(measuring.MeasuringExpert):
 
     @classmethod
     def missing(cls, settings: AusSettings) -> list[str]:
-        try:
-            there = Storage(settings.tables, s3_in_use()).is_there()
-        except EmoError as error:
-            return [f"tables: {error}"]
-        return [] if there else [f"tables: {settings.tables}: no such folder"]
+        return missing_tables(settings.tables)
 
     def describe_one(self, clip: Clip) -> Description:
-        table = self._table(clip)
+        table = self._tables.of(clip.video_id)
         reading = read_clip(table, self._rules)
         text = in_words(reading, table, self._rules)
         if reading is None:
             return Description(text, degraded=(FACES,), labels=())
         return Description(text, labels=reading.labels)
-
-    def _table(self, clip: Clip) -> UnitTable:
-        path = f"{clip.video_id}.csv".lstrip("/")
-        try:
-            data = self._storage.read(path)
-        except (FileNotFoundError, InputError) as error:
-            where = self._storage.full(path)
-            raise RowError("modality_missing", f"there is no table of action units at {where}") from error
-        return read_openface(data, self._settings.least_confidence)

@@ -23,7 +23,7 @@ from emo.experts import protocol
 from emo.experts.in_process import EngineExpert, given
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import Prompt, load_prompt
-from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Resources
+from emo.experts.protocol import AUDIO, FRAMES, Card, Clip
 from emo.media.wave import AUDIO_HZ
 
 if TYPE_CHECKING:
@@ -117,12 +117,6 @@ class R1OmniExpert(EngineExpert):
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )
-
-    @classmethod
-    def resources(cls, settings: R1OmniSettings) -> Resources:
-        """One core for the model's loop and one for each thread that prepares its inputs."""
-        on_gpu = settings.device == "cuda"
-        return Resources(cpus=1.0 + settings.workers, gpus=float(settings.gpus) if on_gpu else 0.0)
 
     @classmethod
     def models(cls, settings: R1OmniSettings) -> list[NamedModel]:
