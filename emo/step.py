@@ -34,7 +34,8 @@ class Pass:
     rows: what is left to do, told apart by the columns `key`; where: the folder that the results go to;
     worker: makes a Worker inside the worker process; read: runs ahead of the workers and turns the rows of a
     shard into what the worker wants (large columns); failed: rows of the table for rows that no worker
-    survived.
+    survived; together: rows that follow one another with the same value in this column go into one shard, as
+    far as its size allows.
     """
 
     step: str
@@ -48,6 +49,7 @@ class Pass:
     shard_rows: int
     workers: int | None = None
     read: Callable[[pa.Table], pa.Table] | None = None
+    together: str | None = None
 
 
 class Step(ABC):

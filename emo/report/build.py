@@ -9,8 +9,10 @@ from typing import Any
 
 from emo import vocabulary
 from emo.pages import rendering as pages
+from emo.report import recordings as strips
 from emo.report.agreement import FINAL, Heatmap
 from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Answer, Candidate, GalleryItem
+from emo.report.recordings import Recordings
 from emo.report.summary import BINS, Count, Summary
 from emo.report.thumbnails import contact_strip
 
@@ -34,16 +36,27 @@ _STEPS = {
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
-def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[str, Any]], out: str) -> str:
+def render(
+    summary: Summary,
+    items: Sequence[GalleryItem],
+    runs: Sequence[dict[str, Any]],
+    out: str,
+    recordings: Recordings | None = None,
+    long_clips: int = 0,
+) -> str:
     """The report as one HTML page; the same input gives the same text.
 
     items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
-    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names.
+    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names; recordings:
+    None where no clip is a part of its file; long_clips: clips that had better be split.
     """
     cards = sorted(map(_Card(len(items)).view, items), key=lambda card: _STATES.index(card["state"]))
     shown_labels = sorted({kept["label"] for card in cards for kept in card["kept"]})
     shown_experts = sorted({expert["name"] for card in cards for expert in card["experts"]})
+    places = {card["video_id"]: f"#clip-{number}" for number, card in enumerate(cards, 1)}
     values = {
+        "recordings": None if recordings is None else strips.view(recordings, places),
+        "long_clips": long_clips,
         "summary": summary,
         "headline": _headline(summary),
         "shares": _shares(summary),
@@ -273,6 +286,8 @@ class _Card:
             view for view, candidate in zip(candidates, item.candidates, strict=True) if not candidate.kept
         ]
         return {
+            "video_id": item.video_id,
+            "people": item.people,
             "name": _short(item.video_id, 300),
             "uri": _short(item.uri, 300) if item.uri != item.video_id else "",
             "state": item.state,

@@ -8,11 +8,13 @@ import pyarrow.compute as pc
 from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, long_clips, people_of, recordings
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
+from emo.split.table import current
 from emo.store import committed
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, SEGMENTS, VOTES, Table
 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
@@ -26,11 +28,14 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
         return storage.full(PATH)
+    clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
+    judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
+    segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
     summary = summarise(
-        clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
+        clips=[clips],
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
-        judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
+        judgments=[judgments],
         texts=_texts(storage),
     )
     chosen = choose_gallery(summary, gallery)
@@ -40,11 +45,13 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
         descriptions=whole_rows(storage, DESCRIPTIONS, chosen),
         votes=whole_rows(storage, VOTES, chosen),
         judgments=whole_rows(storage, JUDGMENTS, chosen),
+        people=people_of(segments, chosen),
     )
     # The page is the last thing that a run does: it is told as done.
     ended = run.ended("done")
     runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
-    page = render(summary, items, runs, storage.url)
+    split = recordings(segments, clips, judgments)
+    page = render(summary, items, runs, storage.url, split, long_clips(clips))
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 
@@ -52,7 +59,7 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
-    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
+    tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))
 
