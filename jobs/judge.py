@@ -65,7 +65,7 @@ _ROWS = pa.schema(
 
 
 def _resources(asked: Adjudicate | None) -> Resources:
-    return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1)
+    return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(light=asked is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,7 +352,7 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> StepRecord:
         key=JUDGMENTS.key,
         worker=lambda: lambda rows: given_rows(rows, rule, judge, run_id),
         failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=Resources(cpus=1),
+        resources=Resources(light=True),
         shard_rows=SHARD_ROWS,
     )
     return session.execute(plan, skipped=0)

@@ -34,7 +34,7 @@ from synthetic_clips import clip
 
 torch.set_num_threads(1)
 
-HEAVY = ("ray", "torch", "transformers", "librosa", "cv2", "av", "decord", "peft", "deepspeed")
+HEAVY = ("ray", "torch", "transformers", "cv2", "av", "decord", "peft", "deepspeed")
 EXPERTS = sorted(experts.REGISTRY.own)
 EXTRACTORS = sorted(extraction.REGISTRY.own)
 METRICS = sorted(metrics.REGISTRY.own)

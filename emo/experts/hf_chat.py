@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import logging
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,9 +202,10 @@ class AnyChat(BatchPreprocessor[Clip]):
         wave = audio_wave(clip)
         if self.takes.rate == AUDIO_HZ:
             return wave
-        from librosa import resample
+        from scipy.signal import resample_poly
 
-        return resample(wave, orig_sr=AUDIO_HZ, target_sr=self.takes.rate)
+        common = math.gcd(AUDIO_HZ, self.takes.rate)
+        return resample_poly(wave, self.takes.rate // common, AUDIO_HZ // common)
 
 
 class MistralChat(AnyChat):

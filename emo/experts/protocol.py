@@ -96,11 +96,16 @@ class Settings(Section):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated)."""
+    """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated).
+
+    light: a worker loads in well under a second and holds no process of its own, so it may be made anew in a
+    process that other steps of the run use too. A worker of another kind has a process to itself.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gib: float = 0.0
+    light: bool = False
 
 
 class Expert(ABC):

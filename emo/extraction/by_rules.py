@@ -5,6 +5,7 @@ from typing import Any
 
 from emo.answers import read_answer
 from emo.errors import RowError
+from emo.experts.protocol import Resources
 from emo.extraction.protocol import Extractor, ExtractRow
 
 
@@ -16,6 +17,10 @@ class RulesExtractor(Extractor):
 
         self._labels_of = rules.labels_of
         self.name = f"rules-{rules.RULES_VERSION}"
+
+    @classmethod
+    def resources(cls, settings: Any) -> Resources:
+        return Resources(light=True)
 
     def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
         return [self._one(row) for row in rows]

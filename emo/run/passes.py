@@ -22,7 +22,7 @@ import pyarrow as pa
 from emo.errors import EmoError, RowError, one_line
 from emo.run import nodes
 from emo.run.attempts import ATTEMPTS, attempts_of_connection
-from emo.run.committing import Committing, Reading, commit, outcome_of
+from emo.run.committing import Committing, Reading, Sharing, commit, outcome_of
 from emo.run.growing import growing
 from emo.run.metrics import PassMetrics
 from emo.run.settings import GrowsTo
@@ -312,6 +312,19 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
     shards_out = ray.data.from_blocks(part.shards)
+    # For workers with a GPU the engine insists on a number. It fills small shards up to that.
+    batch_size = max(shard.num_rows for shard in part.shards) if plan.resources.gpus else None
+    bare = replace(plan, rows=plan.rows.schema.empty_table())
+    if plan.resources.light and part.most == part.workers:
+        # Only a pool of workers grows with its cluster.
+        return shards_out.map_batches(
+            Sharing(bare, storage, run_id, attempts, part.name),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=TaskPoolStrategy(size=part.workers),
+            **nodes.options(held),
+        )
     if plan.read is not None:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
         # nothing else bounds how many processes read at once.
@@ -326,15 +339,8 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     return shards_out.map_batches(
         Committing,
         # Each worker gets its rows shard by shard.
-        fn_constructor_args=(
-            replace(plan, rows=plan.rows.schema.empty_table()),
-            storage,
-            run_id,
-            attempts,
-            part.name,
-        ),
-        # For workers with a GPU the engine insists on a number. It fills small shards up to it.
-        batch_size=max(shard.num_rows for shard in part.shards) if plan.resources.gpus else None,
+        fn_constructor_args=(bare, storage, run_id, attempts, part.name),
+        batch_size=batch_size,
         batch_format="pyarrow",
         zero_copy_batch=True,
         compute=ActorPoolStrategy(
