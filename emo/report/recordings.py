@@ -107,7 +107,7 @@ def people_of(segments: pa.Table, video_ids: Sequence[str]) -> dict[str, int]:
 
 
 def long_clips(clips: pa.Table) -> int:
-    """How many whole files are clips of more than LONG_S. clips: with TIMED_COLUMNS."""
+    """How many whole files are clips of more than LONG_S. clips: with their start_s and duration_s."""
     whole = clips.filter(pc.is_null(clips.column("start_s")))
     return int(pc.sum(pc.greater(whole.column("duration_s"), LONG_S)).as_py() or 0)
 
