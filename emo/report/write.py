@@ -10,13 +10,15 @@ from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
 from emo.report.people import reviewed
+from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
 from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.review.consensus import read_reviews
+from emo.split.table import current
 from emo.store import committed
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, VOTES, Table
 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
@@ -33,11 +35,14 @@ def write(
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
         return storage.full(PATH)
+    clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
+    judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
+    segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
     summary = summarise(
-        clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
+        clips=[clips],
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
-        judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
+        judgments=[judgments],
         texts=_texts(storage),
     )
     people = reviewed(read_reviews(storage))
@@ -48,11 +53,21 @@ def write(
         descriptions=whole_rows(storage, DESCRIPTIONS, chosen),
         votes=whole_rows(storage, VOTES, chosen),
         judgments=whole_rows(storage, JUDGMENTS, chosen),
+        faces=faces_of(segments, chosen),
     )
     # The page is the last thing that a run does: it is told as done.
     ended = run.ended("done")
     runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
-    page = render(summary, items, runs, storage.url, people, rounds_report(storage, rounds))
+    page = render(
+        summary,
+        items,
+        runs,
+        storage.url,
+        people=people,
+        rounds=rounds_report(storage, rounds),
+        recordings=recordings(segments, clips, judgments),
+        long_clips=long_clips(clips),
+    )
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 
@@ -60,7 +75,7 @@ def write(
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
-    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
+    tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -152,6 +154,29 @@ def shard_size(rows: int, workers: int, most: int) -> int:
     Four, because the last shards to finish then leave a worker idle for a small part of the pass only.
     """
     return max(1, min(most, math.ceil(rows / (4 * workers))))
+
+
+def shards(rows: pa.Table, size: int, together: str | None = None) -> list[pa.Table]:
+    """Slices of at most `size` rows, in their order.
+
+    together: rows that follow one another with the same value in this column are in one slice; where there
+    are more of them than `size`, in as few slices as hold them.
+    """
+    if together is None or not rows.num_rows:
+        return [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+    values = rows.column(together)
+    differs = pc.not_equal(values.slice(1), values.slice(0, rows.num_rows - 1)).to_numpy()
+    starts = [0, *(np.flatnonzero(differs) + 1).tolist(), rows.num_rows]
+    borders = [0]
+    for start, end in pairwise(starts):
+        if end - borders[-1] <= size:
+            continue
+        if start > borders[-1]:
+            borders.append(start)
+        parts = math.ceil((end - start) / size)
+        # What remains of a long run may share its slice with what follows.
+        borders += [start + (end - start) * part // parts for part in range(1, parts)]
+    return [rows.slice(start, end - start) for start, end in pairwise([*borders, rows.num_rows])]
 
 
 def _flat(table: pa.Table, name: str) -> pa.Array:

@@ -106,7 +106,8 @@ def made(out):
     """What was made, but for what differs from run to run."""
     tables = {}
     for table in (SEGMENTS, CLIPS, JUDGMENTS):
-        found = raw_rows(out, table).drop_columns(["run_id"]).to_pylist()
+        told = [name for name in ("run_id", "seen") if name in table.schema.names]
+        found = raw_rows(out, table).drop_columns(told).to_pylist()
         tables[table.name] = sorted(found, key=lambda row: row["video_id"])
     return tables
 
