@@ -22,13 +22,13 @@ def test_two_answers_and_then_five_more_are_the_seven_that_are_given_at_once(tmp
     def answers(step):
         nothing = pa.table({name: pa.array([], pa.string()) for name in ("video_id", "file")})
         rows = step.work(Storage(str(tmp_path / "out")), "1", nothing).worker()(shard)
-        assert set(rows.column("status").to_pylist()) == {"ok"}
-        keys = zip(*(rows.column(name).to_pylist() for name in ("video_id", "sample")), strict=True)
-        return dict(zip(keys, rows.column("text").to_pylist(), strict=True))
+        # A random model may also write what is no description; then it fails the same way.
+        names = ("text", "error", "error_message", "output_tokens")
+        return {(row["video_id"], row["sample"]): [row[name] for name in names] for row in rows.to_pylist()}
 
     whole = answers(DescribeStep(at_once.experts[0]))
     rounds = in_rounds.asked_in_rounds
     first, second = (answers(DescribeStep(in_rounds.experts[0], rounds, number)) for number in (1, 2))
     assert {sample for _, sample in first} == {0, 1}
     assert first | second == whole
-    assert len(set(whole.values())) > 3 * len(clips)
+    assert len({text for text, *_ in whole.values() if text}) > 2 * len(clips)
