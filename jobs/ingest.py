@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from emo import uses
 from emo.aligned import row_failure
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
@@ -33,6 +34,7 @@ from emo.store import committed, planning
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, Table
+from emo.terminal.progress import say
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.
 READS = 2
@@ -63,7 +65,7 @@ class IngestStep(Step):
     def given(self, storage: Storage) -> pa.Table:
         if self.manifest is None:
             return self.made(storage)
-        return pieces_manifest(storage, self.manifest) if self.split else self.manifest
+        return uses.read(pieces_manifest(storage, self.manifest) if self.split else self.manifest)
 
     def made(self, storage: Storage) -> pa.Table:
         return committed.read_newest(storage, self.where, CLIPS, ["uri", "status", *planning.VERSION])
@@ -122,6 +124,17 @@ class IngestStep(Step):
         )
 
 
+def note_uses(storage: Storage, run_id: str, manifest: pa.Table) -> None:
+    """Write down what a manifest says that its clips may be used for, and tell a person what it shuts out."""
+    uses.note(storage, run_id, manifest)
+    shut = uses.not_read(manifest)
+    if shut.num_rows:
+        there = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [])
+        kept = planning.in_both(there, shut, CLIPS.key).num_rows
+        before = f"; OUT holds {kept} of them from before, which emo forget removes" if kept else ""
+        say(f"{shut.num_rows} clips have the use none and are not read{before}")
+
+
 def by_file(rows: pa.Table) -> pa.Table:
     """Rows of a manifest, the parts of a file in their order in time, so that shards keep them together."""
     if rows.column(START).null_count == rows.num_rows:
@@ -133,6 +146,7 @@ def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
     """The manifest rows of the clips that failed, from the table itself and the files as they are now."""
     columns = ["uri", "language", "transcript", "status", START, END]
     failed = planning.failed_rows(committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns))
+    failed = uses.allowed(storage, failed)
     # A failed row holds no transcript but that of its manifest.
     return look_up(failed.rename_columns({"transcript": "subtitle"}), s3)
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.aligned import row_failure
 from emo.errors import RowError
 from emo.machine import raise_fault_of_machine
@@ -69,7 +70,7 @@ class SplitStep(Step):
     def given(self, storage: Storage) -> pa.Table:
         if self.manifest is None:
             return self.made(storage)
-        rows = recordings_of(self.manifest)
+        rows = recordings_of(uses.read(self.manifest))
         return _keyed(rows.append_column("recording", rows.column("video_id")))
 
     def made(self, storage: Storage) -> pa.Table:
@@ -179,7 +180,7 @@ def recordings_again(storage: Storage, s3: S3Settings, wanted: pa.Table) -> pa.T
     rows = once.rename_columns(["video_id", "uri", "language"])
     for name, kind in (("subtitle", pa.string()), (START, pa.float64()), (END, pa.float64())):
         rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
-    return look_up(rows, s3)
+    return look_up(uses.allowed(storage, rows), s3)
 
 
 def superseded(storage: Storage, manifest: pa.Table) -> list[str]:

@@ -30,6 +30,7 @@ def _manifest(files):
             "language": pa.nulls(len(files), pa.string()),
             "subtitle": pa.nulls(len(files), pa.string()),
             "sidecar": pa.nulls(len(files), pa.string()),
+            "use": pa.nulls(len(files), pa.string()),
         },
         schema=MANIFEST,
     )

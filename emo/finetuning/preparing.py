@@ -103,7 +103,7 @@ class Preparer:
         return self._from_files(one)
 
     def _from_files(self, one: Listed) -> Clip:
-        """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
+        """The clip of a row of a file; its images are the frames, and a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
         video = one.videos[0] if one.videos else one.images

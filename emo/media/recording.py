@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
 from emo.errors import RowError
 from emo.media import frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.clock import BACK_S
 from emo.media.cues import Cue
-from emo.media.decode import Pictures, is_cut, painted
+from emo.media.decode import Pictures, is_cut, painted, set_filter
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
+from emo.media.unneeded import marks_all
 
 # Times in manifests are rounded to milliseconds: a frame that begins this little before a cut lies behind it.
 _ROUNDING_S = 0.001
@@ -156,17 +155,10 @@ class Recording:
         if self._beside.video is None:
             return
         frames.rewind(self._side, self._lead, self._start)
-        for packet in frames.readable(self._side, [self._beside.video]):
-            try:
-                decoded = packet.decode()
-            except MemoryError:
-                raise
-            except av.FFmpegError:
-                continue
-            for frame in decoded:
-                tick = frame.dts if self._by_decoding_time else frame.pts
-                if tick is not None and not frame.is_corrupt:
-                    yield round((tick - self._start) * self._base, 6), frame
+        for frame, good in frames.decoded(self._side, self._beside.video, lambda packet: None):
+            tick = frame.dts if self._by_decoding_time else frame.pts
+            if good and tick is not None:
+                yield round((tick - self._start) * self._base, 6), frame
 
     @property
     def has_pictures(self) -> bool:
@@ -327,8 +319,9 @@ class Recording:
         wanted = [chosen[i] for i in frames.sample(times, length_s, settings.frames)]
         stream: Any = self._tracks.video
         if self._reader is None:
+            set_filter(stream, settings)
             self._reader = frames.FrameReader(
-                self._container, stream, self._by_decoding_time, self._start, exact=True
+                self._container, stream, self._by_decoding_time, self._start, marks_all(stream.codec_context)
             )
         self._reader.restart_for(wanted[0])
         pictures = painted(stream, self._reader.read(wanted), len(wanted), settings)

@@ -97,7 +97,7 @@ def recordings(segments: pa.Table, clips: pa.Table, judgments: pa.Table) -> Reco
     )
 
 
-def people_of(segments: pa.Table, video_ids: Sequence[str]) -> dict[str, int]:
+def faces_of(segments: pa.Table, video_ids: Sequence[str]) -> dict[str, int]:
     """The faces in each of these pieces of which they were counted."""
     wanted = segments.filter(
         pc.is_in(segments.column("video_id"), value_set=pa.array(video_ids, pa.string()))

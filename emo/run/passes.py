@@ -149,6 +149,7 @@ class _Running:
         plan = self.plan
         columns = ["status", "error", *(["labels"] if "labels" in plan.table.schema.names else [])]
         done = planning.of_run(committed.read_newest(storage, plan.where, plan.table, columns), run_id)
+        done = plan.of_it(done)
         outcome = outcome_of(planning.in_both(done, plan.rows, plan.key), plan.key)
         if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
             self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
@@ -385,5 +386,5 @@ def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:
     plan = one.plan
     if one.left() <= 0:
         return plan.rows.slice(0, 0)
-    done = committed.read_newest(storage, plan.where, plan.table, [])
+    done = plan.of_it(committed.read_newest(storage, plan.where, plan.table, []))
     return planning.not_in_run(plan.rows, done, run_id, plan.key)

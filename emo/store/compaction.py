@@ -87,7 +87,7 @@ def compact(
     for path in listed.keys() - sizes.keys():
         # Of a run that had lost OUT when it committed: nobody reads it.
         storage.delete(path)
-    everything = committed.read_all(storage, where, table, [], with_file=True)
+    everything = committed.read_all(storage, where, table, ["video_id"] if drop else [], with_file=True)
     live = committed.newest(everything, table.key)
     if drop:
         gone = pc.is_in(live.column("video_id"), value_set=pa.array(sorted(drop), pa.string()))

@@ -109,8 +109,8 @@ def older(rows: pa.Table, done: pa.Table, since: str, key: tuple[str, ...]) -> p
 
 
 def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
-    """The descriptions that count: made since their clip was ingested (which went well), by the newest run of
-    their expert on it. An older run may have given more samples.
+    """The descriptions that count: made since their clip was ingested (which went well), and not older than
+    the first answer of their expert to it (see `answering`).
     """
     at = place(descriptions, clips, ("video_id",))
     ingested = clips.column("run_id").take(at)
@@ -118,9 +118,20 @@ def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
     rows = descriptions.filter(
         pc.fill_null(pc.and_(usable, pc.greater_equal(descriptions.column("run_id"), ingested)), False)
     )
-    newest = rows.group_by(["video_id", "expert"]).aggregate([("run_id", "max")])
-    last = newest.column("run_id_max").take(place(rows, newest, ("video_id", "expert")))
-    return rows.filter(pc.equal(rows.column("run_id"), last))
+    return answering(rows)
+
+
+def answering(descriptions: pa.Table) -> pa.Table:
+    """The descriptions that are not older than the answer 0 of their expert to their clip.
+
+    Later rounds may be of later runs. What is older was made before the expert was asked anew: an earlier run
+    may have asked for more answers.
+    """
+    key = ("video_id", "expert")
+    first = descriptions.filter(pc.equal(descriptions.column("sample"), 0))
+    began = first.column("run_id").take(place(descriptions, first, key))
+    fresh = pc.greater_equal(descriptions.column("run_id"), began)
+    return descriptions.filter(pc.fill_null(fresh, False))
 
 
 def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:

@@ -13,8 +13,8 @@ from emo.report.recordings import (
     OTHER,
     SEGMENT_COLUMNS,
     STRIPS,
+    faces_of,
     long_clips,
-    people_of,
     recordings,
 )
 from emo.report.summary import summarise
@@ -52,12 +52,12 @@ def found(pieces, *rows):
     return recordings(segments(*rows), tables["clips"], tables["judgments"])
 
 
-def page(pieces, *rows, more=(), people=None, count=60):
+def page(pieces, *rows, more=(), faces=None, count=60):
     tables = tables_of(pieces, *more)
     summary = summarise(**{name: [table] for name, table in tables.items()})
-    items = gallery_items(choose_gallery(summary, count), **tables, people=people)
+    items = gallery_items(choose_gallery(summary, count), **tables, faces=faces)
     split = recordings(segments(*rows), tables["clips"], tables["judgments"])
-    return render(summary, items, [], "out", split, long_clips(tables["clips"]))
+    return render(summary, items, [], "out", recordings=split, long_clips=long_clips(tables["clips"]))
 
 
 def test_of_whole_files_there_is_nothing_to_draw():
@@ -164,8 +164,8 @@ def test_several_faces_are_a_note_of_the_clip():
     pieces = [piece("a", 0, 4), piece("a", 4, 8)]
     names = [one["video_id"] for one, _ in pieces]
     counted = segments({"video_id": names[0], "people": 3}, {"video_id": names[1]})
-    assert people_of(counted, names) == {names[0]: 3}
-    html = page(pieces, people={names[0]: 3})
+    assert faces_of(counted, names) == {names[0]: 3}
+    html = page(pieces, faces={names[0]: 3})
     assert html.count("3 faces are in the picture") == 1
 
 
