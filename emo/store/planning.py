@@ -141,11 +141,11 @@ def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
 
 
 def pool_size(rows: int, most: int, shard_rows: int) -> int:
-    """Workers for so many rows: at most `most`, and each with a quarter of a shard to do at the least.
+    """Workers for so many rows: at most `most`, each with a row and a quarter of a shard to do at the least.
 
     A worker takes seconds to start: for a few rows one more costs more than it brings.
     """
-    return max(1, min(most, math.ceil(4 * rows / shard_rows)))
+    return max(1, min(most, rows, math.ceil(4 * rows / shard_rows)))
 
 
 def shard_size(rows: int, workers: int, most: int) -> int:
