@@ -1,6 +1,7 @@
 """tables → OUT/report/index.html."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +10,7 @@ from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
-from emo.store import committed
+from emo.store import committed, planning
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
@@ -17,6 +18,8 @@ from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
 RUNS_SHOWN = 20
+# Texts that are counted together: many small files, and never many large ones.
+TEXT_ROWS = 20_000
 
 
 def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = False) -> str:
@@ -31,7 +34,7 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
         judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
-        texts=_texts(storage),
+        texts=texts(storage),
     )
     chosen = choose_gallery(summary, gallery)
     items = gallery_items(
@@ -61,13 +64,25 @@ def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
     return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
 
 
-def _texts(storage: Storage) -> Iterator[pa.Table]:
-    """The texts of the newest descriptions, one file at a time."""
+def texts(storage: Storage) -> Iterator[pa.Table]:
+    """The texts of the newest descriptions with their key and status, TEXT_ROWS at a time or a file."""
     rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS), DESCRIPTIONS, [], with_file=True)
-    for path in pc.unique(rows.column("file")).to_pylist():
-        newest = rows.filter(pc.equal(rows.column("file"), path)).select(list(DESCRIPTIONS.key))
-        texts = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
-        yield texts.join(newest, list(DESCRIPTIONS.key), join_type="left semi")
+
+    def read(path: str, newest: pa.Table) -> pa.Table:
+        found = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
+        # Where no run came later all rows of a file are the newest.
+        whole = found.num_rows == newest.num_rows
+        return found if whole else planning.in_both(found, newest, DESCRIPTIONS.key)
+
+    with ThreadPoolExecutor(committed.READ_THREADS) as pool:
+        held: list[tuple[str, pa.Table]] = []
+        for one in planning.by_file(rows):
+            held.append(one)
+            if sum(newest.num_rows for _, newest in held) >= TEXT_ROWS:
+                yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
+                held = []
+        if held:
+            yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
 
 
 def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:
