@@ -1,6 +1,7 @@
 """tables → OUT/report/index.html."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +16,7 @@ from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.review.consensus import read_reviews
 from emo.split.table import current
-from emo.store import committed
+from emo.store import committed, planning
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, VOTES, Table
@@ -23,6 +24,8 @@ from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
 RUNS_SHOWN = 20
+# Texts that are counted together: many small files, and never many large ones.
+TEXT_ROWS = 20_000
 
 
 def write(
@@ -43,7 +46,7 @@ def write(
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
         judgments=[judgments],
-        texts=_texts(storage),
+        texts=texts(storage),
     )
     people = reviewed(read_reviews(storage))
     chosen = choose_gallery(summary, gallery, people.shown_first())
@@ -84,13 +87,25 @@ def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
     return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
 
 
-def _texts(storage: Storage) -> Iterator[pa.Table]:
-    """The texts of the newest descriptions, one file at a time."""
+def texts(storage: Storage) -> Iterator[pa.Table]:
+    """The texts of the newest descriptions with their key and status, TEXT_ROWS at a time or a file."""
     rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS), DESCRIPTIONS, [], with_file=True)
-    for path in pc.unique(rows.column("file")).to_pylist():
-        newest = rows.filter(pc.equal(rows.column("file"), path)).select(list(DESCRIPTIONS.key))
-        texts = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
-        yield texts.join(newest, list(DESCRIPTIONS.key), join_type="left semi")
+
+    def read(path: str, newest: pa.Table) -> pa.Table:
+        found = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
+        # Where no run came later all rows of a file are the newest.
+        whole = found.num_rows == newest.num_rows
+        return found if whole else planning.in_both(found, newest, DESCRIPTIONS.key)
+
+    with ThreadPoolExecutor(committed.READ_THREADS) as pool:
+        held: list[tuple[str, pa.Table]] = []
+        for one in planning.by_file(rows):
+            held.append(one)
+            if sum(newest.num_rows for _, newest in held) >= TEXT_ROWS:
+                yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
+                held = []
+        if held:
+            yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
 
 
 def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:

@@ -1,7 +1,7 @@
 """What is left to do: pure functions on the key columns of tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +57,17 @@ def of_run(rows: pa.Table, run_id: str) -> pa.Table:
 def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
     """For each row the index of a row of `among` with the same key, null where there is none."""
     return pc.index_in(_joined(rows, key), value_set=_joined(among, key))
+
+
+def by_file(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each file that the column `file` names, in their order, sorted by file."""
+    files = _flat(rows, "file").dictionary_encode()
+    places = files.indices.to_numpy()
+    order = np.argsort(places, kind="stable")
+    ends = np.cumsum(np.bincount(places, minlength=len(files.dictionary)))
+    for path, number in sorted((path, number) for number, path in enumerate(files.dictionary.to_pylist())):
+        begin = ends[number - 1] if number else 0
+        yield path, rows.take(pa.array(order[begin : ends[number]]))
 
 
 def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
