@@ -19,7 +19,7 @@ from emo.nightly import summary as nights
 from emo.nightly.retention import NIGHTS
 from emo.report import write as report
 from emo.run.session import Session
-from emo.store import committed, compaction
+from emo.store import committed, compaction, index
 from emo.store.runs import FOLDER as RUNS
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, RETRIES, TABLES, USES, Table
@@ -57,6 +57,7 @@ def run(session: Session, clips: Mapping[str, str | None], tell: Callable[[str],
         if removed:
             done.rows[table.name] = removed
             tell(f"{table.name}: {removed} rows removed")
+    index.clear(storage)
     # After the tables, of which the files are written anew.
     done.beyond += exported.forget(storage, clips.keys(), tell)
     done.beyond += _sources(storage, clips)

@@ -69,6 +69,12 @@ def save(storage: Storage, where: str, rows: pa.Table, entries: Iterable[Entry])
     storage.write(_path(where), sink.getvalue())
 
 
+def clear(storage: Storage) -> None:
+    """Remove the index of every folder: the next run writes it anew."""
+    for path in storage.names(FOLDER):
+        storage.delete(path)
+
+
 def _path(where: str) -> str:
     return f"{FOLDER}/{where}.parquet"
 
