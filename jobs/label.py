@@ -108,12 +108,14 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         records = label(current, manifest, redo)
         rounds = config.asked_in_rounds
         page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        for line in page.alarms:
+            tell(line)
         if told := rounds_report(current.storage, rounds):
             tell(f"rounds: {told.line()}")
         clips = committed.read_newest(
             current.storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"]
         )
-    return Labelled(current.run_id, records, page, long_clips(clips))
+    return Labelled(current.run_id, records, page.place, long_clips(clips))
 
 
 def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:

@@ -76,8 +76,8 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "off_by": None if bound else _ratio(spent, estimated),
         "currency": config.prices.currency,
         "compacted": asdict(compacted),
-        "notes": notes,
-        "report": page,
+        "notes": [*notes, *page.alarms],
+        "report": page.place,
         "rounds": _rounds(session, before, planned, bound),
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,16 +29,24 @@ RUNS_SHOWN = 20
 TEXT_ROWS = 20_000
 
 
+@dataclass(frozen=True)
+class Written:
+    """place: where the report is; alarms: what a person should know of what it shows, a line each."""
+
+    place: str
+    alarms: tuple[str, ...] = ()
+
+
 def write(
     storage: Storage, gallery: int, run: Run, rounds: Rounds | None = None, only_if_changed: bool = False
-) -> str:
-    """Build the report of an OUT and write it, as the last thing that a run does; where it is.
+) -> Written:
+    """Build the report of an OUT and write it, as the last thing that a run does.
 
     gallery: how many clips it shows; rounds: in which experts are asked, None: without; only_if_changed: a
     report that is newer than all tables stays.
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
-        return storage.full(PATH)
+        return Written(storage.full(PATH))
     clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
     judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
     segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
@@ -72,7 +81,7 @@ def write(
         long_clips=long_clips(clips),
     )
     storage.write(PATH, page.encode())
-    return storage.full(PATH)
+    return Written(storage.full(PATH), tuple(summary.alarms()))
 
 
 def _is_newest(storage: Storage) -> bool:
