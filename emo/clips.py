@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.errors import EmoError
 from emo.experts.protocol import Clip
 from emo.store import committed, planning
@@ -16,12 +17,13 @@ from emo.store.tables import CLIPS
 CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
 
 
-def ingested(storage: Storage, columns: Sequence[str] = ()) -> pa.Table:
-    """The clips whose newest row is ok, with the file that holds them and the given columns."""
+def ingested(storage: Storage, columns: Sequence[str] = (), training: bool = False) -> pa.Table:
+    """The clips whose newest row is ok and that may be used, with the file that holds them and the given
+    columns; training: only those that may be trained on.
+    """
     names = ["status", *columns]
-    return planning.well(
-        committed.read_newest(storage, committed.folder(CLIPS), CLIPS, names, with_file=True)
-    )
+    rows = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, names, with_file=True)
+    return uses.allowed(storage, planning.well(rows), training)
 
 
 def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:

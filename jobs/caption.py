@@ -14,15 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.captioners import captioners
-from emo.captions.export import export
+from emo.captions.export import FramesAs, export
 from emo.captions.filters import Evidence, inapplicable
 from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.summary import summarise
 from emo.clips import ingested as clips_of
 from emo.config import Config
 from emo.errors import InputError, RowError
+from emo.export import noted
 from emo.jobs import drafts
 from emo.jobs.describe import DescribeStep, expert_settings
 from emo.jobs.extract import ExtractStep
@@ -66,8 +68,10 @@ def needs(config: Config) -> list[Need]:
 
 
 def ingested(storage: Storage) -> pa.Table:
-    """The clips that can be captioned: newest row ok, with their number of frames and the file."""
-    clips = clips_of(storage, ["frame_times"])
+    """The clips that can be captioned: newest row ok, free to be trained on, with their number of frames and
+    the file.
+    """
+    clips = clips_of(storage, ["frame_times"], training=True)
     frames = pc.list_value_length(clips.column("frame_times"))
     return clips.select(["video_id", "run_id", "file"]).append_column("frames", frames)
 
@@ -254,9 +258,10 @@ def _same(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
     return before is not None and all(before[name] == row[name] for name in before if name != "run_id")
 
 
-def export_captions(storage: Storage, target: Storage) -> dict[str, int]:
+def export_captions(storage: Storage, target: Storage, frames: FramesAs = "video") -> dict[str, int]:
     """Write the captions of OUT that are to be trained on, with their media, for ms-swift; rows per split."""
     rows = committed.read_newest(storage, CAPTIONS.name, CAPTIONS, CAPTIONS.schema.names)
-    kept = planning.well(rows).to_pylist()
+    kept = uses.allowed(storage, planning.well(rows), training=True).to_pylist()
     target.check()
-    return export(storage, ingested(storage), kept, target)
+    noted.note(storage, target, noted.Asked("ms-swift" if frames == "video" else "ms-swift-images"))
+    return export(storage, ingested(storage), kept, target, frames)

@@ -48,6 +48,8 @@ class Judged:
     transcript: str | None = "So it goes."
     frames: tuple[bytes, ...] = ()
     audio: bytes | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 def make_out(out: str | Path | Storage, clips: Sequence[Judged]) -> Storage:
@@ -66,6 +68,8 @@ def make_out(out: str | Path | Storage, clips: Sequence[Judged]) -> Storage:
                 "frames": list(clip.frames),
                 "frame_times": [0.5 * place for place in range(len(clip.frames))],
                 "audio": clip.audio,
+                "start_s": clip.start_s,
+                "end_s": clip.end_s,
             }
             for clip in clips
         ],

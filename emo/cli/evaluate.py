@@ -103,6 +103,12 @@ def add(commands: Commands) -> None:
         choices=("train", "validation", "test"),
         help="only the reviewed clips of these recordings: emo judge --calibrate learns from none of test",
     )
+    command.add_argument(
+        "--by",
+        metavar="FILE[:COLUMN]",
+        help="every number for each group of clips: a table with video_id (or name) and the column group, or "
+        "the one that is named, such as that of a manifest",
+    )
     command.add_argument("--plots", metavar="DIR", help="write plots there: SVG files and index.html")
 
 

@@ -4,10 +4,9 @@ import argparse
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
-from emo.errors import InputError
 from emo.store.storage import Storage
 
-_FORMATS = ("csv", "fiftyone", "huggingface", "label-studio", "mer", "ms-swift")
+_FORMATS = ("csv", "fiftyone", "huggingface", "label-studio", "mer", "ms-swift", "ms-swift-images")
 
 
 def add(commands: cli.Commands) -> None:
@@ -38,25 +37,14 @@ def add(commands: cli.Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from emo.export import REGISTRY, selection
-    from emo.export.protocol import Exported
+    from emo.export.exporting import export
+    from emo.export.noted import Asked
 
-    exporter = REGISTRY.named(options.format)()
-    if options.media and not exporter.media:
-        raise InputError(f"--media: {options.format} has media of its own")
-    if options.min_agreement is not None and not 0 <= options.min_agreement <= 1:
-        raise InputError(f"--min-agreement is {options.min_agreement:g}; expected a share from 0 to 1")
     config = cli.config_of_out(options)
     source, target = cli.existing(options.out, config), Storage(options.to, config.s3)
-    selection.check_target(source, target)
-    rows = selection.select(source, options.reviewed, options.min_agreement)
-    if not rows:
-        raise InputError(f"{source.url}: no clip is to be exported")
-    paths = selection.media_paths(rows, exporter.folder()) if options.media else {}
-    gone = set(selection.copy_media(rows, paths, target, config.s3, cli.say)) if options.media else set()
-    rows = [row for row in rows if row["video_id"] not in gone]
-    media = {video_id: path for video_id, path in paths.items() if video_id not in gone}
-    files = exporter.write(Exported(source, target, rows, media, selection.facts(source, rows)))
-    tell_json(options, clips=len(rows), files=[target.full(path) for path in files], gone=sorted(gone))
-    cli.say(f"emo export: {len(rows)} clips for {options.format}: {', '.join(map(target.full, files))}")
+    asked = Asked(options.format, options.media, options.reviewed, options.min_agreement)
+    done = export(source, target, asked, cli.say)
+    files = [target.full(path) for path in done.files]
+    tell_json(options, clips=done.clips, files=files, gone=done.gone)
+    cli.say(f"emo export: {done.clips} clips for {options.format}: {', '.join(files)}")
     return cli.DONE

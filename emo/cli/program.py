@@ -21,6 +21,7 @@ from emo.cli import (
     extract,
     failures,
     finetune,
+    forget,
     ingest,
     judge,
     label,
@@ -30,6 +31,7 @@ from emo.cli import (
     repair,
     report,
     review,
+    split,
     status,
     submit,
 )
@@ -44,6 +46,7 @@ from emo.terminal.signals import ended_by_signals
 COMMANDS = (
     label,
     plan,
+    split,
     ingest,
     describe,
     extract,
@@ -51,6 +54,7 @@ COMMANDS = (
     report,
     review,
     export,
+    forget,
     status,
     failures,
     nightly,

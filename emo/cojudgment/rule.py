@@ -94,8 +94,8 @@ class Rule:
     it, and where nothing wins the best label does.
 
     priors: expert -> what its votes count where nothing was learned, above 0; 1 for an expert that is not
-    named. The fewer voters a clip has, the closer to 1 they are taken. max_labels: of the labels that win, so
-    many of the best stay; None: all.
+    named. The fewer voters of a clip did not give a label, the closer to 1 they are taken for it.
+    max_labels: of the labels that win, so many of the best stay; None: all.
     """
 
     share: float = TRADE_OFFS["balanced"]

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,10 +86,14 @@ class ServerSettings(Section):
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One request: OpenAI chat messages, one seed per sample (31 bits), as many answers as seeds."""
+    """One request: OpenAI chat messages, one seed per sample (31 bits), as many answers as seeds.
+
+    more: keys of the request that the protocol does not have.
+    """
 
     messages: Sequence[Mapping[str, Any]]
     seeds: tuple[int, ...]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,12 @@ def image_part(jpeg: bytes) -> dict[str, Any]:
     """A JPEG as a part of a message."""
     url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def video_part(jpegs: Sequence[bytes]) -> dict[str, Any]:
+    """The frames of a video as a part of a message, as vLLM reads them: JPEGs with commas between."""
+    frames = ",".join(base64.b64encode(jpeg).decode() for jpeg in jpegs)
+    return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{frames}"}}
 
 
 def audio_part(data: bytes, kind: str) -> dict[str, Any]:
@@ -218,6 +228,7 @@ class OpenAIClient:
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
             "seed": seed,
+            **request.more,
         }
         if n > 1:
             body["n"] = n

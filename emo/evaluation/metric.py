@@ -9,6 +9,7 @@ from emo.captions.splits import SPLITS
 from emo.config import MAX_FAILED_SHARE
 from emo.errors import EmoError, InputError
 from emo.evaluation.bootstrap import Comparison, Interval, PerClip, interval, paired
+from emo.evaluation.groups import Groups
 from emo.evaluation.labels import LABELS, read
 from emo.evaluation.overlap import Labels
 from emo.evaluation.systems import System
@@ -16,7 +17,7 @@ from emo.evaluation.text import table, to_json
 from emo.review.gold import gold_in, reviewed_out
 
 # Options of a request that every metric takes, and those that say which system is meant.
-ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots"})
+ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots", "by"})
 ONE_SYSTEM = frozenset({"expert", "sample", "compare_expert", "compare_sample", "split"})
 
 
@@ -58,6 +59,7 @@ class Request:
     clues: str | None = None
     unparsable: str | None = None
     split: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ class Scored:
 class Evaluation:
     """Everything that is said about a system; values are 0 to 1, unless the metric has another unit.
 
-    intervals, comparisons: by the name of the number; compared: the system of --compare; voters: the score of
-    each voter that a co-judgment was made of; draw: makes the plots, name -> SVG; page: where they are.
+    intervals, comparisons: by the name of the number; groups: of --by; compared: the system of --compare;
+    voters: the score of each voter that a co-judgment was made of; draw: makes the plots, name -> SVG; page:
+    where they are.
     """
 
     metric: "Metric[Any]"
@@ -85,6 +88,7 @@ class Evaluation:
     compared: Scored | None = None
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     voters: dict[str, dict[str, float]] = field(default_factory=dict)
+    groups: Groups | None = None
     notes: tuple[str, ...] = ()
     draw: Callable[[], dict[str, str]] = dict
     page: str | None = None
@@ -102,6 +106,7 @@ class Evaluation:
             else {**to_json(self.compared.result), "predicted": self.compared.name},
             "comparisons": {name: to_json(value) for name, value in self.comparisons.items()},
             "voters": self.voters,
+            "groups": None if self.groups is None else to_json(self.groups),
             "notes": [*dict.fromkeys([*getattr(self.scored.result, "notes", ()), *self.notes])],
             "page": self.page,
         }
@@ -118,6 +123,8 @@ class Evaluation:
         if self.voters:
             rows = [[name, *scores.values()] for name, scores in self.voters.items()]
             lines += ["", table(["voter", "F", "precision", "recall"], rows)]
+        if self.groups is not None:
+            lines += ["", *self.groups.lines(unit)]
         if self.compared is not None:
             lines += ["", f"compared with: {self.compared.name}", *self.metric.lines(self.compared.result)]
             lines.append("predicted minus compared, and how likely chance alone makes that much:")

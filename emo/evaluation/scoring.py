@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from emo.errors import InputError
+from emo.evaluation.groups import by_group, read_groups
 from emo.evaluation.metric import ALL_TAKE, Evaluation, Metric, Request
 from emo.evaluation.metrics import REGISTRY
 from emo.evaluation.page import plot_folder, write_page
@@ -19,7 +20,10 @@ def run(request: Request) -> Evaluation:
     metric = REGISTRY.named(request.metric)()
     _check(request, metric)
     folder = plot_folder(request.plots) if request.plots else None
+    groups = read_groups(request.by) if request.by else None
     evaluation = metric.score(request)
+    if groups is not None:
+        evaluation.groups = by_group(evaluation.scored.per_clip, groups)
     if folder is not None:
         title = f"emo evaluate: {evaluation.scored.result.metric}"
         page = write_page(folder, title, evaluation.as_text(), evaluation.draw())

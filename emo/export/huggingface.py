@@ -23,6 +23,9 @@ _SCHEMA = pa.schema(
         ("transcript", pa.string()),
         ("language", pa.string()),
         ("duration_s", pa.float64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("use", pa.string()),
         ("uri", pa.string()),
         ("run_id", pa.string()),
     ]
@@ -39,6 +42,7 @@ _LIMITS = (
 class HuggingFace(Exporter):
     """`datasets.load_dataset(PLACE)` opens it."""
 
+    tells_facts: ClassVar[bool] = True
     summary: ClassVar[str] = "Parquet, or with media a videofolder, and a data set card, for datasets"
 
     def write(self, exported: Exported) -> list[str]:
@@ -62,8 +66,8 @@ class HuggingFace(Exporter):
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    # The address of the original would tell others where it lies.
-    return {name: row[name] for name in _SCHEMA.names if name != "uri"}
+    # The address of the original would tell others where it lies; what goes along is the part itself.
+    return {name: row[name] for name in _SCHEMA.names if name not in ("uri", "start_s", "end_s")}
 
 
 def _parquet(exported: Exported) -> Iterator[tuple[str, bytes]]:

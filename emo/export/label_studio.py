@@ -54,7 +54,7 @@ def task(row: Mapping[str, Any], media: str | None) -> dict[str, Any]:
     }
     return {
         "data": {
-            "video": f"{_LOCAL}{media}" if media else row["uri"],
+            "video": f"{_LOCAL}{media}" if media else f"{row['uri']}{fragment(row['start_s'], row['end_s'])}",
             "video_id": row["video_id"],
             "transcript": row["transcript"] or "",
             "description": row["description"] or "",
@@ -62,6 +62,11 @@ def task(row: Mapping[str, Any], media: str | None) -> dict[str, Any]:
         },
         "predictions": [prediction] if row["labels"] else [],
     }
+
+
+def fragment(start_s: float | None, end_s: float | None) -> str:
+    """The part of a file that a browser plays, behind its address (W3C Media Fragments); empty for all."""
+    return "" if start_s is None else f"#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
 
 
 def configuration(labels: Sequence[str]) -> str:

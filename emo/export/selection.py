@@ -1,32 +1,31 @@
-"""Which clips are exported, with all that a format may want to say of them; and their media."""
+"""Which clips are exported, with all that a format may want to say of them."""
 
-import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.captions.export import folder_of
+from emo import uses
 from emo.errors import StorageError
 from emo.review.effective import PEOPLE, effective
 from emo.store import committed, planning
 from emo.store.runs import load_runs
-from emo.store.s3 import S3Settings
-from emo.store.storage import Storage, storage_of
+from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS
 
 _LABELS = ("video_id", "labels", "scores", "agreement", "description", "labelled_by", "reviewers", "run_id")
-_CLIP = ("uri", "transcript", "language", "duration_s")
+_CLIP = ("uri", "transcript", "language", "duration_s", "start_s", "end_s")
 
 
 def select(
     storage: Storage, only_reviewed: bool = False, min_agreement: float | None = None
 ) -> list[dict[str, Any]]:
-    """The clips with labels that count, sorted by video_id. Clips that failed and those that people call
-    unusable are left out. min_agreement: of the machine's labels; those of people are not bound by it.
+    """The clips with labels that count, sorted by video_id. Clips that failed, that people call unusable or
+    that a manifest gives no use are left out. min_agreement: of the machine's labels; those of people are not
+    bound by it.
     """
-    labels = planning.well(effective(storage)).select(list(_LABELS))
+    labels = uses.allowed(storage, planning.well(effective(storage))).select(list(_LABELS))
     by_people = pc.equal(labels.column("labelled_by"), PEOPLE)
     if only_reviewed:
         labels = labels.filter(by_people)
@@ -37,6 +36,8 @@ def select(
     at = planning.place(labels, clips, CLIPS.key)
     for name in _CLIP:
         labels = labels.append_column(name, clips.column(name).take(at))
+    said = uses.known(storage)
+    labels = labels.append_column("use", said.column("use").take(planning.place(labels, said, CLIPS.key)))
     rows: list[dict[str, Any]] = labels.to_pylist()
     return [{**row, "scores": row["scores"] or [None] * len(row["labels"])} for row in rows]
 
@@ -53,39 +54,6 @@ def facts(storage: Storage, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "run_ids": sorted({row["run_id"] for row in rows}),
         "purpose": runs[0]["config"].get("purpose") if runs else None,
     }
-
-
-def media_paths(rows: Sequence[Mapping[str, Any]], folder: str) -> dict[str, str]:
-    """video_id -> where its file goes below the target."""
-    return {
-        row["video_id"]: f"{folder}/{folder_of(row['video_id'])}{posixpath.splitext(row['uri'] or '')[1]}"
-        for row in rows
-    }
-
-
-def copy_media(
-    rows: Sequence[Mapping[str, Any]],
-    paths: Mapping[str, str],
-    target: Storage,
-    s3: S3Settings,
-    tell: Callable[[str], None],
-) -> list[str]:
-    """Copy the clips' files, but those that are there with the same size; the ids of clips whose file is
-    gone. Raises StorageError where a place does not answer.
-    """
-    there = {entry.path: entry.size for entry in target.entries()}
-    gone = []
-    for row in rows:
-        path = paths[row["video_id"]]
-        source, name = storage_of(row["uri"] or "", s3)
-        try:
-            if there.get(path) != source.entry(name).size:
-                target.write(path, source.read(name))
-        except FileNotFoundError:
-            gone.append(row["video_id"])
-    if gone:
-        tell(f"{len(gone)} clips are left out, their files are gone, such as {gone[0]}")
-    return gone
 
 
 def as_table(exported_rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -10,6 +10,7 @@ from emo.export.protocol import Exported, Exporter
 
 # What spreadsheets take for the start of a formula.
 _FORMULA = re.compile(r"^[\s]*[=+\-@\t\r]")
+_TIMES = ("start_s", "end_s")
 _SEPARATORS = re.compile(r"[\[\],\s]+")
 
 
@@ -33,6 +34,8 @@ class Csv(Exporter):
             "transcript",
             "description",
             "file",
+            *_TIMES,
+            "use",
         )
         scores = [
             (
@@ -44,11 +47,21 @@ class Csv(Exporter):
                 row["transcript"] or "",
                 row["description"] or "",
                 exported.media.get(row["video_id"]) or row["uri"] or "",
+                # Of the part itself it is all.
+                *(
+                    "" if row["video_id"] in exported.media else _seconds(row[name])
+                    for name in ("start_s", "end_s")
+                ),
+                row["use"] or "",
             )
             for row in exported.rows
         ]
         target.write("scores.csv", to_csv(columns, scores))
         return ["labels.csv", "scores.csv"]
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def listed(labels: Iterable[str]) -> str:

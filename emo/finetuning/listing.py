@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emo import uses
 from emo.captions import messages
 from emo.captions.chat_files import files_of, read_chats
 from emo.captions.messages import Sample, Turn, Video
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
 from emo.errors import InputError, RowError
+from emo.experts.in_process import finetunable
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
-from emo.finetuning.prepared import HELD_OUT, TRAIN, Entry
+from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
@@ -76,6 +78,7 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     rows = committed.read_newest(out, committed.folder(CAPTIONS), CAPTIONS, columns)
     rows = planning.well(rows)
     people = reviewed(out)
+    free = set(uses.allowed(out, rows, training=True).column("video_id").to_pylist())
     listed = []
     for row in rows.to_pylist():
         if row["split"] not in (TRAIN, HELD_OUT):
@@ -90,6 +93,8 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             labels=tuple(row["labels"] or ()),
         )
         try:
+            if row["video_id"] not in free:
+                raise RowError(NOT_FOR_TRAINING, "its manifest says that the clip may not be trained on")
             entry = _as_reviewed(entry, people.get(row["video_id"]))
             drafter = (row["source"] or {}).get("expert")
             senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")
@@ -145,6 +150,7 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
         found = [(sample, None, _shown(sample)) for sample in chats]
         _tell_unused(path, chats)
     digest = hashlib.sha256(data).hexdigest()[:12]
+    family = finetunable(settings.family).family
     listed = []
     for number, (sample, labels, spoken_of) in enumerate(found, start=1):
         entry = Entry(f"{digest}-{number:06d}", split, (), labels=labels)
@@ -152,6 +158,7 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
             listed.append(Listed(replace(entry, error=sample.code, error_message=sample.message)))
             continue
         media = {kind: getattr(sample, kind) for kind in messages.TAGS}
+        entry = replace(entry, pictures=bool(sample.images) and FRAMES in family.senses)
         try:
             senses.check(settings, spoken_of, "it is about")
             entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
@@ -219,5 +226,5 @@ def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> li
 
 
 def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:
-    sample = samples.from_turns(entry.sample_id, turns, settings.system, has_media)
+    sample = samples.from_turns(entry.sample_id, turns, settings.system, has_media, entry.pictures)
     return replace(entry, turns=sample.turns, system=sample.system)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -102,7 +103,7 @@ class Preparer:
         return self._from_files(one)
 
     def _from_files(self, one: Listed) -> Clip:
-        """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
+        """The clip of a row of a file; its images are the frames, and a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
         video = one.videos[0] if one.videos else one.images
@@ -138,6 +139,8 @@ class Preparer:
         try:
             folder, name = storage_of(path, self._out.s3)
             with folder.download(name) as local:
+                # A local file is used where it lies, or where it does not.
+                Path(local).stat()
                 return self._decoder.decode(local)
         except (FileNotFoundError, StorageError) as error:
             raise RowError("media", f"{path} cannot be read: {error}") from None

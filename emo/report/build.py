@@ -9,12 +9,17 @@ from typing import Any
 
 from emo import vocabulary
 from emo.pages import rendering as pages
+from emo.report import recordings as strips
 from emo.report.agreement import FINAL, Heatmap
 from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Answer, Candidate, GalleryItem
+from emo.report.people import OfClip, Reviewed
+from emo.report.recordings import Recordings
+from emo.report.rounds import RoundsReport
 from emo.report.summary import BINS, Count, Summary
 from emo.report.thumbnails import contact_strip
 
 LABELS_SHOWN = 24
+LABELS_CHANGED = 12
 ERRORS_SHOWN = 40
 RUNS_SHOWN = 20
 ANSWERS_SHOWN = 40
@@ -34,16 +39,32 @@ _STEPS = {
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
-def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[str, Any]], out: str) -> str:
+def render(
+    summary: Summary,
+    items: Sequence[GalleryItem],
+    runs: Sequence[dict[str, Any]],
+    out: str,
+    *,
+    people: Reviewed | None = None,
+    rounds: RoundsReport | None = None,
+    recordings: Recordings | None = None,
+    long_clips: int = 0,
+) -> str:
     """The report as one HTML page; the same input gives the same text.
 
     items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
-    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names.
+    them; a key that is missing shows as unknown; out: OUT, for the commands that the page names; people: what
+    reviews say; rounds: what they came to, None: nothing was asked in rounds; recordings: None where no clip
+    is a part of its file; long_clips: clips that had better be split.
     """
-    cards = sorted(map(_Card(len(items)).view, items), key=lambda card: _STATES.index(card["state"]))
+    people = people or Reviewed()
+    cards = sorted(map(_Card(len(items), people).view, items), key=lambda card: _STATES.index(card["state"]))
     shown_labels = sorted({kept["label"] for card in cards for kept in card["kept"]})
     shown_experts = sorted({expert["name"] for card in cards for expert in card["experts"]})
+    places = {card["video_id"]: f"#clip-{number}" for number, card in enumerate(cards, 1)}
     values = {
+        "recordings": None if recordings is None else strips.view(recordings, places),
+        "long_clips": long_clips,
         "summary": summary,
         "headline": _headline(summary),
         "shares": _shares(summary),
@@ -56,6 +77,7 @@ def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[s
             [Count("outside the vocabulary", summary.outside)], summary.labelled, lambda _: None
         ),
         "agreement": _histogram(summary),
+        "rounds": rounds,
         "heatmaps": [
             ("By word", "Two labels match when they are the same word.", _cells(summary.words)),
             (
@@ -68,6 +90,9 @@ def render(summary: Summary, items: Sequence[GalleryItem], runs: Sequence[dict[s
         "errors_left_out": max(len(summary.failures) - ERRORS_SHOWN, 0),
         "failed_rows": sum(group.rows for group in summary.failures),
         "failures_command": f"emo failures --out {shlex.quote(out)}",
+        "people": people,
+        "taken": _bars(people.taken[:LABELS_CHANGED], len(people.by_clip or ()), vocabulary.valence),
+        "added": _bars(people.added[:LABELS_CHANGED], len(people.by_clip or ()), vocabulary.valence),
         "cards": cards,
         "states": [state for state in _STATES if any(card["state"] == state for card in cards)],
         "shown_labels": shown_labels,
@@ -257,7 +282,8 @@ def _short(text: str, length: int) -> str:
 class _Card:
     """Clips as the template shows them, within the share of the page that one of `clips` clips may fill."""
 
-    def __init__(self, clips: int) -> None:
+    def __init__(self, clips: int, people: Reviewed) -> None:
+        self._people = people
         self._images = min(_IMAGES_OF_CLIP, _IMAGE_BUDGET // max(clips, 1))
         self._text = min(_TEXT_OF_CLIP, _TEXT_BUDGET // max(clips, 1))
 
@@ -273,6 +299,8 @@ class _Card:
             view for view, candidate in zip(candidates, item.candidates, strict=True) if not candidate.kept
         ]
         return {
+            "video_id": item.video_id,
+            "faces": item.faces,
             "name": _short(item.video_id, 300),
             "uri": _short(item.uri, 300) if item.uri != item.video_id else "",
             "state": item.state,
@@ -289,6 +317,7 @@ class _Card:
             "transcript": _excerpt(item.transcript, length),
             "transcript_source": item.transcript_source,
             "language": _language(item.language),
+            "people": _said(self._people.of(item.video_id)),
             "kept": kept[:CANDIDATES_SHOWN],
             "kept_left_out": max(len(kept) - CANDIDATES_SHOWN, 0),
             "others": others[:CANDIDATES_SHOWN],
@@ -299,6 +328,32 @@ class _Card:
             "answers_left_out": len(item.answers) - len(answers),
             "description": _excerpt(None if closest else item.description, length),
         }
+
+
+def _said(people: OfClip | None) -> dict[str, Any] | None:
+    """What people say of a clip; `labels` of nobody in particular are those that count."""
+    if people is None:
+        return None
+    counts = people.counts
+    return {
+        "agree": counts is not None,
+        "changed": people.changed,
+        "labels": None if counts is None else _chips(counts.labels),
+        "said": [
+            {"name": name, "labels": _chips(labels), "comment": _short(comment or "", 600)}
+            for name, labels, comment in people.said
+        ],
+    }
+
+
+def _chips(labels: Sequence[str] | None) -> list[dict[str, Any]] | None:
+    """Labels with their colour; None: unusable."""
+    if labels is None:
+        return None
+    return [
+        {"label": _short(label, LABEL_LENGTH), "tone": _tone(vocabulary.valence(label))}
+        for label in labels[:CANDIDATES_SHOWN]
+    ]
 
 
 def _excerpt(text: str | None, length: int) -> dict[str, Any] | None:
@@ -383,12 +438,7 @@ def _answer(answer: Answer, samples: dict[str, int], length: int, closest: bool)
         "text": _excerpt(answer.read or answer.text, length),
         "before_words": _excerpt(answer.text if answer.read else None, length),
         "notes": [_short(note, 300) for note in answer.notes],
-        "labels": None
-        if answer.labels is None
-        else [
-            {"label": _short(label, LABEL_LENGTH), "tone": _tone(vocabulary.valence(label))}
-            for label in answer.labels[:CANDIDATES_SHOWN]
-        ],
+        "labels": _chips(answer.labels),
         "degraded": answer.degraded,
         "cut_off": answer.cut_off,
         "error": answer.error,

@@ -6,14 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.cojudgment.rounds import Rounds
 from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
+from emo.report.people import reviewed
+from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
+from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
+from emo.review.consensus import read_reviews
+from emo.split.table import current
 from emo.store import committed, planning
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, VOTES, Table
 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
@@ -22,32 +28,49 @@ RUNS_SHOWN = 20
 TEXT_ROWS = 20_000
 
 
-def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = False) -> str:
+def write(
+    storage: Storage, gallery: int, run: Run, rounds: Rounds | None = None, only_if_changed: bool = False
+) -> str:
     """Build the report of an OUT and write it, as the last thing that a run does; where it is.
 
-    gallery: how many clips it shows; only_if_changed: a report that is newer than all tables stays.
+    gallery: how many clips it shows; rounds: in which experts are asked, None: without; only_if_changed: a
+    report that is newer than all tables stays.
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
         return storage.full(PATH)
+    clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
+    judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
+    segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
     summary = summarise(
-        clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
+        clips=[clips],
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
-        judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
+        judgments=[judgments],
         texts=texts(storage),
     )
-    chosen = choose_gallery(summary, gallery)
+    people = reviewed(read_reviews(storage))
+    chosen = choose_gallery(summary, gallery, people.shown_first())
     items = gallery_items(
         chosen,
         clips=whole_rows(storage, CLIPS, chosen),
         descriptions=whole_rows(storage, DESCRIPTIONS, chosen),
         votes=whole_rows(storage, VOTES, chosen),
         judgments=whole_rows(storage, JUDGMENTS, chosen),
+        faces=faces_of(segments, chosen),
     )
     # The page is the last thing that a run does: it is told as done.
     ended = run.ended("done")
     runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
-    page = render(summary, items, runs, storage.url)
+    page = render(
+        summary,
+        items,
+        runs,
+        storage.url,
+        people=people,
+        rounds=rounds_report(storage, rounds),
+        recordings=recordings(segments, clips, judgments),
+        long_clips=long_clips(clips),
+    )
     storage.write(PATH, page.encode())
     return storage.full(PATH)
 
@@ -55,7 +78,7 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
-    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS)
+    tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))
 

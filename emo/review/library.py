@@ -10,6 +10,7 @@ from emo.errors import EmoError
 from emo.report.gallery import GalleryItem, gallery_items
 from emo.review.conflict import conflicts
 from emo.review.consensus import jaccard
+from emo.review.media import Part
 from emo.review.queue import Candidate
 from emo.store import committed, planning
 from emo.store.storage import Storage
@@ -25,7 +26,7 @@ class Library:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self.clips = _placed(storage, CLIPS, ["uri"])
+        self.clips = _placed(storage, CLIPS, ["uri", "start_s", "end_s"])
         self.judged = _placed(storage, JUDGMENTS, ["labels", "agreement", *_conflict_column()])
         self._rows = {
             table.name: placed.sort_by("video_id")
@@ -43,9 +44,10 @@ class Library:
         """Whether there is such a clip."""
         return video_id in self._place
 
-    def uri(self, video_id: str) -> str:
-        """Where the clip's file is."""
-        return str(self.clips.column("uri")[self._place[video_id]].as_py())
+    def file(self, video_id: str) -> tuple[str, Part | None]:
+        """Where the clip's file is, and which part of it the clip is; None: all of it."""
+        row = self.clips.slice(self._place[video_id], 1).to_pylist()[0]
+        return row["uri"], None if row["start_s"] is None else Part(row["start_s"], row["end_s"])
 
     def judgment(self, video_id: str) -> dict[str, Any] | None:
         """`labels` and `run_id` of the judgment; None where there is none that went well."""

@@ -24,13 +24,27 @@ _SOUNDS = {".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".m
 
 
 @dataclass(frozen=True)
+class Part:
+    """Seconds from the first frame of a file; end_s: None: to the end of the file."""
+
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+_Key = tuple[str, Part | None]
+
+
+@dataclass(frozen=True)
 class Playable:
-    """A file that browsers play: where, how many bytes, and its media type."""
+    """A file that browsers play: where, how many bytes, its media type, and the part of it that is the clip
+    (None: all of it).
+    """
 
     storage: Storage
     path: str
     size: int
     kind: str
+    part: Part | None = None
 
     def open(self) -> BinaryIO:
         """For random reads, as ranges on S3."""
@@ -43,46 +57,49 @@ class Media:
     def __init__(self, s3: S3Settings) -> None:
         self._s3 = s3
         self._folder = tempfile.TemporaryDirectory(prefix="emo-review-")
-        self._known: OrderedDict[str, Playable] = OrderedDict()
+        self._known: OrderedDict[_Key, Playable] = OrderedDict()
         self._lock = threading.Lock()
-        self._busy: dict[str, threading.Lock] = {}
+        self._busy: dict[_Key, threading.Lock] = {}
 
     def close(self) -> None:
         """Remove what was made."""
         self._folder.cleanup()
 
-    def playable(self, uri: str) -> Playable:
-        """What a browser can play of the file at that place.
+    def playable(self, uri: str, part: Part | None = None) -> Playable:
+        """What a browser can play of the file at that place, or of a part of it: the file itself, or one that
+        was made of it, which then is that part alone.
 
         Raises FileNotFoundError where the file is gone, RowError where it can be read by nobody, StorageError
         where the place does not answer.
         """
+        key = (uri, part)
         with self._lock:
-            busy = self._busy.setdefault(uri, threading.Lock())
+            busy = self._busy.setdefault(key, threading.Lock())
         # Two browsers that want one file wait for one transcoding.
         with busy:
             with self._lock:
-                if uri in self._known:
-                    self._known.move_to_end(uri)
-                    return self._known[uri]
-            found = self._find(uri)
+                if key in self._known:
+                    self._known.move_to_end(key)
+                    return self._known[key]
+            found = self._find(uri, part)
             with self._lock:
-                self._known[uri] = found
+                self._known[key] = found
                 if len(self._known) > KEPT:
                     self._drop(self._known.popitem(last=False)[1])
             return found
 
-    def _find(self, uri: str) -> Playable:
+    def _find(self, uri: str, part: Part | None) -> Playable:
         storage, name = storage_of(uri, self._s3)
         entry = storage.entry(name)
         with storage.download(name) as local:
             suffix = Path(name).suffix.lower()
             if _run("--plays", local) == "yes":
-                return Playable(storage, name, entry.size, {**_TYPES, **_SOUNDS}.get(suffix, "video/mp4"))
+                kind = {**_TYPES, **_SOUNDS}.get(suffix, "video/mp4")
+                return Playable(storage, name, entry.size, kind, part)
             handle, target = tempfile.mkstemp(suffix=".mp4", dir=self._folder.name)
             os.close(handle)
             try:
-                _run(local, target, str(LONGEST_SIDE))
+                make(local, target, LONGEST_SIDE, part)
             except BaseException:
                 Path(target).unlink(missing_ok=True)
                 raise
@@ -93,6 +110,13 @@ class Media:
         if old.storage.url == str(Path(self._folder.name).absolute()):
             with suppress(EmoError):
                 old.storage.delete(old.path)
+
+
+def make(source: str, target: str, longest_side: int | None, part: Part | None) -> None:
+    """`transcode` in a process of its own; raises RowError where that fails, crashes or does not end."""
+    asked = part or Part()
+    times = (f"{asked.start_s!r}", "" if asked.end_s is None else f"{asked.end_s!r}")
+    _run(source, target, str(longest_side or 0), *times)
 
 
 def _run(*arguments: str) -> str:

@@ -18,6 +18,7 @@ let words = [];
 let trail = recall(sessionStorage, TRAIL, []);  // clips seen before this one, the newest last
 let outbox = recall(localStorage, OUTBOX, []);
 let sending = false;
+let part = { start: 0, end: null };  // where the clip is in the file that plays, seconds
 
 function recall(store, key, otherwise) {
   try { return JSON.parse(store.getItem(key)) ?? otherwise; } catch { return otherwise; }
@@ -94,7 +95,7 @@ function show(found) {
   at("why-labels").hidden = clip.blind;
   at("stored").hidden = true;
   at("video").hidden = false;
-  at("video").src = `media/video?video_id=${encodeURIComponent(clip.video_id)}`;
+  showVideo();
   showExperts();
   showLabels();
   say("");
@@ -102,6 +103,27 @@ function show(found) {
   choose();
   at("back").disabled = trail.length === 0;
   at("name").focus({ preventScroll: true });
+}
+
+// A clip that is a part of its file plays that part alone (W3C Media Fragments).
+async function showVideo() {
+  const shown = clip;
+  const where = encodeURIComponent(shown.video_id);
+  part = { start: 0, end: null };
+  let fragment = "";
+  if (shown.is_part) {
+    at("video").removeAttribute("src");
+    try {
+      const told = await ask(`media/part?video_id=${where}`);
+      if (shown !== clip) return;
+      part = { start: told.start || 0, end: told.end };
+      if (told.start !== null) fragment = `#t=${told.start}${told.end === null ? "" : `,${told.end}`}`;
+    } catch (error) {
+      if (shown === clip) stored(`${error.message}.`);
+      return;
+    }
+  }
+  at("video").src = `media/video?video_id=${where}${fragment}`;
 }
 
 function supportOf(candidate) {
@@ -389,6 +411,8 @@ async function failedVideo() {
 
 function play() {
   const player = at("video").hidden ? at("sound") : at("video");
+  const outside = player.currentTime < part.start || (part.end !== null && player.currentTime >= part.end);
+  if (player === at("video") && player.paused && outside) player.currentTime = part.start;
   if (player.paused) player.play().catch(() => say("It does not play.")); else player.pause();
 }
 
@@ -405,7 +429,7 @@ function keys(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const does = {
     Enter: done, a: () => at("add").focus(), z: undo, u: () => at("unusable").click(), p: () => at("several").click(),
-    c: () => at("comment").focus(), " ": play, r: () => { at("video").currentTime = 0; }, b: back, s: skip,
+    c: () => at("comment").focus(), " ": play, r: () => { at("video").currentTime = part.start; }, b: back, s: skip,
     "?": () => at("show-keys").click(),
   }[key] || (/^[1-9]$/.test(key) ? () => toggle(Number(key) - 1) : null);
   if (!does || event.repeat) return;
@@ -429,6 +453,10 @@ async function start() {
   at("add").addEventListener("input", () => choose());
   at("add").addEventListener("blur", () => { at("choices").hidden = true; });
   at("video").addEventListener("error", failedVideo);
+  // Browsers stop at the end of a fragment once; who plays on from there is stopped too.
+  at("video").addEventListener("timeupdate", () => {
+    if (part.end !== null && !at("video").paused && at("video").currentTime >= part.end) at("video").pause();
+  });
   at("anew").addEventListener("click", () => ask("api/queue", {}).then(() => forward(null), (error) => complain(error.message)));
   at("invite").addEventListener("click", async () => {
     const told = await ask("api/invite", {}).catch((error) => ({ address: error.message }));

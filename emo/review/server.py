@@ -58,6 +58,7 @@ class Application:
                 web.get("/api/progress", self._progress),
                 web.post("/api/queue", self._queue),
                 web.post("/api/invite", self._invite),
+                web.get("/media/part", self._part),
                 web.get("/media/video", self._video),
                 web.get("/media/frame", self._frame),
                 web.get("/media/sound", self._sound),
@@ -155,6 +156,7 @@ class Application:
         # Blind it stays, also when the person comes back: what was seen would be in the next answer.
         item |= hidden if blind else {}
         del item["frames"]
+        _, part = self.desk.library.file(video_id)
         mine = review and {
             name: review[name]
             for name in ("run_id", "labels", "verdict", "several_people", "comment", "queue")
@@ -163,6 +165,7 @@ class Application:
         return {
             **item,
             "judged": judgment is not None,
+            "is_part": part is not None,
             "blind": blind,
             "queue": queue if review is None else review["queue"],
             "review": mine,
@@ -231,9 +234,14 @@ class Application:
             raise web.HTTPNotFound(reason="the clip has no sound")
         return web.Response(body=row["audio"], content_type="audio/flac")
 
+    async def _part(self, request: web.Request) -> web.Response:
+        """Where in `media/video` the clip begins and ends, in seconds; null: with the file."""
+        found = await _away(self.media.playable, *self.desk.library.file(self._video_id(request)))
+        part = found.part
+        return web.json_response({"start": part and part.start_s, "end": part and part.end_s})
+
     async def _video(self, request: web.Request) -> web.StreamResponse:
-        uri = self.desk.library.uri(self._video_id(request))
-        found = await _away(self.media.playable, uri)
+        found = await _away(self.media.playable, *self.desk.library.file(self._video_id(request)))
         start, end = 0, found.size - 1
         asked = request.headers.get("Range")
         if asked is not None:

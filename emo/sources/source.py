@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, join, on_disk, readable, split
 from emo.sources.cut_names import cut_names
@@ -38,6 +39,7 @@ MANIFEST = pa.schema(
         *(CLIPS.schema.field(name) for name in ("transcript_version", START, END)),
         pa.field("subtitle", pa.string()),
         pa.field("sidecar", pa.string()),  # uri of a subtitle file beside the video
+        pa.field("use", pa.string()),  # label | train | none; null: the source does not say
     ]
 )
 
@@ -67,7 +69,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 MANIFEST_SUFFIXES = SUFFIXES
 _TEXTS = ("uri", "video_id", "subtitle", "language")
-MANIFEST_COLUMNS = (*_TEXTS, START, END)
+MANIFEST_COLUMNS = (*_TEXTS, START, END, "use")
 _EXPECTED = f"a folder, a glob, an s3:// prefix, a video or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
 
 # Of the second version of the data set the table has another name; its part without labels has no `label`.
@@ -88,12 +90,14 @@ class _Row:
     language: str | None = None
     start_s: float | None = None
     end_s: float | None = None
+    use: str | None = None
 
 
 def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     """The manifest of a source, sorted by video_id, in the schema MANIFEST.
 
-    A file that a manifest names and that is not there keeps its row, with null `size` and `modified`:
+    A row whose `use` is none is there so that it can be noted; its file is not looked up. A file that a
+    manifest names and that is not there keeps its row, with null `size` and `modified`:
     ingest writes it as failed; so does a link in a folder that leads nowhere. Columns of a manifest that are
     not used are named on standard error. Raises InputError where the source does not exist or is a file of
     another kind, a manifest is not one, or two rows share an id, and StorageError where a folder cannot be
@@ -365,7 +369,11 @@ def _manifest_row(record: Record, base: str) -> _Row:
     if start_s is not None:
         default_id = piece_id(default_id, start_s, end_s)
     video_id = cells["video_id"] or default_id
-    return _Row(uri, video_id, record.where, cells["subtitle"], cells["language"], start_s, end_s)
+    use = _text(record.values.get("use"), record.where, "use")
+    use = use.strip().lower() if use else None
+    if use is not None and use not in uses.ALL:
+        raise InputError(f"{record.where}: use is {short(use)}; expected {', '.join(uses.ALL)}, or nothing")
+    return _Row(uri, video_id, record.where, cells["subtitle"], cells["language"], start_s, end_s, use)
 
 
 def _text(value: Any, where: str, column: str) -> str | None:
@@ -411,7 +419,7 @@ def _without_dots(key: str) -> str:
 def _list_parents(rows: Iterable[_Row], s3: S3Settings) -> dict[str, Entry]:
     """The files of every folder that a manifest names: one listing per folder, not one question per clip."""
     listing: dict[str, Entry] = {}
-    for folder in sorted({split(row.uri)[0] for row in rows}):
+    for folder in sorted({split(row.uri)[0] for row in rows if row.use != uses.NONE}):
         listing |= _listing(folder, s3)
     return listing
 
@@ -432,9 +440,13 @@ def _finish(
                 "give them ids in a manifest"
             )
         first[row.video_id] = row.where
-    found = [listing.get(row.uri) for row in rows]
+    shut = [row.use == uses.NONE for row in rows]
+    found = [None if none else listing.get(row.uri) for row, none in zip(rows, shut, strict=True)]
     beside = Sidecars(listing, is_video)
-    sidecars = [None if row.subtitle is not None else beside.of(row.uri, row.language) for row in rows]
+    sidecars = [
+        None if none or row.subtitle is not None else beside.of(row.uri, row.language)
+        for row, none in zip(rows, shut, strict=True)
+    ]
     rows = [
         replace(row, language=row.language or sidecar.language) if sidecar else row
         for row, sidecar in zip(rows, sidecars, strict=True)
@@ -462,6 +474,7 @@ def _finish(
             END: [row.end_s for row in rows],
             "subtitle": [row.subtitle for row in rows],
             "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
+            "use": [row.use for row in rows],
         },
         schema=MANIFEST,
     )

@@ -56,6 +56,11 @@ def _folder_now(path: str) -> str:
     return split(path)[0].replace("/expert=", "/", 1)
 
 
+def folders(storage: Storage, table: Table) -> list[str]:
+    """The folders that hold files of a table, of experts too that no configuration names any more."""
+    return sorted({_folder_now(path) for path in files(storage, table.name)})
+
+
 def is_earlier(path: str) -> bool:
     """Whether a file stands in a folder of versions before schema 2."""
     return "/expert=" in path

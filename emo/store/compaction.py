@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.errors import StorageError
-from emo.store import committed, fences
+from emo.store import committed, fences, index
 from emo.store.storage import Storage
 from emo.store.tables import SCHEMA_VERSION, Table
 
@@ -87,7 +87,7 @@ def compact(
     for path in listed.keys() - sizes.keys():
         # Of a run that had lost OUT when it committed: nobody reads it.
         storage.delete(path)
-    everything = committed.read_all(storage, where, table, [], with_file=True)
+    everything = committed.read_all(storage, where, table, ["video_id"] if drop else [], with_file=True)
     live = committed.newest(everything, table.key)
     if drop:
         gone = pc.is_in(live.column("video_id"), value_set=pa.array(sorted(drop), pa.string()))
@@ -106,6 +106,9 @@ def compact(
     chosen += [[part] for part in parts if committed.is_earlier(part.path) and part.path not in known]
     # A later version may have written columns that this one does not know and would lose.
     chosen = [group for group in chosen if not _is_of_later_version(storage, group)]
+    if chosen:
+        # It would keep the ids of rows that are gone.
+        index.remove(storage, table.name)
     written = deleted = 0
     for group in chosen:
         check()

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from emo.errors import StorageError
 from emo.paths import split
 from emo.store.storage import Storage
-from emo.store.tables import RETRIES, TABLES
+from emo.store.tables import RETRIES, TABLES, USES
 
 FOLDER = "fences"
 
@@ -30,7 +30,7 @@ def fence(storage: Storage, run_id: str) -> None:
         return
     files = [
         path
-        for table in (*TABLES, RETRIES.name)
+        for table in (*TABLES, RETRIES.name, USES.name)
         for path in storage.names(table)
         if path.endswith(".parquet") and _run_of(path) == run_id
     ]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,9 +165,12 @@ def test_the_export_is_what_ms_swift_reads_with_the_media_of_each_window(caption
         assert len(samples) == len(of_split)
         for sample, row in zip(samples, of_split, strict=True):
             assert isinstance(sample, Sample)
-            assert sample.turns == turns_of(row["messages"])
+            [asked, answer] = turns_of(row["messages"])
+            tags = "<image>" * len(row["frames"])
+            assert sample.turns == (replace(asked, content=asked.content.replace(tags, "<video>")), answer)
             clip = clips[row["video_id"]]
-            shown = [Path(image).read_bytes() for image in sample.images]
+            [video] = sample.videos
+            shown = [Path(image).read_bytes() for image in video]
             assert shown == [clip["frames"][place] for place in row["frames"]]
             if row["audio"]:
                 [path] = sample.audios
@@ -419,5 +423,6 @@ def test_the_export_may_lie_on_s3(captioned, copy, bucket, s3_endpoint, source, 
     local = read_messages((source / "set" / "train.jsonl").read_bytes(), "train.jsonl")
     assert [sample.turns for sample in samples] == [sample.turns for sample in local]
     for sample, same in zip(samples, local, strict=True):
-        for path, here in zip(sample.images + sample.audios, same.images + same.audios, strict=True):
+        of_one, of_other = ([*sum(one.videos, ()), *one.audios] for one in (sample, same))
+        for path, here in zip(of_one, of_other, strict=True):
             assert target.read(path) == Path(here).read_bytes()

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from clips import make_clip
 from emo.review.consensus import read_reviews
 from emo.store.storage import Storage
 from review_outs import Judged, make_out
@@ -268,3 +269,19 @@ def test_where_the_video_is_gone_the_kept_frames_and_sound_are_shown(tmp_path, b
             " return found.length === 3 && found.every((one) => one.naturalWidth === 64); }"
         )
         assert "not there any more" in page.inner_text("#stored")
+
+
+def test_a_part_of_a_file_plays_alone(tmp_path, browser):
+    film = make_clip(tmp_path / "film.mp4", seconds=6, video=("-c:v", "libx264", "-g", "25", "-bf", "0"))
+    out = tmp_path / "out"
+    make_out(out, [Judged("a part", uri=str(film), start_s=2.0, end_s=2.6)])
+    with review_server(out, "--blind", "0") as running:
+        page = enter(browser.new_context(), running.addresses["ann"])
+        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        assert page.evaluate("document.getElementById('video').currentTime") == pytest.approx(2.0, abs=0.05)
+        page.keyboard.press("Space")
+        page.wait_for_function("() => document.getElementById('video').currentTime >= 2.5")
+        page.wait_for_function("() => document.getElementById('video').paused")
+        assert page.evaluate("document.getElementById('video').currentTime") < 3.5
+        page.keyboard.press("r")
+        page.wait_for_function("() => Math.abs(document.getElementById('video').currentTime - 2.0) < 0.05")
