@@ -155,7 +155,11 @@ def committed_clips():
     return CLIPS
 
 
-def test_nothing_of_a_forgotten_clip_is_left_and_all_of_the_others_is(out, tmp_path, capsys):
+def test_nothing_of_a_forgotten_clip_is_left_and_all_of_the_others_is(out, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(committed, "LEAST_FILES", 1)
+    committed.keep_index(out)
+    committed.read_newest(out, "clips", committed_clips(), ["status"])
+    assert found(f"{out.url}/index", b"zora-keen") == ["clips.parquet"]
     for name in ("csv", "huggingface", "ms-swift", "label-studio"):
         media = ["--media"] * (name in ("csv", "huggingface"))
         assert main(["export", "--out", out.url, "--to", str(tmp_path / name), "--format", name, *media]) == 0

@@ -153,6 +153,24 @@ def test_a_broken_committed_file_is_still_found(out):
         read(out)
 
 
+def test_what_removes_rows_removes_the_index_that_names_them(out):
+    read(out)
+    storage = Storage(str(out))
+    compact(storage, WHERE, VOTES, "9", target_bytes=0, drop=["clip2"])
+    assert storage.names(index.FOLDER) == []
+    assert read(out).column("video_id").to_pylist() == ["clip0", "clip1"]
+
+
+def test_a_compaction_that_changes_nothing_leaves_it(out):
+    read(out)
+    storage = Storage(str(out))
+    compact(storage, WHERE, VOTES, "9", target_bytes=0)
+    index.remove(storage, "clips")
+    assert len(storage.names(index.FOLDER)) == 1
+    index.remove(storage)
+    assert storage.names(index.FOLDER) == []
+
+
 @pytest.mark.parametrize("at", [0.0, 0.2, 0.4, 0.6, 0.8, 0.99])
 def test_a_broken_index_is_left_aside(out, at):
     first = read(out)

@@ -3,7 +3,7 @@
 A run with nothing to do would open thousands of small files to find that out. The index spares it those that
 are as they were when it was written, by path, size and time of change (on S3 also by their tag). A file that
 is new is read. Where one that the index knows is gone, is another one by now or counts no more, the index is
-left aside and every file is read. It can be removed at any time.
+left aside and every file is read. It can be removed at any time, and what removes rows removes it first.
 """
 
 import io
@@ -69,10 +69,12 @@ def save(storage: Storage, where: str, rows: pa.Table, entries: Iterable[Entry])
     storage.write(_path(where), sink.getvalue())
 
 
-def clear(storage: Storage) -> None:
-    """Remove the index of every folder: the next run writes it anew."""
+def remove(storage: Storage, table: str | None = None) -> None:
+    """Remove the indexes of a table's folders, or all; for who removes rows, before they are removed."""
     for path in storage.names(FOLDER):
-        storage.delete(path)
+        of = path.removeprefix(f"{FOLDER}/").removesuffix(".parquet").partition("/")[0]
+        if table is None or of == table:
+            storage.delete(path)
 
 
 def _path(where: str) -> str:
