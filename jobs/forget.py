@@ -19,7 +19,7 @@ from emo.nightly import summary as nights
 from emo.nightly.retention import NIGHTS
 from emo.report import write as report
 from emo.run.session import Session
-from emo.store import committed, compaction, index
+from emo.store import committed, compaction
 from emo.store.runs import FOLDER as RUNS
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, RETRIES, TABLES, USES, Table
@@ -51,14 +51,12 @@ def run(session: Session, clips: Mapping[str, str | None], tell: Callable[[str],
     done.beyond += finetuned.forget(storage, clips)
     for path in (*_of_runs(storage, RUNS), *_of_runs(storage, NIGHTS)):
         _scrub(storage, path, clips)
-    index.remove(storage)
     # Clips last: what a removal that is cut short leaves is found again by them.
     for table in (*(one for one in TABLES.values() if one is not CLIPS), RETRIES, USES, CLIPS):
         removed = _remove(storage, table, clips.keys(), run_id, check)
         if removed:
             done.rows[table.name] = removed
             tell(f"{table.name}: {removed} rows removed")
-    index.remove(storage)
     # After the tables, of which the files are written anew.
     done.beyond += exported.forget(storage, clips.keys(), tell)
     done.beyond += _sources(storage, clips)
