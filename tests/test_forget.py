@@ -53,7 +53,7 @@ def caption(video_id):
 
 
 @pytest.fixture
-def out(tmp_path, monkeypatch):
+def out(tmp_path):
     """An OUT with everything that a run, people, a night and a training leave of two clips."""
     pictures = [synthetic_clips.clip(number, frames=2) for number in (1, 2)]
     uris = [tmp_path / "videos" / f"{name}.mp4" for name in (NAME, OTHER)]
@@ -80,12 +80,6 @@ def out(tmp_path, monkeypatch):
     night(storage)
     trained(storage, pictures)
     assert main(["report", "--out", storage.url]) == 0
-    with monkeypatch.context() as few:
-        # As if there were many files, which have an index.
-        few.setattr(committed, "LEAST_FILES", 1)
-        committed.keep_index(storage)
-        committed.read_newest(storage, DRAFTS.name, DRAFTS, [])
-    assert storage.names("index")
     return storage
 
 
