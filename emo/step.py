@@ -37,7 +37,8 @@ class Pass:
     worker: makes a Worker inside the worker process; read: runs ahead of the workers and turns the rows of a
     shard into what the worker wants (large columns); failed: rows of the table for rows that no worker
     survived; answers: the numbers of the answers that it gives, where other passes of the run give others to
-    the same rows.
+    the same rows; together: rows that follow one another with the same value in this column go into one
+    shard, as far as its size allows.
     """
 
     step: str
@@ -52,6 +53,7 @@ class Pass:
     workers: int | None = None
     read: Callable[[pa.Table], pa.Table] | None = None
     answers: range | None = None
+    together: str | None = None
 
     def of_it(self, rows: pa.Table) -> pa.Table:
         """Of rows of its table those that this pass may have made."""

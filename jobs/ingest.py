@@ -23,12 +23,12 @@ from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
-from emo.media.tasks import Close, Piece
-from emo.media.transcript import Sidecar, guess_language
+from emo.media.tasks import Close, CuesBeside, Piece
+from emo.media.transcript import Cues, Sidecar, guess_language, part_of
 from emo.needs import Need
 from emo.sources.fetching import faults_of, sidecar_of
 from emo.sources.source import look_up
-from emo.sources.times import END, START
+from emo.sources.times import END, LONG_S, START
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
@@ -38,8 +38,6 @@ from emo.terminal.progress import say
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.
 READS = 2
-# Corpora of this field have clips of 1 to 15 s; what is longer than this holds more than one emotion.
-LONG_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +119,7 @@ class IngestStep(Step):
             failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
             resources=self.resources(),
             shard_rows=config.shard_rows,
+            together=None if rows.column(START).null_count == rows.num_rows else "uri",
             workers=None if config.workers == "auto" else config.workers,
         )
 
@@ -163,6 +162,7 @@ class IngestWorker:
         self._transcriber = Transcriber(settings.transcribe) if settings.transcribe else None
         self._s3 = s3
         self._run_id = run_id
+        self._cues: tuple[tuple[str, str | None], Cues] | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         results = list(self._decode_all(rows.to_pylist()))
@@ -252,8 +252,16 @@ class IngestWorker:
 
     def _sidecar(self, row: dict[str, Any]) -> Sidecar:
         """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
-        with sidecar_of(row, self._s3) as file:
-            return self._decoder.read_sidecar(file)
+        if row["start_s"] is None:
+            with sidecar_of(row, self._s3) as file:
+                return self._decoder.read_sidecar(file)
+        # The pieces of a file come one after the other, and its subtitles may be those of hours.
+        key = (row["sidecar"], row["transcript_version"])
+        if self._cues is None or self._cues[0] != key:
+            with sidecar_of(row, self._s3) as file:
+                self._cues = key, self._decoder.run(CuesBeside(file))
+        name = storage_of(row["sidecar"], self._s3)[1]
+        return part_of(name, self._cues[1], row["start_s"], row["end_s"])
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ from emo.jobs.ingest import IngestStep, failed_before, note_uses
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
+from emo.report.recordings import long_clips
 from emo.report.rounds import rounds_report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
-from emo.store import planning
+from emo.store import committed, planning
 from emo.store.runs import StepRecord, load_runs
-from emo.store.tables import FAILED
+from emo.store.tables import CLIPS, FAILED
 
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
@@ -78,12 +79,14 @@ def _run_all(session: Session, manifest: pa.Table, mode: Mode) -> list[StepRecor
 class Labelled:
     """What a labelling run did; of a source without videos there is no run, no step and no report.
 
-    run_id: of its rows; steps: what each step did, in order; report: where the page is.
+    run_id: of its rows; steps: what each step did, in order; report: where the page is; long_clips: files in
+    OUT that last over a minute and are one clip each.
     """
 
     run_id: str | None
     steps: Sequence[StepRecord]
     report: str | None
+    long_clips: int = 0
 
 
 def label_source(config: Config, source: str, out: str, redo: bool, tell: Callable[[str], None]) -> Labelled:
@@ -105,9 +108,14 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         records = label(current, manifest, redo)
         rounds = config.asked_in_rounds
         page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        for line in page.alarms:
+            tell(line)
         if told := rounds_report(current.storage, rounds):
             tell(f"rounds: {told.line()}")
-    return Labelled(current.run_id, records, page)
+        clips = committed.read_newest(
+            current.storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"]
+        )
+    return Labelled(current.run_id, records, page.place, long_clips(clips))
 
 
 def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:

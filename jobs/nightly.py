@@ -22,6 +22,7 @@ from emo.jobs.label import steps
 from emo.jobs.split import SplitStep, pieces_manifest, superseded
 from emo.nightly import retention, retries
 from emo.report import write as report
+from emo.report.recordings import long_clips
 from emo.report.rounds import rounds_report
 from emo.run.session import Bounds, Session
 from emo.status import plan
@@ -53,6 +54,9 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     session.lift_limit()
     session.take([judge], partial(_judge, storage, waiting=before if bound is not None else ()))
     compacted, notes = tidy(session, manifest)
+    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"])
+    if config.split.by is None and (long := long_clips(clips)):
+        notes.append(f"{long} clips last over a minute and have one set of labels each; split.by cuts them")
     spent = estimates.spent([asdict(step) for step in session.run.steps], config.prices)
     page = report.write(
         storage,
@@ -72,8 +76,8 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "off_by": None if bound else _ratio(spent, estimated),
         "currency": config.prices.currency,
         "compacted": asdict(compacted),
-        "notes": notes,
-        "report": page,
+        "notes": [*notes, *page.alarms],
+        "report": page.place,
         "rounds": _rounds(session, before, planned, bound),
     }
 

@@ -53,7 +53,7 @@ def caption(video_id):
 
 
 @pytest.fixture
-def out(tmp_path):
+def out(tmp_path, monkeypatch):
     """An OUT with everything that a run, people, a night and a training leave of two clips."""
     pictures = [synthetic_clips.clip(number, frames=2) for number in (1, 2)]
     uris = [tmp_path / "videos" / f"{name}.mp4" for name in (NAME, OTHER)]
@@ -80,6 +80,12 @@ def out(tmp_path):
     night(storage)
     trained(storage, pictures)
     assert main(["report", "--out", storage.url]) == 0
+    with monkeypatch.context() as few:
+        # As if there were many files, which have an index.
+        few.setattr(committed, "LEAST_FILES", 1)
+        committed.keep_index(storage)
+        committed.read_newest(storage, DRAFTS.name, DRAFTS, [])
+    assert storage.names("index")
     return storage
 
 
@@ -149,7 +155,11 @@ def committed_clips():
     return CLIPS
 
 
-def test_nothing_of_a_forgotten_clip_is_left_and_all_of_the_others_is(out, tmp_path, capsys):
+def test_nothing_of_a_forgotten_clip_is_left_and_all_of_the_others_is(out, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(committed, "LEAST_FILES", 1)
+    committed.keep_index(out)
+    committed.read_newest(out, "clips", committed_clips(), ["status"])
+    assert found(f"{out.url}/index", b"zora-keen") == ["clips.parquet"]
     for name in ("csv", "huggingface", "ms-swift", "label-studio"):
         media = ["--media"] * (name in ("csv", "huggingface"))
         assert main(["export", "--out", out.url, "--to", str(tmp_path / name), "--format", name, *media]) == 0

@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-import aiohttp
 from pydantic import Field, field_validator
 
 from emo.errors import EmoError, InputError, RowError
 from emo.marks import NoResult
 from emo.section import Section
+
+# The settings here are a part of every configuration; what sends requests is imported where it does.
+if TYPE_CHECKING:
+    import aiohttp
 
 # 408 Request Timeout and 429 Too Many Requests ask for another try; every other 4xx would fail again.
 _TRY_AGAIN = frozenset({408, 429})
@@ -167,7 +170,9 @@ class OpenAIClient:
             self._session = None
         self._runner.close()
 
-    async def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         if self._session is None:
             settings = self._settings
             self._session = aiohttp.ClientSession(
@@ -181,6 +186,8 @@ class OpenAIClient:
 
     async def _check(self) -> None:
         """The server answers and takes the key. Some servers list no models, so the status alone counts."""
+        import aiohttp
+
         url = f"{self._settings.url}/models"
         session = await self._open()
         try:
@@ -254,6 +261,8 @@ class OpenAIClient:
         await asyncio.sleep((asked_wait or 0.0) + random.uniform(0, longest))
 
     async def _once(self, data: bytes, n: int) -> list[Answer]:
+        import aiohttp
+
         url = f"{self._settings.url}/chat/completions"
         session = await self._open()
         try:

@@ -181,9 +181,9 @@ def _match(settings: EmotionLlamaSettings, vision: Path, checkpoint: Path) -> No
     from transformers import LlamaConfig, WhisperConfig
 
     from emo.experts import emotion_llama_model as parts
-    from emo.experts.eva_vision import load_eva
+    from emo.experts.eva_vision import fit_eva
 
-    width = load_eva(_vision_state(vision), vision.name).cls_token.shape[-1]
+    width = fit_eva(_vision_state(vision), vision.name).cls_token.shape[-1]
     audio = WhisperConfig.from_pretrained(settings.audio).d_model
     state = weights_in(read_pth(checkpoint), checkpoint, "an Emotion-LLaMA")
     parts.match(

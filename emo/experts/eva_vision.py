@@ -79,15 +79,22 @@ class Eva(nn.Module):
         known = _SIDE // self.patch
         if side == known:
             return table
-        squares = table[:, 1:].transpose(1, 2).unflatten(2, (known, known)).float()
+        squares = table[:, 1:].transpose(1, 2).unflatten(2, (known, known))
         stretched = nn.functional.interpolate(squares, size=(side, side), mode="bicubic", align_corners=False)
-        return torch.cat([table[:, :1], stretched.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+        return torch.cat([table[:, :1], stretched.flatten(2).transpose(1, 2)], dim=1)
 
 
 def load_eva(state: Mapping[str, Any], where: str) -> Eva:
-    """The tower of a published file, float32, on the CPU.
+    """The tower of a published file, float32, on the CPU; raises InputError as `fit_eva` does."""
+    eva = fit_eva(state, where)
+    eva.load_state_dict({key: state[key].float() for key in eva.state_dict()}, assign=True)
+    return eva.eval()
 
-    The norm and the head behind the last block, which the file may hold, are not read here. Raises InputError
+
+def fit_eva(state: Mapping[str, Any], where: str) -> Eva:
+    """The tower that a published file fits, without its weights.
+
+    The norm and the head behind the last block, which the file may hold, are no part of it. Raises InputError
     that names what is missing, of another shape, or not understood; where: what the file is called.
     """
     depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
@@ -111,5 +118,4 @@ def load_eva(state: Mapping[str, Any], where: str) -> Eva:
     problems += [f"{key} is not understood" for key in state if key not in expected and not unread.match(key)]
     if problems:
         raise InputError(f"{where}: {'; '.join(problems[:12])}")
-    eva.load_state_dict({key: state[key].float() for key in expected}, assign=True)
-    return eva.eval()
+    return eva

@@ -42,7 +42,7 @@ class RoundsReport:
     @property
     def saved(self) -> float:
         """The share of all answers that was not needed, 0 to 1."""
-        return 1 - self.answers / self.in_full if self.in_full else 0.0
+        return (self.in_full - self.answers) / self.in_full if self.in_full else 0.0
 
     def line(self) -> str:
         """All of it in a line for a person."""

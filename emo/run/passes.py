@@ -76,7 +76,7 @@ def run_passes(
         for one in running:
             rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
             size = planning.shard_size(rows, one.grows_to or one.workers, shard_rows)
-            shards = list(committed.batched(one.plan.rows, size))
+            shards = planning.shards(one.plan.rows, size, one.plan.together)
             most = planning.pool_size(rows, one.plan.workers or len(shards), shard_rows)
             parts.append(_Part(one, shards, one.workers, min(most, one.grows_to or most)))
         _run_shards(parts, storage, run_id, stop)
@@ -313,8 +313,8 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
     shards_out = ray.data.from_blocks(part.shards)
-    # The rows of a shard: for workers with a GPU the engine insists on a number.
-    batch_size = max(shard.num_rows for shard in part.shards)
+    # For workers with a GPU the engine insists on a number. It fills small shards up to that.
+    batch_size = max(shard.num_rows for shard in part.shards) if plan.resources.gpus else None
     bare = replace(plan, rows=plan.rows.schema.empty_table())
     if plan.resources.light and part.most == part.workers:
         # Only a pool of workers grows with its cluster.

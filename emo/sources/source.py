@@ -172,29 +172,36 @@ def _from_folder(storage: Storage) -> pa.Table:
                 f"two files would have the same path in the tables: {storage.full(entry.path)}; rename one"
             )
         entries[entry.path] = entry
-    listing = {storage.full(path): entry for path, entry in entries.items()}
+    places = {path: storage.full(path) for path in entries}
+    listing = {places[path]: entry for path, entry in entries.items()}
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
-    videos = [path for path in named if is_video(path)]
+    videos: list[str] = []
+    others: list[str] = []
+    for path in named:
+        (videos if is_video(path) else others).append(path)
     hidden = len(found.entries) + len(found.unusable) - len(named)
     table = _chsims_table(storage, entries)
     if table is not None:
         rows = _chsims_rows(storage, table, [path for path in videos if path.startswith(CHSIMS_CLIPS)])
-        rest = [path for path in named if path != table]
+        rest = [path for path in others if path != table]
         return _finish(rows, listing, rest, storage.url, hidden)
     subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
     rows = []
     for path in videos:
         # MER names clips by their file name, wherever below the folder the file stands.
         video_id = posixpath.splitext(posixpath.basename(path) if subtitles else path)[0]
-        rows.append(_Row(storage.full(path), video_id, path, *subtitles.get(video_id, (None, None))))
-    rest = [path for path in named if not (subtitles and path == MER_SUBTITLES)]
+        place = places.get(path) or storage.full(path)
+        rows.append(_Row(place, video_id, path, *subtitles.get(video_id, (None, None))))
+    rest = [path for path in others if not (subtitles and path == MER_SUBTITLES)]
     return _finish(rows, listing, rest, storage.url, hidden)
 
 
 def is_video(path: str) -> bool:
     """Whether a file is a video by its name."""
-    return posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES
+    # As `splitext` has it, in a third of the time: a source has a million of them.
+    stem, dot, suffix = path.rpartition(".")
+    return f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES and stem.rpartition("/")[2].strip(".") != ""
 
 
 def _chsims_table(storage: Storage, entries: Collection[str]) -> str | None:

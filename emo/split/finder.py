@@ -11,6 +11,7 @@ import numpy as np
 from emo.errors import RowError
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Answer, Decoder
+from emo.media.tasks import CuesBeside
 from emo.media.transcript import SidecarFile
 from emo.media.voice_activity import SpeechFinder
 from emo.media.wave import read_wave
@@ -18,7 +19,7 @@ from emo.split import fixed, speech, subtitles
 from emo.split.music import is_music
 from emo.split.segment import Segment, at_cuts, reason_to_leave_out
 from emo.split.settings import Split
-from emo.split.tasks import CuesBeside, CuesIn, CutsIn, Known, Look, MiddleFrames, SoundOf
+from emo.split.tasks import CuesIn, CutsIn, Known, Look, MiddleFrames, SoundOf
 
 # Windows of sound that are held at once: 320 s. Of damaged sound as little as 10 s is given up.
 _CHUNK, _SMALLEST = 10_000, 312

@@ -6,7 +6,6 @@ from typing import Any
 
 from emo.media.cues import Cue
 from emo.media.decoded import DecodeSettings
-from emo.media.transcript import Cues, SidecarFile, cues_of
 
 # Of a piece, when nobody wants more than to count who is in it.
 _MIDDLE_FRAMES = 3
@@ -74,16 +73,6 @@ class CuesIn:
         from emo.media.recording import opened
 
         return opened(self.path).cues()
-
-
-@dataclass(frozen=True)
-class CuesBeside:
-    """The cues of a sidecar."""
-
-    sidecar: SidecarFile
-
-    def __call__(self, settings: DecodeSettings) -> Cues:
-        return cues_of(self.sidecar)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What is left to do: pure functions on the key columns of tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,6 +57,17 @@ def of_run(rows: pa.Table, run_id: str) -> pa.Table:
 def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
     """For each row the index of a row of `among` with the same key, null where there is none."""
     return pc.index_in(_joined(rows, key), value_set=_joined(among, key))
+
+
+def by_file(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each file that the column `file` names, in their order, sorted by file."""
+    files = _flat(rows, "file").dictionary_encode()
+    places = files.indices.to_numpy()
+    order = np.argsort(places, kind="stable")
+    ends = np.cumsum(np.bincount(places, minlength=len(files.dictionary)))
+    for path, number in sorted((path, number) for number, path in enumerate(files.dictionary.to_pylist())):
+        begin = ends[number - 1] if number else 0
+        yield path, rows.take(pa.array(order[begin : ends[number]]))
 
 
 def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
@@ -139,11 +152,11 @@ def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
 
 
 def pool_size(rows: int, most: int, shard_rows: int) -> int:
-    """Workers for so many rows: at most `most`, and each with a quarter of a shard to do at the least.
+    """Workers for so many rows: at most `most`, each with a row and a quarter of a shard to do at the least.
 
     A worker takes seconds to start: for a few rows one more costs more than it brings.
     """
-    return max(1, min(most, math.ceil(4 * rows / shard_rows)))
+    return max(1, min(most, rows, math.ceil(4 * rows / shard_rows)))
 
 
 def shard_size(rows: int, workers: int, most: int) -> int:
@@ -152,6 +165,29 @@ def shard_size(rows: int, workers: int, most: int) -> int:
     Four, because the last shards to finish then leave a worker idle for a small part of the pass only.
     """
     return max(1, min(most, math.ceil(rows / (4 * workers))))
+
+
+def shards(rows: pa.Table, size: int, together: str | None = None) -> list[pa.Table]:
+    """Slices of at most `size` rows, in their order.
+
+    together: rows that follow one another with the same value in this column are in one slice; where there
+    are more of them than `size`, in as few slices as hold them.
+    """
+    if together is None or not rows.num_rows:
+        return [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+    values = rows.column(together)
+    differs = pc.not_equal(values.slice(1), values.slice(0, rows.num_rows - 1)).to_numpy()
+    starts = [0, *(np.flatnonzero(differs) + 1).tolist(), rows.num_rows]
+    borders = [0]
+    for start, end in pairwise(starts):
+        if end - borders[-1] <= size:
+            continue
+        if start > borders[-1]:
+            borders.append(start)
+        parts = math.ceil((end - start) / size)
+        # What remains of a long run may share its slice with what follows.
+        borders += [start + (end - start) * part // parts for part in range(1, parts)]
+    return [rows.slice(start, end - start) for start, end in pairwise([*borders, rows.num_rows])]
 
 
 def _flat(table: pa.Table, name: str) -> pa.Array:

@@ -300,6 +300,24 @@ def test_the_prompt_is_cut_into_tokens_between_the_media(expert):
     assert prompt.features["mel"].shape == (1, 16, 200)
 
 
+def test_the_older_files_of_the_tokenizer_give_the_same_prompt(files, expert, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(files.model, folder)
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
+    merges = ["#version: 0.2", *(" ".join(pair) for pair in whole["model"]["merges"])]
+    (folder / "merges.txt").write_text("\n".join(merges))
+    about = json.loads((folder / "tokenizer_config.json").read_text())
+    about["added_tokens_decoder"] = {str(token["id"]): token for token in whole["added_tokens"]}
+    about["chat_template"] = (folder / "chat_template.jinja").read_text()
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        (folder / name).unlink()
+    older = experts.load(settings(replace(files, model=folder))).engine.preprocessor
+    prompts = [one.prepare(clip(0)).input_ids.tolist() for one in (older, expert.engine.preprocessor)]
+    assert prompts[0] == prompts[1]
+
+
 def test_a_clip_without_sound_is_asked_about_the_frames_alone(expert):
     preprocessor = expert.engine.preprocessor
     prompt = preprocessor.prepare(clip(0, sound=False))
