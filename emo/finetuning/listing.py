@@ -23,8 +23,8 @@ from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
+from emo.sources.lookup import VIDEO_SUFFIXES
 from emo.sources.records import is_table
-from emo.sources.source import VIDEO_SUFFIXES
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
