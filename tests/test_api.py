@@ -160,7 +160,7 @@ def test_an_out_is_scored_as_by_the_command(tmp_path):
     compared = emo.evaluate(EARLIER, gold, metric="emo-clusters", compare=EARLIER)
     assert compared.comparisons["F"].difference.value == 0
     with pytest.raises(
-        InputError, match="there is no option wheel; expected some of: classes, clues, compare"
+        InputError, match="there is no option wheel; expected some of: by, classes, clues, compare"
     ):
         emo.evaluate(EARLIER, gold, wheel="x")
 
