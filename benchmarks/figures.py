@@ -1,11 +1,13 @@
-"""What every benchmark does with its figures: it shows them, and writes them where asked, with the machine
-that they are from.
+"""What every benchmark does with its figures: it shows them, says which became worse since they were last
+committed, and writes them where asked, with the machine that they are from.
 """
 
 import argparse
 import json
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,53 @@ def show(figures: dict[str, Any]) -> None:
         shown = f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else value
         shown = f"{shown:.0f}" if isinstance(shown, float) else shown
         print(f"{name:<44}{shown!s:>14}")
+
+
+# A figure that is worse than the committed one by more than this share is told.
+WORSE = 0.1
+
+
+def compare(
+    path: Path | None, figures: dict[str, Any], lower: tuple[str, ...], higher: tuple[str, ...] = ()
+) -> None:
+    """Say on standard error which ratios are worse by more than a tenth than those last committed at a path.
+
+    lower, higher: parts of the names of the ratios that are better when they are lower, or higher. Only
+    ratios of one run are compared: seconds are those of a machine and of an hour.
+    """
+    for line in slower(committed(path), figures, lower, higher):
+        print(line, file=sys.stderr)
+
+
+def committed(path: Path | None) -> dict[str, Any]:
+    """The figures of a file of results as they were last committed; empty where there are none."""
+    if path is None:
+        return {}
+    where = path.absolute()
+    shown = ["git", "-C", str(where.parent), "show", f"HEAD:./{where.name}"]
+    done = (
+        subprocess.run(shown, capture_output=True, text=True, check=False) if where.parent.is_dir() else None
+    )
+    found = json.loads(done.stdout) if done and done.returncode == 0 else {}
+    return found.get("figures", {}) if isinstance(found, dict) else {}
+
+
+def slower(
+    before: dict[str, Any], now: dict[str, Any], lower: tuple[str, ...], higher: tuple[str, ...] = ()
+) -> list[str]:
+    """A line for each ratio that is worse by more than a tenth than before."""
+    old = dict(_flat(before))
+    lines = []
+    for name, value in _flat(now):
+        was = old.get(name)
+        if not (isinstance(was, int | float) and isinstance(value, int | float) and was > 0):
+            continue
+        figure = name.rpartition(".")[2]
+        worse = any(part in figure for part in lower) and value > was * (1 + WORSE)
+        worse = worse or (any(part in figure for part in higher) and value < was * (1 - WORSE))
+        if worse:
+            lines.append(f"{name}: {value:.3g}, and {was:.3g} when it was last committed")
+    return lines
 
 
 def write(path: Path | None, figures: Any) -> None:

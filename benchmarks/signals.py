@@ -20,7 +20,7 @@ from unittest import mock
 import soundfile
 
 from emo import experts, vocabulary
-from emo.experts import voice
+from emo.experts import voice, voice_measurement
 from emo.experts.protocol import Clip
 from emo.extraction.rules import extract
 from emo.media.voice_activity import SpeechFinder
@@ -77,7 +77,7 @@ def score(rows: list[tuple[str, list[str]]]) -> dict[str, object]:
 
 
 MEASURED = {"pitch": "raised_semitones", "brightness": "brightness_db"}
-Spoken = list[tuple[str, str, voice.Measurement]]
+Spoken = list[tuple[str, str, voice_measurement.Measurement]]
 
 
 def held_out(folder: Path) -> dict[str, dict[str, float]]:
@@ -106,7 +106,7 @@ def _measure(folder: Path) -> Spoken:
             wave, _ = soundfile.read(
                 io.BytesIO((folder / f"{row['name']}.flac").read_bytes()), dtype="float32"
             )
-            measured = voice.measure(wave, finder.probabilities(wave))
+            measured = voice_measurement.measure(wave, finder.probabilities(wave))
             if measured is not None and voice.arousal(measured) is not None:
                 spoken.append((row["speaker"], row["emotion"], measured))
     return spoken

@@ -26,7 +26,7 @@ from emo.store.s3 import s3_in_use, use_s3
 from emo.terminal.progress import say
 
 # Of judgments that stand in no OUT these columns say nothing.
-_OF_AN_OUT = ("run_id", "seen")
+_OF_AN_OUT = ("run_id", "seen", "round_agreement", "closed_in")
 
 
 def label(
@@ -69,7 +69,8 @@ def judge(
 
     votes: a file or folder, a Table of Arrow, a DataFrame of pandas or polars, or a list of dicts, with
     `video_id`, `expert`, `sample` and `labels` (best first; empty: no emotion seen), and if known `strengths`
-    (0 to 1), `from_transcript`, `status` and `run_id`; trade_off: `precision`, `balanced`, `recall`, or the
+    (0 to 1), `alternatives` (labels of one number are a guess between them, 0: none), `from_transcript`,
+    `status` and `run_id`; trade_off: `precision`, `balanced`, `recall`, or the
     bar as a share from 0 to 1. What the experts are worth comes from one of these: learned: a file of
     `emo judge --save`, or a Learned; gold: a file of true labels to learn it on first; estimate: learn it
     from how far the experts agree.

@@ -13,12 +13,14 @@ from pydantic import (
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from emo import experts, extraction
 from emo.captions.settings import Caption
+from emo.cojudgment.rounds import Rounds
 from emo.cojudgment.settings import Judge
 from emo.errors import InputError
 from emo.estimates import Prices
@@ -31,6 +33,7 @@ from emo.registry import is_place
 from emo.report.settings import Report
 from emo.run.settings import Ray
 from emo.section import Section, section_of
+from emo.split.settings import Split
 from emo.store.s3 import S3Settings
 
 MOST_VALUES = 100_000
@@ -47,7 +50,18 @@ SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "
 class Config(Section):
     """All that a run can be told. Every key has a default in the preset `signals`."""
 
+    split: Split = Split()
     ingest: Ingest = Ingest()
+    rounds: tuple[dict[str, int], ...] = ()
+    """The rounds in which the experts are asked. Each names experts, with how many answers each has given by
+    its end, such as `{affectgpt: 2}` and then `{affectgpt: 7, internvl: 1}`. A further round asks only about
+    the clips that are still open. An expert that no round names answers in the first one. Without rounds
+    every expert answers every clip as often as it is set to. The short form is `experts.NAME.first`.
+    """
+    enough: float | None = Field(None, gt=0, le=1)
+    """The agreement that closes a clip after a round. Rounds need it; `emo judge --calibrate GOLD --rounds`
+    recommends one.
+    """
     experts: tuple[SerializeAsAny[ExpertSettings], ...]
     """The experts that describe the clips, at least one."""
     extract: SerializeAsAny[ExtractorSettings] = Field(
@@ -70,11 +84,12 @@ class Config(Section):
 
     @field_validator("experts", mode="before")
     @classmethod
-    def _experts(cls, value: Any) -> Any:
+    def _experts(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError("expected a list of experts, each with at least a kind")
         if not value:
             raise ValueError(f"at least one expert is needed, such as {{kind: words}}; kinds are: {_kinds()}")
+        in_all = {name: count for one in info.data.get("rounds", ()) for name, count in one.items()}
         checked = []
         for number, entry in enumerate(value):
             if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
@@ -86,7 +101,15 @@ class Config(Section):
             try:
                 # A kind that is the place of a class makes no name for a column and a folder.
                 named = {} if is_place(entry["kind"]) else {"name": entry["kind"]}
-                checked.append(model(**{**named, **entry}))
+                one = {**named, **entry}
+                if (name := str(one.get("name"))) in in_all:
+                    one.setdefault("samples", in_all[name])
+                if one.get("samples") != in_all.get(name, one.get("samples")):
+                    raise ValueError(
+                        f"entry {number} ({name}): samples is {one['samples']}, and in the last round that "
+                        f"names it there are {in_all[name]} answers; leave one of the two out"
+                    )
+                checked.append(model(**one))
             except ValidationError as error:
                 raise ValueError(f"entry {number} ({entry['kind']}): {explain(error, model)}") from None
         return checked
@@ -114,6 +137,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _rounds(self) -> "Config":
+        try:
+            rounds = self.asked_in_rounds
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        if rounds is None:
+            if self.enough is not None:
+                raise ValueError("enough: nothing is asked in rounds; give rounds, or first to an expert")
+            return self
+        for expert in self.experts:
+            if expert.samples > 1 and _says_the_same(expert):
+                raise ValueError(
+                    f"rounds: {expert.name} has temperature 0, so its answers are all the same and would "
+                    "close every clip; expected a temperature above 0, or one answer"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _words_vote(self) -> "Config":
         if getattr(self.extract, "transcript", None) == "apart" and not any(
             expert.kind in _WORDS_ALONE for expert in self.experts
@@ -123,6 +164,24 @@ class Config(Section):
                 "add {kind: transcript} to experts"
             )
         return self
+
+    @property
+    def asked_in_rounds(self) -> Rounds | None:
+        """The rounds of `rounds`, or of `first` of experts; None where all is asked at once.
+
+        Raises InputError where they are none.
+        """
+        samples = {expert.name: expert.samples for expert in self.experts}
+        first = {expert.name: expert.first for expert in self.experts if expert.first is not None}
+        if not self.rounds and not first:
+            return None
+        if self.rounds and first:
+            raise InputError(f"rounds: {min(first)} has first; expected either rounds or first")
+        if self.enough is None:
+            raise InputError("rounds: enough is missing, the agreement that closes a clip, such as 0.4")
+        # Who has no `first` gives all its answers at once, beside the first ones of the others.
+        asked = self.rounds or (first, {name: samples[name] for name in first})
+        return Rounds.of(asked, samples, self.enough)
 
     def expert(self, name: str) -> ExpertSettings:
         """The settings of one expert by its name."""
@@ -135,6 +194,11 @@ class Config(Section):
 
 # The kinds that read what is said and nothing else.
 _WORDS_ALONE = ("transcript", "words")
+
+
+def _says_the_same(expert: ExpertSettings) -> bool:
+    """Whether all answers of an expert to a clip are one, because it always takes the likeliest."""
+    return 0 in (getattr(holder, "temperature", None) for holder in (expert, getattr(expert, "server", None)))
 
 
 def _kinds() -> str:

@@ -112,6 +112,7 @@ CODES = {
     "modality_missing": Code("describe", "The clip has none of what the expert needs, such as sound."),
     "bad_frames": Code("describe", "A frame is no readable picture."),
     "bad_audio": Code("describe", "The sound cannot be decoded, or there is none where it is needed."),
+    "bad_units": Code("describe", "The table of action units beside the video cannot be read."),
     "too_long": Code("describe", "The prompt and the answer do not fit into what the model reads."),
     "not_prepared": Code("describe", "The input of the model could not be made; the message says why."),
     "not_a_number": Code("describe", "The model's scores became NaN."),

@@ -22,9 +22,20 @@ class Prices(Section):
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Rows that are likely to come to a step: `share` of those that could, as `clips` clips show (0: none
+    does, and it is assumed).
+    """
+
+    rows: int
+    share: float
+    clips: int
+
+
+@dataclass(frozen=True)
 class Planned:
     """What one step has to do: rows, those done before, what a worker holds, and its seconds per row,
-    `measured` on so many rows (0: assumed).
+    `measured` on so many rows (0: assumed); expected: how many of the rows are likely to come, and by what.
     """
 
     step: str
@@ -33,6 +44,7 @@ class Planned:
     held: Resources
     worker_seconds: float
     measured: int
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def join(folder: str, path: str) -> str:
 
 def readable(name: str) -> str:
     """A name as the system gave it, as text: bytes that are no UTF-8 are written out."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def has_odd_bytes(path: str) -> bool:

@@ -98,10 +98,11 @@ def plan(storage: Storage, steps: Sequence[Step]) -> Plan:
             to_read = pc.sum(left.column("size")).as_py() or 0
         else:
             given, left = (planning.not_in(rows, coming, ("video_id",)) for rows in (given, left))
-        planned[step.name] = left.num_rows + step.arriving(planned)
+        likely = step.expected(storage, planned)
+        planned[step.name] = left.num_rows + step.arriving(planned) + (likely.rows if likely else 0)
         rate = rates.get(step.name, (step.assumed_seconds, 0))
         done = given.num_rows - left.num_rows
-        found.append(Planned(step.name, planned[step.name], done, step.resources(), *rate))
+        found.append(Planned(step.name, planned[step.name], done, step.resources(), *rate, likely))
     return Plan(found, to_read)
 
 

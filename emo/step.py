@@ -12,8 +12,10 @@ from operator import attrgetter
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.errors import RowError
+from emo.estimates import Expected
 from emo.experts.protocol import Resources
 from emo.needs import Need
 from emo.store import committed, planning
@@ -34,7 +36,9 @@ class Pass:
     rows: what is left to do, told apart by the columns `key`; where: the folder that the results go to;
     worker: makes a Worker inside the worker process; read: runs ahead of the workers and turns the rows of a
     shard into what the worker wants (large columns); failed: rows of the table for rows that no worker
-    survived.
+    survived; answers: the numbers of the answers that it gives, where other passes of the run give others to
+    the same rows; together: rows that follow one another with the same value in this column go into one
+    shard, as far as its size allows.
     """
 
     step: str
@@ -48,6 +52,16 @@ class Pass:
     shard_rows: int
     workers: int | None = None
     read: Callable[[pa.Table], pa.Table] | None = None
+    answers: range | None = None
+    together: str | None = None
+
+    def of_it(self, rows: pa.Table) -> pa.Table:
+        """Of rows of its table those that this pass may have made."""
+        if self.answers is None:
+            return rows
+        sample = rows.column("sample")
+        inside = pc.and_(pc.greater_equal(sample, self.answers.start), pc.less(sample, self.answers.stop))
+        return rows.filter(inside)
 
 
 class Step(ABC):
@@ -69,6 +83,11 @@ class Step(ABC):
     @property
     def group(self) -> str:
         return self.name.partition(" ")[0]
+
+    @property
+    def follows(self) -> bool:
+        """Whether a redo of the steps before it leaves all that it has to redo: then it does what is left."""
+        return False
 
     @property
     def where(self) -> str:
@@ -97,6 +116,10 @@ class Step(ABC):
 
         planned: how many rows each step before it is about to do, taken for rows that all come out well.
         """
+
+    def expected(self, storage: Storage, planned: Mapping[str, int]) -> Expected | None:
+        """How many more rows are likely to come, where what the steps before it find decides; None: none."""
+        return None
 
     @property
     @abstractmethod
@@ -154,7 +177,7 @@ def todo(step: Step, storage: Storage, mode: Mode, redo_since: Callable[[str], s
     given = step.given(storage)
     if mode.only is not None:
         given = planning.in_both(given, mode.only, ("video_id",))
-    if mode.redo:
+    if mode.redo and not step.follows:
         rows = planning.older(given, step.made(storage), redo_since(step.name), step.key)
     else:
         rows = step.left(storage, given, mode.retry)

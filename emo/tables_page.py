@@ -27,6 +27,7 @@ version may add columns that may be null. It reads every earlier OUT, with nulls
 This page is written by `python -m emo.tables_page`; do not edit it by hand.
 """
 _ABOUT = {
+    "segments": "The pieces of recordings; those that are kept become clips.",
     "clips": "Frames, sound and transcript of each video, and what is wrong with those that cannot be used.",
     "descriptions": "What each expert wrote about each clip.",
     "votes": "The emotion words in each description.",

@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 
 from emo import experts, extraction
 from emo.aligned import answers_of
+from emo.cojudgment.rounds import Rounds
 from emo.errors import RowError
 from emo.experts.protocol import TRANSCRIPT, Resources, Settings
 from emo.extraction import protocol as extraction_protocol
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
+from emo.jobs.describe import DescribeStep
 from emo.marks import deciding
 from emo.needs import Need, of_kind
 from emo.step import Pass, Step
@@ -31,10 +33,16 @@ GIVEN = "expert"
 
 @dataclass(frozen=True, eq=False)
 class ExtractStep(Step):
-    """Extract the labels of every description; experts: the validated settings of those that count."""
+    """Extract the labels of every description; experts: the validated settings of those that count.
+
+    rounds: where experts are asked in rounds, then `number` is the round whose answers are read; the first
+    one also reads those that no round asks for. None: all.
+    """
 
     config: extraction_protocol.Settings
     experts: Sequence[Settings]
+    rounds: Rounds | None = None
+    number: int = 1
 
     table: ClassVar[Table] = VOTES
     key: ClassVar[tuple[str, ...]] = VOTES.key
@@ -43,7 +51,12 @@ class ExtractStep(Step):
 
     @property
     def name(self) -> str:
-        return "extract"
+        return f"extract round {self.number}" if self.follows else "extract"
+
+    @property
+    def follows(self) -> bool:
+        """Whether it reads a later round: a new description is newer than the vote that was read off it."""
+        return self.number > 1
 
     @cached_property
     def _kind(self) -> type[Extractor]:
@@ -60,8 +73,22 @@ class ExtractStep(Step):
         for expert in self._names:
             where = committed.folder(DESCRIPTIONS, expert)
             rows = committed.read_newest(storage, where, DESCRIPTIONS, ["status"], with_file=True)
-            parts.append(planning.current(rows, clips))
+            parts.append(self._of_the_round(planning.current(rows, clips), expert))
         return pa.concat_tables(parts)
+
+    def _of_the_round(self, rows: pa.Table, expert: str) -> pa.Table:
+        """The answers of one expert that this step reads."""
+        if self.rounds is None:
+            return rows
+        sample = rows.column("sample")
+        # The first one: whatever is not of a later round.
+        numbers = [self.number] if self.follows else range(2, len(self.rounds) + 1)
+        inside = pa.chunked_array([pa.repeat(False, rows.num_rows)])
+        for number in numbers:
+            asked = self.rounds.numbers(expert, number)
+            between = pc.and_(pc.greater_equal(sample, asked.start), pc.less(sample, asked.stop))
+            inside = pc.or_(inside, between)
+        return rows.filter(inside if self.follows else pc.invert(inside))
 
     def made(self, storage: Storage) -> pa.Table:
         parts = [
@@ -80,15 +107,20 @@ class ExtractStep(Step):
         return super().failed(storage, planning.well(self.given(storage) if given is None else given))
 
     def arriving(self, planned: Mapping[str, int]) -> int:
-        return sum(planned.get(f"describe {expert.name}", 0) * expert.samples for expert in self.experts)
+        steps = [DescribeStep(expert, self.rounds, self.number) for expert in self.experts]
+        return sum(planned.get(step.name, 0) * len(step.answers) for step in steps if step.answers)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any] | None:
+        if self.follows:
+            return None  # those of the first round
         return deciding(self.config.model_dump(mode="json"), type(self.config))
 
     def resources(self) -> Resources:
         return self._kind.resources(self.config)
 
     def needs(self) -> list[Need]:
+        if self.follows:
+            return []  # as in the first round
         return of_kind(extraction.REGISTRY, self.name, "extract", self.config)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
@@ -200,6 +232,12 @@ def rests_on_words(description: dict[str, Any], result: Reading | RowError) -> b
     return TRANSCRIPT in description["modalities"] and TRANSCRIPT not in (description["degraded"] or ())
 
 
+def _numbered(reading: Reading) -> list[int] | None:
+    """Beside each label the number of the alternatives that it is one of, 0 for none; None where all are."""
+    number = {label: place for place, group in enumerate(reading.alternatives, 1) for label in group}
+    return [number.get(label, 0) for label in reading.labels] if number else None
+
+
 def vote_rows(
     rows: pa.Table,
     results: Sequence[Reading | list[str] | RowError],
@@ -224,6 +262,7 @@ def vote_rows(
         "extractor": [extractor if labels is None else GIVEN for labels in given],
         "parse_ok": [error is None for error in errors],
         "strengths": strengths,
+        "alternatives": [reading and _numbered(reading) for reading in read],
         "merged_text": [reading and reading.merged for reading in read],
         "from_transcript": list(from_transcript or [None] * rows.num_rows),
         "notes": [reading and list(reading.notes) for reading in read],

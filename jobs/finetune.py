@@ -83,8 +83,8 @@ def _train_and_judge(
     try:
         entries = prepared.read_entries(place)
     except FileNotFoundError:
-        workers = settings.worker_range[1] * settings.data_workers
-        entries = prepare(place, out, settings, listed, workers)
+        cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
+        entries = prepare(place, out, settings, listed, int(cpus))
     task = Task(name, settings, place, prepared.about(entries, fingerprint))
     live = Live(name, task.steps)
     for line in prepared.refusals(entries):

@@ -8,26 +8,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from emo import uses
 from emo.aligned import row_failure
-from emo.errors import InputError, PlaceError, RowError, StorageError
+from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
+from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
-from emo.media.tasks import Close, Piece
-from emo.media.transcript import MAX_SIDECAR_BYTES, Sidecar, SidecarFile, guess_language, too_long
+from emo.media.tasks import Close, CuesBeside, Piece
+from emo.media.transcript import Cues, Sidecar, guess_language, part_of
 from emo.needs import Need
-from emo.sources.source import look_up
-from emo.sources.times import END, START, recording_of
+from emo.sources.fetching import faults_of, sidecar_of
+from emo.sources.lookup import look_up
+from emo.sources.times import END, LONG_S, START
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
@@ -37,17 +38,19 @@ from emo.terminal.progress import say
 
 # A file that is replaced while it is read is read so often at most: one that is being written stays busy.
 READS = 2
-# Corpora of this field have clips of 1 to 15 s; what is longer than this holds more than one emotion.
-LONG_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class IngestStep(Step):
-    """Decode every clip of a manifest; without one, of nothing."""
+    """Decode every clip of a manifest; without one, of nothing.
+
+    split: recordings of the manifest come as the pieces that the step before has found.
+    """
 
     config: Ingest
     s3: S3Settings
     manifest: pa.Table | None = None
+    split: bool = False
 
     table: ClassVar[Table] = CLIPS
     key: ClassVar[tuple[str, ...]] = CLIPS.key
@@ -60,7 +63,9 @@ class IngestStep(Step):
         return "ingest"
 
     def given(self, storage: Storage) -> pa.Table:
-        return self.made(storage) if self.manifest is None else uses.read(self.manifest)
+        if self.manifest is None:
+            return self.made(storage)
+        return uses.read(pieces_manifest(storage, self.manifest) if self.split else self.manifest)
 
     def made(self, storage: Storage) -> pa.Table:
         return committed.read_newest(storage, self.where, CLIPS, ["uri", "status", *planning.VERSION])
@@ -81,7 +86,11 @@ class IngestStep(Step):
         return planning.clips_to_ingest(given, planning.well(before) if retry else before)
 
     def arriving(self, planned: Mapping[str, int]) -> int:
-        return 0
+        """Of what is split first, about how many pieces it may have."""
+        if not planned.get("split") or self.manifest is None:
+            return 0
+        recordings = recordings_of(self.manifest)
+        return round(arriving_pieces(recordings) * planned["split"] / recordings.num_rows)
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Ingest)
@@ -110,6 +119,7 @@ class IngestStep(Step):
             failed=lambda lost, error: clip_rows(lost, [error] * lost.num_rows, run_id),
             resources=self.resources(),
             shard_rows=config.shard_rows,
+            together=None if rows.column(START).null_count == rows.num_rows else "uri",
             workers=None if config.workers == "auto" else config.workers,
         )
 
@@ -152,6 +162,7 @@ class IngestWorker:
         self._transcriber = Transcriber(settings.transcribe) if settings.transcribe else None
         self._s3 = s3
         self._run_id = run_id
+        self._cues: tuple[tuple[str, str | None], Cues] | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         results = list(self._decode_all(rows.to_pylist()))
@@ -172,22 +183,12 @@ class IngestWorker:
         """What became of a file, or of some parts of one file, in the order of the rows."""
         uri = rows[0]["uri"]
         storage, name = storage_of(uri, self._s3)
-        try:
+        with faults_of(uri):
             clips, version = self._one_version(rows, storage, name)
             return [
                 clip if isinstance(clip, RowError) else self._ingested(row, clip, version)
                 for row, clip in zip(rows, clips, strict=True)
             ]
-        except FileNotFoundError as error:
-            raise_fault_of_machine(error)
-            raise RowError("unreadable", f"{uri} is not there") from None
-        except InputError as error:
-            raise RowError("unreadable", str(error)) from None
-        except PlaceError:
-            raise
-        except StorageError as error:
-            # Not the clip's own fault: a night tries it again.
-            raise RowError("unreachable", str(error)) from None
 
     def _ingested(self, row: dict[str, Any], clip: DecodedClip, version: tuple[int, datetime]) -> "Ingested":
         words = self._words(row, clip)
@@ -251,16 +252,16 @@ class IngestWorker:
 
     def _sidecar(self, row: dict[str, Any]) -> Sidecar:
         """Raises FileNotFoundError where it is gone, and RowError where it cannot or must not be read."""
-        storage, name = storage_of(row["sidecar"], self._s3)
-        size = storage.entry(name).size
-        if size > MAX_SIDECAR_BYTES:
-            raise RowError("bad_subtitle", f"{name}: {too_long(size)}")
-        if not storage.on_s3 and not _stays(row):
-            raise RowError("bad_subtitle", f"{name}: a link that leaves the source, and is not followed")
-        with storage.download(name) as path:
-            return self._decoder.read_sidecar(
-                SidecarFile(path, name, row["language"], row["start_s"], row["end_s"])
-            )
+        if row["start_s"] is None:
+            with sidecar_of(row, self._s3) as file:
+                return self._decoder.read_sidecar(file)
+        # The pieces of a file come one after the other, and its subtitles may be those of hours.
+        key = (row["sidecar"], row["transcript_version"])
+        if self._cues is None or self._cues[0] != key:
+            with sidecar_of(row, self._s3) as file:
+                self._cues = key, self._decoder.run(CuesBeside(file))
+        name = storage_of(row["sidecar"], self._s3)[1]
+        return part_of(name, self._cues[1], row["start_s"], row["end_s"])
 
 
 @dataclass(frozen=True)
@@ -273,22 +274,6 @@ class _Words:
     notes: tuple[str, ...] = ()
 
 
-def _stays(row: dict[str, Any]) -> bool:
-    """Whether a local sidecar is a file of the source, also where it is a link.
-
-    An id is the path of the video below the source, unless a manifest gave another: then only the folder of
-    the sidecar is known to belong to it. So does the folder itself, wherever a link put it.
-    """
-    sidecar = Path(row["sidecar"])
-    stem = Path(row["uri"]).with_suffix("").as_posix()
-    file_id = row["video_id"] if row["start_s"] is None else recording_of(row["video_id"])
-    root = stem.removesuffix("/" + file_id)
-    inside = [sidecar.parent.resolve()]
-    if root != stem:
-        inside.append(Path(root or "/").resolve())
-    return any(sidecar.resolve().is_relative_to(folder) for folder in inside)
-
-
 def _file_of(place: int, row: dict[str, Any]) -> tuple[str, int | None]:
     """What rows are read together: parts of one file, and any other file alone."""
     return row["uri"], place if row["start_s"] is None else None
@@ -298,8 +283,8 @@ def long_clip(start_s: float | None, duration_s: float) -> tuple[str, ...]:
     """A note where a whole file is longer than a clip should be; start_s: of a clip that is a part of one."""
     if start_s is not None or duration_s <= LONG_S:
         return ()
-    told = f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip; "
-    return (f"{told}start_s and end_s in a manifest cut it",)
+    note = f"long_clip: {duration_s:.0f} s get the frames and the labels of one clip"
+    return (f"{note}; split.by=auto cuts it, or start_s and end_s in a manifest",)
 
 
 def _same(one: tuple[Any, Any], other: tuple[Any, Any], on_s3: bool) -> bool:

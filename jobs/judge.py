@@ -17,8 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.cojudgment.adjudication import adjudicate
+from emo.cojudgment.closing import decide
 from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.gain import Gain, expected_gain
 from emo.cojudgment.learning import calibrate, estimate
+from emo.cojudgment.rounds import Rounds
 from emo.cojudgment.rule import Learned, Rule
 from emo.cojudgment.settings import Adjudicate, Judge
 from emo.cojudgment.votes import Voters, as_votes, read_voters, written_votes
@@ -26,6 +29,7 @@ from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.judging import missing
 from emo.evaluation.labels import read_labels
+from emo.evaluation.overlap import Labels
 from emo.experts.protocol import Resources, Settings
 from emo.extraction.model import ModelExtractor
 from emo.needs import Need
@@ -65,19 +69,21 @@ _ROWS = pa.schema(
 
 
 def _resources(asked: Adjudicate | None) -> Resources:
-    return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(cpus=1)
+    return ModelExtractor.resources(asked.model) if asked and asked.model else Resources(light=asked is None)
 
 
 @dataclass(frozen=True, eq=False)
 class JudgeStep(Step):
     """Fuse the votes of these experts, given by name, into one label set per clip.
 
-    priors: expert -> its weight where nothing was learned, 1 where it is not named.
+    priors: expert -> its weight where nothing was learned, 1 where it is not named; rounds: in which the
+    experts were asked, None: without.
     """
 
     config: Judge
     experts: Sequence[str]
     priors: Mapping[str, float] = field(default_factory=dict)
+    rounds: Rounds | None = None
 
     table: ClassVar[Table] = JUDGMENTS
     key: ClassVar[tuple[str, ...]] = JUDGMENTS.key
@@ -95,10 +101,11 @@ class JudgeStep(Step):
 
     @cached_property
     def mark(self) -> str:
-        """What judgments by this rule, these experts and this text model are marked with."""
+        """What judgments by this rule, these experts, rounds and this text model are marked with."""
         asked = self.config.adjudicate
         by = f", below {asked.below:g} by {asked.text_model.model}" if asked else ""
-        return f"{self.rule.judge} of {','.join(sorted(self.experts))}{by}"
+        rounds = f", rounds-{self.rounds.sha}" if self.rounds else ""
+        return f"{self.rule.judge} of {','.join(sorted(self.experts))}{rounds}{by}"
 
     def given(self, storage: Storage) -> pa.Table:
         """Every clip with the files of its votes and descriptions."""
@@ -156,14 +163,14 @@ class JudgeStep(Step):
         return [Need(self.name, "judge.adjudicate", partial(missing, asked.text_model), self.resources)]
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
-        rule, asked, mark = self.rule, self.config.adjudicate, self.mark
+        rule, asked, mark, rounds = self.rule, self.config.adjudicate, self.mark, self.rounds
         return Pass(
             step=self.name,
             table=JUDGMENTS,
             where=self.where,
             rows=rows,
             key=self.key,
-            worker=lambda: JudgeWorker(storage, rule, asked, mark, run_id),
+            worker=lambda: JudgeWorker(storage, rule, asked, mark, run_id, rounds),
             failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, mark, run_id),
             resources=self.resources(),
             shard_rows=ASKED_SHARD_ROWS if asked else SHARD_ROWS,
@@ -247,9 +254,16 @@ class JudgeWorker:
     """Fuses the votes of a range of clips; a clip that nobody could describe is a failed judgment."""
 
     def __init__(
-        self, storage: Storage, rule: Rule, asked: Adjudicate | None, judge: str, run_id: str
+        self,
+        storage: Storage,
+        rule: Rule,
+        asked: Adjudicate | None,
+        judge: str,
+        run_id: str,
+        rounds: Rounds | None,
     ) -> None:
         self._storage = storage
+        self._rounds = rounds
         self._rule = rule
         self._judge = judge
         self._run_id = run_id
@@ -257,13 +271,7 @@ class JudgeWorker:
         self._text_model = TextModel(asked.text_model) if asked else None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        texts = self._read(DESCRIPTIONS, rows, "texts", ["text", "status"])
-        texts = planning.current(texts, _as_clips(rows))
-        columns = ["labels", "strengths", "merged_text", "from_transcript", "status"]
-        votes = self._read(VOTES, rows, "votes", columns)
-        # A vote counts if it was read off the description that counts.
-        votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
-        votes = planning.in_both(votes, texts, VOTES.key)
+        votes, texts = counting(self._storage, rows, ["text", "modalities", "degraded", "status"])
         texts = as_read(texts, votes)
         judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
         if self._text_model is not None:
@@ -277,19 +285,35 @@ class JudgeWorker:
             for error in rest.column("clip_error").to_pylist()
         ]
         everything = pa.concat_tables([judged, unjudged_rows(rest, errors, self._judge, self._run_id)])
-        seen = rows.column("seen").take(planning.place(everything, rows, JUDGMENTS.key))
-        return everything.set_column(
-            everything.schema.get_field_index("seen"), JUDGMENTS.schema.field("seen"), seen
-        )
+        told = {"seen": rows.column("seen").take(planning.place(everything, rows, JUDGMENTS.key))}
+        if self._rounds is not None:
+            decided = decide(everything.column("video_id").combine_chunks(), texts, votes, self._rounds)
+            told |= {name: decided.column(name) for name in ("round_agreement", "closed_in")}
+        for name, column in told.items():
+            at = everything.schema.get_field_index(name)
+            everything = everything.set_column(at, JUDGMENTS.schema.field(name), column)
+        return everything
 
-    def _read(self, table: Table, rows: pa.Table, column: str, columns: list[str]) -> pa.Table:
-        names = [*table.key, *columns, "run_id"]
-        schema = pa.schema([table.schema.field(name) for name in names])
-        # An id may have files of several runs; the newest row of each key counts.
-        files = sorted({path for paths in rows.column(column).to_pylist() for path in paths or ()})
-        parts = [committed.read_file(self._storage, table, path, names) for path in files]
-        found = planning.in_both(pa.concat_tables([schema.empty_table(), *parts]), rows, ("video_id",))
-        return committed.newest(found, table.key)
+
+def counting(storage: Storage, rows: pa.Table, said: list[str]) -> tuple[pa.Table, pa.Table]:
+    """The votes and the descriptions (with the columns `said`) that count, for rows of `JudgeStep.given`."""
+    texts = _read(storage, DESCRIPTIONS, rows, "texts", said)
+    texts = planning.current(texts, _as_clips(rows))
+    columns = ["labels", "strengths", "alternatives", "merged_text", "from_transcript", "status"]
+    votes = _read(storage, VOTES, rows, "votes", columns)
+    # A vote counts if it was read off the description that counts.
+    votes = planning.not_in(votes, planning.stale(texts, votes, VOTES.key), VOTES.key)
+    return planning.in_both(votes, texts, VOTES.key), texts
+
+
+def _read(storage: Storage, table: Table, rows: pa.Table, column: str, columns: list[str]) -> pa.Table:
+    names = [*table.key, *columns, "run_id"]
+    schema = pa.schema([table.schema.field(name) for name in names])
+    # An id may have files of several runs; the newest row of each key counts.
+    files = sorted({path for paths in rows.column(column).to_pylist() for path in paths or ()})
+    parts = [committed.read_file(storage, table, path, names) for path in files]
+    found = planning.in_both(pa.concat_tables([schema.empty_table(), *parts]), rows, ("video_id",))
+    return committed.newest(found, table.key)
 
 
 def as_read(texts: pa.Table, votes: pa.Table) -> pa.Table:
@@ -312,9 +336,18 @@ def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str,
     judged = judge_votes(votes, rule, texts)
     columns = {name: judged.column(name) for name in judged.column_names}
     columns["judge"] = pa.repeat(judge, judged.num_rows)
-    columns["seen"] = pa.nulls(judged.num_rows, pa.int64())
+    columns["n_answers"] = _answers(votes, judged)
     columns["run_id"] = pa.repeat(run_id, judged.num_rows)
+    for name in JUDGMENTS.schema.names:
+        columns.setdefault(name, pa.nulls(judged.num_rows, JUDGMENTS.schema.field(name).type))
     return pa.table({name: columns[name] for name in JUDGMENTS.schema.names}).cast(JUDGMENTS.schema)
+
+
+def _answers(votes: pa.Table, judged: pa.Table) -> pa.Array:
+    """How many of the votes on each judged clip did not fail."""
+    well = planning.well(votes) if "status" in votes.column_names else votes
+    counts = well.group_by("video_id").aggregate([([], "count_all")])
+    return counts.column("count_all").take(planning.place(judged, counts, ("video_id",)))
 
 
 def votes_from(path: str, s3: S3Settings) -> Voters:
@@ -352,13 +385,13 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> StepRecord:
         key=JUDGMENTS.key,
         worker=lambda: lambda rows: given_rows(rows, rule, judge, run_id),
         failed=lambda lost, error: unjudged_rows(lost, [error] * lost.num_rows, judge, run_id),
-        resources=Resources(cpus=1),
+        resources=Resources(light=True),
         shard_rows=SHARD_ROWS,
     )
     return session.execute(plan, skipped=0)
 
 
-_VOTER = ["expert", "sample", "labels", "strengths"]
+_VOTER = ["expert", "sample", "labels", "strengths", "alternatives"]
 
 
 def given_rows(rows: pa.Table, rule: Rule, judge: str, run_id: str) -> pa.Table:
@@ -399,11 +432,20 @@ def flat(rows: pa.Table) -> pa.Table:
 
 def learn(voters: pa.Table, gold: str | None) -> Learned:
     """What the votes teach: on a gold file, or the reviews of an OUT (calibrated), or without (estimated)."""
-    if gold is None:
-        return estimate(voters)
+    return estimate(voters) if gold is None else calibrate(voters, *gold_of(gold))
+
+
+def gold_of(gold: str) -> tuple[Labels, str]:
+    """The labels of a gold file, or of the reviews of an OUT, and what errors call them."""
     if (out := reviewed_out(gold)) is not None:
-        return calibrate(voters, gold_in(out, LEARNED_FROM), f"the reviews of {out.url}")
-    return calibrate(voters, read_labels(gold), gold)
+        return gold_in(out, LEARNED_FROM), f"the reviews of {out.url}"
+    return read_labels(gold), gold
+
+
+def gain_of(voters: pa.Table, gold: str, rule: Rule) -> Gain:
+    """What calibrating on a gold set is expected to gain over a rule on other clips."""
+    labels, where = gold_of(gold)
+    return expected_gain(voters, labels, rule, where)
 
 
 def unjudged_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:
@@ -411,6 +453,7 @@ def unjudged_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: st
     columns = {
         "video_id": rows.column("video_id"),
         "n_voters": [0] * rows.num_rows,
+        "n_answers": [0] * rows.num_rows,
         "judge": [judge] * rows.num_rows,
     }
     return JUDGMENTS.rows(columns, run_id, errors)

@@ -1,37 +1,48 @@
 """videos → judgments: all steps of a labelling run, in order.
 
-ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+(split  →)  ingest  →  describe (one pass per expert, side by side where there is room)  →  extract  →  judge
+                         └─────────── in rounds: again for the clips that are open ──────────┘
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.config import Config
 from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
 from emo.jobs.ingest import IngestStep, failed_before, note_uses
 from emo.jobs.judge import JudgeStep, priors_of
+from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
+from emo.report.recordings import long_clips
+from emo.report.rounds import rounds_report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
+from emo.store import committed, planning
 from emo.store.runs import StepRecord, load_runs
-from emo.store.tables import FAILED
+from emo.store.tables import CLIPS, FAILED
 
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
     """The steps of a labelling run, in their order; without a manifest there is nothing new to ingest."""
-    return [
-        IngestStep(config.ingest, config.s3, manifest),
-        *(DescribeStep(expert) for expert in config.experts),
-        ExtractStep(config.extract, config.experts),
-        JudgeStep(config.judge, [expert.name for expert in config.experts], priors_of(config.experts)),
-    ]
+    rounds = config.asked_in_rounds
+    names = [expert.name for expert in config.experts]
+    splits = config.split.by is not None
+    found: list[Step] = [SplitStep(config.split, config.s3, manifest)] if splits else []
+    found.append(IngestStep(config.ingest, config.s3, manifest, splits))
+    for number in range(1, 1 + (len(rounds) if rounds else 1)):
+        asked = (DescribeStep(expert, rounds, number) for expert in config.experts)
+        found += [step for step in asked if step.answers]
+        # Before the next round, which asks where the votes disagree.
+        found.append(ExtractStep(config.extract, config.experts, rounds, number))
+    return [*found, JudgeStep(config.judge, names, priors_of(config.experts), rounds)]
 
 
 def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]:
@@ -47,19 +58,35 @@ def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[Step
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
     note_uses(session.storage, session.run_id, manifest)
     only = manifest.select(["video_id"]) if redo else None
-    return run(session, steps(session.config, manifest), Mode(redo=redo, only=only))
+    return _run_all(session, manifest, Mode(redo=redo, only=only))
+
+
+def _run_all(session: Session, manifest: pa.Table, mode: Mode) -> list[StepRecord]:
+    every = steps(session.config, manifest)
+    if session.config.split.by is None:
+        return run(session, every, mode)
+    # Which clips the recordings have is known once these are split.
+    records = run(session, every[:1], mode)
+    uses.note(session.storage, session.run_id, pieces_manifest(session.storage, manifest))
+    if mode.only is not None:
+        asked = planning.in_both(manifest, mode.only, ("video_id",))
+        pieces = pieces_manifest(session.storage, asked).select(["video_id"])
+        mode = replace(mode, only=pa.concat_tables([mode.only, pieces]))
+    return records + run(session, every[1:], mode)
 
 
 @dataclass(frozen=True)
 class Labelled:
     """What a labelling run did; of a source without videos there is no run, no step and no report.
 
-    run_id: of its rows; steps: what each step did, in order; report: where the page is.
+    run_id: of its rows; steps: what each step did, in order; report: where the page is; long_clips: files in
+    OUT that last over a minute and are one clip each.
     """
 
     run_id: str | None
     steps: Sequence[StepRecord]
     report: str | None
+    long_clips: int = 0
 
 
 def label_source(config: Config, source: str, out: str, redo: bool, tell: Callable[[str], None]) -> Labelled:
@@ -79,8 +106,16 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         return Labelled(None, [], None)
     with session(config, out, "label", source, steps(config), redo, needs) as current:
         records = label(current, manifest, redo)
-        page = report.write(current.storage, config.report.gallery, current.run, only_if_changed=True)
-    return Labelled(current.run_id, records, page)
+        rounds = config.asked_in_rounds
+        page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        for line in page.alarms:
+            tell(line)
+        if told := rounds_report(current.storage, rounds):
+            tell(f"rounds: {told.line()}")
+        clips = committed.read_newest(
+            current.storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"]
+        )
+    return Labelled(current.run_id, records, page.place, long_clips(clips))
 
 
 def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:
@@ -96,7 +131,10 @@ def retry(session: Session) -> list[StepRecord]:
     """
     only = _to_retry(session)
     failed = failed_before(session.storage, session.config.s3)
-    return run(session, steps(session.config, failed), Mode(retry=True, only=only))
+    if session.config.split.by is not None:
+        recordings = recordings_again(session.storage, session.config.s3, only)
+        failed = pa.concat_tables([planning.not_in(failed, recordings, ("video_id",)), recordings])
+    return _run_all(session, failed, Mode(retry=True, only=only))
 
 
 def _to_retry(session: Session) -> pa.Table:

@@ -14,11 +14,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import estimates
+from emo import estimates, uses
+from emo.estimates import Planned
+from emo.jobs.describe import DescribeStep
 from emo.jobs.ingest import IngestStep, note_uses
 from emo.jobs.label import steps
+from emo.jobs.split import SplitStep, pieces_manifest, superseded
 from emo.nightly import retention, retries
 from emo.report import write as report
+from emo.report.recordings import long_clips
+from emo.report.rounds import rounds_report
 from emo.run.session import Bounds, Session
 from emo.status import plan
 from emo.step import Step, Todo, groups
@@ -26,7 +31,7 @@ from emo.store import committed, compaction, planning
 from emo.store.compaction import Compacted
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, SEGMENTS, VOTES, Table
 
 
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
@@ -34,21 +39,31 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     config, storage = session.config, session.storage
     note_uses(storage, session.run_id, manifest)
     *before, judge = steps(config, manifest)
-    estimated = estimates.total(estimates.estimate(plan(storage, [*before, judge]).steps, config.prices))
+    planned = plan(storage, [*before, judge]).steps
+    estimated = estimates.total(estimates.estimate(planned, config.prices))
     nightly = config.nightly
     session.limit(Bounds(nightly.max_hours, nightly.max_gpu_hours))
     again = _Retries(session)
     for group in groups(before):
         for step, record in zip(group, session.take(group, again.choose), strict=True):
             again.count(step, record)
+            if isinstance(step, SplitStep):
+                uses.note(storage, session.run_id, pieces_manifest(storage, manifest))
     bound = session.bound
     # What was described tonight is judged tonight: without it a night of many would never show a label.
     session.lift_limit()
     session.take([judge], partial(_judge, storage, waiting=before if bound is not None else ()))
     compacted, notes = tidy(session, manifest)
+    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"])
+    if config.split.by is None and (long := long_clips(clips)):
+        notes.append(f"{long} clips last over a minute and have one set of labels each; split.by cuts them")
     spent = estimates.spent([asdict(step) for step in session.run.steps], config.prices)
     page = report.write(
-        storage, config.report.gallery, session.run, only_if_changed=compacted.rows_dropped == 0
+        storage,
+        config.report.gallery,
+        session.run,
+        config.asked_in_rounds,
+        only_if_changed=compacted.rows_dropped == 0,
     )
     return {
         "bound": bound,
@@ -61,9 +76,26 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "off_by": None if bound else _ratio(spent, estimated),
         "currency": config.prices.currency,
         "compacted": asdict(compacted),
-        "notes": notes,
-        "report": page,
+        "notes": [*notes, *page.alarms],
+        "report": page.place,
+        "rounds": _rounds(session, before, planned, bound),
     }
+
+
+def _rounds(
+    session: Session, steps: Sequence[Step], planned: Sequence[Planned], bound: str | None
+) -> dict[str, Any] | None:
+    """Answers of the night, beside how many were expected of it, and what rounds came to in OUT; None where
+    nothing is asked in rounds.
+    """
+    told = rounds_report(session.storage, session.config.asked_in_rounds)
+    if told is None:
+        return None
+    each = {step.name: len(step.answers) for step in steps if isinstance(step, DescribeStep)}
+    expected = sum(one.rows * each.get(one.step, 0) for one in planned)
+    given = sum((one.ok + one.failed) * each.get(one.name, 0) for one in session.run.steps)
+    off_by = None if bound or not expected else given / expected
+    return {"expected": expected, "answers": given, "off_by": off_by, "so_far": told.line()}
 
 
 def _ratio(spent: dict[str, float], estimated: dict[str, float]) -> float | None:
@@ -99,7 +131,8 @@ class _Retries:
             pc.is_in(failed.column("video_id"), value_set=pa.array(due.video_ids, pa.string()))
         )
         wanted = pa.concat_tables([rows.select(list(step.key)) for rows in (left, again)])
-        rows = planning.in_both(given, wanted, step.key)
+        # Of what failed only that, where a clip has good answers too.
+        rows = planning.in_both(step.left(storage, given, retry=True), wanted, step.key)
         return Todo(rows, given.num_rows - rows.num_rows)
 
     def count(self, step: Step, record: StepRecord) -> None:
@@ -128,11 +161,15 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
     config, storage = session.config, session.storage
     notes: list[str] = []
     drop: list[str] = []
+    pieces: list[str] = []
     if config.retention.gone == "drop":
         clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [])
-        drop, note = retention.gone(manifest, clips)
+        splits = config.split.by is not None
+        drop, note = retention.gone(pieces_manifest(storage, manifest) if splits else manifest, clips)
         if note:
             notes.append(note)
+        elif splits:
+            pieces = superseded(storage, manifest)
     parts = []
     # Clips last: which clips are gone is seen from them, also when a night is killed in the middle of this.
     for table, where in [*_folders(storage), (RETRIES, RETRIES.name), (CLIPS, CLIPS.name)]:
@@ -142,7 +179,7 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
             table,
             session.run_id,
             target_bytes=config.nightly.compact_mib * 1024 * 1024,
-            drop=drop,
+            drop=pieces if table is SEGMENTS else drop,
             check=session.check,
         )
         parts.append(done)
@@ -157,7 +194,7 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
 
 def _folders(storage: Storage) -> list[tuple[Table, str]]:
     """Every folder with files of a table, of experts too that the configuration no longer names."""
-    tables = (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS)
+    tables = (JUDGMENTS, VOTES, DESCRIPTIONS, REVIEWS, SEGMENTS)
     return [(table, where) for table in tables for where in committed.folders(storage, table)]
 
 
@@ -172,7 +209,7 @@ def summary(session: Session, night: dict[str, Any], outcome: str, exit_code: in
         "notes": [],
         "report": None,
     }
-    empty = dict.fromkeys(("estimated", "spent", "off_by", "currency", "compacted"))
+    empty = dict.fromkeys(("estimated", "spent", "off_by", "currency", "compacted", "rounds"))
     return {
         "run_id": run.run_id,
         "source": run.source,

@@ -94,6 +94,7 @@ class Handler(BaseHTTPRequestHandler):
                     "seed": body.get("seed"),
                     "n": body.get("n"),
                     "begun": begun,
+                    "media": body.get("media_io_kwargs"),
                 }
             )
         tries = script.get("tries", [])
@@ -152,6 +153,10 @@ def _look(messages: list[dict]) -> tuple[str, str]:
             image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
             image.load()
             seen.append(f"{head} {image.width}x{image.height}")
+        elif part["type"] == "video_url":
+            head, *frames = part["video_url"]["url"].split(",")
+            sizes = [Image.open(io.BytesIO(base64.b64decode(data, validate=True))).size for data in frames]
+            seen.append(f"{head} {' '.join(f'{width}x{height}' for width, height in sizes)}")
         elif part["type"] == "input_audio":
             given = part["input_audio"]
             data = base64.b64decode(given["data"], validate=True)

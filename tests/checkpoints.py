@@ -109,6 +109,16 @@ def save(
     return folder
 
 
+def drawn(name: str, shape: tuple[int, ...], numbers: torch.Generator) -> torch.Tensor:
+    """A random weight, wide enough that what comes out depends on what goes in."""
+    found = torch.randn(shape, generator=numbers)
+    if "embed" in name:
+        return found * 0.5
+    if len(shape) > 1:
+        return found * 2.0 / found[0].numel() ** 0.5
+    return 1.0 + 0.1 * found if name.endswith("weight") else 0.1 * found
+
+
 def add_adapter(model: Any, folder: Path, targets: str | list[str] | None = None, **changes: Any) -> Path:
     """Save a LoRA adapter whose weights change the answers, as PEFT writes it; the model is wrapped.
 
@@ -238,9 +248,9 @@ def _internvl_processor(tile: int) -> tuple[PreTrainedTokenizerFast, Any]:
 
 
 def _qwen_tokenizer(**named: str) -> PreTrainedTokenizerFast:
-    return tokenizer(
-        list(_VISION), chat_template(video="<|vision_start|><|video_pad|><|vision_end|>"), **named
-    )
+    marked = "<|vision_start|><|{}_pad|><|vision_end|>"
+    template = chat_template(image=marked.format("image"), video=marked.format("video"))
+    return tokenizer(list(_VISION), template, **named)
 
 
 def _qwen_ids(made: PreTrainedTokenizerFast) -> dict[str, int]:
@@ -294,7 +304,6 @@ def make_qwen3_vl(folder: Path, *, end_bias: float = 0.0, **sizes: Any) -> Path:
     )
 
     made = _qwen_tokenizer()
-    made.chat_template = chat_template(video="<|video_pad|>")
     rope = {
         "rope_type": "default",
         "rope_theta": 10000.0,
@@ -340,7 +349,9 @@ _OMNI = {
 def _omni_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer(
         template=chat_template(
-            video="<|vision_bos|><|VIDEO|><|vision_eos|>", audio="<|audio_bos|><|AUDIO|><|audio_eos|>"
+            image="<|vision_bos|><|IMAGE|><|vision_eos|>",
+            video="<|vision_bos|><|VIDEO|><|vision_eos|>",
+            audio="<|audio_bos|><|AUDIO|><|audio_eos|>",
         ),
         **_OMNI,
     )

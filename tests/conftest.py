@@ -39,6 +39,8 @@ collect_ignore = (
         "extraction/test_model_extraction.py",
         "media/test_fuzz.py",
         "media/test_speech.py",
+        "split/test_filters.py",
+        "split/test_speech_pieces.py",
         "report/test_report_page.py",
         "test_fences.py",
         "test_lease.py",

@@ -121,8 +121,8 @@ def clip(number: int, expression: str, frames: int = 1, seconds: float = 1.0) ->
 def write_messages(
     folder: Path, name: str, identities: Sequence[int], expressions: Sequence[str] = tuple(EXPRESSIONS)
 ) -> Path:
-    """A `messages` file with one image per sample, and the images beside it."""
-    return _write(folder, name, identities, expressions, ("image", "faces", "jpg"), face)
+    """A `messages` file with a clip of one frame per sample, and the frames beside it."""
+    return _write(folder, name, identities, expressions, ("video", "faces", "jpg"), face)
 
 
 def write_voices(folder: Path, name: str, identities: Sequence[int]) -> Path:
@@ -150,7 +150,9 @@ def _write(
                 {"role": "user", "content": f"<{tag}>{QUESTION}"},
                 {"role": "assistant", "content": EXPRESSIONS[expression][0]},
             ]
-            lines.append(json.dumps({"messages": chat, f"{tag}s": [f"{beside}/{path.name}"]}))
+            file = f"{beside}/{path.name}"
+            shown = [file] if tag == "video" else file  # a video is the list of its frames
+            lines.append(json.dumps({"messages": chat, f"{tag}s": [shown]}))
     target = folder / name
     target.write_text("\n".join(lines) + "\n")
     return target

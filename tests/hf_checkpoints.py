@@ -165,7 +165,8 @@ def make_qwen3_5(folder: Path) -> Path:
     """Layers that keep a recurrent state beside attention; the thought is begun in the prompt."""
     t = transformers
     special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    template = chat_template(image="<|vision_start|><|image_pad|><|vision_end|>", video="<|video_pad|>")
+    marked = "<|vision_start|><|{}_pad|><|vision_end|>"
+    template = chat_template(image=marked.format("image"), video=marked.format("video"))
     template += (
         "{% if add_generation_prompt %}"
         "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n"

@@ -70,11 +70,16 @@ def _workers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "MapWorker" in " ".join(process.cmdline()[:1]):
+            if works(" ".join(process.cmdline()[:1])):
                 found.append(process)
         except psutil.Error:
             continue
     return found
+
+
+def works(title: str) -> bool:
+    """Whether a process with this title is a worker of a pass: one of a pool, or one at a light pass."""
+    return "MapWorker" in title or "(Sharing)" in title
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float) -> None:

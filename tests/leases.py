@@ -21,7 +21,7 @@ def until(condition, seconds=20):
 def stands_still_and_is_replaced(storage, monkeypatch, seconds=20):
     """A holder that stood still for its term learns that another run has OUT, and takes nothing back."""
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(lease, "_machine", lambda: "another machine")
+        elsewhere.setattr(lease, "machine", lambda: "another machine")
         slow = Lease(storage, "label")
     with slow, ExitStack() as stack:
         with slow._writing:  # as a process that is stopped: it renews nothing

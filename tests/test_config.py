@@ -48,6 +48,8 @@ def test_a_file_is_the_whole_configuration(tmp_path):
         (["nights=1"], "nights: unknown key"),
         (["ingest.frames=many"], "ingest.frames: .*integer.*not 'many'"),
         (["ingest.frames=0"], "ingest.frames: .*greater than or equal to 1, not 0"),
+        (["ingest.reader=decord", "ingest.loop_filter=false"], "ingest: decord cannot leave out the loop"),
+        (["ingest.reader=ffmpeg"], "ingest.reader: .*'pyav' or 'decord'"),
         (["ingest.workers=-1"], "ingest.workers: expected auto or a whole number"),
         (["judge.trade_off=1.5"], "judge.trade_off: .*expected a number from 0 to 1"),
         (["judge.trade_off=bold"], r"judge.trade_off: .*no setting 'bold'; expected .*balanced"),

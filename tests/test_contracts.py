@@ -21,20 +21,24 @@ from pydantic import ValidationError
 import affectgpt_checkpoint
 import checkpoints
 import classifier_checkpoints
+import emotion_llama_checkpoint
 import hf_checkpoints
+import r1_omni_checkpoint
+import step_audio_checkpoint
 from chat_server import chat_server
 from emo import experts, extraction
 from emo.configuration_page import keys
 from emo.errors import InputError, RowError
 from emo.evaluation import metrics, scoring
 from emo.evaluation.metric import ALL_TAKE, Request
-from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Clip, Resources
+from emo.experts.protocol import AUDIO, FACES, FRAMES, TRANSCRIPT, Clip, Resources
 from emo.extraction.protocol import ExtractRow
+from openface_csv import openface_csv
 from synthetic_clips import clip
 
 torch.set_num_threads(1)
 
-HEAVY = ("ray", "torch", "transformers", "librosa", "cv2", "av", "decord", "peft", "deepspeed")
+HEAVY = ("ray", "torch", "transformers", "cv2", "av", "decord", "peft", "deepspeed")
 EXPERTS = sorted(experts.REGISTRY.own)
 EXTRACTORS = sorted(extraction.REGISTRY.own)
 METRICS = sorted(metrics.REGISTRY.own)
@@ -52,16 +56,38 @@ def affectgpt(folder: Path, url: str) -> dict[str, Any]:
     return {"sees": "frame", **{name: str(path) for name, path in parts.items()}, **TINY}
 
 
+def action_units(folder: Path, url: str) -> dict[str, Any]:
+    for one in WHOLE:
+        table = openface_csv({6: [0, 0.5, 2, 1], 12: [0, 1, 3, 1]})
+        (folder / f"{one.video_id}.csv").write_bytes(table)
+    return {"tables": str(folder)}
+
+
+def emotion_llama(folder: Path, url: str) -> dict[str, Any]:
+    made = emotion_llama_checkpoint.make(folder)
+    parts = {"model": made.llm, "vision": made.vision, "audio": made.audio, "checkpoint": made.checkpoint}
+    return {**{name: str(path) for name, path in parts.items()}, **TINY}
+
+
+def r1_omni(folder: Path, url: str) -> dict[str, Any]:
+    made = r1_omni_checkpoint.make(folder)
+    return {"model": str(made.model), "router_tokenizer": str(made.router_tokenizer), **TINY}
+
+
 # Kind -> its settings, where it needs any: from a folder to fill and the address of a chat server.
 WITH_MODEL: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     **{kind: family(kind) for kind in ("internvl", "qwen-audio", "qwen-omni", "qwen-vl")},
     "affectgpt": affectgpt,
+    "aus": action_units,
     "hf": lambda folder, url: {"model": str(hf_checkpoints.make_gemma4(folder)), **TINY},
+    "emotion-llama": emotion_llama,
     "classifier": lambda folder, url: {
         "sees": "frames",
         "model": str(classifier_checkpoints.make_faces(folder)),
     },
     "openai": lambda folder, url: {"server": {"url": url, "model": "tiny"}, "audio": "wav"},
+    "r1-omni": r1_omni,
+    "step-audio": lambda folder, url: {"model": str(step_audio_checkpoint.make(folder)), **TINY},
 }
 EXTRACTING: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     "model": lambda folder, url: {"model": str(checkpoints.make_text(folder)), **TINY},
@@ -181,7 +207,7 @@ def test_the_card_names_the_expert_its_model_and_what_it_perceives(expert, kind)
     assert one.card.name == kind
     assert one.card.model
     assert one.card.modalities
-    assert set(one.card.modalities) <= {FRAMES, AUDIO, TRANSCRIPT}
+    assert set(one.card.modalities) <= {FRAMES, FACES, AUDIO, TRANSCRIPT}
 
 
 def check_settings(settings: Any, of_kind: dict[str, Any], cls: Any) -> None:

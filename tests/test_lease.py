@@ -99,7 +99,7 @@ def test_a_living_holder_elsewhere_keeps_its_lease_whatever_the_clocks_say(
     storage, quick, monkeypatch, ahead
 ):
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(lease, "_machine", lambda: "another machine")
+        elsewhere.setattr(lease, "machine", lambda: "another machine")
         holder = Lease(storage, "label")
     with (
         holder,
@@ -155,7 +155,7 @@ def test_a_clock_that_is_set_while_a_process_holds_the_lease_does_not_make_it_de
 def test_a_process_number_that_was_given_anew_is_not_the_holder(storage):
     import socket
 
-    _write_holder(storage, host=socket.gethostname(), machine=lease._machine(), pid=os.getpid(), started=1.0)
+    _write_holder(storage, host=socket.gethostname(), machine=lease.machine(), pid=os.getpid(), started=1.0)
     with Lease(storage, "label"):
         pass
 
@@ -275,8 +275,8 @@ def test_a_holder_that_stood_still_for_its_term_knows_it_at_once(storage, monkey
     monkeypatch.setattr(lease, "RENEW_S", 600)
     with Lease(storage, "label") as held:
         held.check()
-        now = lease._clock()
-        monkeypatch.setattr(lease, "_clock", lambda: now + lease.EXPIRES_S + 1)
+        now = lease.clock()
+        monkeypatch.setattr(lease, "clock", lambda: now + lease.EXPIRES_S + 1)
         with pytest.raises(EmoError, match="another run may have taken it"):
             held.check()
 
@@ -284,7 +284,7 @@ def test_a_holder_that_stood_still_for_its_term_knows_it_at_once(storage, monkey
 HIDDEN = (
     "import sys; from emo.store import lease; from emo.store.storage import Storage\n"
     "held = lease.read_lease(Storage(sys.argv[1]))\n"
-    "print(lease._runs_here(held.holder))\n"
+    "print(lease.runs_here(held.holder))\n"
 )
 
 

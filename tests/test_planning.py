@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo.sources.source import MANIFEST
+from emo.sources.lookup import MANIFEST
 from emo.store import planning
 
 ids = st.integers(0, 30).map(lambda number: f"clip-{number:02d}")
@@ -132,3 +132,20 @@ def test_older_is_what_no_run_since_then_has_made(rows, done, since):
     expected = {name for name in rows if done.get(name, "0") < since}
     found = set(zip(left.column("video_id").to_pylist(), left.column("sample").to_pylist(), strict=True))
     assert found == expected
+
+
+@given(
+    runs=st.lists(st.integers(1, 40), max_size=30),
+    size=st.integers(1, 50),
+    together=st.booleans(),
+)
+def test_shards_keep_the_pieces_of_a_file_together_as_far_as_their_size_allows(runs, size, together):
+    files = [name for name, length in enumerate(runs) for _ in range(length)]
+    rows = pa.table({"uri": pa.array(map(str, files), pa.string()), "row": range(len(files))})
+    parts = planning.shards(rows, size, "uri" if together else None)
+    assert [row for part in parts for row in part["row"].to_pylist()] == list(range(len(files)))
+    assert all(0 < part.num_rows <= size for part in parts)
+    if together:
+        for name, length in enumerate(runs):
+            holding = sum(str(name) in part["uri"].to_pylist() for part in parts)
+            assert holding == max(1, -(-length // size))

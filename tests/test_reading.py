@@ -14,11 +14,12 @@ import pytest
 
 import emo
 from conftest import REPOSITORY
-from emo.errors import InputError, StorageError
+from emo.errors import InputError, RowError, StorageError
+from emo.jobs.split import failed_row
 from emo.store import committed, tables
 from emo.store.compaction import compact
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SCHEMA_KEY, TABLES, VOTES
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SCHEMA_KEY, SEGMENTS, TABLES, VOTES
 from labelling import emo as run
 from labelling import label_words
 from review_outs import answer
@@ -49,6 +50,10 @@ def out(tmp_path_factory):
                 place = rows.schema.get_field_index("run_id")
                 later = rows.set_column(place, rows.schema.field(place), pa.array(["9"] * rows.num_rows))
                 committed.commit(after, where, table, "9-0", later)
+    film = dict.fromkeys(("size", "modified", "transcript_version", "language"))
+    film |= {"video_id": "film", "uri": "/films/film.mp4"}
+    lost = failed_row(film, RowError("truncated", "the file was cut"), "1")
+    committed.commit(after, SEGMENTS.name, SEGMENTS, "1-0", lost)
     for reviewer in ("ann", "bob"):
         answer(after, "drawn_afraid", ["afraid"], reviewer)
     return folder
@@ -60,6 +65,7 @@ def test_every_row_of_the_release_is_read_as_it_was(earlier):
         name: committed.read_newest(storage, name, table, []).num_rows for name, table in TABLES.items()
     }
     assert counts == {
+        "segments": 0,
         "clips": 10,
         "descriptions": 27,
         "votes": 27,
@@ -94,8 +100,8 @@ _USED = ("judge", "error", "error_message", "size", "modified", "transcript_vers
 def test_files_from_before_a_column_are_read_compacted_and_left_where_they_are(earlier):
     _without_columns(earlier)
     storage = Storage(str(earlier))
-    # Version 0.1.0 knew no reviews.
-    for table in (one for one in TABLES.values() if one is not REVIEWS):
+    # Version 0.1.0 knew neither reviews nor segments.
+    for table in (one for one in TABLES.values() if one not in (REVIEWS, SEGMENTS)):
         for expert in EXPERTS if "expert" in table.key and table.name != "captions" else (None,):
             where = committed.folder(table, expert)
             before = committed.read_newest(storage, where, table, table.schema.names)
@@ -187,7 +193,7 @@ def test_the_rows_that_count_are_read_in_any_form(out):
 
 def test_what_cannot_be_read_is_named(out, tmp_path):
     for arguments, says in (
-        ((str(out), "label"), "no table 'label'; expected one of: labels, clips, descriptions"),
+        ((str(out), "label"), "no table 'label'; expected one of: labels, segments, clips"),
         ((str(out), "votes", ["label"]), "votes has no column 'label'; it has: video_id, expert"),
         ((str(tmp_path), "votes"), "holds no run of emo"),
     ):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from emo.store import lease
+from emo.store import holder, lease
 from emo.store.lease import Lease, read_lease
 from emo.store.runs import Run, StepRecord
 from emo.store.storage import Storage
@@ -94,7 +94,7 @@ def test_a_run_that_takes_the_lease_is_waited_for(storage):
 def test_a_run_elsewhere_is_dead_when_its_lease_stands_still_while_it_is_watched(storage, monkeypatch):
     save_run(storage)
     with Lease(storage, "label"):
-        monkeypatch.setattr(lease, "_machine", lambda: "another")
+        monkeypatch.setattr(holder, "machine", lambda: "another")
         monkeypatch.setattr(lease.time, "time", lambda: 4e9)
         clock = Clock()
         watching = Watch(storage, clock)

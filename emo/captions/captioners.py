@@ -41,7 +41,7 @@ def _captioner(settings: Settings, prompts: Sequence[CaptionPrompt]) -> Captione
     if not fitting:
         raise InputError(f"caption: no prompt of caption.prompts is about what {settings.name} perceives")
     try:
-        cls.Settings(**{**settings.model_dump(), "samples": 2})
+        cls.Settings(**{**settings.model_dump(), "samples": 2, "first": None})
     except ValidationError:
         return Captioner(settings.name, fitting, 1)
     return Captioner(settings.name, fitting, 1 if getattr(settings, "temperature", None) == 0 else None)

@@ -2,7 +2,9 @@
 
 import argparse
 import time
+from typing import get_args
 
+from emo.captions.export import FramesAs
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.store.storage import Storage
@@ -25,6 +27,12 @@ def add(commands: cli.Commands) -> None:
     caption.add_argument("--plan", action="store_true", help="show how many captions this makes, and stop")
     caption.add_argument(
         "--export", metavar="FOLDER", help="also write what is kept, with its media, for ms-swift (or s3://)"
+    )
+    caption.add_argument(
+        "--frames",
+        choices=get_args(FramesAs),
+        default="video",
+        help="of --export: the frames of a clip as one video, as emo trains on them, or as images",
     )
     caption.add_argument("--retry", action="store_true", help="do the captions that failed again too")
     cli.with_redo(caption)
@@ -52,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     with cli.session_of(options, config, options.gold, needs) as session:
         steps, summary = job.run(session, gold, options.redo, options.retry)
         if options.export:
-            summary["exported"] = job.export_captions(storage, Storage(options.export, config.s3))
+            target = Storage(options.export, config.s3)
+            summary["exported"] = job.export_captions(storage, target, options.frames)
     code = cli.exit_code(config, steps)
     cli.say_failures(steps)
     tell_json(options, **(cli.result(code, steps, report=None) | summary))

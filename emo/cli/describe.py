@@ -17,7 +17,10 @@ def run(options: argparse.Namespace) -> int:
     from emo.step import Mode
 
     config = cli.config_of_out(options)
-    step = DescribeStep(config.expert(options.expert))
-    with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
-        records = label.run(session, [step], Mode(redo=options.redo))
-    return cli.finish(options, config, records, step.did)
+    expert = config.expert(options.expert)
+    of_all = (step for step in label.steps(config) if isinstance(step, DescribeStep))
+    # In rounds there are several.
+    steps = [step for step in of_all if step.expert == expert]
+    with cli.session_of(options, config, needs=cli.needs_of(config, steps)) as session:
+        records = label.run(session, steps, Mode(redo=options.redo))
+    return cli.finish(options, config, records, DescribeStep.did)

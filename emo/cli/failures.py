@@ -22,8 +22,16 @@ def run(options: argparse.Namespace) -> int:
     if options.retry:
         with cli.session_of(options, config, needs=cli.needs_of(config, steps)) as session:
             records = label.retry(session)
-            page = report.write(session.storage, config.report.gallery, session.run, only_if_changed=True)
-        return cli.finish(options, config, records, steps[-1].did, page)
+            page = report.write(
+                session.storage,
+                config.report.gallery,
+                session.run,
+                config.asked_in_rounds,
+                only_if_changed=True,
+            )
+        for line in page.alarms:
+            cli.say(line)
+        return cli.finish(options, config, records, steps[-1].did, page.place)
     rows = failures(cli.existing(options.out, config), steps)
     tell_json(options, failures=rows)
     for code in sorted({row["error"] for row in rows} & CODES.keys()):

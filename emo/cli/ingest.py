@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     manifest = cli.manifest_of(options.source, config)
     if manifest.num_rows == 0:
         return cli.nothing(options)
-    step = IngestStep(config.ingest, config.s3, manifest)
+    step = IngestStep(config.ingest, config.s3, manifest, split=config.split.by is not None)
     with cli.session_of(options, config, options.source, needs) as session:
         note_uses(session.storage, session.run_id, manifest)
         records = label.run(session, [step], Mode(redo=options.redo))

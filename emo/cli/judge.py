@@ -1,10 +1,13 @@
 """`emo judge`: the reduce, over the votes of OUT or over given ones."""
 
 import argparse
+from dataclasses import asdict
 
 from emo.cli import command as cli
+from emo.cli.telling import tell_json
 from emo.config import Config
 from emo.errors import InputError
+from emo.evaluation.text import to_json
 from emo.store.storage import Storage
 
 
@@ -15,9 +18,21 @@ def add(commands: cli.Commands) -> None:
     learning.add_argument(
         "--calibrate",
         metavar="GOLD",
-        help="learn weights and bars on gold labels, or the reviews of an OUT, first",
+        help="learn weights and bars on gold labels, or the reviews of an OUT, first; tells what that is "
+        "expected to gain, and saves nothing that gains nothing",
     )
-    learning.add_argument("--estimate", action="store_true", help="learn weights from agreement first")
+    learning.add_argument(
+        "--estimate", action="store_true", help="learn weights from the agreement of at least 6 experts first"
+    )
+    judge.add_argument(
+        "--rounds",
+        action="store_true",
+        help="with --calibrate: judge nothing, print F against answers per clip for asking in rounds, and "
+        "recommend rounds and enough. The gold clips need every answer: label them without rounds",
+    )
+    judge.add_argument(
+        "--wheels", metavar="DIR", help="with --rounds: score by EW, with these emotion wheels"
+    )
     judge.add_argument(
         "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
     )
@@ -29,6 +44,10 @@ def run(options: argparse.Namespace) -> int:
     from emo.step import Mode
 
     config = cli.config_of(options) if options.votes else cli.config_of_out(options)
+    if options.rounds:
+        return _rounds(options, config)
+    if options.wheels:
+        raise InputError("--wheels DIR goes with --calibrate GOLD --rounds")
     if bool(options.save) != (options.calibrate is not None or options.estimate):
         raise InputError("--save FILE goes with --calibrate GOLD or --estimate, and they with it")
     if options.save:
@@ -41,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
             records = [judge.run_votes(session, voters, config.judge.rule(judge.priors_of(config.experts)))]
     else:
         names = [expert.name for expert in config.experts]
-        step = judge.JudgeStep(config.judge, names, judge.priors_of(config.experts))
+        priors, rounds = judge.priors_of(config.experts), config.asked_in_rounds
+        step = judge.JudgeStep(config.judge, names, priors, rounds)
         with cli.session_of(options, config, needs=cli.needs_of(config, [step])) as session:
             records = label.run(session, [step], Mode(redo=options.redo))
     return cli.finish(options, config, records, judge.JudgeStep.did)
@@ -52,8 +72,56 @@ def _learned(options: argparse.Namespace, config: Config) -> Config:
     from emo.jobs import judge
 
     voters = judge.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
+    told = {}
+    if options.calibrate is not None:
+        without = config.judge.model_copy(update={"learned": None}).rule(judge.priors_of(config.experts))
+        gain = judge.gain_of(voters.table, options.calibrate, without)
+        cli.say(str(gain))
+        if not gain.helps:
+            raise InputError(
+                f"{options.calibrate}: a calibration on it is not expected to gain anything, so "
+                f"{options.save} was not written; label more clips, or judge without a calibration"
+            )
+        if gain.difference.low <= 0:
+            cli.say("its interval holds 0: more labelled clips would make it surer")
+        told = {"expected_gain": asdict(gain)}
     learned = judge.learn(voters.table, options.calibrate)
-    learned.save(options.save)
+    learned.save(options.save, **told)
     cli.say(f"learned on {learned.clips} clips ({learned.source}): {options.save}")
     settings = config.judge.model_copy(update={"learned": options.save})
     return config.model_copy(update={"judge": settings})
+
+
+def _rounds(options: argparse.Namespace, config: Config) -> int:
+    """Show what asking in rounds would keep and save, by the answers that are there and gold."""
+    from emo.evaluation.ew import EW, ew_mappings, own_mappings
+    from emo.evaluation.rounds import curve, lines, outcomes, shapes, told
+    from emo.evaluation.wheels import load_wheels
+    from emo.jobs import judge
+
+    if options.calibrate is None or options.save or options.redo:
+        raise InputError("--rounds goes with --calibrate GOLD, and without --save and --redo")
+    voters = judge.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
+    samples = {expert.name: expert.samples for expert in config.experts}
+    configured = config.asked_in_rounds
+    tried = [configured.by_then] if configured else shapes(samples)
+    mappings = {"clusters": own_mappings()["clusters"]}
+    if options.wheels:
+        of_wheels = ew_mappings(load_wheels(options.wheels)).items()
+        mappings = {name: node for name, node in of_wheels if name.endswith("/level1")}
+    rule = config.judge.rule(judge.priors_of(config.experts))
+    full, found = outcomes(voters.table, judge.gold_of(options.calibrate)[0], tried, samples, rule, mappings)
+    result = curve(full, found)
+    tell_json(options, curve=to_json(result))
+    if not options.json:
+        print("\n".join(lines(result, EW if options.wheels else "emo's clusters")))
+    knee = result.knee
+    if knee is None:
+        cli.say(f"emo judge: on {result.clips} clips no rounds keep F within its standard error; ask for all")
+        return cli.DONE
+    cli.say(
+        f"emo judge: on {result.clips} clips, recommended: enough: {knee.enough:g} with rounds: "
+        f"[{', '.join(told(one) for one in knee.asked)}]; {knee.answers:.1f} answers per clip instead of "
+        f"{result.in_full}, {100 * knee.loss.value:.1f} points of F lost (at most one standard error)"
+    )
+    return cli.DONE

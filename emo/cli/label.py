@@ -25,6 +25,11 @@ def run(options: argparse.Namespace) -> int:
     if not done.steps:
         return cli.nothing(options)
     _say_baseline(config, done.steps[-1])
+    if done.long_clips and config.split.by is None:
+        cli.say(
+            f"emo label: {done.long_clips} clips last over a minute and have one set of labels each. "
+            "--set split.by=auto cuts recordings into pieces and labels each."
+        )
     return cli.finish(options, config, done.steps, "labelled", done.report)
 
 

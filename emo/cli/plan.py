@@ -1,10 +1,15 @@
 """`emo plan`: what a run would do and cost, without doing it."""
 
 import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.store.storage import Storage
+
+if TYPE_CHECKING:
+    from emo.estimates import Expected, Planned
 
 
 def add(commands: cli.Commands) -> None:
@@ -14,6 +19,7 @@ def add(commands: cli.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from emo import estimates
     from emo.jobs.label import steps, tell_downloads
+    from emo.jobs.split import hours_of
     from emo.status import plan
 
     config = cli.config_of(options)
@@ -23,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     costs = estimates.estimate(planned.steps, config.prices)
     hours = estimates.total(costs)
     tell_downloads(config, cli.say)
-    rows = [{"step": one.step, "rows": one.rows, "done": one.done} for one in planned.steps]
+    rows = [_row(one) for one in planned.steps]
     tell_json(options, steps=rows, bytes=planned.bytes, estimate=estimates.as_rows(costs), total=hours)
     if not options.json:
         for what, one in zip(planned.steps, costs, strict=True):
@@ -33,9 +39,29 @@ def run(options: argparse.Namespace) -> int:
                 f"{one.cpu_hours:>12.2f} CPU-hours{one.gpu_hours:>12.2f} GPU-hours  "
                 f"({one.worker_seconds:.3g} s per row and worker, {how})"
             )
+        for what in planned.steps:
+            if what.expected:
+                print(f"{what.step}: {_expected(what.expected)}")
         print(f"{planned.bytes} bytes of video to read")
         prices = config.prices
         money = f", {hours['cost']:.2f} {prices.currency}" if prices.gpu_hour or prices.cpu_hour else ""
         print(f"in all {hours['cpu_hours']:.2f} CPU-hours, {hours['gpu_hours']:.2f} GPU-hours{money}")
-    cli.say(f"emo plan: {planned.steps[0].rows} clips to ingest; nothing was started")
+    rows_of = {one.step: one.rows for one in planned.steps}
+    clips = f"{rows_of['ingest']} clips to ingest"
+    if recordings := rows_of.get("split"):
+        hours_of_video = hours_of(planned.bytes)
+        clips = (
+            f"about {hours_of_video:.1f} hours of video in {recordings} recordings to split, about {clips}"
+        )
+    cli.say(f"emo plan: {clips}; nothing was started")
     return cli.DONE
+
+
+def _row(one: "Planned") -> dict[str, Any]:
+    row: dict[str, Any] = {"step": one.step, "rows": one.rows, "done": one.done}
+    return row | ({"expected": asdict(one.expected)} if one.expected else {})
+
+
+def _expected(one: "Expected") -> str:
+    by = f"as of {one.clips} clips so far" if one.clips else "assumed, no clip came through the round before"
+    return f"{one.rows} of these rows are expected: {one.share:.0%} of the clips stay open till then ({by})"

@@ -31,6 +31,7 @@ from emo.cli import (
     repair,
     report,
     review,
+    split,
     status,
     submit,
 )
@@ -45,6 +46,7 @@ from emo.terminal.signals import ended_by_signals
 COMMANDS = (
     label,
     plan,
+    split,
     ingest,
     describe,
     extract,

@@ -5,7 +5,7 @@ numbers in a sorted column. No Python code runs once per clip. All rows of a cli
 beyond that a table may be cut anywhere, which is what the reduce over a large data set does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import vocabulary
-from emo.cojudgment.rule import FIRST, LATER, LEAST, Rule
+from emo.cojudgment.alternatives import shares_of_labels
+from emo.cojudgment.conflict import conflicts, senses_of_voters
+from emo.cojudgment.rule import FIRST, LEAST, Rule, worth_of_place
 from emo.cojudgment.votes import codes, read_voters
 from emo.errors import InputError
 from emo.store import tables
 from emo.vocabulary import Entry
 
 # Those that the step adds are about its run, not about the votes.
-JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in ("run_id", "seen"))
+_OF_THE_STEP = ("run_id", "seen", "n_answers", "closed_in", "round_agreement")
+JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in _OF_THE_STEP)
 _TOLERANCE = 1e-9
 
 
@@ -41,10 +44,9 @@ class Marks:
     group_what: np.ndarray
     n_what: int
 
-    def support(self, weight: np.ndarray, least: np.ndarray | float = 0.0) -> np.ndarray:
-        """Sum of weight times strength per group; least: per group, what a mark is worth at least."""
-        floor = least[self.group] if isinstance(least, np.ndarray) else least
-        worth = weight[self.row] * np.maximum(self.strength, floor)
+    def support(self, weight: np.ndarray, least: np.ndarray) -> np.ndarray:
+        """Sum of weight (per pair) times strength per group; least: per group, its floor."""
+        worth = weight * np.maximum(self.strength, least[self.group])
         return np.bincount(self.group, weights=worth, minlength=len(self.group_clip))
 
     def voters(self) -> np.ndarray:
@@ -103,8 +105,11 @@ class Candidates:
     wins: np.ndarray
 
 
-def read_ballot(votes: pa.Table) -> Ballot:
-    """Read a votes table; raises InputError where it is not one."""
+def read_ballot(votes: pa.Table, worth: Callable[[np.ndarray], np.ndarray] = worth_of_place) -> Ballot:
+    """Read a votes table; raises InputError where it is not one.
+
+    worth: from the places of labels in their voters' lists, from 0, to what each counts.
+    """
     table = read_voters(votes).table
     clip, clips = codes(table["video_id"])
     expert, experts = codes(table["expert"])
@@ -114,9 +119,15 @@ def read_ballot(votes: pa.Table) -> Ballot:
     labels = table["labels"].combine_chunks() if table.num_rows else pa.array([], pa.list_(pa.string()))
     row, word, words, at = _words(labels)
     form_of, cluster_of, meanings = _meanings(words)
-    by_place = FIRST * LATER ** np.minimum(_place_in_list(row), 60)
+    guess = _alternatives(table, labels)[at]
+    by_place = worth(_place_in_list(row, guess))
     given = _given_strengths(table, labels)[at]
-    strength = np.maximum(np.where(np.isnan(given), by_place, FIRST * given), LEAST)
+    strength = np.where(np.isnan(given), by_place, FIRST * np.maximum(given, LEAST))
+    if guess.any():
+        families, signs = _families(words), _signs(words)
+        share = shares_of_labels(guess, row, clip, cluster_of[word], families[word], signs[word])
+        counts = share > 0
+        row, word, strength = row[counts], word[counts], (strength * share)[counts]
     speaks = np.zeros(len(clip), dtype=bool)
     speaks[row] = True
     return Ballot(
@@ -140,8 +151,6 @@ def read_ballot(votes: pa.Table) -> Ballot:
 def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     """Every candidate of every clip, its score under the rule, and whether it wins."""
     n_clips = len(ballot.clips)
-    weight = _voter_weights(ballot, rule)
-    total = np.bincount(ballot.clip[ballot.speaks], weights=weight[ballot.speaks], minlength=n_clips)
     bar_of = _bars(ballot, rule)
     written, said, meant = ballot.written, ballot.said, ballot.meant
 
@@ -157,18 +166,19 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
 
     # A mark is never worth less than the bar that its label must pass, for the same reason.
     bar = bar_of[ballot.cluster_of[label]]
-    support = np.where(
+    weigh_marks = _weighing(ballot, rule)
+    score = np.where(
         for_cluster,
-        meant.support(weight, bar_of[meant.group_what])[cluster],
+        weigh_marks(meant, bar_of[meant.group_what])[cluster],
         np.where(
             for_form,
-            said.support(weight, bar[_any_of(form, len(said.group_clip))])[form],
-            written.support(weight, bar),
+            weigh_marks(said, bar[_any_of(form, len(said.group_clip))])[form],
+            weigh_marks(written, bar),
         ),
     )
-    score = support / total[clip]
 
     may_win = for_form | (word_voters == form_voters)
+    may_win &= _leads_or_stands_beside(ballot, form, cluster, for_cluster)[form]
     most = np.zeros(n_clips, dtype=np.int64)
     np.maximum.at(most, clip, cluster_voters)
     wins = may_win & (score >= bar - _TOLERANCE)
@@ -176,7 +186,7 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     has_winner = np.zeros(n_clips, dtype=bool)
     has_winner[clip[wins]] = True
     lost = np.flatnonzero(~has_winner[clip])
-    wins[lost] = _best_of_group(clip[lost], _whole(score[lost]))
+    wins[lost] = _best_of_group(clip[lost], (may_win[lost].astype(np.int64) << 62) + _whole(score[lost]))
     if rule.refuses_contradictions:
         alone = (cluster_voters == 1) & (ballot.n_voters[clip] > 1)
         wins &= ~(alone & _contradicted(clip, _whole(score), _signs(ballot.words)[label], wins))
@@ -188,6 +198,27 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
         place[ranked] = _place_in_list(clip[ranked])
         wins &= place < rule.max_labels
     return Candidates(label, clip, form, cluster, for_form, for_cluster, form_voters, score, wins)
+
+
+def _leads_or_stands_beside(
+    ballot: Ballot, form: np.ndarray, cluster: np.ndarray, for_cluster: np.ndarray
+) -> np.ndarray:
+    """Whether each form speaks for its cluster, or some voter gave it beside the one that does: bool.
+
+    So of near-synonyms one wins, unless voters themselves told them apart. A voter more that gives the form
+    changes that only in its favour: if it makes another form speak for the cluster, it gave that one too.
+    """
+    said = ballot.said
+    leading = np.zeros(len(said.group_clip), dtype=bool)
+    leading[form[for_cluster]] = True
+    leader = np.zeros(len(ballot.meant.group_clip), dtype=np.int64)
+    leader[cluster[for_cluster]] = form[for_cluster]
+    cluster_of_form = np.zeros(len(said.group_clip), dtype=np.int64)
+    cluster_of_form[form] = cluster
+    n_forms = len(said.group_clip)
+    gave = said.row * n_forms + said.group
+    beside = np.isin(said.row * n_forms + leader[cluster_of_form[said.group]], gave)
+    return leading | (np.bincount(said.group[beside], minlength=n_forms) > 0)
 
 
 def _any_of(group: np.ndarray, n_groups: int) -> np.ndarray:
@@ -229,19 +260,41 @@ def _contradicted(clip: np.ndarray, score: np.ndarray, sign: np.ndarray, wins: n
     return found
 
 
-def _voter_weights(ballot: Ballot, rule: Rule) -> np.ndarray:
+def _weighing(ballot: Ballot, rule: Rule) -> Callable[[Marks, np.ndarray], np.ndarray]:
+    """The function from marks, and per group what a mark is worth at least, to the score of each group."""
     learned = rule.learned
-    if learned is None or not learned.weights:
-        priors = np.array([rule.priors.get(name, 1.0) for name in ballot.experts] or [1.0])
-        voters = ballot.n_voters[ballot.clip]
-        return priors[ballot.expert] ** (voters / (voters + 1))
-    unknown = [name for name in ballot.experts if name not in learned.weights]
-    if unknown:
-        raise InputError(
-            f"judge: no weight for expert {', '.join(unknown)}; "
-            f"the {learned.source} weights are for {', '.join(sorted(learned.weights))}"
-        )
-    return np.array([learned.weights[name] for name in ballot.experts])[ballot.expert]
+    if learned is not None and learned.weights:
+        unknown = [name for name in ballot.experts if name not in learned.weights]
+        if unknown:
+            raise InputError(
+                f"judge: no weight for expert {', '.join(unknown)}; "
+                f"the {learned.source} weights are for {', '.join(sorted(learned.weights))}"
+            )
+        weights = learned.weights
+    else:
+        weights = {name: rule.priors.get(name, 1.0) for name in ballot.experts}
+    weight = np.array([weights[name] for name in ballot.experts] or [1.0])[ballot.expert]
+    clip_of_speaker, n_clips = ballot.clip[ballot.speaks], len(ballot.clips)
+
+    def total(weight: np.ndarray) -> np.ndarray:
+        return np.bincount(clip_of_speaker, weights=weight[ballot.speaks], minlength=n_clips)
+
+    def fixed(marks: Marks, least: np.ndarray) -> np.ndarray:
+        return marks.support(weight[marks.row], least) / total(weight)[marks.group_clip]
+
+    def shrunk(marks: Marks, least: np.ndarray) -> np.ndarray:
+        # The fewer voters speak against a label, the closer to 1 the weights are taken. Of all ways to count
+        # few voters, this one stays the same when one more voter gives the label.
+        against = ballot.n_voters[marks.group_clip] - marks.voters()
+        power = against / (against + 1)
+        support = marks.support(weight[marks.row] ** power[marks.group], least)
+        totals = np.empty(len(against))
+        for number in np.unique(against):
+            these = against == number
+            totals[these] = total(weight ** (number / (number + 1)))[marks.group_clip[these]]
+        return support / totals
+
+    return fixed if (learned is not None and learned.weights) or np.all(weight == 1) else shrunk
 
 
 def _bars(ballot: Ballot, rule: Rule) -> np.ndarray:
@@ -258,17 +311,32 @@ def _starts(ordered: np.ndarray) -> np.ndarray:
     return starts
 
 
-def _place_in_list(row: np.ndarray) -> np.ndarray:
-    """The place of each label among those of its voter, from 0; labels of a voter stand together."""
+def _place_in_list(row: np.ndarray, guess: np.ndarray | None = None) -> np.ndarray:
+    """The place of each label among those of its voter, from 0; labels of a voter stand together.
+
+    guess: alternatives have one number above 0, and the place of the first of them.
+    """
     starts = np.flatnonzero(_starts(row))
-    return np.arange(len(row)) - np.repeat(starts, np.diff(np.append(starts, len(row))))
+    place = np.arange(len(row)) - np.repeat(starts, np.diff(np.append(starts, len(row))))
+    if guess is None or not guess.any():
+        return place
+    labels = np.arange(len(row))
+    # The first label of the same voter and number; a label that is no alternative is a number by itself.
+    _, first, of = np.unique(
+        np.where(guess > 0, row * (int(guess.max()) + 1) + guess, -1 - labels),
+        return_index=True,
+        return_inverse=True,
+    )
+    stands_for = first[of.reshape(-1)]
+    counted = np.cumsum(stands_for == labels)
+    return counted[stands_for] - np.repeat(counted[starts], np.diff(np.append(starts, len(row))))
 
 
 def _marks(
     row: np.ndarray, clip_of_row: np.ndarray, what: np.ndarray, n_what: int, strength: np.ndarray
 ) -> Marks:
     pair = row * n_what + what
-    order = np.argsort(pair, kind="stable")  # so that of equal pairs the one named first stays
+    order = np.lexsort((-strength, pair))  # so that of equal pairs the strongest stays
     order = order[_starts(pair[order])]
     row, what, strength = row[order], what[order], strength[order]
     key = clip_of_row[row] * n_what + what
@@ -290,11 +358,13 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
     A voter is (expert, sample); one without labels is silent: it is not counted, in `n_voters` neither. The
     candidates of a clip are the words its voters wrote. The most used spelling of a word stands for all its
     forms, and the most used word of a cluster for all of the cluster: its support is that of all voters that
-    gave any of it. The other words of the cluster stand for themselves; other spellings of a word never win
-    beside it, unless whoever gave the word wrote both. With one voter all of its labels win.
+    gave any of it. The other words of the cluster stand for themselves, and win only where a voter gave both;
+    other spellings of a word never win beside it, unless whoever gave the word wrote both. Of alternatives
+    the one counts that the other voters support (`shares_of_labels`). With one voter all of its labels win.
 
     agreement: of the other voters, the share that gave the cluster of a label, averaged over all labels of
-    all voters; 0 to 1, null with fewer than two voters.
+    all voters; 0 to 1, null with fewer than two voters. conflict: see `conflicts`; it needs the columns
+    `modalities` and `degraded` of the descriptions.
 
     Raises InputError where `votes` is not a votes table.
     """
@@ -314,6 +384,9 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
     )
     winners = ranked[found.wins[ranked]]
     of_clip = found.clip[winners]
+    wrote = (
+        np.full(len(ballot.clip), -1) if descriptions is None else _place_of_description(ballot, descriptions)
+    )
     return pa.table(
         {
             "video_id": ballot.clips,
@@ -323,7 +396,8 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
             "n_voters": pa.array(ballot.n_voters.astype(np.int32)),
             "n_from_transcript": _resting_on_words(ballot),
             "agreement": _agreement(ballot),
-            "description": _closest(ballot, found.cluster[winners], descriptions),
+            "conflict": _conflict(ballot, descriptions, wrote),
+            "description": _closest(ballot, found.cluster[winners], descriptions, wrote),
             "judge": pa.array([rule.judge] * n_clips, pa.string()),
             "status": pa.array([tables.OK] * n_clips, pa.string()),
             "error": pa.nulls(n_clips, pa.string()),
@@ -331,6 +405,12 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
         },
         schema=pa.schema([tables.JUDGMENTS.schema.field(name) for name in JUDGMENT_COLUMNS]),
     )
+
+
+def agreement_of(votes: pa.Table) -> pa.Table:
+    """video_id and agreement, as `judge_votes` gives it, of each clip of `votes` that has a voter."""
+    ballot = read_ballot(votes)
+    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot)})
 
 
 def _given_strengths(table: pa.Table, labels: pa.ListArray) -> np.ndarray:
@@ -341,6 +421,24 @@ def _given_strengths(table: pa.Table, labels: pa.ListArray) -> np.ndarray:
         column = table["strengths"].combine_chunks()
         strengths[says[pc.list_parent_indices(labels).to_numpy()]] = pc.list_flatten(column).to_numpy()
     return strengths
+
+
+def _alternatives(table: pa.Table, labels: pa.ListArray) -> np.ndarray:
+    """The number that the voter gives alternatives, 0 for a label that is none: int64 per label."""
+    numbers = np.zeros(pc.sum(pc.list_value_length(labels)).as_py() or 0, dtype=np.int64)
+    if table.num_rows and "alternatives" in table.schema.names:
+        says = pc.is_valid(table["alternatives"]).to_numpy()
+        column = table["alternatives"].combine_chunks()
+        numbers[says[pc.list_parent_indices(labels).to_numpy()]] = pc.list_flatten(column).to_numpy()
+    return numbers
+
+
+def _families(words: pa.Array) -> np.ndarray:
+    """The family of each word as a number, -1 where it is not known: int64."""
+    numbers: dict[str, int] = {}
+    families = (vocabulary.family_of(word) for word in words.to_pylist())
+    known = (-1 if family is None else numbers.setdefault(family, len(numbers)) for family in families)
+    return np.array(list(known), dtype=np.int64)
 
 
 def _words(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray, pa.Array, np.ndarray]:
@@ -444,12 +542,36 @@ def _agreement(ballot: Ballot) -> pa.Array:
     return pa.array(value, mask=~several)
 
 
-def _closest(ballot: Ballot, winning: np.ndarray, descriptions: pa.Table | None) -> pa.Array:
+def _conflict(ballot: Ballot, descriptions: pa.Table | None, wrote: np.ndarray) -> pa.Array:
+    words_read = np.zeros(len(ballot.clip), dtype=bool)
+    if "from_transcript" in ballot.table.column_names:
+        told = pc.fill_null(ballot.table["from_transcript"].combine_chunks(), False)
+        words_read = told.to_numpy(zero_copy_only=False)
+    sense = senses_of_voters(wrote, descriptions, words_read)
+    marks = ballot.meant
+    # One word of each cluster says its family and its valence.
+    words = np.zeros(len(ballot.meanings), dtype=np.int64)
+    words[ballot.cluster_of] = np.arange(len(ballot.words))
+    word = words[marks.group_what][marks.group]
+    apart = conflicts(
+        sense[marks.row],
+        marks.group_clip[marks.group],
+        marks.group_what[marks.group],
+        marks.strength,
+        _families(ballot.words)[word] if len(word) else word,
+        _signs(ballot.words)[word] if len(word) else word,
+        len(ballot.clips),
+    )
+    return pa.array(apart, mask=np.isnan(apart))
+
+
+def _closest(
+    ballot: Ballot, winning: np.ndarray, descriptions: pa.Table | None, place: np.ndarray
+) -> pa.Array:
     """The description of the voter whose clusters are closest (F1) to the winning ones; null where none."""
     clip, n_clips, meant = ballot.clip, len(ballot.clips), ballot.meant
     if descriptions is None:
         return pa.nulls(n_clips, pa.string())
-    place = _place_of_description(ballot.table, descriptions)
     won = np.zeros(len(meant.group_clip), dtype=bool)
     won[winning] = True
     hits = np.bincount(meant.row, weights=won[meant.group], minlength=len(clip))
@@ -463,7 +585,7 @@ def _closest(ballot: Ballot, winning: np.ndarray, descriptions: pa.Table | None)
     return descriptions["text"].combine_chunks().take(pa.array(chosen, mask=chosen < 0))
 
 
-def _place_of_description(table: pa.Table, descriptions: pa.Table) -> np.ndarray:
+def _place_of_description(ballot: Ballot, descriptions: pa.Table) -> np.ndarray:
     """The row of `descriptions` that each voter wrote, newest run first; -1 where there is none."""
     usable = pc.is_valid(descriptions["text"])
     if "status" in descriptions.schema.names:
@@ -472,7 +594,7 @@ def _place_of_description(table: pa.Table, descriptions: pa.Table) -> np.ndarray
     if "run_id" in descriptions.schema.names:
         run, _ = codes(descriptions["run_id"])
         rows = rows[np.argsort(-run[rows], kind="stable")]
-    return _fill(pc.index_in(_keys(table), _keys(descriptions).take(pa.array(rows))), rows)
+    return _fill(pc.index_in(_keys(ballot.table), _keys(descriptions).take(pa.array(rows))), rows)
 
 
 def _fill(found: pa.ChunkedArray | pa.Array, rows: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ from emo.sources.record import Records, check_text, is_missing, short
 from emo.store import tables
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
-_OPTIONAL = ("run_id", "status", "strengths", "from_transcript")
+_OPTIONAL = ("run_id", "status", "strengths", "alternatives", "from_transcript")
+_MAY_BE_NULL = ("labels", "run_id", "strengths", "alternatives", "from_transcript")
 _NAMES = ("video_id", "expert")
 _LAST_SAMPLE = 2**31 - 1
 
@@ -23,7 +24,8 @@ class Voters:
     """One row per voter, in no particular order.
 
     table: video_id, expert, sample, labels, all of them without nulls; strengths, beside the labels of a
-    voter that says how sure it is of each, null for the others; from_transcript where the votes tell it. A
+    voter that says how sure it is of each, null for the others; alternatives, beside the labels of a voter
+    that could not tell some of them apart, null for the others; from_transcript where the votes tell it. A
     voter without labels is silent.
     clips: every video_id of the table, of those too whose voters all failed.
     duplicates: rows that were left out because a newer run voted for the same key; failed: rows of experts
@@ -56,22 +58,25 @@ def as_votes(votes: pa.Table, where: str = "votes") -> pa.Table:
     typed = {name: column.cast(tables.VOTES.schema.field(name).type) for name, column in columns.items()}
     if "status" not in typed:
         typed["status"] = pa.repeat(tables.OK, votes.num_rows)
-    if "strengths" not in typed:
-        typed["strengths"] = pa.nulls(votes.num_rows, tables.VOTES.schema.field("strengths").type)
+    beside = ("strengths", "alternatives")
+    for name in beside:
+        if name not in typed:
+            typed[name] = pa.nulls(votes.num_rows, tables.VOTES.schema.field(name).type)
     table = pa.table(typed).combine_chunks()
-    _check_strengths(table, where)
+    for name in beside:
+        _check_beside_labels(table, name, where)
+    strengths = pc.list_flatten(table["strengths"])
+    right = pc.and_(pc.greater(strengths, 0.0), pc.less_equal(strengths, 1.0))
+    if not pc.all(pc.fill_null(right, False)).as_py() and len(strengths):
+        raise InputError(f"{where}: column 'strengths' has a value that is no number above 0 and at most 1")
     return table
 
 
-def _check_strengths(votes: pa.Table, where: str) -> None:
-    given = votes.filter(pc.is_valid(votes["strengths"]))
+def _check_beside_labels(votes: pa.Table, name: str, where: str) -> None:
+    given = votes.filter(pc.is_valid(votes[name]))
     lengths = pc.fill_null(pc.list_value_length(given["labels"]), -1)
-    if pc.any(pc.not_equal(lengths, pc.list_value_length(given["strengths"]))).as_py():
-        raise InputError(f"{where}: column 'strengths' has a row with more or fewer numbers than labels")
-    values = pc.list_flatten(given["strengths"])
-    right = pc.and_(pc.greater(values, 0.0), pc.less_equal(values, 1.0))
-    if not pc.all(pc.fill_null(right, False)).as_py() and len(values):
-        raise InputError(f"{where}: column 'strengths' has a value that is no number above 0 and at most 1")
+    if pc.any(pc.not_equal(lengths, pc.list_value_length(given[name]))).as_py():
+        raise InputError(f"{where}: column {name!r} has a row with more or fewer numbers than labels")
 
 
 def written_votes(found: Records) -> pa.Table:
@@ -93,6 +98,10 @@ def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
         if isinstance(value, list) and all(isinstance(one, int | float) and abs(one) <= 1 for one in value):
             return [float(one) for one in value]
         raise InputError(f"{where}: strengths is {short(value)}; expected a list of numbers up to 1")
+    if name == "alternatives" and not is_missing(value):
+        if isinstance(value, list) and all(type(one) is int and 0 <= one <= _LAST_SAMPLE for one in value):
+            return value
+        raise InputError(f"{where}: alternatives is {short(value)}; expected a list of whole numbers from 0")
     if is_missing(value):
         if name in _OPTIONAL:
             return tables.OK if name == "status" else None
@@ -122,6 +131,11 @@ def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
             pa.types.is_floating(column.type.value_type) or pa.types.is_integer(column.type.value_type)
         )
         expected = "a list of numbers"
+    elif name == "alternatives":
+        right = _is_list(column.type) and (
+            pa.types.is_integer(column.type.value_type) or pa.types.is_null(column.type.value_type)
+        )
+        expected = "a list of integers"
     elif name == "from_transcript":
         right, expected = pa.types.is_boolean(column.type) or pa.types.is_null(column.type), "a boolean"
     elif name == "labels":
@@ -130,18 +144,21 @@ def _check_column(name: str, column: pa.ChunkedArray, where: str) -> None:
         right, expected = _is_text(column.type), "a string"
     if not right:
         raise InputError(f"{where}: column {name!r} is {column.type}; expected {expected}")
-    if name not in ("labels", "run_id", "strengths", "from_transcript") and column.null_count:
+    if name not in _MAY_BE_NULL and column.null_count:
         raise InputError(f"{where}: column {name!r} has {column.null_count} null(s)")
     if name == "labels" and (longest := pc.max(pc.list_value_length(column)).as_py() or 0) > MOST_LABELS:
         raise InputError(f"{where}: a vote has {longest} labels; expected at most {MOST_LABELS}")
     if name in _NAMES and pc.any(pc.equal(pc.utf8_trim_whitespace(column.cast(pa.string())), "")).as_py():
         raise InputError(f"{where}: column {name!r} has an empty text; expected the name of a clip or expert")
-    if name == "sample" and len(column):
-        for bound in pc.min_max(column).as_py().values():
-            if not 0 <= bound <= _LAST_SAMPLE:
+    if name in ("sample", "alternatives"):
+        numbers = column if name == "sample" else pc.list_flatten(column)
+        for bound in pc.min_max(numbers).as_py().values():
+            if bound is not None and not 0 <= bound <= _LAST_SAMPLE:
                 raise InputError(
-                    f"{where}: column 'sample' has {bound}; expected a number from 0 to {_LAST_SAMPLE}"
+                    f"{where}: column {name!r} has {bound}; expected a number from 0 to {_LAST_SAMPLE}"
                 )
+        if name == "alternatives" and numbers.null_count:
+            raise InputError(f"{where}: column {name!r} has a list with a null; expected a number or 0")
     if name == "status":
         for value in pc.unique(column.cast(pa.string())).to_pylist():
             if value not in (tables.OK, tables.FAILED):
@@ -167,7 +184,7 @@ def read_voters(votes: pa.Table, where: str = "votes") -> Voters:
             f"expected a list (empty: no emotion seen) or status {tables.FAILED!r}"
         )
     told = [name for name in ("from_transcript",) if name in answered.schema.names]
-    table = answered.select([*_NEEDED, "strengths", *told]).combine_chunks()
+    table = answered.select([*_NEEDED, "strengths", "alternatives", *told]).combine_chunks()
     clips = pc.unique(kept["video_id"])
     return Voters(table, clips, duplicates=len(votes) - len(kept), failed=len(kept) - len(answered))
 

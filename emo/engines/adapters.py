@@ -10,14 +10,20 @@ from emo.errors import InputError
 
 # What `emo finetune` writes beside the weights.
 MANIFEST = "emo_adapter.json"
+# PEFT's two files of an adapter.
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What is known of the prompt of an adapter that was trained elsewhere: as `prompt_of` gives it, and where
+# ms-swift leaves the arguments of a training.
+ELSEWHERE = "trained_elsewhere.json"
+_SWIFT = "args.json"
 
 
 def adapter_name(folder: Path, source: str, merged: bool) -> str:
     """What is written beside every text: where the adapter came from, a hash of it, how it was used."""
     digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in (CONFIG, WEIGHTS):
         digest.update((folder / name).read_bytes())
-    revision = json.loads((folder / "adapter_config.json").read_text()).get("revision")
+    revision = json.loads((folder / CONFIG).read_text()).get("revision")
     base = f", base revision {revision}" if revision else ""
     return f"{source}@{digest.hexdigest()[:16]} ({'merged' if merged else 'beside the base'}{base})"
 
@@ -76,6 +82,40 @@ def frame_budget(folder: Path, max_frames: int | None) -> str | None:
     return f"{folder} was trained with max_frames {trained}, the expert's max_frames is {max_frames}"
 
 
+def prompt_of(folder: Path) -> dict[str, str | None]:
+    """What is known of the prompt of an adapter that was trained elsewhere; {} where nothing is.
+
+    by: who trained it; template: the name of the chat template there; system: the system turn, None for none.
+    """
+    for name in (ELSEWHERE, _SWIFT):
+        try:
+            about = json.loads((folder / name).read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(about, dict) and name == _SWIFT:
+            return {"by": "ms-swift", "template": about.get("template"), "system": about.get("system")}
+        if isinstance(about, dict):
+            return about
+    return {}
+
+
+def prompt_note(folder: Path, system: str | None) -> str | None:
+    """A line for a person about the prompt of an adapter that `emo finetune` did not make; else None.
+
+    system: the expert's. Nothing is refused: an adapter may do well with another prompt than its own.
+    """
+    if (folder / MANIFEST).exists() or not (folder / CONFIG).exists():
+        return None
+    about = prompt_of(folder)
+    if not about:
+        return f"{folder} was trained elsewhere; how its prompts were written is not known"
+    own = about.get("system")
+    said = f"{folder} was trained by {about.get('by')} with its template {about.get('template')!r}"
+    if own == system:
+        return f"{said} and the system turn of the expert"
+    return f"{said} and the system turn {own!r}; the expert's `system` is {system!r}"
+
+
 def attach(model: Any, folder: Path, merge: bool) -> Any:
     """The model with the adapter's weights in it.
 
@@ -88,8 +128,8 @@ def attach(model: Any, folder: Path, merge: bool) -> Any:
     from safetensors import safe_open
 
     try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        config = json.loads((folder / CONFIG).read_text())
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
             given = set(file.keys())
     except (OSError, ValueError) as error:
         raise InputError(f"adapter {folder}: cannot be read: {error}") from error

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget
+from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget, prompt_note
 from emo.engines.batching import Budget
 from emo.engines.models import load_whole, resolve_model, revision_of
 from emo.engines.settings import ModelSettings
@@ -37,9 +37,10 @@ class LoadedModel(Generic[Prepares]):
     """A loaded model and what prepares its inputs.
 
     folder: of the checkpoint; cls: the class that loads it; attention: None where transformers may choose;
-    preprocessor: is made from the folder. revision: the hub commit or a hash; adapter: what `adapter_name`
-    says, or None; end_tokens: those that end an answer; context: the positions that the model was made for,
-    or None. Raises InputError where the checkpoint is incomplete or its adapter does not match.
+    preprocessor: is made from the folder; config: None where transformers reads it in the folder. revision:
+    the hub commit or a hash; adapter: what `adapter_name` says, or None; end_tokens: those that end an
+    answer; context: the positions that the model was made for, or None. Raises InputError where the
+    checkpoint is incomplete or its adapter does not match.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class LoadedModel(Generic[Prepares]):
         preprocessor: Callable[[Path], Prepares],
         cls: Any,
         attention: str | None,
+        config: Any = None,
     ) -> None:
         self.settings = settings
         self.folder = folder
@@ -65,7 +67,9 @@ class LoadedModel(Generic[Prepares]):
             )
         if told := frame_budget(adapter or self.folder, getattr(settings, "max_frames", None)):
             _log.warning(told)
-        self.model: Any = _load(settings, self.folder, cls, attention)
+        if adapter is not None and (told := prompt_note(adapter, getattr(settings, "system", None))):
+            _log.warning(told)
+        self.model: Any = _load(settings, self.folder, cls, attention, config)
         self.adapter: str | None = None
         if adapter is not None:
             assert settings.adapter is not None
@@ -110,7 +114,7 @@ class LoadedModel(Generic[Prepares]):
         )
 
 
-def _load(settings: ModelSettings, folder: Path, cls: Any, attention: str | None) -> Any:
+def _load(settings: ModelSettings, folder: Path, cls: Any, attention: str | None, config: Any) -> Any:
     if settings.device == "cuda" and torch.cuda.device_count() < settings.gpus:
         raise InputError(
             f"the model wants {settings.gpus} CUDA device(s), torch sees {torch.cuda.device_count()}; "
@@ -122,6 +126,7 @@ def _load(settings: ModelSettings, folder: Path, cls: Any, attention: str | None
     model = load_whole(
         cls,
         folder,
+        config=config,
         dtype=getattr(torch, dtype),
         attn_implementation=attention,
         device_map="auto" if settings.gpus > 1 else None,

@@ -6,18 +6,21 @@ import json
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-import aiohttp
 from pydantic import Field, field_validator
 
 from emo.errors import EmoError, InputError, RowError
 from emo.marks import NoResult
 from emo.section import Section
+
+# The settings here are a part of every configuration; what sends requests is imported where it does.
+if TYPE_CHECKING:
+    import aiohttp
 
 # 408 Request Timeout and 429 Too Many Requests ask for another try; every other 4xx would fail again.
 _TRY_AGAIN = frozenset({408, 429})
@@ -83,10 +86,14 @@ class ServerSettings(Section):
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One request: OpenAI chat messages, one seed per sample (31 bits), as many answers as seeds."""
+    """One request: OpenAI chat messages, one seed per sample (31 bits), as many answers as seeds.
+
+    more: keys of the request that the protocol does not have.
+    """
 
     messages: Sequence[Mapping[str, Any]]
     seeds: tuple[int, ...]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,12 @@ def image_part(jpeg: bytes) -> dict[str, Any]:
     """A JPEG as a part of a message."""
     url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def video_part(jpegs: Sequence[bytes]) -> dict[str, Any]:
+    """The frames of a video as a part of a message, as vLLM reads them: JPEGs with commas between."""
+    frames = ",".join(base64.b64encode(jpeg).decode() for jpeg in jpegs)
+    return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{frames}"}}
 
 
 def audio_part(data: bytes, kind: str) -> dict[str, Any]:
@@ -157,7 +170,9 @@ class OpenAIClient:
             self._session = None
         self._runner.close()
 
-    async def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         if self._session is None:
             settings = self._settings
             self._session = aiohttp.ClientSession(
@@ -171,6 +186,8 @@ class OpenAIClient:
 
     async def _check(self) -> None:
         """The server answers and takes the key. Some servers list no models, so the status alone counts."""
+        import aiohttp
+
         url = f"{self._settings.url}/models"
         session = await self._open()
         try:
@@ -211,6 +228,7 @@ class OpenAIClient:
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
             "seed": seed,
+            **request.more,
         }
         if n > 1:
             body["n"] = n
@@ -243,6 +261,8 @@ class OpenAIClient:
         await asyncio.sleep((asked_wait or 0.0) + random.uniform(0, longest))
 
     async def _once(self, data: bytes, n: int) -> list[Answer]:
+        import aiohttp
+
         url = f"{self._settings.url}/chat/completions"
         session = await self._open()
         try:

@@ -183,7 +183,9 @@ class Pool:
         assert scores is not None
         seen = torch.zeros((len(rows), scores.shape[-1]), dtype=torch.bool, device=self._device)
         for place, row in enumerate(rows):
-            seen[place, torch.cat([row.prompt_ids, torch.tensor(row.tokens, dtype=torch.long)])] = True
+            ids = torch.cat([row.prompt_ids, torch.tensor(row.tokens, dtype=torch.long)])
+            # What stands for a picture or a sound may lie beyond the vocabulary.
+            seen[place, ids[ids < scores.shape[-1]]] = True
         self._seen = seen
 
     def _take_tokens(self, kept: Sequence[int], pieces: Sequence[Piece]) -> None:

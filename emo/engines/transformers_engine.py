@@ -39,6 +39,7 @@ class TransformersEngine(LoadedModel[Preprocessor[Item]], Generic[Item]):
 
     classes: for each architecture that the family accepts the class of transformers that loads it; None for
     any causal language model. preprocessor: makes the family's preprocessor from the checkpoint's folder.
+    config: of the language model, where config.json does not hold it as transformers expects.
     Raises InputError where the checkpoint does not fit, and as `LoadedModel` does.
     """
 
@@ -47,10 +48,13 @@ class TransformersEngine(LoadedModel[Preprocessor[Item]], Generic[Item]):
         settings: ModelSettings,
         preprocessor: Callable[[Path], Preprocessor[Item]],
         classes: Mapping[str, str] | None = None,
+        config: Any = None,
     ) -> None:
         folder = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
         name = "AutoModelForCausalLM" if classes is None else classes[architecture(folder, classes)]
-        super().__init__(settings, folder, preprocessor, getattr(transformers, name), settings.attention)
+        super().__init__(
+            settings, folder, preprocessor, getattr(transformers, name), settings.attention, config
+        )
         _refuse_recurrent(self.model, self.model.config.get_text_config(decoder=True), folder)
         ignored = [name for name in _NOT_APPLIED if getattr(self.model.generation_config, name, None)]
         if ignored:

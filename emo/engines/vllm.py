@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from emo.engines.adapters import adapter_name
+from emo.engines.adapters import CONFIG, adapter_name
 from emo.engines.generation import Completion
 from emo.engines.models import resolve_model, revision_of
 from emo.engines.openai_client import Answer, ChatRequest, OpenAIClient, ServerSettings
@@ -171,9 +171,9 @@ def _arguments(settings: ModelSettings, folder: Path, media: dict[str, int]) -> 
 
 
 def _lora(adapter: Path) -> list[str]:
-    written = adapter / "adapter_config.json"
+    written = adapter / CONFIG
     if not written.exists():
-        raise InputError(f"{adapter}: no adapter_config.json; this is not a LoRA adapter")
+        raise InputError(f"{adapter}: no {CONFIG}; this is not a LoRA adapter")
     rank = int(json.loads(written.read_text()).get("r", 8))
     room = next((size for size in _RANKS if size >= rank), None)
     if room is None:

@@ -8,7 +8,9 @@ REGISTRY = Registry[Expert](
     Expert,
     {
         "affectgpt": "emo.experts.affectgpt:AffectGPTExpert",
+        "aus": "emo.experts.aus:AusExpert",
         "classifier": "emo.experts.classifier:ClassifierExpert",
+        "emotion-llama": "emo.experts.emotion_llama:EmotionLlamaExpert",
         "face": "emo.experts.face:FaceExpert",
         "hf": "emo.experts.hf:HfExpert",
         "internvl": "emo.experts.internvl:InternVLExpert",
@@ -16,6 +18,8 @@ REGISTRY = Registry[Expert](
         "qwen-audio": "emo.experts.qwen_audio:QwenAudioExpert",
         "qwen-omni": "emo.experts.qwen_omni:QwenOmniExpert",
         "qwen-vl": "emo.experts.qwen_vl:QwenVLExpert",
+        "r1-omni": "emo.experts.r1_omni:R1OmniExpert",
+        "step-audio": "emo.experts.step_audio:StepAudioExpert",
         "transcript": "emo.experts.transcript:TranscriptExpert",
         "voice": "emo.experts.voice:VoiceExpert",
         "words": "emo.experts.words:WordsExpert",

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from emo.engines.models import NamedModel, named_models
+from emo.engines.pickled import pth_file
 from emo.engines.preprocessing import ModelInput, Preprocessor
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError, StorageError
@@ -23,14 +24,12 @@ from emo.experts import protocol
 from emo.experts.in_process import EngineExpert
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import load_prompt, prompt_sha
-from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Resources
+from emo.experts.protocol import AUDIO, FACES, FRAMES, TRANSCRIPT, Card, Clip
 
 if TYPE_CHECKING:
     import torch
 
     from emo.experts.affectgpt_model import Checkpoint
-
-FACES = "faces"
 
 _TURN = "###"
 _LICENCE = (
@@ -145,12 +144,6 @@ class AffectGPTExpert(EngineExpert):
         return True
 
     @classmethod
-    def resources(cls, settings: AffectGPTSettings) -> Resources:
-        """One core for the model's loop and one for each thread that prepares its inputs."""
-        on_gpu = settings.device == "cuda"
-        return Resources(cpus=1.0 + settings.workers, gpus=float(settings.gpus) if on_gpu else 0.0)
-
-    @classmethod
     def models(cls, settings: AffectGPTSettings) -> list[NamedModel]:
         """Its base models; the published checkpoint is a file that has to be there already."""
         encoders = (("vision", settings.vision), ("audio", settings.audio))
@@ -168,7 +161,7 @@ class AffectGPTExpert(EngineExpert):
             remote = {"model": settings.checkpoint, "device": "cpu"}
             return lines + missing_model(ModelSettings.model_validate(remote), None)
         try:
-            _checkpoint_file(settings.checkpoint)
+            pth_file(settings.checkpoint, expected="AffectGPT's .pth")
             # The keys need the sizes of the base models, so these have to be here.
             if not lines and all(Path(m).is_dir() for m in (settings.model, settings.vision, settings.audio)):
                 _matched(_Folders.found(settings), settings.ignore_unknown_keys)
@@ -321,31 +314,11 @@ class _Folders:
         from emo.engines.models import resolve_model
 
         return cls(
-            checkpoint=_checkpoint_file(settings.checkpoint),
+            checkpoint=pth_file(settings.checkpoint, expected="AffectGPT's .pth"),
             llm=resolve_model(settings.model, settings.revision),
             vision=_encoder_folder(settings.vision),
             audio=_encoder_folder(settings.audio),
         )
-
-
-def _checkpoint_file(where: str) -> Path:
-    from emo.engines.models import resolve_model
-
-    path = Path(where).expanduser()
-    if path.is_file():
-        return path
-    if where.startswith("s3://") and where.endswith(".pth"):
-        raise InputError(f"checkpoint {where!r}: of S3 a folder is fetched; put the file into one of its own")
-    if not path.is_dir() and not where.startswith("s3://"):
-        raise InputError(f"checkpoint {where!r}: no such file; expected AffectGPT's .pth or a folder with it")
-    folder = resolve_model(where)
-    files = sorted(folder.rglob("*.pth"))
-    if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "none"
-        raise InputError(
-            f"checkpoint {where!r}: expected one .pth in this folder, found {names}; name the file"
-        )
-    return files[0]
 
 
 def _encoder_folder(model: str) -> Path:

@@ -7,7 +7,6 @@ the size of the language model, and these stand for three words of the prompt.
 """
 
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emo.engines.pickled import read_pth, weights_in
+from emo.engines.senses import WithSenses
 from emo.errors import InputError
 from emo.media.wave import AUDIO_HZ
 
@@ -130,24 +131,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Only tensors and plain containers are unpickled; a file that asks for anything else is refused.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds more than weights and is not loaded ({_first_line(error)})"
-        ) from None
-    except (OSError, EOFError, RuntimeError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
-    state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(
-            f"{path}: not an AffectGPT checkpoint: expected a dictionary with the weights under 'model'"
-        )
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return dict(weights_in(read_pth(path), path, "an AffectGPT"))
 
 
 def match(state: Mapping[str, Tensor], vision: int, audio: int, llm: Any, ignore_unknown: bool) -> Checkpoint:
@@ -292,7 +276,7 @@ def _in_chunks(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     return torch.cat([encode(chunk) for chunk in flat.split(ENCODER_CHUNK)]).float().unflatten(0, (-1, STEPS))
 
 
-class AffectGPT(nn.Module):
+class AffectGPT(WithSenses):
     """The language model behind its three modality words, called like any causal model of transformers.
 
     placeholders: the token ids of the words by their text. A prompt has at most one of each word; the k-th
@@ -301,32 +285,8 @@ class AffectGPT(nn.Module):
     """
 
     def __init__(self, llm: Any, encoders: Encoders, placeholders: Mapping[str, int]) -> None:
-        super().__init__()
-        self.llm = llm
+        super().__init__(llm, placeholders)
         self.encoders = encoders
-        self.placeholders = dict(placeholders)
-
-    @property
-    def config(self) -> Any:
-        return self.llm.config
-
-    @property
-    def generation_config(self) -> Any:
-        return self.llm.generation_config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.llm.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.llm.device
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.llm.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.llm.get_output_embeddings()
 
     def forward(
         self,

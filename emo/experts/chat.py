@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from emo.engines.chat_template import ChatTemplate
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
+from emo.errors import RowError
 from emo.experts.family import Asking
 from emo.experts.in_process import InProcessSettings
-from emo.experts.media import frame_size
+from emo.experts.media import frame_size, pictures
 from emo.experts.protocol import Clip
 from emo.media.wave import AUDIO_HZ
 
@@ -52,6 +53,10 @@ class ChatPreprocessor(Preprocessor[Clip]):
         turns = self.question.turns(clip, [{"type": medium} for medium in media])
         return self.chat.written(turns)
 
+    def pictures(self, item: Clip) -> ModelInput:
+        """The frames as pictures that stand beside each other, for training on sets of them."""
+        raise RowError("modality_missing", "the family takes no pictures")
+
     def size(self, item: Clip) -> int:
         width, height = frame_size(item) if item.frames else (0, 0)
         pictures = min(len(item.frames), getattr(self.settings, "max_frames", 0)) * width * height
@@ -72,23 +77,43 @@ class ChatPreprocessor(Preprocessor[Clip]):
             features["input_features"] = features["input_features"].to(dtype)
         for name in self.pixel_features:
             if name in features:
-                features[name] = self._normalised(features[name], dtype)
+                # InternVL has one feature for both, and one way to make them.
+                alone = name == "pixel_values" and len(self.pixel_features) > 1
+                source = self.processor.image_processor if alone else self.processor.video_processor
+                features[name] = self._normalised(features[name], dtype, source)
         return features
 
-    def _normalised(self, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def _normalised(self, pixels: torch.Tensor, dtype: torch.dtype, source: Any) -> torch.Tensor:
         """[tiles, 3, height, width], or patches [patches, 3 * the rest] with the colours outermost."""
         import torch
 
-        source = self.processor.video_processor
         mean = torch.tensor(source.image_mean, device=pixels.device)[:, None]
         std = torch.tensor(source.image_std, device=pixels.device)[:, None]
         by_colour = pixels.reshape(len(pixels), 3, -1)
         return normalise(by_colour, mean, std, dtype).reshape(pixels.shape)
 
 
+def marked_once(processor: Any, text: str) -> str:
+    """The chat without the marks around its videos where the processor sets marks around every frame itself.
+
+    The templates of Qwen3-VL write `<|vision_start|><|video_pad|><|vision_end|>`. Its processor replaced all
+    three when the model was released (transformers 4.57), and vLLM does. Since transformers 5 it replaces the
+    one in the middle, and each video has a second pair of marks that no training ever showed.
+    """
+    if not any(cls.__name__ == "Qwen3VLProcessor" for cls in type(processor).__mro__):
+        return text
+    video = processor.video_token
+    return text.replace(f"{processor.vision_start_token}{video}{processor.vision_end_token}", video)
+
+
 def untouched_pixels() -> dict[str, Any]:
     """What keeps a processor from normalising, so that pictures stay uint8, a quarter of the bytes."""
     return {"do_rescale": False, "do_normalize": False, "do_sample_frames": False}
+
+
+def picture_arguments(item: Clip) -> dict[str, Any]:
+    """The processor's arguments for the frames as pictures, whose values stay bytes."""
+    return {"images": pictures(item), "images_kwargs": {"do_rescale": False, "do_normalize": False}}
 
 
 def sound_options(processor: Any, wave: np.ndarray) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import logging
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from emo.answers.thinking import is_mark
 from emo.engines.chat_template import ChatTemplate
 from emo.engines.generate import BatchPreprocessor
 from emo.errors import InputError
-from emo.experts.chat import AUDIO_TOKENS_PER_SECOND
+from emo.experts.chat import AUDIO_TOKENS_PER_SECOND, marked_once
 from emo.experts.in_process import Question, given
 from emo.experts.media import audio_wave, evenly, frame_label, frame_size, frames_tensor, video_metadata
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Clip
@@ -119,7 +120,7 @@ class AnyChat(BatchPreprocessor[Clip]):
         if AUDIO in there:
             arguments["audio"] = _of_each(self._wave, items)
             arguments["audio_kwargs"] = {"sampling_rate": self.takes.rate}
-        texts = [self.chat.written(self.question.turns(clip, self._parts(clip, there))) for clip in items]
+        texts = [self._written(clip, there) for clip in items]
         # A template writes the token that begins a text itself, or leaves it to the tokenizer.
         begins = self.tokenizer.bos_token
         arguments["text_kwargs"] = {
@@ -184,6 +185,10 @@ class AnyChat(BatchPreprocessor[Clip]):
     def _frames(self, clip: Clip) -> torch.Tensor:
         return frames_tensor(clip, self._places(clip))
 
+    def _written(self, clip: Clip, there: set[str]) -> str:
+        text = self.chat.written(self.question.turns(clip, self._parts(clip, there)))
+        return marked_once(self.processor, text)
+
     def _parts(self, clip: Clip, there: set[str]) -> list[dict[str, Any]]:
         """The media of the chat, in order."""
         parts: list[dict[str, Any]] = []
@@ -201,9 +206,10 @@ class AnyChat(BatchPreprocessor[Clip]):
         wave = audio_wave(clip)
         if self.takes.rate == AUDIO_HZ:
             return wave
-        from librosa import resample
+        from scipy.signal import resample_poly
 
-        return resample(wave, orig_sr=AUDIO_HZ, target_sr=self.takes.rate)
+        common = math.gcd(AUDIO_HZ, self.takes.rate)
+        return resample_poly(wave, self.takes.rate // common, AUDIO_HZ // common)
 
 
 class MistralChat(AnyChat):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -117,6 +118,12 @@ class EngineExpert(Expert):
     settings: Settings
     engine: TransformersEngine[Clip] | GenerateEngine[Clip] | VllmEngine[Clip]
 
+    @classmethod
+    def resources(cls, settings: Any) -> Resources:
+        """One core for the model's loop and one for each thread that prepares its inputs."""
+        on_gpu = settings.device == "cuda"
+        return Resources(cpus=1.0 + settings.workers, gpus=float(settings.gpus) if on_gpu else 0.0)
+
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         answers = self.engine.generate(
             clips,
@@ -188,15 +195,14 @@ class ChatExpert(EngineExpert):
 
     @classmethod
     def resources(cls, settings: InProcessSettings) -> Resources:
-        """One core for the model's loop and one for each thread that prepares its inputs."""
-        cpus = 1.0 + settings.workers
+        """On a CPU with the memory of the weights."""
+        needed = super().resources(settings)
         if settings.device == "cuda":
-            return Resources(cpus=cpus, gpus=float(settings.gpus))
-        folder = Path(settings.model).expanduser()
+            return needed
         try:
-            return Resources(cpus=cpus, memory_gib=memory_gib(folder))
+            return replace(needed, memory_gib=memory_gib(Path(settings.model).expanduser()))
         except InputError:  # not here yet: its size is unknown
-            return Resources(cpus=cpus)
+            return needed
 
     @classmethod
     def models(cls, settings: InProcessSettings) -> list[NamedModel]:

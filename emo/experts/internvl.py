@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from emo.engines.preprocessing import ModelInput
-from emo.experts.chat import ChatPreprocessor, model_input, untouched_pixels
+from emo.experts.chat import ChatPreprocessor, model_input, picture_arguments, untouched_pixels
 from emo.experts.family import LANGUAGE, Family
 from emo.experts.in_process import FramesSettings, InProcessExpert, given
 from emo.experts.media import evenly, frames_tensor
@@ -30,6 +30,12 @@ class InternVLPreprocessor(ChatPreprocessor):
             **untouched_pixels(),
         )
         return model_input(inputs, None, ["pixel_values"], degraded)
+
+    def pictures(self, item: Clip) -> ModelInput:
+        """Each picture cut into tiles by its processor, as the model was trained on pictures."""
+        text = self.written(item, ["image"] * len(item.frames))
+        inputs = self.processor(text=[text], return_tensors="pt", **picture_arguments(item))
+        return model_input(inputs, None, ["pixel_values"], ())
 
 
 class InternVLExpert(InProcessExpert):

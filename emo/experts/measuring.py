@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import field_validator
 
 from emo.errors import RowError
 from emo.experts import protocol
-from emo.experts.protocol import Clip, Description, Expert
+from emo.experts.protocol import Clip, Description, Expert, Resources
 
 
 class Settings(protocol.Settings):
@@ -23,9 +23,16 @@ class Settings(protocol.Settings):
 
 
 class MeasuringExpert(Expert):
-    """An expert that describes one clip at a time and always the same way."""
+    """An expert that describes one clip at a time and always the same way.
+
+    It counts as light (see Resources): one that loads a large model says otherwise in `resources`.
+    """
 
     Settings: ClassVar[type[protocol.Settings]] = Settings
+
+    @classmethod
+    def resources(cls, settings: Any) -> Resources:
+        return Resources(light=True)
 
     @abstractmethod
     def describe_one(self, clip: Clip) -> Description:

@@ -31,16 +31,29 @@ def frames_tensor(clip: Clip, places: Sequence[int]) -> "torch.Tensor":
     Raises RowError `bad_frames` where one cannot be decoded or has another size than the first.
     """
     import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
 
     try:
-        pictures = [
-            decode_jpeg(torch.frombuffer(bytearray(clip.frames[place]), dtype=torch.uint8), ImageReadMode.RGB)
-            for place in places
-        ]
-        return torch.stack(pictures)
+        return torch.stack(_decoded(clip, places))
     except (RuntimeError, ValueError) as error:
         raise RowError("bad_frames", f"the frames cannot be used: {error}") from error
+
+
+def pictures(clip: Clip) -> "list[torch.Tensor]":
+    """All frames of the clip, each of its own size: uint8 RGB [3, height, width]; raises RowError."""
+    try:
+        return _decoded(clip, range(len(clip.frames)))
+    except (RuntimeError, ValueError) as error:
+        raise RowError("bad_frames", f"the pictures cannot be used: {error}") from error
+
+
+def _decoded(clip: Clip, places: Sequence[int]) -> "list[torch.Tensor]":
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    return [
+        decode_jpeg(torch.frombuffer(bytearray(clip.frames[place]), dtype=torch.uint8), ImageReadMode.RGB)
+        for place in places
+    ]
 
 
 def frame_size(clip: Clip) -> tuple[int, int]:

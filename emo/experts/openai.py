@@ -12,13 +12,17 @@ from emo.engines.openai_client import (
     ServerSettings,
     audio_part,
     image_part,
+    video_part,
 )
 from emo.errors import InputError, RowError
 from emo.experts import protocol
 from emo.experts.in_process import Question, given
-from emo.experts.media import audio_wave, evenly
+from emo.experts.media import audio_wave, evenly, video_metadata
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert
 from emo.media.wave import AUDIO_HZ, wav_of
+
+# Of a video without times vLLM takes so many frames and drops the rest.
+_MOST_FRAMES = 32
 
 
 class OpenAISettings(protocol.Settings):
@@ -34,6 +38,11 @@ class OpenAISettings(protocol.Settings):
     """Whether the expert is told what is said. By default a text model takes the words in later."""
     max_frames: int = Field(8, ge=0)
     """The most frames of a clip that are sent as images, at even distances. 0 sends none."""
+    frames_as: Literal["images", "video", "timed_video"] = "images"
+    """How the frames are sent. `images` is what any server takes. `video` is one video, as an adapter of `emo
+    finetune` was trained on them; vLLM takes up to 32 frames so. `timed_video` also says when each frame
+    stands, which Qwen3-VL is told; vLLM must be started with `--trust-request-mm-kwargs` for that.
+    """
     audio: Literal["off", "wav", "flac"] = "off"
     """Whether the sound is sent, and in which form the server takes it."""
 
@@ -41,6 +50,8 @@ class OpenAISettings(protocol.Settings):
     def _sends_something(self) -> "OpenAISettings":
         if not self.max_frames and self.audio == "off":
             raise ValueError("nothing would be sent: max_frames is 0 and audio is off")
+        if self.frames_as == "video" and self.max_frames > _MOST_FRAMES:
+            raise ValueError(f"frames_as video: a server takes {_MOST_FRAMES} frames, max_frames is more")
         return self
 
     @property
@@ -106,12 +117,19 @@ class OpenAIExpert(Expert):
         seeds = (row_seed(settings.seed, settings.name, clip.video_id, number) for number in numbers)
         # Servers take 32 bits; some refuse the sign bit.
         small = tuple(seed % 2**31 for seed in seeds)
-        return ChatRequest(self._question.turns(clip, media), small), degraded
+        more: dict[str, Any] = {}
+        if FRAMES in there and settings.frames_as == "timed_video":
+            times = video_metadata(clip, evenly(len(clip.frames), settings.max_frames))
+            more = {"media_io_kwargs": {"video": {**times, "duration": clip.duration_s, "num_frames": -1}}}
+        return ChatRequest(self._question.turns(clip, media), small, more), degraded
 
     def _media(self, clip: Clip, there: Sequence[str]) -> Iterator[dict[str, Any]]:
         if FRAMES in there:
-            for place in evenly(len(clip.frames), self._settings.max_frames):
-                yield image_part(clip.frames[place])
+            frames = [clip.frames[place] for place in evenly(len(clip.frames), self._settings.max_frames)]
+            if self._settings.frames_as == "images":
+                yield from map(image_part, frames)
+            else:
+                yield video_part(frames)
         if AUDIO in there:
             form = self._settings.audio
             assert clip.audio is not None

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from emo.errors import RowError
 from emo.marks import NoResult
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FRAMES = "frames"
 AUDIO = "audio"
 TRANSCRIPT = "transcript"
+FACES = "faces"
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,34 @@ class Settings(Section):
     """The kind of the expert, or the place of a class as `package.module:Class`."""
     samples: int = Field(1, ge=1, le=100)
     """The number of answers that the expert gives to each clip."""
+    first: NoResult[int | None] = Field(None, ge=1)
+    """The number of answers in a first round, fewer than `samples`. The others are asked for only where the
+    first ones agree less than `enough`. With `null` all are asked for at once.
+    """
     seed: int = 0
     """The seed of the random numbers, together with video_id, name and sample."""
     weight: NoResult[float] = Field(1.0, gt=0, allow_inf_nan=False)
     """How much a vote of the expert counts beside those of the others, until `emo judge` learns it."""
 
+    @model_validator(mode="after")
+    def _fewer_first(self) -> Self:
+        if self.first is not None and self.first >= self.samples:
+            raise ValueError(f"first is {self.first}; expected fewer than samples, which is {self.samples}")
+        return self
+
 
 @dataclass(frozen=True)
 class Resources:
-    """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated)."""
+    """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated).
+
+    light: a worker loads in well under a second and holds no process of its own, so it may be made anew in a
+    process that other steps of the run use too. A worker of another kind has a process to itself.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gib: float = 0.0
+    light: bool = False
 
 
 class Expert(ABC):

@@ -19,7 +19,7 @@ MERGERS = r"model\.visual\.(merger|merger_list|deepstack_merger_list)\."
 class QwenPreprocessor(ChatPreprocessor):
     """Pictures as patches, positions along time, height and width."""
 
-    pixel_features = ("pixel_values_videos",)
+    pixel_features = ("pixel_values_videos", "pixel_values")
 
     def video(self, clip: Clip) -> dict[str, Any]:
         """The processor's arguments for the frames of this clip at their times."""

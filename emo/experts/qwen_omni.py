@@ -5,14 +5,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from emo.engines.preprocessing import ModelInput
-from emo.experts.chat import model_input, sound_options
+from emo.experts.chat import model_input, picture_arguments, sound_options
 from emo.experts.family import LANGUAGE, Family
 from emo.experts.in_process import FramesSettings, InProcessExpert, given
 from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, FRAMES, Clip
 from emo.experts.qwen_media import MERGERS, QwenPreprocessor
 
-_FEATURES = ["pixel_values_videos", "video_grid_thw", "input_features", "feature_attention_mask"]
+_FEATURES = [
+    *("pixel_values_videos", "video_grid_thw"),
+    *("pixel_values", "image_grid_thw"),
+    *("input_features", "feature_attention_mask"),
+]
 
 
 class QwenOmniPreprocessor(QwenPreprocessor):
@@ -36,6 +40,16 @@ class QwenOmniPreprocessor(QwenPreprocessor):
         medium = "video" if FRAMES in there else "audio"
         inputs = self.processor(text=[self.written(item, [medium])], return_tensors="pt", **arguments)
         return model_input(inputs, self.positions(inputs, use_audio_in_video=both), _FEATURES, degraded)
+
+    def pictures(self, item: Clip) -> ModelInput:
+        """The sound stands where its tag does, and is not spread over the pictures."""
+        arguments, media = picture_arguments(item), ["image"] * len(item.frames)
+        if item.audio is not None:
+            wave = at_least_one_window(self.processor, audio_wave(item))
+            arguments |= {"audio": [wave], "audio_kwargs": sound_options(self.processor, wave)}
+            media.append("audio")
+        inputs = self.processor(text=[self.written(item, media)], return_tensors="pt", **arguments)
+        return model_input(inputs, self.positions(inputs), _FEATURES, ())
 
 
 def at_least_one_window(processor: Any, wave: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from emo.engines.preprocessing import ModelInput
-from emo.experts.chat import model_input
+from emo.experts.chat import marked_once, model_input, picture_arguments
 from emo.experts.family import LANGUAGE, Family
 from emo.experts.in_process import FramesSettings, InProcessExpert, given
 from emo.experts.protocol import FRAMES, Clip
@@ -15,10 +15,16 @@ class QwenVLPreprocessor(QwenPreprocessor):
 
     def prepare(self, item: Clip) -> ModelInput:
         _, degraded = given(item, self.wanted)
-        inputs = self.processor(text=[self.written(item, ["video"])], return_tensors="pt", **self.video(item))
+        text = marked_once(self.processor, self.written(item, ["video"]))
+        inputs = self.processor(text=[text], return_tensors="pt", **self.video(item))
         return model_input(
             inputs, self.positions(inputs), ["pixel_values_videos", "video_grid_thw"], degraded
         )
+
+    def pictures(self, item: Clip) -> ModelInput:
+        text = self.written(item, ["image"] * len(item.frames))
+        inputs = self.processor(text=[text], return_tensors="pt", **picture_arguments(item))
+        return model_input(inputs, self.positions(inputs), ["pixel_values", "image_grid_thw"], ())
 
 
 class QwenVLExpert(InProcessExpert):

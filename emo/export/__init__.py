@@ -12,6 +12,7 @@ REGISTRY = Registry[Exporter](
         "fiftyone": "emo.export.fiftyone:FiftyOne",
         "csv": "emo.export.spreadsheet:Csv",
         "ms-swift": "emo.export.ms_swift:MsSwift",
+        "ms-swift-images": "emo.export.ms_swift:MsSwiftImages",
         "mer": "emo.export.mer:Mer",
     },
 )

@@ -5,7 +5,8 @@ from typing import Any
 
 from emo.answers import read_answer
 from emo.errors import RowError
-from emo.extraction.protocol import Extractor, ExtractRow
+from emo.experts.protocol import Resources
+from emo.extraction.protocol import Extractor, ExtractRow, Reading
 
 
 class RulesExtractor(Extractor):
@@ -14,14 +15,22 @@ class RulesExtractor(Extractor):
     def __init__(self, settings: Any) -> None:
         from emo.extraction import rules
 
-        self._labels_of = rules.labels_of
+        self._read = rules.read_description
         self.name = f"rules-{rules.RULES_VERSION}"
 
+    @classmethod
+    def resources(cls, settings: Any) -> Resources:
+        return Resources(light=True)
+
     def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
+        return [row if isinstance(row, RowError) else row.labels for row in self.read(rows)]
+
+    def read(self, rows: Sequence[ExtractRow]) -> list[Reading | RowError]:
         return [self._one(row) for row in rows]
 
-    def _one(self, row: ExtractRow) -> list[str] | RowError:
+    def _one(self, row: ExtractRow) -> Reading | RowError:
         answer = read_answer(row.text)
         if answer.text is None:
-            return answer.error or []
-        return list(self._labels_of(answer.text, row.transcript))
+            return answer.error or Reading([])
+        found = self._read(answer.text, row.transcript)
+        return Reading(found.labels, found.alternatives)

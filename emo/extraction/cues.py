@@ -26,6 +26,7 @@ class Cues:
     that a "pleasant conversation" is nobody's feeling.
     fillers: may stand between a cue and the emotion; skipped: may stand between an emotion and its noun.
     joins, commas: stand between the members of one enumeration; commas also part the items of a list.
+    either: such words between them make alternatives of them; both: such words part them again.
     negators: deny what follows. unreal: wished, feigned, asked or denied across the bearer, one of persons,
     who may stand between such a word and the emotion. vanished: right after an emotion, it is no more.
     others: somebody else; others_after: words that are somebody else after one of the words that they are
@@ -47,6 +48,8 @@ class Cues:
     skipped: Words
     joins: Words
     commas: Words
+    either: Words
+    both: Words
     negators: Words
     unreal: Words
     persons: Words

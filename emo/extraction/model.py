@@ -16,7 +16,7 @@ from emo.experts.protocol import Resources
 from emo.extraction import protocol
 from emo.extraction.absence import tells_nothing
 from emo.extraction.merge import Merger, merge_prompt
-from emo.extraction.parsing import UNPARSABLE, read_list, stated_labels
+from emo.extraction.parsing import UNPARSABLE, read_list, stated
 from emo.extraction.prompts import filled, load_prompt
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
 from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSettings, Writer
@@ -163,9 +163,9 @@ def _without_asking(row: ExtractRow) -> Reading | RowError | ExtractRow:
     answer = read_answer(row.text)
     if answer.text is None:
         return answer.error or RowError(EMPTY_ANSWER, "the description is empty")
-    labels = stated_labels(answer.text)
-    if labels is not None:
-        return Reading(labels)
+    listed = stated(answer.text)
+    if listed is not None:
+        return Reading(listed.labels, listed.alternatives)
     if tells_nothing(answer.text):
         return Reading([], notes=("the description says that there was no emotion to read",))
     return replace(row, text=answer.text)
@@ -179,7 +179,8 @@ def _listed(answer: str, complete: bool) -> Reading | RowError:
         listed = read_list(answer)
     except RowError as error:
         return error
-    return Reading(listed.labels, notes=tuple(f"no label, left out: {entry}" for entry in listed.dropped))
+    notes = tuple(f"no label, left out: {entry}" for entry in listed.dropped)
+    return Reading(listed.labels, listed.alternatives, notes=notes)
 
 
 class ModelExtractor(TextModelExtractor):

@@ -6,6 +6,7 @@ that is no label is left out and named.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emo import vocabulary
@@ -26,9 +27,16 @@ _LEAD_IN = re.compile(
 )
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?(?:\d+|[A-Za-z])[.)])\s+")
 # "n/a" is one word.
-_SEPARATOR = re.compile(
-    r"\s*[,，、;；\n]\s*(?:and\s+|or\s+|[和与及])?|\s+and\s+|\s+/\s+|(?<=\w\w\w)/(?=\w\w\w)", re.IGNORECASE
+_SEPARATOR = re.compile(r"\s*[,，、;；\n]\s*(?:and\s+|[和与及])?|\s+and\s+", re.IGNORECASE)
+# Between alternatives, inside one entry and at the beginning of the last one.
+_HEDGE = r"(?:perhaps|maybe|possibly|just|even|rather)"
+_EITHER = re.compile(
+    rf"(?:\s*[,，]\s*|\s+)(?:or|vs\.?|versus)(?:\s+{_HEDGE})*\s+|\s+/\s+|(?<=\w\w\w)/(?=\w\w\w)"
+    r"|(?<=[\u4e00-\u9fff])/(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])(?:或者?|还是|抑或)(?=[\u4e00-\u9fff])",
+    re.IGNORECASE,
 )
+_EITHER_FIRST = re.compile(rf"^(?:or(?:\s+{_HEDGE})*\s+|或者?(?!许)|还是|抑或)", re.IGNORECASE)
+_OPENS_EITHER = re.compile(r"^either\s+", re.IGNORECASE)
 # The answer form that AffectGPT and its kind are trained on: the whole text is one sentence with the list.
 _STATES = re.compile(
     r"^(?:the |this )?(?:character|person|speaker|individual|man|woman|subject)(?:'s|’s|s'|s’)?\s+emotional "
@@ -44,30 +52,39 @@ _EMPHASIS = re.compile(r"\*\*|__")
 
 @dataclass(frozen=True)
 class Listed:
-    """labels: lower case, in order, without repeats; dropped: entries that were no label, as written."""
+    """labels: lower case, in order, without repeats; dropped: entries that were no label, as written;
+    alternatives: groups of at least two of the labels that stood with "or" or a slash between them.
+    """
 
     labels: list[str]
     dropped: tuple[str, ...] = ()
+    alternatives: tuple[tuple[str, ...], ...] = ()
 
 
 def stated_labels(text: str) -> list[str] | None:
-    """The labels of a text that is nothing but its labels; None for any other text.
+    """The labels of `stated`."""
+    found = stated(text)
+    return None if found is None else found.labels
+
+
+def stated(text: str) -> Listed | None:
+    """What a text lists that is nothing but its labels; None for any other text.
 
     That is one sentence such as "The character's emotional state is a, b.", a bare comma list of entries of
     one or two words, or emotions that are judged one by one with nothing beside them.
     """
     by_one = judged(text)
     if by_one is not None:
-        return _read(list(by_one.labels)).labels if not by_one.rest else None
+        return _read(list(by_one.labels)) if not by_one.rest else None
     text = " ".join(text.split())
     found = _STATES.match(text)
     items = _split(found["labels"] if found else text)
-    if not items or (found is None and any(len(item.split()) > 2 for item in items)):
+    entries = [str(entry) for entry, _ in _parted(items)]
+    if not items or (found is None and any(len(entry.split()) > 2 for entry in entries)):
         return None
-    kinds = {_kind(item) for item in items}
-    if Entry.NO_LABEL in kinds:
+    if Entry.NO_LABEL in {_kind(entry) for entry in entries}:
         return None
-    return _read(items).labels
+    return _read(items)
 
 
 def parse_labels(answer: str) -> list[str]:
@@ -102,8 +119,8 @@ def read_list(answer: str) -> Listed:
     return found[0]
 
 
-def labels_of_list(text: str) -> list[str]:
-    """The labels of `read_list` for a text that `read_answer` has read; none where it is no list either.
+def list_in(text: str) -> Listed:
+    """The same as `read_list` for a text that `read_answer` has read; no label where it is no list either.
 
     Why it is none is not looked into: most texts are none.
     """
@@ -111,8 +128,8 @@ def labels_of_list(text: str) -> list[str]:
     try:
         found = _marked(text) or [_bare(_polite(text))]
     except (ValueError, RowError):
-        return []
-    return found[0].labels if all(each == found[0] for each in found) else []
+        return Listed([])
+    return found[0] if all(each == found[0] for each in found) else Listed([])
 
 
 def _unfenced(text: str) -> str:
@@ -157,9 +174,9 @@ def _bare(text: str) -> Listed:
     else:
         items = _split(text)
     # Without brackets nothing says that this is a list: one entry that is none makes a sentence of it.
-    wrong = next((item for item in items if _kind(item) is Entry.NO_LABEL), None)
+    wrong = next((entry for entry, _ in _parted(items) if _kind(entry) is Entry.NO_LABEL), None)
     if wrong is not None:
-        raise ValueError(f"{shortened(wrong.strip())!r} is no label")
+        raise ValueError(f"{shortened(str(wrong).strip())!r} is no label")
     return _read(items)
 
 
@@ -169,23 +186,55 @@ def _split(text: str) -> list[str]:
     return _SEPARATOR.split(text) if text else []
 
 
-def _read(items: list[object] | list[str]) -> Listed:
+def _parted(items: Sequence[object]) -> list[tuple[object, int]]:
+    """The entries of a list, those of alternatives each by itself, with the number of their group, 0: none.
+
+    "a, b, or c" are three alternatives, as in English.
+    """
+    entries: list[tuple[object, int]] = []
+    groups = 0
+    for item in items:
+        if not isinstance(item, str):
+            entries.append((item, 0))
+            continue
+        begins = _EITHER_FIRST.match(item)
+        text = item[begins.end() :] if begins else item
+        parts = _EITHER.split(_OPENS_EITHER.sub("", text))
+        if len(parts) > 1 and Entry.NO_LABEL in map(_kind, parts):
+            parts = [text]
+        joins = begins is not None and bool(entries)
+        if joins or len(parts) > 1:
+            groups += 1
+        if joins:
+            entries = [(entry, groups) for entry, _ in entries]
+        entries += [(part, groups if joins or len(parts) > 1 else 0) for part in parts]
+    return entries
+
+
+def _read(items: Sequence[object]) -> Listed:
     """The labels among the entries; raises ValueError where there are entries and all of them are something
     else than labels or a statement that there is none.
     """
-    labels: list[str] = []
+    groups: dict[str, int] = {}
     dropped: list[str] = []
     kinds = []
-    for item in items:
-        kind = _kind(item)
+    entries = _parted(items)
+    for entry, group in entries:
+        kind = _kind(entry)
         kinds.append(kind)
         if kind is Entry.LABEL:
-            labels.append(_clean(str(item)))
-        elif not (kind is Entry.NOTHING and len(items) == 1):
-            dropped.append(shortened(str(item)))
+            groups.setdefault(_clean(str(entry)), group)
+        elif not (kind is Entry.NOTHING and len(entries) == 1):
+            dropped.append(shortened(str(entry)))
     if kinds and Entry.LABEL not in kinds and Entry.NOTHING not in kinds:
         raise ValueError(f"{dropped[0]!r} is no label")
-    return Listed(list(dict.fromkeys(labels)), tuple(dropped))
+    labels = list(groups)
+    together = (
+        tuple(label for label in labels if groups[label] == group)
+        for group in dict.fromkeys(groups.values())
+        if group
+    )
+    return Listed(labels, tuple(dropped), tuple(group for group in together if len(group) > 1))
 
 
 def _kind(item: object) -> Entry:

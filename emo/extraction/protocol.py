@@ -29,12 +29,14 @@ class ExtractRow:
 
 @dataclass(frozen=True)
 class Reading:
-    """labels: as of `extract`; merged: the text that was read where it is not the description itself;
+    """labels: as of `extract`; alternatives: groups of at least two of them between which the text leaves it
+    open, a label in one group at most; merged: the text that was read where it is not the description itself;
     with_transcript: what is said was read with the description; notes: what is not as it should be, and why
     there is no label where no model was asked.
     """
 
     labels: list[str]
+    alternatives: tuple[tuple[str, ...], ...] = ()
     merged: str | None = None
     with_transcript: bool = False
     notes: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from importlib import resources
 from emo import vocabulary
 from emo.answers import read_answer
 from emo.extraction.cues import Cues, cues_of
-from emo.extraction.parsing import labels_of_list
+from emo.extraction.parsing import list_in
 from emo.extraction.scored import judged
 from emo.vocabulary import STANCE, Entry
 from emo.vocabulary.degrees import without_degree
@@ -99,16 +99,35 @@ def extract(text: str, transcript: str | None = None) -> list[str]:
     return labels_of(read_answer(text).text or "", transcript)
 
 
+@dataclass(frozen=True)
+class Found:
+    """labels: best first, each once; alternatives: groups of labels of which the text means one."""
+
+    labels: list[str]
+    alternatives: tuple[tuple[str, ...], ...] = ()
+
+
 def labels_of(description: str, transcript: str | None = None) -> list[str]:
     """The same for a text that was read already (`read_answer`): without thoughts and courtesies."""
+    return read_description(description, transcript).labels
+
+
+def read_description(description: str, transcript: str | None = None) -> Found:
+    """The same with the alternatives among the labels."""
     text = unicodedata.normalize("NFKC", description).replace("’", "'")
     by_one = judged(text)
     if by_one is None:
         text = text.lower()
-        return _bare_list(text) or _ascribed(text, transcript)
+        listed = _bare_list(text)
+        return listed if listed.labels else _ascribed(text, transcript)
     affirmed = [label for label in map(_known, by_one.labels) if label]
-    around = _ascribed(by_one.rest.lower(), transcript) if by_one.rest else []
-    return list(dict.fromkeys([*affirmed, *around]))[:_MOST_LABELS]
+    around = _ascribed(by_one.rest.lower(), transcript) if by_one.rest else Found([])
+    labels = list(dict.fromkeys([*affirmed, *around.labels]))[:_MOST_LABELS]
+    open_between = (tuple(one for one in group if one in labels) for group in around.alternatives)
+    return Found(
+        labels,
+        tuple(group for group in open_between if len(group) > 1 and set(group).isdisjoint(affirmed)),
+    )
 
 
 def _known(label: str) -> str | None:
@@ -118,7 +137,7 @@ def _known(label: str) -> str | None:
     return vocabulary.base_form(label) or label
 
 
-def _ascribed(text: str, transcript: str | None) -> list[str]:
+def _ascribed(text: str, transcript: str | None) -> Found:
     """The emotions that running text ascribes; text: lower case."""
     text = _without_quotes(_without_transcript(text, transcript))
     chinese = len(_CJK.findall(text)) > len(_LATIN_WORD.findall(text))
@@ -126,25 +145,33 @@ def _ascribed(text: str, transcript: str | None) -> list[str]:
         passage = _Passage(_cut_chinese(text), cues_of("chinese"), glue="")
     else:
         passage = _Passage(_cut_english(text), cues_of("english"), glue=" ")
-    return _heaviest(passage.weights())
+    weights, guesses = passage.weights()
+    kept = _heaviest(weights)
+    return Found(
+        kept, tuple(group for guess in guesses if len(group := tuple(filter(guess.__contains__, kept))) > 1)
+    )
 
 
-def _bare_list(text: str) -> list[str]:
+def _bare_list(text: str) -> Found:
     """The labels of a text that is nothing but a list of words, at least half of them known; else empty."""
     if len(text) > _BARE_LENGTH:
-        return []
-    items = [vocabulary.normalise(item) for item in labels_of_list(text)]
+        return Found([])
+    listed = list_in(text)
+    items = [vocabulary.normalise(item) for item in listed.labels]
     bases = [vocabulary.base_form(item) for item in items]
     if 2 * sum(base is not None for base in bases) < len(items):
-        return []
+        return Found([])
     vague = cues_of("english").vague | cues_of("chinese").vague
-    return list(
-        dict.fromkeys(
-            _as_listed(item, base)
-            for item, base in zip(items, bases, strict=True)
-            if base or vague.isdisjoint(item.split())
-        )
+    labels = {
+        entry: _as_listed(item, base)
+        for entry, item, base in zip(listed.labels, items, bases, strict=True)
+        if base or vague.isdisjoint(item.split())
+    }
+    together = (
+        tuple(dict.fromkeys(labels[entry] for entry in group if entry in labels))
+        for group in listed.alternatives
     )
+    return Found(list(dict.fromkeys(labels.values())), tuple(group for group in together if len(group) > 1))
 
 
 def _as_listed(item: str, base: str | None) -> str:
@@ -271,21 +298,53 @@ class _Passage:
             at -= 1
         return self.sentence(at)
 
-    def weights(self) -> dict[str, float]:
-        """Label -> what all its mentions weigh together, in the order of their first mention."""
+    def weights(self) -> tuple[dict[str, float], list[set[str]]]:
+        """Label -> what all its mentions weigh together, in the order of their first mention; and the groups
+        of labels between which the text leaves it open: it means none of a group elsewhere without doubt.
+        """
         forms = vocabulary.forms()
         mentions = [
             at for at, token in enumerate(self.tokens) if token in forms and token not in self.cues.inferring
         ]
         weights: dict[str, float] = defaultdict(float)
+        guesses: list[set[str]] = []
+        meant: set[str] = set()
         for run in self._runs(mentions):
-            for at, weight in self._weigh(run):
+            ascribed = self._weigh(run)
+            for at, weight in ascribed:
                 weights[forms[self.tokens[at]].headword] += weight * self._place(at)
+            for part in self._alternatives([at for at, _ in ascribed]):
+                labels = {forms[self.tokens[at]].headword for at in part}
+                if len(labels) > 1:
+                    guesses.append(labels)
+                else:
+                    meant |= labels
         for at, token in enumerate(self.tokens):
             if token in self.cues.list_heads:
                 for label in self._listed(at):
                     weights[label] += _LISTED * self._place(at)
-        return weights
+        return weights, [guess for guess in _joined(guesses) if guess.isdisjoint(meant)]
+
+    def _alternatives(self, run: Sequence[int]) -> list[list[int]]:
+        """The mentions of an enumeration: those that stand with "or" between them together, others alone.
+
+        Of "a, b or c" all three are alternatives; "and" parts them from what stands before it.
+        """
+        parts: list[list[int]] = []
+        either: list[bool] = []
+        for at in run:
+            between = self.tokens[run[run.index(at) - 1] + 1 : at] if parts else []
+            if not parts or not self.cues.both.isdisjoint(between):
+                parts.append([at])
+                either.append(False)
+            else:
+                parts[-1].append(at)
+                either[-1] = either[-1] or not self.cues.either.isdisjoint(between)
+        return [
+            piece
+            for part, is_open in zip(parts, either, strict=True)
+            for piece in ([part] if is_open else [[at] for at in part])
+        ]
 
     def _runs(self, mentions: Sequence[int]) -> list[list[int]]:
         """The mentions in enumerations: "sad, angry and a bit tired" is governed as one."""
@@ -297,15 +356,21 @@ class _Passage:
                 and at - last <= _JOIN_REACH + 1
                 and self.sentence(last) == self.sentence(at)
                 and (at - last > 1 or not self.glue)  # "anger frightens her" is no enumeration
-                and all(
-                    token in self.cues.joins or token in self.cues.commas
-                    for token in self.tokens[last + 1 : at]
-                )
+                and self._joins(self.tokens[last + 1 : at])
             ):
                 runs[-1].append(at)
             else:
                 runs.append([at])
         return runs
+
+    def _joins(self, between: list[str]) -> bool:
+        """Whether words make one enumeration of the mentions before and after them."""
+        cues = self.cues
+        comma = set() if cues.either.isdisjoint(between) else {","}  # Chinese has it between sentences too
+        return all(
+            token in cues.joins or token in cues.commas or token in cues.either or token in comma
+            for token in between
+        )
 
     def _weigh(self, run: list[int]) -> list[tuple[int, float]]:
         """The mentions of one enumeration that are ascribed, each with its weight."""
@@ -436,6 +501,17 @@ class _Passage:
                 continue
             labels.append(base or vocabulary.normalise(label))
         return labels
+
+
+def _joined(groups: list[set[str]]) -> list[set[str]]:
+    """The groups, those that share a label made one."""
+    joined: list[set[str]] = []
+    for group in groups:
+        for other in [other for other in joined if not other.isdisjoint(group)]:
+            group = group | other
+            joined.remove(other)
+        joined.append(group)
+    return joined
 
 
 def _heaviest(weights: dict[str, float]) -> list[str]:

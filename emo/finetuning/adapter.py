@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from emo.engines.adapters import MANIFEST, attach, check_manifest, template_hash
+from emo.engines.adapters import MANIFEST, WEIGHTS, attach, check_manifest, template_hash
 from emo.engines.models import content_of, revision_of
 from emo.errors import EmoError, InputError
 from emo.finetuning.model import check_family, classes
@@ -92,8 +92,10 @@ def write_adapter(folder: Path, model: Any, weights: Mapping[str, Any], about: d
     config.base_model_name_or_path = about["base"]["model"]
     config.revision = about["base"]["revision"]
     config.inference_mode = True
+    # By name: SGLang reads which kinds of layers an adapter has out of a list, and takes no pattern.
+    config.target_modules, config.exclude_modules = list(about["target_modules"]), None
     config.save_pretrained(folder)
-    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     _write_about(folder, {**about, "keys": key_hash(list(state)), "weights": len(state)})
 
 

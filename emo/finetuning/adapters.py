@@ -1,4 +1,6 @@
-"""The finetuned adapters of an OUT: list them, promote one that passes its gate, merge one into its base."""
+"""The finetuned adapters of an OUT: list them, promote one that passes its gate, merge one into its base, and
+bring in one that was trained elsewhere.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -7,10 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from emo.config import Config
-from emo.engines.adapters import MANIFEST
+from emo.engines.adapters import CONFIG, ELSEWHERE, MANIFEST
 from emo.engines.models import resolve_model
 from emo.errors import InputError
 from emo.finetuning import adapter
+from emo.finetuning.foreign import Imported, import_adapter
 from emo.finetuning.held_out import BASE_ANSWERS, answers_of
 from emo.finetuning.record import FOLDER, RUN
 from emo.finetuning.settings import Finetune, Gate
@@ -39,7 +42,34 @@ def states(out: Storage) -> list[dict[str, Any]]:
                 "adapter": out.full(f"{PROMOTED}/{name}") if promotion else None,
             }
         )
-    return found
+    brought = {
+        entry.path.split("/")[1] for entry in out.entries(PROMOTED) if entry.path.endswith(f"/{ELSEWHERE}")
+    }
+    nothing: dict[str, Any] = {"outcome": "imported", "metrics": {}, "best": None, "promoted": None}
+    return found + [
+        {"name": name, **nothing, "adapter": out.full(f"{PROMOTED}/{name}")} for name in sorted(brought)
+    ]
+
+
+def bring(out: Storage, name: str, source: str, settings: Finetune) -> tuple[Imported, str]:
+    """Bring the adapter in a local folder to OUT/adapters/NAME, under the names of the base; and where it is.
+
+    settings: of them family, model and revision count. Raises InputError as `import_adapter` does, and where
+    OUT has an adapter of that name.
+    """
+    if settings.model is None:
+        raise InputError("finetune.model is not set: name the base that the adapter is for")
+    target = f"{PROMOTED}/{name}"
+    if out.entries(target):
+        raise InputError(f"{out.full(target)} exists already")
+    base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
+    with TemporaryDirectory(prefix="emo-adapter-") as folder:
+        made = Path(folder, "made")
+        found = import_adapter(Path(source).expanduser(), settings.family, base, made)
+        # The configuration last: without it nothing takes the folder for an adapter.
+        for path in sorted(made.iterdir(), key=lambda path: path.name == CONFIG):
+            out.write(f"{target}/{path.name}", path.read_bytes())
+    return found, out.full(target)
 
 
 def promote(out: Storage, name: str, gate: Gate) -> str:
@@ -92,7 +122,7 @@ def merge(out: Storage, name: str, target: str) -> float:
 def storage_of(config: Config, url: str) -> Storage:
     """OUT; raises InputError where it holds no finetuning run."""
     out = Storage(url, config.s3)
-    if not out.entries(FOLDER):
+    if not out.entries(FOLDER) and not out.entries(PROMOTED):
         raise InputError(f"{out.url} holds no finetuning run; was it another --out?")
     return out
 

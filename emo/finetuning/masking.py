@@ -6,12 +6,13 @@ given; the answers are tokenised apart and put behind it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emo.captions.messages import Turn
+from emo.captions.messages import TAGS, Turn
 from emo.engines.preprocessing import ModelInput
 from emo.errors import InputError, RowError
 from emo.experts.family import Family
@@ -53,12 +54,17 @@ class TrainingInput:
         return int((self.labels[1:] != IGNORED).sum())
 
 
+# The tags between the texts of a turn that shows pictures.
+_TAGS = re.compile("(" + "|".join(TAGS.values()) + ")")
+
+
 class _Chat:
     """What a preprocessor asks of its question: the turns of a sample up to one of its answers."""
 
-    def __init__(self, system: str | None, turns: Sequence[Turn]) -> None:
+    def __init__(self, system: str | None, turns: Sequence[Turn], pictures: bool = False) -> None:
         self.system = system
         self._turns = turns
+        self._pictures = pictures
 
     def text(self, clip: Clip) -> str:
         return self._turns[0].content
@@ -68,10 +74,25 @@ class _Chat:
         if self.system is not None:
             chat.append({"role": "system", "content": [{"type": "text", "text": as_text(self.system)}]})
         for number, turn in enumerate(self._turns):
+            if number == 0 and self._pictures:
+                chat.append({"role": turn.role, "content": _in_place(turn.content, media)})
+                continue
             shown = list(media) if number == 0 else []
             said = turns_as_text(turn.content) if turn.role == "assistant" else as_text(turn.content)
             chat.append({"role": turn.role, "content": [*shown, {"type": "text", "text": said}]})
         return chat
+
+
+def _in_place(text: str, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The text with each medium where its tag stands; a tag of a kind that is not among them goes."""
+    kinds = {one["type"] for one in media}
+    parts: list[dict[str, Any]] = []
+    for part in _TAGS.split(text):
+        if part in TAGS.values():
+            parts += [{"type": part.strip("<>")}] if part.strip("<>") in kinds else []
+        elif part:
+            parts.append({"type": "text", "text": as_text(part)})
+    return parts
 
 
 class Encoder:
@@ -94,7 +115,7 @@ class Encoder:
         self.max_tokens = max_tokens
         of_family = cls.family
         self.preprocessor = of_family.preprocessor(folder, settings, empty, of_family.senses)
-        self.preprocessor.model = _skeleton(of_family, folder, trust_remote_code)
+        self.preprocessor.model = skeleton(of_family, folder, trust_remote_code)
         self.tokenizer = self.preprocessor.tokenizer
         self.end_token, self._end_text = self._end_of_answer(folder)
         self.pad_token = (
@@ -180,11 +201,11 @@ class Encoder:
         import torch
 
         preprocessor = self.preprocessor
-        preprocessor.question = _Chat(sample.system, sample.turns[:1])
+        preprocessor.question = _Chat(sample.system, sample.turns[:1], sample.pictures)
         if sample.has_media:
             if clip is None:
                 raise RowError("modality_missing", "the sample's clip is not there")
-            prompt = preprocessor.prepare(clip)
+            prompt = preprocessor.pictures(clip) if sample.pictures else preprocessor.prepare(clip)
             return prompt.input_ids, prompt.positions, prompt.features
         ids = torch.tensor(self._tokens(self._written(sample, 1)))
         axes = 3 if hasattr(preprocessor, "positions") else 1
@@ -192,7 +213,7 @@ class Encoder:
 
     def _written(self, sample: Sample, count: int) -> str:
         """The first turns as text that ends where the assistant begins, without media."""
-        self.preprocessor.question = _Chat(sample.system, sample.turns[:count])
+        self.preprocessor.question = _Chat(sample.system, sample.turns[:count], sample.pictures)
         return self.preprocessor.written(_NO_CLIP, [])
 
     def _between(self, sample: Sample, answer: int, following: int) -> str:
@@ -242,7 +263,7 @@ class Encoder:
             raise RowError("untrained", "the end of no answer is trained")
 
 
-def _skeleton(family: Family, folder: Path, trust_remote_code: bool) -> Any:
+def skeleton(family: Family, folder: Path, trust_remote_code: bool) -> Any:
     """The model without weights: some families know only there where a token of a picture stands."""
     import torch
     import transformers

@@ -60,8 +60,6 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
         trust_remote_code=settings.trust_remote_code,
         **options,
     )
-    if settings.gradient_checkpointing:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     base.config.use_cache = False
     targets: list[str] = []
     if settings.lora is None:
@@ -70,11 +68,20 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
     else:
         model, targets = _with_lora(base, settings)
     if settings.gradient_checkpointing:
-        # Frozen embeddings give hidden states without a gradient, through which no checkpoint passes one.
-        base.enable_input_require_grads()
+        # After PEFT, which asks every embedding for a gradient where this is on already, and so does
+        # transformers: those of the frozen towers too, which then run backward for nothing. The text's alone
+        # is enough, see `_asks_for_gradient`.
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base.disable_input_require_grads()
+        base.get_input_embeddings().register_forward_hook(_asks_for_gradient)
     counts = [(value.numel(), value.requires_grad) for value in model.parameters()]
     trained = sum(number for number, wanted in counts if wanted)
     return Prepared(model, tuple(targets), trained, sum(number for number, _ in counts))
+
+
+def _asks_for_gradient(module: Any, given: Any, made: Any) -> None:
+    """Frozen embeddings give hidden states without a gradient, through which no checkpoint passes one."""
+    made.requires_grad_(True)
 
 
 def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:

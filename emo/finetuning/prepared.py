@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import accumulate
+from typing import Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo.captions.messages import Turn
@@ -28,6 +31,8 @@ NOT_FOR_TRAINING = "not_for_training"
 # Lines about samples that cannot be trained on, for each reason.
 REFUSALS_SHOWN = 20
 _OPEN_FILES = 16
+# Samples that are read at once where one of them is needed; and how many such parts are kept.
+_PART_ROWS, _PARTS_KEPT = 128, 16
 
 _CLIP = pa.schema(
     [
@@ -47,6 +52,7 @@ _SAMPLE = pa.schema(
         pa.field("frames", pa.list_(pa.int32())),
         pa.field("window", pa.string()),
         pa.field("audio", pa.bool_()),
+        pa.field("pictures", pa.bool_()),
         pa.field("system", pa.string()),
         pa.field("turns", pa.string()),
         pa.field("labels", pa.list_(pa.string())),
@@ -64,8 +70,9 @@ class Entry:
 
     file, place: where its clip lies (file below the run's folder, row group), None without media; frames: the
     places of the clip's frames that it shows, None for all; window: the part of the clip whose sound it
-    plays, None for all of it; audio: whether it plays any; labels: of its answer, None where nobody said;
-    tokens, trained: its length and how much of it counts, 0 where it was refused with `error`.
+    plays, None for all of it; audio: whether it plays any; pictures: see Sample; labels: of its answer, None
+    where nobody said; tokens, trained: its length and how much of it counts, 0 where it was refused with
+    `error`.
     """
 
     sample_id: str
@@ -77,6 +84,7 @@ class Entry:
     frames: tuple[int, ...] | None = None
     window: str | None = None
     audio: bool = True
+    pictures: bool = False
     labels: tuple[str, ...] | None = None
     tokens: int = 0
     trained: int = 0
@@ -86,7 +94,7 @@ class Entry:
     @property
     def sample(self) -> Sample:
         """What is encoded."""
-        return Sample(self.sample_id, self.system, self.turns, self.file is not None)
+        return Sample(self.sample_id, self.system, self.turns, self.file is not None, self.pictures)
 
 
 def write_clips(run: Storage, file: str, clips: Sequence[Clip]) -> None:
@@ -107,19 +115,64 @@ def write_entries(run: Storage, entries: Sequence[Entry]) -> None:
         row["turns"] = json.dumps([[turn.role, turn.content, turn.loss] for turn in entry.turns])
         rows.append(row)
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SAMPLE), sink, compression="zstd")
+    table = pa.Table.from_pylist(rows, schema=_SAMPLE)
+    pq.write_table(table, sink, compression="zstd", row_group_size=_PART_ROWS)
     run.write(SAMPLES, sink.getvalue())
 
 
 def read_entries(run: Storage) -> list[Entry]:
     """The list of samples; raises FileNotFoundError where the preparation has not ended."""
-    entries = []
-    for row in pq.read_table(io.BytesIO(run.read(SAMPLES))).to_pylist():
-        row["turns"] = tuple(Turn(*turn) for turn in json.loads(row["turns"]))
-        for name in ("frames", "labels"):
-            row[name] = None if row[name] is None else tuple(row[name])
-        entries.append(Entry(**row))
-    return entries
+    return [_entry(row) for row in pq.read_table(io.BytesIO(run.read(SAMPLES))).to_pylist()]
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    row["turns"] = tuple(Turn(*turn) for turn in json.loads(row["turns"]))
+    for name in ("frames", "labels"):
+        row[name] = None if row[name] is None else tuple(row[name])
+    return Entry(**row)
+
+
+class Stored(Sequence[Entry]):
+    """The usable samples of one split, in the order that the plan of the steps counts.
+
+    Their texts stay in the file: a million of them in every process of a node would fill its memory.
+    tokens: the length of each, by place. Raises FileNotFoundError where the preparation has not ended.
+    """
+
+    def __init__(self, run: Storage, split: str) -> None:
+        self._file = pq.ParquetFile(run.open(SAMPLES), pre_buffer=False)
+        columns = self._file.read(["split", "error", "tokens"])
+        fits = pc.and_(pc.equal(columns["split"], split), pc.is_null(columns["error"]))
+        self._rows = pc.indices_nonzero(fits).to_numpy()
+        self.tokens: list[int] = columns["tokens"].filter(fits).to_pylist()
+        meta = self._file.metadata
+        sizes = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
+        self._starts = [0, *accumulate(sizes)]
+        self._parts: OrderedDict[int, list[Entry]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        row = int(self._rows[place])
+        number = bisect_right(self._starts, row) - 1
+        return self._part(number)[row - self._starts[number]]
+
+    def _part(self, number: int) -> list[Entry]:
+        if number in self._parts:
+            self._parts.move_to_end(number)
+        else:
+            rows = self._file.read_row_group(number).to_pylist()
+            self._parts[number] = [_entry(row) for row in rows]
+            if len(self._parts) > _PARTS_KEPT:
+                self._parts.popitem(last=False)
+        return self._parts[number]
 
 
 class ClipReader:

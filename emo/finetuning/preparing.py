@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +17,8 @@ from emo.finetuning.collator import encoder
 from emo.finetuning.listing import Listed
 from emo.finetuning.prepared import Entry
 from emo.finetuning.settings import Finetune
-from emo.media.audio import flac
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
-from emo.media.wave import AUDIO_HZ
 from emo.store import committed
 from emo.store.s3 import use_s3
 from emo.store.storage import Storage, storage_of
@@ -104,7 +103,7 @@ class Preparer:
         return self._from_files(one)
 
     def _from_files(self, one: Listed) -> Clip:
-        """Images are the frames of a clip, one second apart; a sound beside them is its sound."""
+        """The clip of a row of a file; its images are the frames, and a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
         video = one.videos[0] if one.videos else one.images
@@ -140,19 +139,17 @@ class Preparer:
         try:
             folder, name = storage_of(path, self._out.s3)
             with folder.download(name) as local:
+                # A local file is used where it lies, or where it does not.
+                Path(local).stat()
                 return self._decoder.decode(local)
         except (FileNotFoundError, StorageError) as error:
             raise RowError("media", f"{path} cannot be read: {error}") from None
 
     def _sound(self, path: str) -> bytes:
-        import librosa
-        import soundfile
-
-        try:
-            wave, _ = librosa.load(io.BytesIO(self._read(path)), sr=AUDIO_HZ, mono=True)
-        except (soundfile.LibsndfileError, ValueError) as error:
-            raise RowError("bad_audio", f"{path} cannot be decoded: {error}") from None
-        return flac(wave)
+        sound = self._decode(path).audio
+        if sound is None:
+            raise RowError("bad_audio", f"{path} has no sound")
+        return sound
 
 
 def _jpeg(data: bytes, path: str) -> bytes:

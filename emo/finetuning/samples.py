@@ -12,19 +12,24 @@ from emo.errors import RowError
 @dataclass(frozen=True)
 class Sample:
     """system: None for what the chat template does without one; turns: begins with a user's turn, turns of
-    user and assistant alternate, the last is an assistant's; has_media: whether the first turn shows a clip.
+    user and assistant alternate, the last is an assistant's; has_media: whether the first turn shows a clip;
+    pictures: whether its frames are pictures that stand where the first turn has their tags, and no video.
     """
 
     sample_id: str
     system: str | None
     turns: tuple[Turn, ...]
     has_media: bool
+    pictures: bool = False
 
 
-def from_turns(sample_id: str, turns: Sequence[Turn], system: str | None, has_media: bool) -> Sample:
+def from_turns(
+    sample_id: str, turns: Sequence[Turn], system: str | None, has_media: bool, pictures: bool = False
+) -> Sample:
     """A sample from a chat with tags for its media; system: where the chat has no system turn of its own.
 
-    The clip stands before the text of the first turn, where the experts show it; the tags go. Raises RowError
+    The clip stands before the text of the first turn, where the experts show it; the tags go. Those of
+    `pictures` stay: a set of pictures is shown as the chat is written. Raises RowError
     `bad_messages` where roles do not alternate or a later turn has media, `untrained` where no answer is to
     be trained.
     """
@@ -41,10 +46,11 @@ def from_turns(sample_id: str, turns: Sequence[Turn], system: str | None, has_me
             raise RowError(
                 "bad_messages", f"turn {number} has media; only the first user's turn can show any"
             )
-        left[number] = replace(turn, content=_untagged(turn.content))
+        if number or not pictures:
+            left[number] = replace(turn, content=_untagged(turn.content))
     if not any(turn.trained and turn.content for turn in left):
         raise RowError("untrained", "no answer of the assistant is trained")
-    return Sample(sample_id, system, tuple(left), has_media)
+    return Sample(sample_id, system, tuple(left), has_media, pictures)
 
 
 def _untagged(text: str) -> str:

@@ -30,6 +30,8 @@ class _Segment:
     # What the resampler has no mix for is mixed before it.
     own_mix: bool = False
     taken_s: float = 0.0
+    # A call of the resampler costs more than a frame does: it is given a second at a time.
+    waiting: Any = field(default_factory=av.AudioFifo)
     chunks: list[np.ndarray] = field(default_factory=list)
 
     @property
@@ -37,12 +39,22 @@ class _Segment:
         return self.start_s + self.taken_s
 
     def take(self, frame: Any) -> None:
-        self.chunks += [part.to_ndarray()[0] for part in self._resampled(frame)]
         self.taken_s += frame.samples / frame.sample_rate
+        # Times of frames jitter; the segment keeps its own.
+        frame.pts = None
+        self.waiting.write(frame)
+        if self.waiting.samples >= frame.sample_rate:
+            self._resample()
 
     def close(self) -> None:
+        self._resample()
         if self.resampler is not None:
             self.chunks += [part.to_ndarray()[0] for part in self.resampler.resample(None)]
+
+    def _resample(self) -> None:
+        frame = self.waiting.read()
+        if frame is not None:
+            self.chunks += [part.to_ndarray()[0] for part in self._resampled(frame)]
 
     def _resampled(self, frame: Any) -> list[Any]:
         if self.resampler is None:
@@ -75,6 +87,7 @@ class AudioTrack:
         self._segments: list[_Segment] = []
         self._taken_s = 0.0
         self._packets = 0
+        self._base: float | None = None
         self._broken = 0
         self._full = not most_s
 
@@ -92,7 +105,9 @@ class AudioTrack:
         """Take one packet of the track, in the order of the file; the last one is empty and drains."""
         stamp = packet.dts if packet.pts is None else packet.pts
         if packet.size and stamp is not None:
-            seconds = float(stamp * packet.time_base)
+            # Once: a fraction for every packet costs as much as decoding it.
+            self._base = self._base or float(packet.time_base)
+            seconds = stamp * self._base
             self._seconds.append(seconds)
             self._part_of.append(self._parts.add(seconds))
         if self._full:
@@ -113,6 +128,13 @@ class AudioTrack:
         start_s: None for the first of the sound itself. times: what makes the clock one, None where it is.
         Sound before the start is cut, and silence stands where there is none.
         """
+        for segment in self._segments[-1:]:
+            try:
+                segment.close()
+            except MemoryError:
+                raise
+            except (av.FFmpegError, ValueError):
+                self._broken += 1
         notes = []
         if self._broken:
             notes.append(f"audio: {self._broken} of {self._packets} packets could not be decoded")
@@ -120,8 +142,6 @@ class AudioTrack:
             notes.append(
                 f"audio: there is no usual mix for the channels ({mixed}); {_MIXES[_is_ambisonic(mixed)]}"
             )
-        for segment in self._segments[-1:]:
-            segment.close()
         placed = list(self._placed(times))
         first_s = min((begin for begin, _ in placed), default=0.0) if start_s is None else start_s
         at = [(round((begin - first_s) * AUDIO_HZ), samples) for begin, samples in placed]
@@ -162,7 +182,7 @@ class AudioTrack:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         current = self._segments[-1] if self._segments else None
         end_s = current.end_s if current else 0.0
-        pts_s = end_s if frame.pts is None else float(frame.pts * frame.time_base)
+        pts_s = end_s if frame.pts is None else frame.time
         if pts_s > self._until_s or self._taken_s > self._most_s:
             self._full = True
             return

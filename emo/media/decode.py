@@ -11,7 +11,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from emo.errors import RowError
-from emo.media import frames, probe
+from emo.media import by_decord, frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
@@ -82,9 +82,7 @@ def _film(
     if not frames.is_plausible(survey.index.stream.sample_aspect_ratio):
         aspect = survey.index.stream.sample_aspect_ratio
         notes.append(f"video: a pixel aspect of {aspect} is none; the pixels count as square")
-    pictures = _with_decord(path, container, survey, settings)
-    if pictures is None:
-        pictures = _with_pyav(path, container, survey, settings)
+    pictures = _pictures(path, container, survey, settings)
     sound = Sound(None, 0.0, [])
     if survey.audio is not None and settings.audio:
         sound = survey.audio.close(survey.start_s, settings.max_audio_s, survey.index.jumps)
@@ -246,13 +244,13 @@ def _collect(container: Any, collectors: dict[Any, Any]) -> None:
 
 
 def _collect_ends(container: Any, index: frames.PacketIndex, promised_s: float) -> None:
-    """Read the packets up to the first frame that can be decoded, and those after the last keyframe."""
+    """Read the packets up to the first that is shown, and those after the last keyframe."""
     video = index.stream
     start = video.start_time or 0
     frames.rewind(container, video, start)
     for packet in frames.readable(container, [video]):
         index.add(packet)
-        if index.first is not None:
+        if index.ticks:
             break
     frames.rewind(container, video, start + int(promised_s / video.time_base))
     for packet in frames.readable(container, [video]):
@@ -286,15 +284,21 @@ def is_cut(path: str, size: int) -> bool:
     return found is not None and found.size is not None and found.size > size
 
 
-def _with_decord(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> Pictures | None:
+def _pictures(path: str, container: Any, survey: _Survey, settings: DecodeSettings) -> Pictures:
+    """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
+    pictures = _with_decord(path, survey, settings) if settings.reader == "decord" else None
+    return pictures or _with_pyav(path, container, survey, settings)
+
+
+def _with_decord(path: str, survey: _Survey, settings: DecodeSettings) -> Pictures | None:
     index = survey.index
-    if not (survey.complete and frames.decord_may_read(container, index)):
+    first = by_decord.first_frame(path) if survey.complete and index.jumps is None else None
+    if first is None:
         return None
     times = [survey.seconds(tick) for tick in index.ticks]
     wanted = frames.sample(times, survey.duration_s, settings.frames)
-    shape = _shape(index.stream, index.first, settings)
-    patience_s = _DECORD_SHARE * settings.deadline_s
-    batch = frames.read_with_decord(path, wanted, times, shape, patience_s)
+    shape = _shape(index.stream, first, settings)
+    batch = by_decord.read(path, wanted, times, shape, _DECORD_SHARE * settings.deadline_s)
     if batch is None:
         return None
     jpegs = tuple(frames.jpeg(picture, settings.jpeg_quality) for picture in batch)
@@ -305,16 +309,24 @@ def _with_pyav(path: str, container: Any, survey: _Survey, settings: DecodeSetti
     """Raises RowError (`damaged`) where most of the frames cannot be decoded."""
     index = survey.index
     moments = _moments(survey, settings)
+    set_filter(index.stream, settings)
     if index.jumps is None:
         reader = frames.FrameReader(
-            container, index.stream, index.by_decoding_time, index.start, exact=survey.complete
+            container, index.stream, index.by_decoding_time, index.start, survey.complete and index.skippable
         )
         return painted(index.stream, reader.read(moments), len(moments), settings)
     with probe.open_container(path) as again:
         probe.choose(again)
+        set_filter(again.streams[index.stream.index], settings)
         return painted(
             index.stream, frames.on_show(index.in_file_order(again), moments), len(moments), settings
         )
+
+
+def set_filter(video: Any, settings: DecodeSettings) -> None:
+    """Set up the decoder of a stream that nothing was decoded of."""
+    if not settings.loop_filter:
+        video.codec_context.options = {"skip_loop_filter": "all"}
 
 
 def painted(

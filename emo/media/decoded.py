@@ -15,13 +15,17 @@ ERRORS = frozenset(code for code, said in CODES.items() if said.step == "ingest"
 class DecodeSettings:
     """frames: how many to sample; longest_side: bound in pixels, aspect kept, never enlarged.
 
-    jpeg_quality: 1 to 100; audio: whether to read the sound, of which at most max_audio_s seconds from the
-    start of the video; deadline_s: seconds for one file; memory_mib: resident memory of the decoder process.
+    jpeg_quality: 1 to 100; reader: `pyav`, or `decord` for whole files that it reads right; loop_filter:
+    whether the decoder of PyAV smooths the edges of blocks, as the encoder meant it; audio: whether to read
+    the sound, of which at most max_audio_s seconds from the start of the video; deadline_s: seconds for one
+    file; memory_mib: resident memory of the decoder process.
     """
 
     frames: int = 8
     longest_side: int = 448
     jpeg_quality: int = 92
+    reader: str = "pyav"
+    loop_filter: bool = True
     audio: bool = True
     max_audio_s: float = 600.0
     deadline_s: float = 120.0
@@ -40,8 +44,8 @@ class DecodedClip:
     with fewer frames than asked for gives those it has); frame_times: when each of them begins, in seconds
     from the first frame; audio: FLAC, 16 kHz mono, 16 bit, its first sample at the time of the first frame,
     or None where the file has no sound that can be read; subtitles: the text of an embedded subtitle track,
-    or None, with its language where the file names one; decoder: `decord` or `pyav`, whichever read the
-    frames; notes: what is missing or broken in a file that could be used all the same, one sentence each.
+    or None, with its language where the file names one; decoder: what read the frames, `pyav` or `decord`;
+    notes: what is missing or broken in a file that could be used all the same, one sentence each.
     """
 
     duration_s: float

@@ -167,18 +167,7 @@ class NetworkFinder:
 
     def largest(self, picture: np.ndarray) -> Face | None:
         """The largest face of a picture (height x width x 3, uint8, RGB), None where none is found."""
-        height, width = picture.shape[:2]
-        scale = min(1.0, _SEARCH_SIDE / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        if min(size) < 2 * _NETWORK_SMALLEST:
-            return None
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        self._networks.min_face_size = max(_NETWORK_SMALLEST, round(self._smallest * min(size)))
-        boxes = [
-            tuple(int(value) for value in found["box"])
-            for found in self._networks.detect_faces(small)
-            if found["confidence"] >= _NETWORK_SURE
-        ]
+        boxes, scale = self._boxes(picture)
         if not boxes:
             return None
         x, y, box_width, box_height = max(boxes, key=lambda box: (box[3], -box[1], -box[0]))
@@ -189,3 +178,23 @@ class NetworkFinder:
             side=round(side / scale),
             view="frontal",
         )
+
+    def count(self, picture: np.ndarray) -> int:
+        """How many faces a picture (height x width x 3, uint8, RGB) shows."""
+        return len(self._boxes(picture)[0])
+
+    def _boxes(self, picture: np.ndarray) -> tuple[list[tuple[int, ...]], float]:
+        """Where the networks are sure of a face (x, y, width, height), in the picture at this scale."""
+        height, width = picture.shape[:2]
+        scale = min(1.0, _SEARCH_SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if min(size) < 2 * _NETWORK_SMALLEST:
+            return [], scale
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        self._networks.min_face_size = max(_NETWORK_SMALLEST, round(self._smallest * min(size)))
+        found = [
+            tuple(int(value) for value in one["box"])
+            for one in self._networks.detect_faces(small)
+            if one["confidence"] >= _NETWORK_SURE
+        ]
+        return found, scale

@@ -1,15 +1,11 @@
-"""Which frames of a video are taken, and how they are read: by decord, or by PyAV where decord is wrong.
+"""Which frames of a video are taken, and how PyAV reads them.
 
-decord 0.6 (FFmpeg 4.1 inside) was compared frame by frame with PyAV 18 (FFmpeg 8). It gives wrong pictures or
-none for AVI with B-frames, MPEG-TS, MPEG-PS, WMV, AV1, edit lists and open groups of pictures, other colours
-for 10 bit, and it reads a file from end to end before the first frame. What is left to it is the bulk of what
-people have: 8-bit 4:2:0 H.264, HEVC, VP8, VP9 and MPEG-4 in MP4, MOV, MKV and WebM, not rotated, not very
-long. It reports no damage, so any doubt sends the file to PyAV.
+PyAV is the fastest for every codec (`benchmarks/decode.py`); `emo.media.by_decord` can be chosen instead.
 """
 
 import functools
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -20,11 +16,7 @@ import numpy as np
 from av.stream import Discard
 
 from emo.media.clock import Parts, Shown, Timeline, timeline
-from emo.patience import within
-
-_DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9", "libvpx", "libvpx-vp9"}
-_DECORD_CONTAINERS = ("mov,", "matroska,")
-_DECORD_PIXELS = {"yuv420p", "yuvj420p"}
+from emo.media.unneeded import may_skip
 
 # Anamorphic film has pixels of 2:1, the narrowest broadcast ones are of 1:2.
 _WIDEST_PIXEL = 5
@@ -122,40 +114,30 @@ class PacketIndex:
     """When each frame is shown, from the packets of a track and without decoding them.
 
     Times are ticks of the track's time base. In AVI a packet has no display time, but the n-th frame shown
-    is shown at the n-th decoding time. `first` is the first frame that could be decoded: what only a frame
-    knows (its display matrix) is read from it. `plain` is False once anything was seen that decord gets
-    wrong. stored_dts: the decoding times are from the file and not computed from the others, which after a
-    long still picture gives any. Where the clock jumps, `ticks` are on the one clock that `join` makes of it.
+    is shown at the n-th decoding time. stored_dts: the decoding times are from the file and not computed from
+    the others, which after a long still picture gives any. Where the clock jumps, `ticks` are on the one
+    clock that `join` makes of it. skippable: the decoder may be told to leave out what no other frame needs.
     """
 
     stream: Any
     by_decoding_time: bool
     stored_dts: bool = True
+    skippable: bool = True
     ticks: list[int] = field(default_factory=list)
-    first: Any = None
-    plain: bool = True
     done: bool = False
     jumps: Timeline | None = None
     _parts: Parts = field(default_factory=Parts)
     _part_of: list[int] = field(default_factory=list)
     _last_duration: int = 0
-    _keyframe: int | None = None
 
     def add(self, packet: Any) -> None:
         """Take one packet of the track, in the order of the file."""
         if packet.size == 0:
             return
-        if self.first is None and packet.is_keyframe:
-            self._decode_first(packet)
+        self.skippable = self.skippable and may_skip(self.stream.codec_context, packet)
         tick = packet.dts if self.by_decoding_time else packet.pts
         if packet.is_discard or tick is None:
-            self.plain = False
             return
-        if packet.is_keyframe:
-            self._keyframe = tick
-        elif self._keyframe is None or tick < self._keyframe:
-            # A frame shown before the keyframe that precedes it in the file: an open group of pictures.
-            self.plain = False
         if not self.ticks or tick >= max(self.ticks[-1], self.ticks[0]):
             self._last_duration = packet.duration or 0
         self.ticks.append(tick)
@@ -173,7 +155,7 @@ class PacketIndex:
         if found.jumps:
             # The file's own average counts the jumps.
             step = round(float(np.median(np.diff(sorted(self.ticks)))))
-            self.jumps, self.plain, self._last_duration = found, False, step
+            self.jumps, self._last_duration = found, step
             moved = zip(self.ticks, self._part_of, strict=True)
             self.ticks = [self._moved(tick, part) for tick, part in moved]
 
@@ -194,23 +176,15 @@ class PacketIndex:
     def in_file_order(self, container: Any) -> Iterator[tuple[int, Any]]:
         """Tick on the one clock and frame, for every frame of a container that was just opened."""
         parts = Parts()
-        stream = container.streams[self.stream.index]
-        trusted = True
-        for packet in readable(container, [stream]):
+
+        def set_time(packet: Any) -> None:
             tick = packet.dts if self.by_decoding_time else packet.pts
             if packet.size and tick is not None and not packet.is_discard:
                 packet.pts = self._moved(tick, self._part(parts, packet, tick))
-            try:
-                decoded = packet.decode()
-            except MemoryError:
-                raise
-            except av.FFmpegError:
-                trusted = False
-                continue
-            for frame in decoded:
-                trusted = trusted or frame.key_frame
-                if trusted and frame.pts is not None and not frame.is_corrupt:
-                    yield frame.pts, frame
+
+        for frame, good in decoded(container, container.streams[self.stream.index], set_time):
+            if good and frame.pts is not None:
+                yield frame.pts, frame
 
     @property
     def start(self) -> int:
@@ -222,18 +196,6 @@ class PacketIndex:
         """Tick at which the last frame ends."""
         return self.ticks[-1] + (self._last_duration or frame_ticks(self.stream))
 
-    def _decode_first(self, packet: Any) -> None:
-        decoder = self.stream.codec_context
-        try:
-            # None drains the decoder, so that it does not wait for the frames that follow.
-            frames = decoder.decode(packet) + decoder.decode(None)
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            frames = []
-        decoder.flush_buffers()
-        self.first = next((frame for frame in frames if not frame.is_corrupt), None)
-
 
 def frame_ticks(stream: Any) -> int:
     """Length of one frame in ticks by the average rate; 0 where that is not known."""
@@ -243,21 +205,22 @@ def frame_ticks(stream: Any) -> int:
 class FrameReader:
     """Reads with PyAV the frames that are on show at ascending moments, seeking where that saves decoding.
 
-    start: tick of the first frame. exact: the moments are the ticks of frames, from a full index; the frames
-    of H.264 that no other frame needs are then decoded only if asked for, and the rest is the same to the
-    bit.
+    start: tick of the first frame. skips: the moments are the ticks of frames, and the stream says which
+    frames no other frame needs (`emo.media.unneeded`): they are decoded only if asked for, and the rest is
+    the same to the bit.
     """
 
-    def __init__(self, container: Any, stream: Any, by_decoding_time: bool, start: int, exact: bool):
+    def __init__(self, container: Any, stream: Any, by_decoding_time: bool, start: int, skips: bool):
         self._container = container
         self._stream = stream
         self._by_decoding_time = by_decoding_time
         self._start = start
-        self._skips = exact and stream.codec_context.name == "h264" and not by_decoding_time
+        self._skips = skips and not by_decoding_time
         self._wanted: frozenset[int] = frozenset()
         self._delay = 0
         self._position: int | None = None  # decoding time of the packet last read
         self._passed: list[int] = []  # ticks of the packets read since the last seek, ascending
+        self._floor: int | None = None  # tick of the keyframe that was sought
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._ahead: tuple[int, Any] | None = None
 
@@ -326,7 +289,7 @@ class FrameReader:
 
     def _go(self, target: int) -> None:
         rewind(self._container, self._stream, target)
-        self._frames, self._ahead, self._passed = self._decode(), None, []
+        self._frames, self._ahead, self._passed, self._floor = self._decode(), None, [], None
 
     def _peek(self) -> tuple[int, Any] | None:
         if self._ahead is None:
@@ -335,30 +298,19 @@ class FrameReader:
 
     def _decode(self) -> Iterator[tuple[int, Any]]:
         last: int | None = None
-        floor: int | None = None
-        trusted = True
-        for packet in readable(self._container, [self._stream]):
-            self._note(packet)
-            if floor is None and not self._by_decoding_time:
-                # What is shown before the keyframe that was sought needs frames from before it.
-                floor = packet.pts
-            if self._skips:
-                wanted = packet.pts is None or packet.pts in self._wanted
-                self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
-            try:
-                decoded = packet.decode()
-            except MemoryError:
-                raise
-            except av.FFmpegError:
-                # What is predicted from a lost frame shows what was there before it.
-                trusted = False
-                continue
-            for frame in decoded:
-                tick = last = self._tick(frame, last)
-                trusted = trusted or frame.key_frame
-                if not trusted or tick is None or frame.is_corrupt or (floor is not None and tick < floor):
-                    continue
+        for frame, good in decoded(self._container, self._stream, self._before):
+            tick = last = self._tick(frame, last)
+            # What is shown before the keyframe that was sought needs frames from before it.
+            if good and tick is not None and (self._floor is None or tick >= self._floor):
                 yield tick, frame
+
+    def _before(self, packet: Any) -> None:
+        self._note(packet)
+        if self._floor is None and not self._by_decoding_time:
+            self._floor = packet.pts
+        if self._skips:
+            wanted = packet.pts is None or packet.pts in self._wanted
+            self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
 
     def _note(self, packet: Any) -> None:
         if packet.dts is not None:
@@ -374,6 +326,27 @@ class FrameReader:
             return frame.dts - self._delay
         # The frames that come out at the end of the file have no packet of their own.
         return None if last is None else last + max(1, frame_ticks(self._stream))
+
+
+def decoded(container: Any, stream: Any, before: Callable[[Any], None]) -> Iterator[tuple[Any, bool]]:
+    """Every frame that a stream gives from here on, and whether it shows what it should.
+
+    before: called with each packet before it is decoded. What is predicted from a lost frame shows what was
+    there before it, up to the next keyframe.
+    """
+    trusted = True
+    for packet in readable(container, [stream]):
+        before(packet)
+        try:
+            found = packet.decode()
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            trusted = False
+            continue
+        for frame in found:
+            trusted = trusted or frame.key_frame
+            yield frame, trusted and not frame.is_corrupt
 
 
 def on_show(found: Iterable[tuple[int, Any]], moments: Sequence[int]) -> Iterator[tuple[int, Any, bool]]:
@@ -428,67 +401,15 @@ def readable(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 def pixels(frame: Any, shape: Geometry, reformatter: Any) -> np.ndarray:
-    """A frame of PyAV as RGB within the bound: scaled height × scaled width × 3, uint8.
+    """A frame of PyAV as BGR within the bound: scaled height × scaled width × 3, uint8.
 
     The matrix and range that the file names are used; a file that names none counts as BT.601, limited
     range, as in FFmpeg. HDR is not tone-mapped.
     """
     scaled = reformatter.reformat(
-        frame, shape.scaled_width, shape.scaled_height, "rgb24", interpolation="BICUBIC", threads=1
+        frame, shape.scaled_width, shape.scaled_height, "bgr24", interpolation="BICUBIC", threads=1
     )
     return scaled.to_ndarray()
-
-
-def decord_may_read(container: Any, index: PacketIndex) -> bool:
-    """Whether the file is of the kind that decord reads right."""
-    decoder = index.stream.codec_context
-    return (
-        index.plain
-        and index.first is not None
-        and display_turn(index.first) == Turn()
-        and container.format.name.startswith(_DECORD_CONTAINERS)
-        and len(container.streams.video) == 1
-        and decoder.name in _DECORD_CODECS
-        and decoder.pix_fmt in _DECORD_PIXELS
-    )
-
-
-def read_with_decord(
-    path: str, wanted: Sequence[int], times: Sequence[float], shape: Geometry, patience_s: float
-) -> np.ndarray | None:
-    """The wanted frames (N × scaled height × scaled width × 3, RGB, uint8), or None where decord fails.
-
-    times: of all frames, seconds from the first, as the packets say; decord must count the same. It can
-    hang at the end of a stream, so that it is given up after `patience_s`; its thread then stays behind.
-    """
-    try:
-        import decord
-    except ImportError:  # there are no wheels but for x86-64
-        return None
-
-    def read() -> np.ndarray | None:
-        try:
-            # The smallest tolerance there is: with none, broken frames are replaced by their neighbours.
-            reader = decord.VideoReader(
-                f"file:{path}",
-                width=shape.scaled_width,
-                height=shape.scaled_height,
-                num_threads=1,
-                fault_tol=1e-6,
-            )
-            if len(reader) != len(times):
-                return None
-            counted = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
-            if np.abs(counted - counted[0] - np.asarray(times)).max() > 0.002:
-                return None
-            return reader.get_batch(list(wanted)).asnumpy()
-        except MemoryError:
-            raise
-        except Exception:
-            # It raises half a dozen kinds; whatever it is, PyAV is asked next, and the clip says so.
-            return None
-
-    return within(patience_s, read)
 
 
 def upright(stored: np.ndarray, turn: Turn) -> np.ndarray:
@@ -497,13 +418,9 @@ def upright(stored: np.ndarray, turn: Turn) -> np.ndarray:
     return np.rot90(shown, turn.turns) if turn.turns else shown
 
 
-def jpeg(rgb: np.ndarray, quality: int) -> bytes:
-    """Encode RGB (height × width × 3, uint8) as JPEG."""
-    done, data = cv2.imencode(
-        ".jpg",
-        cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, quality],
-    )
+def jpeg(bgr: np.ndarray, quality: int) -> bytes:
+    """Encode BGR (height × width × 3, uint8) as JPEG."""
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise RuntimeError("JPEG encoding failed")
     return data.tobytes()

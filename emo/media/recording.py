@@ -5,6 +5,7 @@ minute. Pictures and packets are read through two handles of the file, so that d
 part while the packets of the next one are looked at.
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from emo.errors import RowError
 from emo.media import frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.clock import BACK_S
-from emo.media.decode import Pictures, is_cut, painted
+from emo.media.cues import Cue
+from emo.media.decode import Pictures, is_cut, painted, set_filter
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.transcript import SubtitleTrack
+from emo.media.unneeded import marks_all
 
 # Times in manifests are rounded to milliseconds: a frame that begins this little before a cut lies behind it.
 _ROUNDING_S = 0.001
@@ -121,6 +124,61 @@ class Recording:
                 *(words.notes if words else ()),
             ),
         )
+
+    def sound(self, start_s: float, end_s: float) -> bytes | None:
+        """The sound of a stretch as FLAC (16 kHz, mono), None where there is none; shorter at the end.
+
+        Raises RowError, `damaged`, where most of it cannot be decoded.
+        """
+        if self._beside.audio is None:
+            return None
+        track = AudioTrack(end_s - start_s)
+        self._read(start_s - _WARM_UP_S, end_s, None, track, None)
+        if track.mostly_broken:
+            raise RowError("damaged", f"the sound from {start_s:.0f} to {end_s:.0f} s cannot be decoded")
+        return track.close(self._seconds_of_file(start_s), end_s - start_s + 1e-6, None).flac
+
+    def cues(self) -> tuple[list[Cue], str | None]:
+        """All cues of the text track on the clock of the recording, and their language; none without one."""
+        if self._beside.subtitles is None:
+            return [], None
+        words = SubtitleTrack(self._beside.subtitles)
+        frames.rewind(self._side, self._lead, self._start)
+        for packet in frames.readable(self._side, [self._beside.subtitles]):
+            words.add(packet)
+        begin = self._seconds_of_file(0.0)
+        moved = [dataclasses.replace(cue, start=cue.start - begin, end=cue.end - begin) for cue in words.cues]
+        return moved, words.language
+
+    def every_frame(self) -> Iterator[tuple[float, Any]]:
+        """Each frame that can be decoded, in order, with when it begins; none without pictures."""
+        if self._beside.video is None:
+            return
+        frames.rewind(self._side, self._lead, self._start)
+        for frame, good in frames.decoded(self._side, self._beside.video, lambda packet: None):
+            tick = frame.dts if self._by_decoding_time else frame.pts
+            if good and tick is not None:
+                yield round((tick - self._start) * self._base, 6), frame
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether it has moving pictures."""
+        return self._beside.video is not None
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether it has a sound that can be decoded."""
+        return self._beside.audio is not None
+
+    def length_s(self) -> float:
+        """Where the last packet ends. The file may promise more: then it was cut, or is broken."""
+        near_end = max(0.0, (self.promised_s or 0.0) - _INTERLEAVED_S)
+        for begin in (near_end, 0.0):
+            last = _Packets([], None, None)
+            self._read(begin, math.inf, last, None, None)
+            if last.ticks or not begin:
+                return last.last_s
+        return 0.0
 
     def _seconds_of_file(self, seconds: float) -> float:
         return seconds + self._start * self._base
@@ -261,8 +319,9 @@ class Recording:
         wanted = [chosen[i] for i in frames.sample(times, length_s, settings.frames)]
         stream: Any = self._tracks.video
         if self._reader is None:
+            set_filter(stream, settings)
             self._reader = frames.FrameReader(
-                self._container, stream, self._by_decoding_time, self._start, exact=True
+                self._container, stream, self._by_decoding_time, self._start, marks_all(stream.codec_context)
             )
         self._reader.restart_for(wanted[0])
         pictures = painted(stream, self._reader.read(wanted), len(wanted), settings)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.transcript import Cues, SidecarFile, cues_of
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,16 @@ class Piece:
         from emo.media.recording import opened
 
         return opened(self.path).piece(self.start_s, self.end_s, settings)
+
+
+@dataclass(frozen=True)
+class CuesBeside:
+    """The cues of a sidecar."""
+
+    sidecar: SidecarFile
+
+    def __call__(self, settings: DecodeSettings) -> Cues:
+        return cues_of(self.sidecar)
 
 
 @dataclass(frozen=True)

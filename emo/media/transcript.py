@@ -64,11 +64,9 @@ def read_sidecar(
     if len(data) > MAX_SIDECAR_BYTES:
         raise RowError("bad_subtitle", f"{name}: {too_long(len(data))}")
     read = read_cues(name, data, language)
-    if start_s is None:
-        return Sidecar(read.text if read.cues is None else join(read.cues), read.notes)
-    if read.cues is None:
-        raise RowError("bad_subtitle", f"{name}: holds no times, and the clip is a part of its file")
-    return Sidecar(join(cut(read.cues, start_s, end_s)), read.notes)
+    if start_s is not None:
+        return part_of(name, read, start_s, end_s)
+    return Sidecar(read.text if read.cues is None else join(read.cues), read.notes)
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,13 @@ def read_cues(name: str, data: bytes, language: str | None = None) -> Cues:
     if parsed.unused:
         notes.append(f"subtitles: {parsed.unused} lines of {name} have no times and were left out")
     return Cues(parsed.cues, "", tuple(notes))
+
+
+def part_of(name: str, read: Cues, start_s: float, end_s: float | None) -> Sidecar:
+    """What a subtitle file says in a part of its video. Raises RowError (`bad_subtitle`) without times."""
+    if read.cues is None:
+        raise RowError("bad_subtitle", f"{name}: holds no times, and the clip is a part of its file")
+    return Sidecar(join(cut(read.cues, start_s, end_s)), read.notes)
 
 
 def cut(cues: Iterable[Cue], start_s: float, end_s: float | None) -> list[Cue]:

@@ -15,6 +15,8 @@ import numpy as np
 from emo.media.wave import AUDIO_HZ
 
 WINDOW = 512  # samples: 32 ms, the only size that the detector takes at 16 kHz
+# Windows of a stretch of a long sound, 16 s, and of what it is given before, 2 s.
+_STRETCH, _BEFORE = 500, 62
 _PEAK = 0.5  # what the loudest sample is brought to
 
 
@@ -46,6 +48,35 @@ class SpeechFinder:
                 for window in filled.reshape(-1, WINDOW)
             ]
         return np.array(answers)
+
+    def of_recording(self, wave: np.ndarray) -> np.ndarray:
+        """As `probabilities`, of minutes of sound: stretches of it go through the detector side by side.
+
+        Each stretch is given what comes before it, so that the detector knows what goes on; the first one is
+        given itself backwards, since noise that begins at once sounds like speech. The level is that of the
+        loud parts, since one bang in minutes would make all speech quiet.
+        """
+        import torch
+
+        loud = float(np.quantile(np.abs(wave), 0.999)) if len(wave) else 0.0
+        if loud == 0.0:
+            return np.zeros(-(-len(wave) // WINDOW))
+        level = np.clip(wave * (_PEAK / loud), -1.0, 1.0)
+        windows = np.pad(level, (0, -len(wave) % WINDOW)).astype(np.float32).reshape(-1, WINDOW)
+        rows = -(-len(windows) // _STRETCH)
+        filled = np.zeros((_BEFORE + rows * _STRETCH, WINDOW), np.float32)
+        filled[_BEFORE : _BEFORE + len(windows)] = windows
+        backwards = windows[:_BEFORE][::-1, ::-1]
+        filled[_BEFORE - len(backwards) : _BEFORE] = backwards
+        starts = np.arange(rows) * _STRETCH
+        self._model.reset_states()
+        answers = []
+        with _one_thread(), torch.inference_mode():
+            for step in range(_BEFORE + _STRETCH):
+                batch = torch.from_numpy(filled[starts + step])
+                answers.append(self._model(batch, AUDIO_HZ).numpy()[:, 0])
+        self._model.reset_states()
+        return np.stack(answers[_BEFORE:], axis=1).reshape(-1)[: len(windows)]
 
 
 @contextlib.contextmanager

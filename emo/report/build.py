@@ -9,9 +9,12 @@ from typing import Any
 
 from emo import vocabulary
 from emo.pages import rendering as pages
+from emo.report import recordings as strips
 from emo.report.agreement import FINAL, Heatmap
 from emo.report.gallery import FAILED, LABELLED, UNLABELLED, WAITING, Answer, Candidate, GalleryItem
 from emo.report.people import OfClip, Reviewed
+from emo.report.recordings import Recordings
+from emo.report.rounds import RoundsReport
 from emo.report.summary import BINS, Count, Summary
 from emo.report.thumbnails import contact_strip
 
@@ -41,19 +44,27 @@ def render(
     items: Sequence[GalleryItem],
     runs: Sequence[dict[str, Any]],
     out: str,
+    *,
     people: Reviewed | None = None,
+    rounds: RoundsReport | None = None,
+    recordings: Recordings | None = None,
+    long_clips: int = 0,
 ) -> str:
     """The report as one HTML page; the same input gives the same text.
 
     items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
     them; a key that is missing shows as unknown; out: OUT, for the commands that the page names; people: what
-    reviews say.
+    reviews say; rounds: what they came to, None: nothing was asked in rounds; recordings: None where no clip
+    is a part of its file; long_clips: clips that had better be split.
     """
     people = people or Reviewed()
     cards = sorted(map(_Card(len(items), people).view, items), key=lambda card: _STATES.index(card["state"]))
     shown_labels = sorted({kept["label"] for card in cards for kept in card["kept"]})
     shown_experts = sorted({expert["name"] for card in cards for expert in card["experts"]})
+    places = {card["video_id"]: f"#clip-{number}" for number, card in enumerate(cards, 1)}
     values = {
+        "recordings": None if recordings is None else strips.view(recordings, places),
+        "long_clips": long_clips,
         "summary": summary,
         "headline": _headline(summary),
         "shares": _shares(summary),
@@ -66,6 +77,7 @@ def render(
             [Count("outside the vocabulary", summary.outside)], summary.labelled, lambda _: None
         ),
         "agreement": _histogram(summary),
+        "rounds": rounds,
         "heatmaps": [
             ("By word", "Two labels match when they are the same word.", _cells(summary.words)),
             (
@@ -287,6 +299,8 @@ class _Card:
             view for view, candidate in zip(candidates, item.candidates, strict=True) if not candidate.kept
         ]
         return {
+            "video_id": item.video_id,
+            "faces": item.faces,
             "name": _short(item.video_id, 300),
             "uri": _short(item.uri, 300) if item.uri != item.video_id else "",
             "state": item.state,

@@ -1,6 +1,6 @@
 """Which clips a report shows, and everything that it shows of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,8 @@ class GalleryItem:
     """One clip of the gallery.
 
     state: LABELLED, UNLABELLED, WAITING or FAILED; error: empty where the clip did not fail; sizes in pixels;
-    frames: JPEG, with their times in seconds; n_voters, n_from_transcript: as the judgment says.
+    frames: JPEG, with their times in seconds; n_voters, n_from_transcript: as the judgment says; faces:
+    faces in the middle frames, where they were counted.
     """
 
     video_id: str
@@ -87,6 +88,7 @@ class GalleryItem:
     description: str | None
     judge: str | None
     answers: tuple[Answer, ...]
+    faces: int | None = None
 
 
 def choose_gallery(summary: Summary, count: int = 60, reviewed: Sequence[str] = ()) -> list[str]:
@@ -134,11 +136,13 @@ def gallery_items(
     descriptions: pa.Table,
     votes: pa.Table,
     judgments: pa.Table,
+    faces: Mapping[str, int] | None = None,
 ) -> list[GalleryItem]:
     """Everything shown of the given clips, in their order.
 
     The tables hold all columns and the newest row of each key of these clips; rows of other clips are not
     looked at. A clip without a row in `clips` (a votes table from elsewhere) is shown without frames.
+    faces: the faces in clips of which they were counted.
     """
     wanted = pa.array(video_ids, pa.string())
     clip_rows = {row["video_id"]: row for row in _rows(clips, wanted)}
@@ -156,6 +160,7 @@ def gallery_items(
             clip_rows.get(video_id, {}),
             judgment_rows.get(video_id, {}),
             [_answer(key, described.get(key, {}), voted.get(key, {})) for key in voters.get(video_id, ())],
+            (faces or {}).get(video_id),
         )
         for video_id in video_ids
     ]
@@ -191,6 +196,7 @@ def _item(
     clip: dict[str, Any],
     judgment: dict[str, Any],
     answers: list[Answer],
+    faces: int | None,
 ) -> GalleryItem:
     failed = next((row for row in (clip, judgment) if row.get("status") == tables.FAILED), {})
     # What an older file of the same name was judged to be says nothing about one that cannot be read.
@@ -224,6 +230,7 @@ def _item(
         description=judged.get("description"),
         judge=judged.get("judge"),
         answers=tuple(answers),
+        faces=faces,
     )
 
 

@@ -1,6 +1,17 @@
 "use strict";
 (() => {
-  const form = document.querySelector("form.filter");
+  const form = document.querySelector("form.find");
+  if (!form) return;
+  const rows = [...document.querySelectorAll(".recordings li")];
+  form.addEventListener("input", () => {
+    const words = form.elements.namedItem("recording").value.toLowerCase();
+    for (const row of rows) row.hidden = !row.querySelector(".path").textContent.toLowerCase().includes(words);
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.hidden = false;
+})();
+(() => {
+  const form = document.querySelector("#clips form.filter");
   if (!form) return;
   const field = (name) => form.elements.namedItem(name).value;
   const clips = [...document.querySelectorAll("article.clip")].map((element) => ({

@@ -43,7 +43,8 @@ class Reviewed:
 
     def shown_first(self) -> list[str]:
         """Reviewed clips, those first whose labels changed."""
-        return sorted(self.by_clip or {}, key=lambda video_id: (not self.by_clip[video_id].changed, video_id))
+        clips = self.by_clip or {}
+        return sorted(clips, key=lambda video_id: (not clips[video_id].changed, video_id))
 
 
 def reviewed(reviews: Sequence[Mapping[str, Any]]) -> Reviewed:

@@ -1,39 +1,61 @@
 """tables → OUT/report/index.html."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.cojudgment.rounds import Rounds
 from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
 from emo.report.people import reviewed
+from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
+from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.review.consensus import read_reviews
-from emo.store import committed
+from emo.split.table import current
+from emo.store import committed, planning
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, VOTES, Table
 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
 RUNS_SHOWN = 20
+# Texts that are counted together: many small files, and never many large ones.
+TEXT_ROWS = 20_000
 
 
-def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = False) -> str:
-    """Build the report of an OUT and write it, as the last thing that a run does; where it is.
+@dataclass(frozen=True)
+class Written:
+    """place: where the report is; alarms: what a person should know of what it shows, a line each."""
 
-    gallery: how many clips it shows; only_if_changed: a report that is newer than all tables stays.
+    place: str
+    alarms: tuple[str, ...] = ()
+
+
+def write(
+    storage: Storage, gallery: int, run: Run, rounds: Rounds | None = None, only_if_changed: bool = False
+) -> Written:
+    """Build the report of an OUT and write it, as the last thing that a run does.
+
+    gallery: how many clips it shows; rounds: in which experts are asked, None: without; only_if_changed: a
+    report that is newer than all tables stays.
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
-        return storage.full(PATH)
+        return Written(storage.full(PATH))
+    clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
+    judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
+    segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
     summary = summarise(
-        clips=[_light(storage, CLIPS, CLIP_COLUMNS)],
+        clips=[clips],
         descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
-        judgments=[_light(storage, JUDGMENTS, JUDGMENT_COLUMNS)],
-        texts=_texts(storage),
+        judgments=[judgments],
+        texts=texts(storage),
     )
     people = reviewed(read_reviews(storage))
     chosen = choose_gallery(summary, gallery, people.shown_first())
@@ -43,19 +65,29 @@ def write(storage: Storage, gallery: int, run: Run, only_if_changed: bool = Fals
         descriptions=whole_rows(storage, DESCRIPTIONS, chosen),
         votes=whole_rows(storage, VOTES, chosen),
         judgments=whole_rows(storage, JUDGMENTS, chosen),
+        faces=faces_of(segments, chosen),
     )
     # The page is the last thing that a run does: it is told as done.
     ended = run.ended("done")
     runs = [*(one for one in load_runs(storage, last=RUNS_SHOWN) if one["run_id"] != run.run_id), ended]
-    page = render(summary, items, runs, storage.url, people)
+    page = render(
+        summary,
+        items,
+        runs,
+        storage.url,
+        people=people,
+        rounds=rounds_report(storage, rounds),
+        recordings=recordings(segments, clips, judgments),
+        long_clips=long_clips(clips),
+    )
     storage.write(PATH, page.encode())
-    return storage.full(PATH)
+    return Written(storage.full(PATH), tuple(summary.alarms()))
 
 
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
-    tables = (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
+    tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))
 
@@ -64,13 +96,25 @@ def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
     return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
 
 
-def _texts(storage: Storage) -> Iterator[pa.Table]:
-    """The texts of the newest descriptions, one file at a time."""
+def texts(storage: Storage) -> Iterator[pa.Table]:
+    """The texts of the newest descriptions with their key and status, TEXT_ROWS at a time or a file."""
     rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS), DESCRIPTIONS, [], with_file=True)
-    for path in pc.unique(rows.column("file")).to_pylist():
-        newest = rows.filter(pc.equal(rows.column("file"), path)).select(list(DESCRIPTIONS.key))
-        texts = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
-        yield texts.join(newest, list(DESCRIPTIONS.key), join_type="left semi")
+
+    def read(path: str, newest: pa.Table) -> pa.Table:
+        found = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
+        # Where no run came later all rows of a file are the newest.
+        whole = found.num_rows == newest.num_rows
+        return found if whole else planning.in_both(found, newest, DESCRIPTIONS.key)
+
+    with ThreadPoolExecutor(committed.READ_THREADS) as pool:
+        held: list[tuple[str, pa.Table]] = []
+        for one in planning.by_file(rows):
+            held.append(one)
+            if sum(newest.num_rows for _, newest in held) >= TEXT_ROWS:
+                yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
+                held = []
+        if held:
+            yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
 
 
 def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:

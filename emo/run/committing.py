@@ -63,8 +63,9 @@ class Committing:
         self._pass = this_pass
         self._broken: str | None = None
         use_s3(storage.s3)
-        # A worker that is started again keeps its id.
-        attempts.arrive.remote(this_pass, ray.get_runtime_context().get_actor_id())
+        # A worker that is started again keeps its id. One that shares its process has the process's.
+        here = ray.get_runtime_context()
+        attempts.arrive.remote(this_pass, here.get_actor_id() or here.get_worker_id())
         try:
             self._worker = plan.worker()
             attempts.load.remote(this_pass)
@@ -139,6 +140,36 @@ class Committing:
 
     def _failed(self, rows: pa.Table, failure: RowError) -> pa.Table:
         return self._plan.failed(rows, failure).cast(self._plan.table.schema)
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """A light pass, a task per shard: read, made and committed in a process that the tasks of the run share.
+
+    Each process makes its worker once. A process takes longer to start than most light passes take.
+    """
+
+    plan: Pass
+    storage: Storage
+    run_id: str
+    attempts: Any
+    this_pass: str
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if self.plan.read is not None:
+            rows = Reading(self.plan.read)(rows)
+        if self.this_pass not in _shared:
+            # Of two passes side by side each process may do both in turn.
+            while len(_shared) > 1:
+                del _shared[next(iter(_shared))]
+            _shared[self.this_pass] = Committing(
+                self.plan, self.storage, self.run_id, self.attempts, self.this_pass
+            )
+        return _shared[self.this_pass](rows)
+
+
+# The workers of light passes in this process, by pass.
+_shared: dict[str, Committing] = {}
 
 
 def _each(rows: pa.Table) -> Iterator[pa.Table]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from emo.errors import EmoError, RowError, one_line
 from emo.run import nodes
 from emo.run.attempts import ATTEMPTS, attempts_of_connection
-from emo.run.committing import Committing, Reading, commit, outcome_of
+from emo.run.committing import Committing, Reading, Sharing, commit, outcome_of
 from emo.run.growing import growing
 from emo.run.metrics import PassMetrics
 from emo.run.settings import GrowsTo
@@ -76,7 +76,7 @@ def run_passes(
         for one in running:
             rows, shard_rows = one.plan.rows.num_rows, one.plan.shard_rows
             size = planning.shard_size(rows, one.grows_to or one.workers, shard_rows)
-            shards = list(committed.batched(one.plan.rows, size))
+            shards = planning.shards(one.plan.rows, size, one.plan.together)
             most = planning.pool_size(rows, one.plan.workers or len(shards), shard_rows)
             parts.append(_Part(one, shards, one.workers, min(most, one.grows_to or most)))
         _run_shards(parts, storage, run_id, stop)
@@ -149,6 +149,7 @@ class _Running:
         plan = self.plan
         columns = ["status", "error", *(["labels"] if "labels" in plan.table.schema.names else [])]
         done = planning.of_run(committed.read_newest(storage, plan.where, plan.table, columns), run_id)
+        done = plan.of_it(done)
         outcome = outcome_of(planning.in_both(done, plan.rows, plan.key), plan.key)
         if outcome.ok + outcome.failed > self.step.ok + self.step.failed:
             self.step.ok, self.step.failed, self.step.empty = outcome.ok, outcome.failed, outcome.empty
@@ -312,6 +313,19 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     # A block, a task and a commit per shard; readers would merge small files, and `from_arrow` would first
     # start a process to measure the blocks.
     shards_out = ray.data.from_blocks(part.shards)
+    # For workers with a GPU the engine insists on a number. It fills small shards up to that.
+    batch_size = max(shard.num_rows for shard in part.shards) if plan.resources.gpus else None
+    bare = replace(plan, rows=plan.rows.schema.empty_table())
+    if plan.resources.light and part.most == part.workers:
+        # Only a pool of workers grows with its cluster.
+        return shards_out.map_batches(
+            Sharing(bare, storage, run_id, attempts, part.name),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=TaskPoolStrategy(size=part.workers),
+            **nodes.options(held),
+        )
     if plan.read is not None:
         # No CPU of its own: the workers may hold all there are, and a read would wait for one for ever. So
         # nothing else bounds how many processes read at once.
@@ -326,15 +340,8 @@ def _branch(part: _Part, storage: Storage, run_id: str, attempts: Any) -> Any:
     return shards_out.map_batches(
         Committing,
         # Each worker gets its rows shard by shard.
-        fn_constructor_args=(
-            replace(plan, rows=plan.rows.schema.empty_table()),
-            storage,
-            run_id,
-            attempts,
-            part.name,
-        ),
-        # The rows of a shard: for workers with a GPU the engine insists on a number.
-        batch_size=max(shard.num_rows for shard in part.shards),
+        fn_constructor_args=(bare, storage, run_id, attempts, part.name),
+        batch_size=batch_size,
         batch_format="pyarrow",
         zero_copy_batch=True,
         compute=ActorPoolStrategy(
@@ -379,5 +386,5 @@ def _missing(one: _Running, storage: Storage, run_id: str) -> pa.Table:
     plan = one.plan
     if one.left() <= 0:
         return plan.rows.slice(0, 0)
-    done = committed.read_newest(storage, plan.where, plan.table, [])
+    done = plan.of_it(committed.read_newest(storage, plan.where, plan.table, []))
     return planning.not_in_run(plan.rows, done, run_id, plan.key)

@@ -17,6 +17,7 @@ from emo.run.asking import check_on_nodes
 from emo.run.connection import cluster
 from emo.run.passes import BoundReached, fit_together, run_passes
 from emo.step import Pass, Step, Todo
+from emo.store import committed, index
 from emo.store.fences import fence
 from emo.store.lease import EXPIRES_S, Lease
 from emo.store.runs import FOLDER, Run, StepRecord, check_settings, load_runs, new_run_id
@@ -91,8 +92,10 @@ class Session:
 
     def _as_taken(self, plan: Pass) -> Pass:
         """The pass with what its workers take on the nodes, which see models that the sender may not."""
-        # Of a caption step the last word is the prompt.
-        taken = self._taken.get(plan.step) or self._taken.get(plan.step.rpartition(" ")[0])
+        words = plan.step.split(" ")
+        # Behind the name that the nodes were asked for stands the prompt of a caption step, or the round.
+        names = (" ".join(words[:end]) for end in range(len(words), 0, -1))
+        taken = next((self._taken[name] for name in names if name in self._taken), None)
         return replace(plan, resources=taken) if taken else plan
 
     def check(self) -> None:
@@ -259,7 +262,8 @@ def session(
         # The lease is given back and the run file says what happened.
         stack.enter_context(ended_by_signals())
         lease = stack.enter_context(Lease(storage, command))
-        for folder in (*TABLES, RETRIES.name, USES.name, FOLDER, "report"):
+        committed.keep_index(storage)
+        for folder in (*TABLES, RETRIES.name, USES.name, FOLDER, index.FOLDER, "report"):
             storage.sweep(folder, EXPIRES_S)
         storage.sweep("", EXPIRES_S, recursive=False)
         # Under the lease, so that no other run of this OUT can get the same id.

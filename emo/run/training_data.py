@@ -1,11 +1,13 @@
-"""What Ray Data does of a finetuning run: preparing the samples, and feeding each training worker.
+"""Preparing the samples of a finetuning run with Ray Data, and feeding each training worker.
 
 listed samples  →  read their clips, encode each once  →  data/*.parquet and data/samples.parquet
 steps from the cursor on  →  read, encode, collate ahead of the training  →  batches of one worker
 """
 
 import pickle
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ from emo.finetuning.batching import Cursor
 from emo.finetuning.collate import Batch
 from emo.finetuning.collator import Collator
 from emo.finetuning.listing import Listed
-from emo.finetuning.prepared import Entry, training_entries
+from emo.finetuning.prepared import Entry
 from emo.finetuning.preparing import Preparer, shards
 from emo.finetuning.settings import Finetune
 from emo.store.storage import Storage
 
-# Batches that wait, encoded, for their worker.
+# Steps whose batches wait, encoded, for their worker.
 AHEAD = 4
+# How often a process that reads starts again; a step that kills it each time ends an attempt of the training.
+_TRIES = 3
 
 
 def prepare(
@@ -49,6 +53,7 @@ def prepare(
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _Preparer,
             fn_constructor_args=(run, out, settings),
+            # A process for each CPU that the cluster has; nothing else of the run works meanwhile.
             compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(rows)))),
             num_cpus=0.5,
         )
@@ -81,53 +86,49 @@ def feed(
     rank: int,
     workers: int,
 ) -> Iterator[tuple[batching.StepPlan, list[Batch]]]:
-    """The steps from `start` on, each with the batches of this worker, encoded ahead by Ray Data."""
-    import ray.data
+    """The steps from `start` on, each with the batches of this worker, encoded ahead of the training.
 
-    plans = list(
-        batching.steps(
-            len(lengths), settings.batch, settings.epochs, settings.seed, settings.max_steps, start
-        )
+    Never more than AHEAD steps wait, or one for each process that reads, whatever the number of steps.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    plans = batching.steps(
+        len(lengths), settings.batch, settings.epochs, settings.seed, settings.max_steps, start
     )
-    if not plans:
-        return
-    rows = [
-        {
-            "step": plan.after.step,
-            "places": pickle.dumps(
-                batching.micro_batches(plan.samples, lengths, workers, settings.batch_tokens)[rank]
-            ),
-        }
-        for plan in plans
-    ]
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    # The training workers may hold every CPU that Ray counts.
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        _Feeder,
-        fn_constructor_args=(run, settings, model),
-        compute=ray.data.ActorPoolStrategy(size=settings.data_workers),
-        num_cpus=0,
+    # On the worker's own node, and beside the CPUs that Ray counts: the training may hold all of them.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_restarts": _TRIES, "max_task_retries": _TRIES, "scheduling_strategy": here}
+    feeders = cycle(
+        [
+            ray.remote(_Feeder).options(**options).remote(run, settings, model)
+            for _ in range(settings.data_workers)
+        ]
     )
-    batches = dataset.iter_batches(batch_size=None, prefetch_batches=AHEAD, batch_format="pyarrow")
-    found = (row for batch in batches for row in batch.to_pylist())
-    for plan, row in zip(plans, found, strict=True):
-        if row["step"] != plan.after.step:
-            raise EmoError(f"step {row['step']} came in the place of step {plan.after.step}")
-        yield plan, pickle.loads(row["batches"])
+    waiting: deque[tuple[batching.StepPlan, Any]] = deque()
+
+    def ask() -> None:
+        for plan in islice(plans, 1):
+            places = batching.micro_batches(plan.samples, lengths, workers, settings.batch_tokens)[rank]
+            waiting.append((plan, next(feeders).batches.remote(places)))
+
+    for _ in range(max(AHEAD, settings.data_workers)):
+        ask()
+    while waiting:
+        plan, batches = waiting.popleft()
+        found = ray.get(batches)
+        ask()
+        yield plan, pickle.loads(found)
 
 
 class _Feeder:
-    """A worker of Ray Data: makes the batches of one step of one training worker."""
+    """A process beside a training worker: makes the batches of its steps."""
 
     def __init__(self, run: Storage, settings: Finetune, model: Path) -> None:
         import torch
 
         torch.set_num_threads(1)
-        entries = training_entries(prepared.read_entries(run))
-        self._collator = Collator(run, settings, model, entries)
+        self._collator = Collator(run, settings, model, prepared.Stored(run, prepared.TRAIN))
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        batches = [self._collator.batch(places) for places in pickle.loads(row["places"])]
-        return {"step": row["step"], "batches": pickle.dumps(batches, protocol=5)}
+    def batches(self, places: Sequence[Sequence[int]]) -> bytes:
+        return pickle.dumps([self._collator.batch(part) for part in places], protocol=5)

@@ -85,10 +85,8 @@ class _Worker:
         assert settings.model is not None
         use_s3(self.place.s3)
         self.base = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
-        entries = prepared.read_entries(self.place)
-        self.entries = prepared.training_entries(entries)
-        self.held_out = prepared.held_out_entries(entries)
-        self.lengths = [entry.tokens for entry in self.entries]
+        self.entries = prepared.Stored(self.place, prepared.TRAIN)
+        self.held_out = prepared.Stored(self.place, prepared.HELD_OUT)
         self.model = model.prepare(settings, self.base)
         self.collator = Collator(self.place, settings, self.base, self.entries)
         self.measured = Collator(self.place, settings, self.base, self.held_out or self.entries)
@@ -99,8 +97,9 @@ class _Worker:
         """This worker's batches of the first samples that the run is measured on."""
         measured = self.held_out or self.entries
         places = range(min(count, len(measured)))
-        lengths = [entry.tokens for entry in measured]
-        return batching.micro_batches(places, lengths, self.workers, self.settings.batch_tokens)[self.rank]
+        return batching.micro_batches(places, measured.tokens, self.workers, self.settings.batch_tokens)[
+            self.rank
+        ]
 
     def run(self) -> None:
         start = self._start()
@@ -119,7 +118,7 @@ class _Worker:
     def _train_from(self, start: batching.Cursor) -> None:
         settings = self.settings
         last_end = time.perf_counter()
-        steps = feed(self.place, settings, self.base, self.lengths, start, self.rank, self.workers)
+        steps = feed(self.place, settings, self.base, self.entries.tokens, start, self.rank, self.workers)
         for plan, batches in steps:
             waited = time.perf_counter() - last_end
             self._step(plan, batches, waited, last_end)

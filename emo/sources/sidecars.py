@@ -31,10 +31,12 @@ class Sidecars:
         self.several: list[str] = []
         self._plain: dict[str, list[Sidecar]] = {}
         self._spoken: dict[str, list[Sidecar]] = {}
-        videos = {name for uri in listing if is_video(uri) for name in (uri, posixpath.splitext(uri)[0])}
-        for uri in sorted(listing):
-            base, suffix = posixpath.splitext(uri)
-            if suffix.lower() not in SIDECARS or posixpath.basename(uri).startswith("."):
+        named = sorted(uri for uri in listing if uri.lower().endswith(SIDECARS))
+        films = filter(is_video, listing if named else ())
+        videos = {name for uri in films for name in (uri, posixpath.splitext(uri)[0])}
+        for uri in named:
+            base, _ = posixpath.splitext(uri)
+            if posixpath.basename(uri).startswith("."):
                 continue
             self._plain.setdefault(base, []).append(Sidecar(uri))
             above, language = _named_language(base)
@@ -43,6 +45,8 @@ class Sidecars:
 
     def of(self, video: str, language: str | None) -> Sidecar | None:
         """The subtitle file of a video, of this language where it is given; None where there is none."""
+        if not self._plain:
+            return None
         stem = posixpath.splitext(video)[0]
         for files in (self._plain, self._spoken):
             found = [*files.get(stem, ()), *(files.get(video, ()) if video != stem else ())]

@@ -8,6 +8,8 @@ from emo.errors import InputError
 from emo.sources.record import is_missing, short
 
 START, END = "start_s", "end_s"
+# Corpora of this field have clips of 1 to 15 s; what is longer than this holds more than one emotion.
+LONG_S = 60.0
 # Milliseconds of up to 277 hours, so that the ids of one file sort in time. `end` comes after all digits.
 _DIGITS = 9
 _TO_THE_END = "end"

@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from emo.errors import DamagedError, StorageError
 from emo.paths import split
-from emo.store import fences, planning
+from emo.store import fences, index, planning
 from emo.store.backend import Entry
+from emo.store.index import LEAST_FILES, Known
 from emo.store.storage import Storage
 from emo.store.tables import SCHEMA_KEY, SCHEMA_VERSION, Table
 
@@ -175,26 +175,71 @@ def read_newest(
         return newest(read_all(storage, where, table, columns, with_file=with_file), table.key)
     known = _remembered.setdefault(storage, {})
     paths = files(storage, where)
-    if where not in known or known[where][0] != paths:
-        known.pop(where, None)
-        rows = newest(read_all(storage, where, table, table.light, with_file=True), table.key)
+    if where not in known or known[where].files != paths:
+        rows = _newest_light(storage, where, table, paths, known.pop(where, None))
         if rows.num_rows <= REMEMBERED_ROWS:
-            known[where] = (paths, rows)
+            known[where] = Known(paths, rows)
     else:
-        rows = known[where][1]
+        rows = known[where].rows
     return rows.select([*names, "file"] if with_file else names)
 
 
 # Light columns by storage and folder, with the files that they are of: committed files never change.
-_remembered: WeakKeyDictionary[Storage, dict[str, tuple[list[str], pa.Table]]] = WeakKeyDictionary()
+_remembered: WeakKeyDictionary[Storage, dict[str, Known]] = WeakKeyDictionary()
+_indexed: WeakSet[Storage] = WeakSet()
+
+
+def keep_index(storage: Storage) -> None:
+    """From now on write down what is read of many files, for the runs that come; for who holds the lease."""
+    _indexed.add(storage)
+
+
+def _newest_light(
+    storage: Storage, where: str, table: Table, paths: list[str], before: Known | None
+) -> pa.Table:
+    """The newest light row of each key, with `file`; only files that nothing is known of are read.
+
+    before: what was read in this process.
+    """
+    counts = set(paths)
+    few = before is not None and len(counts) - len(before.files) < LEAST_FILES
+    if before is not None and few and counts.issuperset(before.files):
+        return _with_rest(storage, where, table, before)
+    there = {entry.path: entry for entry in entries(storage, where) if entry.path in counts}
+    known = index.load(storage, where, _light_schema(table), there) if len(there) >= LEAST_FILES else None
+    if known is None:
+        known = Known((), _light_schema(table).empty_table())
+    rows = _with_rest(storage, where, table, known)
+    if storage in _indexed and len(there) - len(known.files) >= LEAST_FILES:
+        index.save(storage, where, rows, there.values())
+    return rows
+
+
+def _light_schema(table: Table) -> pa.Schema:
+    names = dict.fromkeys([*table.key, "run_id", *table.light])
+    return pa.schema([*(table.schema.field(name) for name in names), pa.field("file", pa.string())])
+
+
+def _with_rest(storage: Storage, where: str, table: Table, known: Known) -> pa.Table:
+    rest = read_all(storage, where, table, table.light, with_file=True, known=known.files)
+    if rest.num_rows == 0:
+        return known.rows
+    return newest(pa.concat_tables([known.rows, rest]), table.key)
 
 
 def read_all(
-    storage: Storage, where: str, table: Table, columns: Iterable[str], *, with_file: bool = False
+    storage: Storage,
+    where: str,
+    table: Table,
+    columns: Iterable[str],
+    *,
+    with_file: bool = False,
+    known: Collection[str] = (),
 ) -> pa.Table:
     """Every committed row, older ones of a key included: its key, `run_id` and the given columns.
 
-    Needs no lease: a compaction that goes on meanwhile is noticed, and the table read again.
+    known: files that are passed over. Needs no lease: a compaction that goes on meanwhile is noticed, and the
+    table read again.
     """
     names = list(dict.fromkeys([*table.key, "run_id", *columns]))
     schema = pa.schema([table.schema.field(name) for name in names])
@@ -208,16 +253,19 @@ def read_all(
             return None
         return rows.append_column("file", pa.repeat(path, rows.num_rows)) if with_file else rows
 
-    read: set[str] = set()
+    read = set(known)
+    listed = False
     parts: list[pa.Table] = []
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for _ in range(LISTINGS):
             unread = [path for path in files(storage, where) if path not in read]
             # Also a first listing is not enough: taken page by page, it may have missed a new file and the
             # old ones both. What was read of a file that is gone by now stands in a merged one too.
-            if not unread or (read and not any(_is_merged(path) for path in unread)):
+            if not unread or (listed and not any(_is_merged(path) for path in unread)):
                 return pa.concat_tables([schema.empty_table(), *parts])
-            fast = None if storage.on_s3 else _scan_local(storage, unread, schema, table.needs)
+            listed = True
+            many = len(unread) >= LEAST_FILES and not storage.on_s3
+            fast = _scan_local(storage, unread, schema, table.needs) if many else None
             found = [fast] if fast is not None else list(pool.map(one, unread))
             parts += [rows for rows in found if rows is not None]
             # A file that is gone is not listed again.
@@ -232,6 +280,9 @@ def _scan_local(
 
     None where anything is odd: reading file by file then says what and where.
     """
+    # It brings pandas along, which takes as long as reading a hundred files.
+    import pyarrow.dataset as ds
+
     stored = pa.schema([field for field in schema if field.name != "file"])
     with_file = "file" in schema.names
     names = [*stored.names, *(["__filename"] if with_file else [])]

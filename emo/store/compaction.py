@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.errors import StorageError
-from emo.store import committed, fences
+from emo.store import committed, fences, index
 from emo.store.storage import Storage
 from emo.store.tables import SCHEMA_VERSION, Table
 
@@ -106,6 +106,9 @@ def compact(
     chosen += [[part] for part in parts if committed.is_earlier(part.path) and part.path not in known]
     # A later version may have written columns that this one does not know and would lose.
     chosen = [group for group in chosen if not _is_of_later_version(storage, group)]
+    if chosen:
+        # It would keep the ids of rows that are gone.
+        index.remove(storage, table.name)
     written = deleted = 0
     for group in chosen:
         check()

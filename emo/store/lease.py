@@ -13,14 +13,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Protocol
 
-import psutil
-
 from emo.errors import EmoError, LeaseHeldError, StorageError
+from emo.store.holder import Holder, clock, machine, parse, runs_here, started
 from emo.store.storage import Storage
 
 PATH = "lease.json"
@@ -38,82 +36,6 @@ SETTLE_S = 3.0
 CLAIM_TRIES = 3
 # What stands in place of a lease that was given back: S3 cannot remove an object by its version.
 _FREE = b'{"free": true}'
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lease: `machine` tells apart hosts that share a name, and boots of one host."""
-
-    command: str
-    host: str
-    machine: str
-    pid: int
-    started: float  # when the process started, by a clock that nobody sets
-    renewed: float  # seconds since the epoch, by the holder's clock
-    run: str = ""  # the run that holds OUT, once it has an id
-
-    def describe(self) -> str:
-        """Who it is, for a person."""
-        return f"emo {self.command} on {self.host}, process {self.pid}"
-
-
-def _machine() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    namespace = Path("/proc/self/ns/pid")
-    # Process numbers mean something only within one boot and one process namespace.
-    parts = [
-        boot.read_text().strip() if boot.exists() else "",
-        str(namespace.stat().st_ino) if namespace.exists() else "",
-    ]
-    return "/".join(parts)
-
-
-def _clock() -> float:
-    """Seconds by a clock that nobody sets and that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def _started(pid: int) -> float:
-    """When a process started: ticks since the machine did, where the system tells them.
-
-    Not the time of day, which changes for a running process when the clock is set.
-    """
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.exists():
-        # The name of the program, which may hold anything, ends with the last bracket.
-        return float(stat.read_text(errors="replace").rpartition(")")[2].split()[19])
-    return psutil.Process(pid).create_time()
-
-
-def _is_there(pid: int) -> bool:
-    """Whether a process of this machine has that number, also one that this user may not look at."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _runs_here(holder: Holder) -> bool | None:
-    """Whether the holder's process runs; None where it is not one of this machine, or cannot be seen."""
-    machine = _machine()
-    if holder.host != socket.gethostname() or holder.machine != machine:
-        return None
-    if sys.platform == "linux" and not all(machine.split("/")):
-        # Without /proc two containers of one name look like one machine.
-        return None
-    try:
-        if not _is_there(holder.pid):
-            return False
-        # A killed process whose parent does not ask after it stays in the list as a zombie.
-        if psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE:
-            return False
-        return _started(holder.pid) == holder.started
-    except (psutil.Error, OSError, OverflowError):
-        # It ended this very moment, or it is hidden (hidepid): then only watching can tell.
-        return None
 
 
 @dataclass(frozen=True)
@@ -139,7 +61,7 @@ class Held:
         """
         if self.holder is None:
             return None
-        here = _runs_here(self.holder)
+        here = runs_here(self.holder)
         if here is not None:
             return here
         age = (time.time() if now is None else now) - self.holder.renewed
@@ -160,24 +82,7 @@ def _read(storage: Storage, path: str) -> Held | None:
 
 
 def _held(found: tuple[bytes, str] | None, path: str) -> Held | None:
-    return None if found is None or found[0] == _FREE else Held(_parse(found[0]), found[1], path)
-
-
-def _parse(data: bytes) -> Holder | None:
-    """The holder that a lease names; None where it has a form that is not known.
-
-    What a later version adds is passed over.
-    """
-    try:
-        told = json.loads(data)
-        known = {one.name: told[one.name] for one in fields(Holder) if one.name in told}
-        holder = Holder(**known)
-        numbers = (holder.pid, holder.started, holder.renewed)
-        texts = (holder.command, holder.host, holder.machine, holder.run)
-        sound = all(isinstance(one, int | float) for one in numbers) and isinstance(holder.pid, int)
-        return holder if sound and holder.pid > 0 and all(isinstance(one, str) for one in texts) else None
-    except (ValueError, TypeError, KeyError):
-        return None
+    return None if found is None or found[0] == _FREE else Held(parse(found[0]), found[1], path)
 
 
 class _Place(Protocol):
@@ -336,7 +241,7 @@ class Lease:
         self.lost = False
         self._why = ""
         self._holder = Holder(
-            command, socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()), now()
+            command, socket.gethostname(), machine(), os.getpid(), started(os.getpid()), now()
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -376,7 +281,7 @@ class Lease:
 
     def check(self) -> None:
         """Raise EmoError where OUT is not held any more."""
-        if not self.lost and _clock() - self._renewed > EXPIRES_S:
+        if not self.lost and clock() - self._renewed > EXPIRES_S:
             self._lose(f"could not be renewed for {EXPIRES_S:.0f} s, and another run may have taken it")
         if self.lost:
             raise EmoError(f"the lease of {self._storage.url} {self._why}; this run stops")
@@ -392,7 +297,7 @@ class Lease:
             for held in left:
                 self._outlive(held)
                 outlived.add(held.version)
-        began = _clock()
+        began = clock()
         if not place.take(self._bytes()):
             raise LeaseHeldError(f"{self._storage.url} was taken by another run a moment ago")
         self._place, self._renewed = place, began
@@ -411,8 +316,8 @@ class Lease:
                 f"{self._storage.url}: {who} may be dead; waiting up to {EXPIRES_S:.0f} s for a sign of life",
                 file=sys.stderr,
             )
-            began = _clock()
-            while _clock() - began < EXPIRES_S:
+            began = clock()
+            while clock() - began < EXPIRES_S:
                 time.sleep(LOOK_S)
                 found = _read(self._storage, lease.path)
                 if found is None:
@@ -428,7 +333,7 @@ class Lease:
 
     def _write(self) -> bool:
         assert self._place is not None
-        began = _clock()
+        began = clock()
         if not self._place.renew(self._bytes()):
             return False
         # From before the request: another run may have seen it as early as that.
@@ -443,5 +348,5 @@ class Lease:
                         self._lose("was taken by another run")
             except StorageError:
                 # One answer that fails is no reason to end a run of hours; the next renewal tries again.
-                if _clock() - self._renewed > EXPIRES_S:
+                if clock() - self._renewed > EXPIRES_S:
                     self._lose(f"could not be renewed for {EXPIRES_S:.0f} s")

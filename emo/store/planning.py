@@ -1,8 +1,10 @@
 """What is left to do: pure functions on the key columns of tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -57,6 +59,17 @@ def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
     return pc.index_in(_joined(rows, key), value_set=_joined(among, key))
 
 
+def by_file(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each file that the column `file` names, in their order, sorted by file."""
+    files = _flat(rows, "file").dictionary_encode()
+    places = files.indices.to_numpy()
+    order = np.argsort(places, kind="stable")
+    ends = np.cumsum(np.bincount(places, minlength=len(files.dictionary)))
+    for path, number in sorted((path, number) for number, path in enumerate(files.dictionary.to_pylist())):
+        begin = ends[number - 1] if number else 0
+        yield path, rows.take(pa.array(order[begin : ends[number]]))
+
+
 def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key does not stand in `done`."""
     return rows.filter(pc.is_null(place(rows, done, key)))
@@ -107,8 +120,8 @@ def older(rows: pa.Table, done: pa.Table, since: str, key: tuple[str, ...]) -> p
 
 
 def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
-    """The descriptions that count: made since their clip was ingested (which went well), by the newest run of
-    their expert on it. An older run may have given more samples.
+    """The descriptions that count: made since their clip was ingested (which went well), and not older than
+    the first answer of their expert to it (see `answering`).
     """
     at = place(descriptions, clips, ("video_id",))
     ingested = clips.column("run_id").take(at)
@@ -116,9 +129,20 @@ def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
     rows = descriptions.filter(
         pc.fill_null(pc.and_(usable, pc.greater_equal(descriptions.column("run_id"), ingested)), False)
     )
-    newest = rows.group_by(["video_id", "expert"]).aggregate([("run_id", "max")])
-    last = newest.column("run_id_max").take(place(rows, newest, ("video_id", "expert")))
-    return rows.filter(pc.equal(rows.column("run_id"), last))
+    return answering(rows)
+
+
+def answering(descriptions: pa.Table) -> pa.Table:
+    """The descriptions that are not older than the answer 0 of their expert to their clip.
+
+    Later rounds may be of later runs. What is older was made before the expert was asked anew: an earlier run
+    may have asked for more answers.
+    """
+    key = ("video_id", "expert")
+    first = descriptions.filter(pc.equal(descriptions.column("sample"), 0))
+    began = first.column("run_id").take(place(descriptions, first, key))
+    fresh = pc.greater_equal(descriptions.column("run_id"), began)
+    return descriptions.filter(pc.fill_null(fresh, False))
 
 
 def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
@@ -128,11 +152,11 @@ def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
 
 
 def pool_size(rows: int, most: int, shard_rows: int) -> int:
-    """Workers for so many rows: at most `most`, and each with a quarter of a shard to do at the least.
+    """Workers for so many rows: at most `most`, each with a row and a quarter of a shard to do at the least.
 
     A worker takes seconds to start: for a few rows one more costs more than it brings.
     """
-    return max(1, min(most, math.ceil(4 * rows / shard_rows)))
+    return max(1, min(most, rows, math.ceil(4 * rows / shard_rows)))
 
 
 def shard_size(rows: int, workers: int, most: int) -> int:
@@ -141,6 +165,29 @@ def shard_size(rows: int, workers: int, most: int) -> int:
     Four, because the last shards to finish then leave a worker idle for a small part of the pass only.
     """
     return max(1, min(most, math.ceil(rows / (4 * workers))))
+
+
+def shards(rows: pa.Table, size: int, together: str | None = None) -> list[pa.Table]:
+    """Slices of at most `size` rows, in their order.
+
+    together: rows that follow one another with the same value in this column are in one slice; where there
+    are more of them than `size`, in as few slices as hold them.
+    """
+    if together is None or not rows.num_rows:
+        return [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+    values = rows.column(together)
+    differs = pc.not_equal(values.slice(1), values.slice(0, rows.num_rows - 1)).to_numpy()
+    starts = [0, *(np.flatnonzero(differs) + 1).tolist(), rows.num_rows]
+    borders = [0]
+    for start, end in pairwise(starts):
+        if end - borders[-1] <= size:
+            continue
+        if start > borders[-1]:
+            borders.append(start)
+        parts = math.ceil((end - start) / size)
+        # What remains of a long run may share its slice with what follows.
+        borders += [start + (end - start) * part // parts for part in range(1, parts)]
+    return [rows.slice(start, end - start) for start, end in pairwise([*borders, rows.num_rows])]
 
 
 def _flat(table: pa.Table, name: str) -> pa.Array:

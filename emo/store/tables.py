@@ -17,7 +17,9 @@ from emo.errors import RowError
 # files of earlier versions are read with nulls there, those of later ones are read but never rewritten.
 # 1: before files said so. 2: folders by expert are called NAME instead of `expert=NAME`.
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
-SCHEMA_VERSION = 3
+# 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
+# apart.
+SCHEMA_VERSION = 4
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -73,6 +75,38 @@ class Table:
         return pa.table({name: every.get(name, nothing) for name in self.schema.names}, schema=self.schema)
 
 
+SEGMENTS = Table(
+    "segments",
+    ("recording", "video_id"),
+    pa.schema(
+        [
+            pa.field("recording", pa.string(), nullable=False),  # the id of the file that it is a part of
+            pa.field("video_id", pa.string(), nullable=False),  # the clip that it becomes
+            pa.field("uri", pa.string(), nullable=False),  # where the recording is
+            pa.field("size", pa.int64()),  # of the file in bytes
+            pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
+            # Which words the source gave, in the manifest or a sidecar; null: none.
+            pa.field("transcript_version", pa.string()),
+            pa.field("start_s", pa.float64()),  # seconds from the first frame; null: there is no piece
+            pa.field("end_s", pa.float64()),  # as start_s
+            pa.field("by", pa.string()),  # what found it: subtitles | speech | shots | fixed
+            pa.field("text", pa.string()),  # the words, where subtitles found it
+            pa.field("language", pa.string()),  # a code such as en or zh
+            pa.field("speaker", pa.string()),  # a name that stands before the words; null: none does
+            pa.field("speech_share", pa.float64()),  # share of it in which somebody speaks, 0 to 1
+            # These three, as others above, are null where nobody asked.
+            pa.field("music", pa.bool_()),  # whether its sound is music without speech
+            pa.field("people", pa.int32()),  # faces in its middle frames
+            pa.field("light", pa.float64()),  # how bright these are, from 0 (black) to 1 (white)
+            pa.field("kept", pa.bool_()),  # whether it becomes a clip
+            pa.field("reason", pa.string()),  # why it does not
+            *_STATUS,
+        ]
+    ),
+    light=("status", "error", "uri", "size", "modified", "transcript_version", "kept", "start_s", "end_s"),
+    needs=("kept",),
+)
+
 CLIPS = Table(
     "clips",
     ("video_id",),
@@ -96,7 +130,7 @@ CLIPS = Table(
             pa.field("language", pa.string()),  # a code such as en or zh
             # Which words the source gave, in the manifest or a sidecar; null: none.
             pa.field("transcript_version", pa.string()),
-            pa.field("decoder", pa.string()),  # what read the frames: decord | pyav
+            pa.field("decoder", pa.string()),  # what read the frames: pyav | decord
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable file
             *_STATUS,
         ]
@@ -142,6 +176,9 @@ VOTES = Table(
             pa.field("extractor", pa.string()),  # which extractor read the text, with its version
             pa.field("parse_ok", pa.bool_()),  # whether the text could be read
             pa.field("strengths", pa.list_(pa.float64())),  # beside labels; null: by their place in the list
+            # Beside labels: those of one number, from 1, are a guess between them; 0: meant by itself. Null:
+            # no label is a guess, or an older vote says not.
+            pa.field("alternatives", pa.list_(pa.int32())),
             # The text that was read, where it is not the description itself: the transcript merged into it.
             pa.field("merged_text", pa.string()),
             # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
@@ -174,8 +211,15 @@ JUDGMENTS = Table(
             # Of them those that rest on what is said (`votes.from_transcript`); null: an older vote says not.
             pa.field("n_from_transcript", pa.int32()),
             pa.field("agreement", pa.float64()),  # null with fewer than two voters
+            # How far what is seen, heard and said are apart, from 0 to 1: a flag for people, never a label.
+            # Null: fewer than two of these have an expert of their own that gave a label.
+            pa.field("conflict", pa.float64()),
             pa.field("description", pa.string()),  # what the voter wrote that fits the labels best
             pa.field("judge", pa.string()),  # the rule, what was learned, and the experts
+            pa.field("n_answers", pa.int32()),  # answers that were read, also those without a label
+            # After each round that is over: how far the answers agree that were due by then; null: no rounds.
+            pa.field("round_agreement", pa.list_(pa.float64())),
+            pa.field("closed_in", pa.int32()),  # the round that closed it, from 1; null: none did
             # A digest of which votes and descriptions it was made of; null: made before this was kept.
             pa.field("seen", pa.int64()),
             *_STATUS,
@@ -305,7 +349,7 @@ REVIEWS = Table(
 
 TABLES = {
     table.name: table
-    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS, REVIEWS)
+    for table in (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS, REVIEWS)
 }
 
 # Not among TABLES: it holds no results, but how often a night tried again what failed for a passing reason.

@@ -12,7 +12,20 @@ from emo.errors import InputError
 from emo.store import tables
 from emo.vocabulary import normalise
 
-WORDS = ["happy", "happiness", "joyful", "sad", "angry", "furious", "anxious", "worried", "blorpish", "焦虑"]
+WORDS = [
+    "happy",
+    "happiness",
+    "joyful",
+    "afraid",
+    "scared",
+    "sad",
+    "angry",
+    "furious",
+    "anxious",
+    "worried",
+    "blorpish",
+    "焦虑",
+]
 label_sets = st.lists(st.sampled_from(WORDS), max_size=4, unique=True)
 speaking = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True)
 clips = st.lists(label_sets, min_size=1, max_size=8)
@@ -84,10 +97,16 @@ def test_a_second_word_of_a_cluster_wins_by_its_own_voters():
     assert judge(*voters, rule=Rule(share=0.6))["labels"] == ["happy"]
 
 
+def test_of_near_synonyms_that_no_voter_gave_both_one_wins():
+    row = judge(["afraid"], ["scared"], ["scared"])
+    assert (row["labels"], row["scores"]) == (["scared"], [1.0])
+    assert [entry["label"] for entry in row["evidence"]] == ["scared", "afraid"]
+
+
 def test_what_a_voter_names_first_counts_more_than_what_it_names_later():
     row = judge(["sad", "angry", "worried"], ["sad"], rule=Rule(share=0))
     scores = {entry["label"]: entry["score"] for entry in row["evidence"]}
-    assert scores == {"sad": 1.0, "angry": 0.25, "worried": 0.15}
+    assert scores == {"sad": 1.0, "angry": 0.25, "worried": 0.25}
 
 
 def test_the_best_label_wins_where_none_reaches_the_share():
@@ -220,6 +239,10 @@ rules = st.builds(
     Rule,
     share=st.sampled_from([*TRADE_OFFS.values(), 0.0, 1.0]),
     learned=st.sampled_from([None, LEARNED]),
+    priors=st.dictionaries(
+        st.sampled_from([f"expert-{number:02d}" for number in range(9)]),
+        st.sampled_from([0.2, 0.6, 2.0, 5.0]),
+    ),
 )
 
 
@@ -386,6 +409,16 @@ def test_a_prior_weight_counts_until_weights_are_learned():
     assert judge(["sad"], ["happy"], rule=rule)["judge"].startswith("share-0.5+priors-")
     with pytest.raises(InputError, match="the weight of 'a' is 0"):
         Rule(priors={"a": 0})
+
+
+def test_the_fewer_voters_speak_against_a_label_the_less_a_prior_weight_counts():
+    rule = Rule(priors={"expert-00": 4.0})
+
+    def score(*voters):
+        return judge(*voters, rule=rule)["evidence"][0]["score"]
+
+    assert score(["sad"], ["happy"]) == pytest.approx(4**0.5 / (4**0.5 + 1))
+    assert score(["sad"], ["happy"], ["calm"]) == pytest.approx(4 ** (2 / 3) / (4 ** (2 / 3) + 2))
 
 
 def test_of_many_labels_only_the_best_stay():

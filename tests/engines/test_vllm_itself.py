@@ -12,6 +12,7 @@ import vllm_environment
 from clips import make_clip
 from emo import experts
 from emo.errors import RowError
+from emo.experts import settings_of
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS
 from labelling import emo, rows
 
@@ -50,7 +51,7 @@ def _small_cache(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["qwen-audio", "internvl"])
 def test_vllm_describes_clips_and_what_is_broken_fails_alone(kind, models, python):
-    expert = experts.load(settings(kind, models, python, samples=2))
+    expert = experts.load(settings_of(settings(kind, models, python, samples=2)))
     whole = [synthetic_clips.clip(1), synthetic_clips.clip(2, seconds=1.5)]
     bare = replace(whole[0], video_id="bare", frames=(), audio=None)
     try:
@@ -85,3 +86,27 @@ def test_a_run_with_vllm_labels_on_a_cluster(models, python, tmp_path, ray_clust
     assert row["status"] == "ok"
     assert row["engine"].startswith("vllm 0.")
     assert len(rows(tmp_path / "out", JUDGMENTS)) == 2
+
+
+def test_a_video_of_the_expert_openai_is_what_the_family_is_trained_on(models, python, tmp_path):
+    """As many tokens as emo's own prompt has, and the times of the frames are taken."""
+    from emo.engines.vllm_server import MODEL
+
+    given = settings("internvl", models, python)
+    given["vllm"]["arguments"].append("--trust-request-mm-kwargs")
+    (tmp_path / "asked.txt").write_text("What is felt?")
+    asked = str(tmp_path / "asked.txt")
+    loaded = experts.load(settings_of({**given, "prompt": asked}))
+    try:
+        server = {"url": loaded.engine._server.url, "model": MODEL, "max_tokens": 4}
+        server["api_key_env"] = loaded.engine._server.key_name
+        clip = synthetic_clips.clip(1, frames=6)
+        here = {"kind": "internvl", "name": "own", "model": str(models["internvl"]), "device": "cpu"}
+        own = experts.load(settings_of({**here, "prompt": asked, "max_new_tokens": 4}))
+        [[ours]] = own.describe([clip])
+        for frames_as in ("video", "timed_video"):
+            remote = {"kind": "openai", "name": "remote", "server": server, "frames_as": frames_as}
+            [[theirs]] = experts.load(settings_of({**remote, "prompt": asked})).describe([clip])
+            assert theirs.prompt_tokens == ours.prompt_tokens
+    finally:
+        loaded.close()

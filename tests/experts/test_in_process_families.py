@@ -106,6 +106,8 @@ def plain(family, folder, clip, max_frames=8, max_new_tokens=12):
         model_arguments["use_audio_in_video"] = True
     turns = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
     written = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    if family == "qwen3-vl":  # the processor of its release replaced the marks with the video
+        written = written.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
     inputs = processor(text=[written], return_tensors="pt", **arguments)
     inputs.pop("token_type_ids", None)
     architecture = transformers.AutoConfig.from_pretrained(folder).architectures[0]

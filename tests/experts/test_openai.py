@@ -75,6 +75,23 @@ def test_fewer_frames_are_taken_at_even_distances(server):
     assert answer[0].text.split("; ")[:3] == [f"data:image/jpeg;base64 {w}x60" for w in (100, 104, 107)]
 
 
+def test_the_frames_go_along_as_one_video(server):
+    (answer,) = describe(server, [clip()], max_frames=3, frames_as="video", audio="wav")
+    video, sound = answer[0].text.split("; ")[:2]
+    assert video == "data:video/jpeg;base64 100x60 104x60 107x60"
+    assert sound.startswith("wav=")
+    with pytest.raises(ValueError, match="takes 32 frames"):
+        settings(server, max_frames=33, frames_as="video")
+
+
+def test_a_video_says_when_its_frames_stand_where_the_server_takes_that(server):
+    describe(server, [clip("timed")], max_frames=3, frames_as="timed_video")
+    told = json.loads(urlopen(f"{server}/log").read())["requests"][-1]["media"]["video"]
+    assert [place / told["fps"] for place in told["frames_indices"]] == [0.0, 4.0, 7.0]
+    assert (told["duration"], told["num_frames"]) == (1.5, -1)
+    assert told["total_num_frames"] >= 3
+
+
 @pytest.mark.parametrize(
     ("form", "seen"), [("wav", "wav=WAV 16000 Hz 1.50 s"), ("flac", "flac=FLAC 16000 Hz 1.50 s")]
 )

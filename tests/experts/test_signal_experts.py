@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from emo import experts, vocabulary
 from emo.config import validate
 from emo.errors import InputError, RowError
-from emo.experts import face, voice, words
+from emo.experts import face, voice, voice_measurement, words
 from emo.experts.protocol import Clip
 from emo.extraction.rules import extract
 from emo.media.faces import FaceFinder, NetworkFinder
@@ -104,9 +104,9 @@ def silence(seconds: float) -> np.ndarray:
 SPOKEN = 1.0  # what a detector of speech would say of every window
 
 
-def measured_as_speech(wave: np.ndarray) -> voice.Measurement:
+def measured_as_speech(wave: np.ndarray) -> voice_measurement.Measurement:
     """The measurement of a sound that is taken for speech from beginning to end."""
-    measured = voice.measure(wave.astype(np.float32), np.full(-(-len(wave) // 512), SPOKEN))
+    measured = voice_measurement.measure(wave.astype(np.float32), np.full(-(-len(wave) // 512), SPOKEN))
     assert measured is not None
     return measured
 
@@ -151,7 +151,9 @@ def test_pitch_is_measured_over_the_range_of_voices(hz: float) -> None:
 def test_how_loud_a_clip_is_changes_no_word_of_its_description(video_id: str, gain: float) -> None:
     wave = sound_of(video_id)
     finder = SpeechFinder()
-    measured, scaled = (voice.measure(one, finder.probabilities(one)) for one in (wave, gain * wave))
+    measured, scaled = (
+        voice_measurement.measure(one, finder.probabilities(one)) for one in (wave, gain * wave)
+    )
     assert measured is not None
     assert scaled is not None
     assert voice.describe_measurement(scaled) == voice.describe_measurement(measured)
@@ -161,7 +163,7 @@ def test_how_loud_a_clip_is_changes_no_word_of_its_description(video_id: str, ga
 def test_a_long_sound_measured_in_blocks_is_measured_like_its_parts() -> None:
     part = np.concatenate([syllables(20, hz=180, amplitude=0.2), silence(1.0)])
     short, long = (measured_as_speech(np.tile(part, times)) for times in (2, 16))
-    assert long.sound_s > 3 * voice._BLOCK * voice._HOP / HZ / 1.1
+    assert long.sound_s > 3 * voice_measurement._BLOCK * voice_measurement._HOP / HZ / 1.1
     assert long.pitch_hz == pytest.approx(short.pitch_hz, rel=0.01)
     assert long.beats_per_s == pytest.approx(short.beats_per_s, rel=0.05)
     assert long.brightness_db == pytest.approx(short.brightness_db, abs=0.1)
@@ -174,15 +176,15 @@ def test_a_long_sound_measured_in_blocks_is_measured_like_its_parts() -> None:
 )
 def test_the_syllables_of_the_sample_lines_are_counted(video_id: str, spoken: int) -> None:
     wave = sound_of(video_id)
-    measured = voice.measure(wave, SpeechFinder().probabilities(wave))
+    measured = voice_measurement.measure(wave, SpeechFinder().probabilities(wave))
     assert measured is not None
     sounding_s = measured.sound_s * (1 - measured.pause_share)
     assert measured.beats_per_s * sounding_s == pytest.approx(spoken, abs=2)
 
 
-def a_voice(**changes: object) -> voice.Measurement:
+def a_voice(**changes: object) -> voice_measurement.Measurement:
     """An unremarkable voice, but for what is changed."""
-    ordinary = voice.Measurement(
+    ordinary = voice_measurement.Measurement(
         speech_s=3.0,
         sound_s=3.2,
         pitch_hz=140.0,
@@ -240,7 +242,7 @@ def test_no_single_measurement_makes_the_arousal_of_a_recording_that_is_unusual_
 
 def test_the_same_pitch_is_raised_for_a_long_vocal_tract_and_at_rest_for_a_short_one() -> None:
     pitch = 12 * np.log2(200.0)
-    low, unknown, middle = (voice._registers(pitch, tract) for tract in (0.98, None, 1.15))
+    low, unknown, middle = (voice_measurement._registers(pitch, tract) for tract in (0.98, None, 1.15))
     assert low[0] > unknown[0] > middle[0]
     assert middle[1] > 0.9
     assert sum(low) == pytest.approx(1)
@@ -276,7 +278,7 @@ def test_a_voice_over_music_is_heard_and_measured_as_the_voice_it_is() -> None:
     wave = sound_of("drawn_angry")
     under = music(len(wave) / HZ)[: len(wave)] * 0.25 * np.std(wave) / np.std(music(2.0))
     finder = SpeechFinder()
-    alone, over = (voice.measure(one, finder.probabilities(one)) for one in (wave, wave + under))
+    alone, over = (voice_measurement.measure(one, finder.probabilities(one)) for one in (wave, wave + under))
     assert alone is not None
     assert over is not None
     assert over.speech_s > 0.6 * alone.speech_s

@@ -12,7 +12,7 @@ from emo import extraction
 from emo.errors import InputError, RowError
 from emo.extraction.merge import Merger, merge_prompt
 from emo.extraction.model import ModelExtractor, ServerExtractor
-from emo.extraction.parsing import parse_labels, stated_labels
+from emo.extraction.parsing import parse_labels, read_list, stated_labels
 from emo.extraction.prompts import filled, load_prompt
 from emo.extraction.protocol import ExtractRow
 from emo.extraction.writers import ServerWriter, TextServerSettings
@@ -102,6 +102,24 @@ def test_every_way_to_write_a_list_gives_the_same_labels(labels):
     assert parse_labels(json.dumps(labels, ensure_ascii=False)) == expected
     assert parse_labels("\n".join(f"- {label}" for label in labels)) == expected
     assert parse_labels(", ".join(labels)) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "alternatives"),
+    [
+        ("[worried, angry or excited]", (("angry", "excited"),)),
+        ('["worried", "angry or excited"]', (("angry", "excited"),)),
+        ("[angry, sad, or excited]", (("angry", "sad", "excited"),)),
+        ("[either angry or excited, sad]", (("angry", "excited"),)),
+        ("happy/sad", (("happy", "sad"),)),
+        ("[悲伤, 愤怒或兴奋]", (("愤怒", "兴奋"),)),
+        ("[sad, sad or sad]", ()),
+        ("[angry, excited]", ()),
+        ("n/a", ()),
+    ],
+)
+def test_entries_with_an_or_between_them_are_alternatives(answer, alternatives):
+    assert read_list(answer).alternatives == alternatives
 
 
 @given(st.text(max_size=60))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emo import vocabulary
-from emo.extraction.rules import RULES_VERSION, extract
+from emo.extraction.rules import RULES_VERSION, extract, read_description
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = Path(os.environ.get("EMO_TEST_DATA", REPOSITORY / "../shared/data"))
@@ -202,6 +202,47 @@ def test_scenes_and_everyday_words_are_no_emotions_unless_felt(text: str, labels
 @pytest.mark.parametrize(("text", "labels"), LISTS)
 def test_an_explicit_list_keeps_words_that_the_vocabulary_does_not_know(text: str, labels: list[str]) -> None:
     assert extract(text) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "alternatives"),
+    [
+        (
+            "Such a voice fits an angry or excited state, which sound cannot tell apart.",
+            [{"angry", "excited"}],
+        ),
+        ("She seems sad, perhaps just tired.", [{"sad", "tired"}]),
+        ("She seems sad, or perhaps just tired.", [{"sad", "tired"}]),
+        ("He looks sad, angry or tired.", [{"sad", "angry", "tired"}]),
+        ("He looks sad and angry or tired.", [{"angry", "tired"}]),
+        ("He feels angry/excited.", [{"angry", "excited"}]),
+        ("sad or tired", [{"sad", "tired"}]),
+        ("她显得悲伤，也许只是累了。", [{"sad", "tired"}]),
+        ("声音听起来愤怒或兴奋。", [{"angry", "excited"}]),
+        ("He looks angry or excited. He sounds excited or nervous.", [{"angry", "excited", "nervous"}]),
+        ("She feels sad and/or angry.", []),
+        ("She feels sad, angry and tired.", []),
+        ("He is happy. Perhaps a little tired.", []),
+        ("他很难过，也很生气。", []),
+        ("他还是很难过。", []),
+    ],
+)
+def test_emotions_between_which_the_text_leaves_it_open_are_kept_together(
+    text: str, alternatives: list[set[str]]
+) -> None:
+    found = read_description(text)
+    assert [set(group) for group in found.alternatives] == alternatives
+    assert all(label in found.labels for group in found.alternatives for label in group)
+
+
+def test_what_the_text_means_without_doubt_elsewhere_is_no_alternative() -> None:
+    found = read_description("The voice is angry or excited. Her words are joyful, so she is excited.")
+    assert {"excited", "joyful"} <= set(found.labels)
+    assert found.alternatives == ()
+
+
+def test_denied_alternatives_are_no_labels() -> None:
+    assert read_description("She is not sad or angry.").labels == []
 
 
 def test_a_guess_counts_and_ranks_below_what_is_certain() -> None:

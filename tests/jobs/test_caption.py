@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,9 +165,15 @@ def test_the_export_is_what_ms_swift_reads_with_the_media_of_each_window(caption
         assert len(samples) == len(of_split)
         for sample, row in zip(samples, of_split, strict=True):
             assert isinstance(sample, Sample)
-            assert sample.turns == turns_of(row["messages"])
+            [asked, answer] = turns_of(row["messages"])
+            shown = asked.content.removeprefix("<image>" * len(row["frames"]))
+            assert sample.turns == (
+                replace(asked, content="<video>" * len(sample.videos) + shown),
+                answer,
+            )
             clip = clips[row["video_id"]]
-            shown = [Path(image).read_bytes() for image in sample.images]
+            assert len(sample.videos) == (len(row["frames"]) > 0)
+            shown = [Path(image).read_bytes() for video in sample.videos for image in video]
             assert shown == [clip["frames"][place] for place in row["frames"]]
             if row["audio"]:
                 [path] = sample.audios
@@ -344,6 +351,8 @@ def test_the_target_counts_what_the_filters_leave(ingested, tmp_path, ray_cluste
     out = tmp_path / "out"
     shutil.copytree(ingested, out)
     target = ("--set", "caption.experts=[face]", "--set", "caption.target=8")
+    # All of them are to be trained on; the target counts no others.
+    target += ("--set", "caption.splits={train: 1.0, validation: 0.0, test: 0.0}")
     arguments = ("--export", tmp_path / "set", "--json")
     done = emo("caption", "--out", out, *OPTIONS, *target, *arguments, env=ray_cluster)
     assert done.returncode == 0, done.stderr
@@ -356,7 +365,7 @@ def test_the_target_counts_what_the_filters_leave(ingested, tmp_path, ray_cluste
     assert sum(summary["exported"].values()) == summary["kept"]
     assert summary["kept"] >= 8
     assert 8 < summary["captions"] < 15, "some were filtered, and not all combinations were needed"
-    assert re.search(r"caption: \d+ of 8 are left, the target is 8\n", done.stderr)
+    assert re.search(r"caption: \d+ of 8 are left to train on, the target is 8\n", done.stderr)
     again = emo("caption", "--out", out, *OPTIONS, *target, "--json", env=ray_cluster)
     assert json.loads(again.stdout)["captions"] == summary["captions"]
 
@@ -365,10 +374,13 @@ def test_a_target_that_the_filters_make_impossible_is_said(copy, source, ray_clu
     options = ("--gold", source / "gold.csv", "--set", "caption.target=45")
     done = emo("caption", "--out", copy, *OPTIONS, *options, env=ray_cluster)
     assert done.returncode == 0, done.stderr
-    assert re.search(
-        r"the target is 45, \d+ captions are left after the filters, and all that are possible were made",
-        done.stderr,
+    said = (
+        r"the target is 45, (\d+) captions are left to train on after the filters, and all that are possible"
     )
+    found = re.search(said, done.stderr)
+    assert found
+    kept = [row for row in whole(copy).values() if (row["status"], row["split"]) == ("ok", "train")]
+    assert int(found[1]) == len(kept) > 0
 
 
 @pytest.mark.parametrize(
@@ -419,5 +431,6 @@ def test_the_export_may_lie_on_s3(captioned, copy, bucket, s3_endpoint, source, 
     local = read_messages((source / "set" / "train.jsonl").read_bytes(), "train.jsonl")
     assert [sample.turns for sample in samples] == [sample.turns for sample in local]
     for sample, same in zip(samples, local, strict=True):
-        for path, here in zip(sample.images + sample.audios, same.images + same.audios, strict=True):
+        of_one, of_other = ([*sum(one.videos, ()), *one.audios] for one in (sample, same))
+        for path, here in zip(of_one, of_other, strict=True):
             assert target.read(path) == Path(here).read_bytes()

@@ -44,7 +44,7 @@ from emo.store.runs import StepRecord
 from emo.store.s3 import s3_filesystem
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows
+from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows, works
 from ray_nodes import Nodes
 from small_disk import small_disk
 
@@ -142,7 +142,7 @@ def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, u
             lines = [line for line in list(said) if line.partition(":")[0] in STEPS]
             step = lines[-1].partition(":")[0] if lines else None
             family = [(one, _title(one)) for one in _family(process.pid)]
-            workers = [one for one, title in family if "MapWorker" in title]
+            workers = [one for one, title in family if works(title)]
             # Now and then the process that counts the attempts too.
             counters = [one for one, title in family if "Attempts" in title and chance.random() < 0.25]
             if step and not killed[step] and workers:
@@ -159,8 +159,13 @@ def test_workers_killed_at_random_moments_of_every_step_change_nothing(videos, u
     assert tables(Storage(str(out))) == undisturbed
 
 
-# Each process that a run consists of, by what its title holds; the driver is the command itself.
-VICTIMS = {"driver": None, "worker": "MapWorker", "raylet": "/raylet", "gcs": "gcs_server"}
+# Each process that a run consists of, by its title; the driver is the command itself.
+VICTIMS = {
+    "driver": None,
+    "worker": works,
+    "raylet": lambda title: "/raylet" in title,
+    "gcs": lambda title: "gcs_server" in title,
+}
 DISTURBANCES = [(victim, way) for victim in VICTIMS for way in ("kill", "pause")]
 # What a run does not outlive; the same command then goes on.
 DEADLY = {("driver", "kill"), ("raylet", "kill"), ("gcs", "kill")}
@@ -189,8 +194,8 @@ def chaotic_out(request, tmp_path):
 def hit(process, victim, way, chance):
     """Kill a process of a run, or pause it for some seconds; whether there was one."""
     found = _family(process.pid)
-    title = VICTIMS[victim]
-    hits = [one for one in found if (one.pid == process.pid if title is None else title in _title(one))]
+    fits = VICTIMS[victim]
+    hits = [one for one in found if (one.pid == process.pid if fits is None else fits(_title(one)))]
     if not hits:
         return False
     target = chance.choice(hits)
@@ -228,7 +233,7 @@ def test_whatever_is_killed_or_paused_the_same_command_ends_with_the_tables_of_a
                 while process.poll() is None:
                     assert time.monotonic() < deadline, f"run {runs} after {landed}: {said}"
                     family = _family(process.pid)
-                    if todo and any("MapWorker" in _title(one) for one in family):
+                    if todo and any(works(_title(one)) for one in family):
                         time.sleep(chance.uniform(0, 2))
                         left += family
                         if process.poll() is None and hit(process, *todo[0], chance):

@@ -14,8 +14,10 @@ import checkpoints
 import drawn_faces
 import synthetic_clips
 from clips import make_clip
+from emo.captions.export import export
 from emo.captions.messages import chat
 from emo.captions.prompts import load_caption_prompt
+from emo.clips import ingested
 from emo.errors import InputError
 from emo.finetuning import listing, prepared
 from emo.finetuning.collator import Collator
@@ -112,6 +114,39 @@ def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_
     assert batch.trained == entries["one"].trained + entries["two"].trained
     other = listing.list_samples(out, Finetune(model=str(base), device="cpu", system="Be exact."))[1]
     assert other != fingerprint
+
+
+@pytest.mark.parametrize("family", ["internvl", "qwen2.5-vl", "qwen2.5-omni"])
+def test_what_is_exported_is_trained_on_as_the_table_is(family, out, tmp_path):
+    """Clips of both windows and the sound of one come back from their files to the last number."""
+    kind, make = checkpoints.FAMILIES[family]
+    base = make(tmp_path / "model")
+    heard = {**caption("x", "x")["source"], "window": "0-50"}
+    spoken = chat("What is felt?", "She frowns.", images=2, audio=True)
+    row = caption("heard", "clip-2", frames=[0, 1], audio=True, messages=spoken, source=heard)
+    committed.commit(out, "captions", CAPTIONS, "b", pa.Table.from_pylist([row], schema=CAPTIONS.schema))
+    rows = committed.read_newest(out, "captions", CAPTIONS, CAPTIONS.schema.names).to_pylist()
+    kept = [row for row in rows if row["caption_id"] in ("one", "two", "heard")]
+    export(out, ingested(out), kept, Storage(str(tmp_path / "set")))
+    common = {"family": kind, "model": str(base), "device": "cpu", "max_frames": 4, "other_senses": True}
+    by_table = Finetune(**common)
+    by_file = Finetune(**common, data=str(tmp_path / "set" / "train.jsonl"))
+    made = []
+    for name, settings in (("a", by_table), ("b", by_file)):
+        run = Storage(str(tmp_path / name))
+        entries = prepare(out, run, settings, listing.list_samples(out, settings)[0])
+        chosen = sorted(
+            (entry for entry in entries.values() if entry.split == "train" and entry.error is None),
+            key=lambda entry: entry.sample_id,
+        )
+        made.append([Collator(run, settings, base, [entry]).batch([0]) for entry in chosen])
+    assert len(made[0]) == len(made[1]) == 3
+    for ours, theirs in zip(*made, strict=True):
+        assert torch.equal(ours.input_ids, theirs.input_ids)
+        assert torch.equal(ours.positions, theirs.positions)
+        assert torch.equal(ours.labels, theirs.labels)
+        assert ours.features.keys() == theirs.features.keys()
+        assert all(torch.equal(ours.features[name], theirs.features[name]) for name in ours.features)
 
 
 def test_sounds_of_any_rate_become_samples_and_a_missing_file_is_refused_by_name(tmp_path):

@@ -18,33 +18,14 @@ from emo.experts.protocol import Description
 from emo.jobs import extract, judge
 from emo.jobs.describe import rows_of
 from emo.jobs.extract import vote_rows
-from emo.jobs.ingest import Ingested, clip_rows
 from emo.needs import check_here
-from emo.sources.source import MANIFEST
 from emo.step import failures
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
+from ingested import commit_clips
 
 EXPERTS = ["a", "b"]
-
-
-def commit_clips(storage, run, clips, errors=()):
-    from emo.media.decoded import DecodedClip
-
-    clip = DecodedClip(1.0, 8, 8, 25.0, (0.5,), (b"jpeg",), None, None, None, "pyav")
-    rows = pa.table(
-        {
-            field.name: clips if field.name in ("video_id", "uri") else pa.nulls(len(clips), field.type)
-            for field in MANIFEST
-        },
-        schema=MANIFEST,
-    )
-    results = [
-        RowError("empty", "") if name in errors else Ingested(clip, (None, None), None, None, None)
-        for name in clips
-    ]
-    committed.commit(storage, committed.folder(CLIPS), CLIPS, f"{run}-clips", clip_rows(rows, results, run))
 
 
 def commit_texts(storage, run, expert, clips, samples, text=""):
@@ -165,7 +146,14 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     s3 = Storage(str(tmp_path)).s3
     voters = judge.votes_from(str(tmp_path), s3)
     assert voters.table.to_pylist() == [
-        {"video_id": "a", "expert": "e", "sample": 1, "labels": ["sad"], "strengths": None}
+        {
+            "video_id": "a",
+            "expert": "e",
+            "sample": 1,
+            "labels": ["sad"],
+            "strengths": None,
+            "alternatives": None,
+        }
     ]
     assert voters.failed == 1
     pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")

@@ -68,7 +68,7 @@ def test_the_clips_table_holds_what_experts_need(labelled):
     assert all(frame.startswith(b"\xff\xd8") for frame in welcome["frames"])
     assert welcome["audio"].startswith(b"fLaC")
     assert (welcome["transcript_source"], welcome["language"]) == ("manifest", "en")
-    assert welcome["decoder"] == "decord"
+    assert welcome["decoder"] == "pyav"
     assert found["portrait_silent"]["audio"] is None
     assert found["portrait_silent"]["transcript"] is None
     assert found["portrait_tall_zh"]["height"] > found["portrait_tall_zh"]["width"]

@@ -13,7 +13,7 @@ from clips import make_clip
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from labelling import WORDS_ONLY, raw_rows, rows, until
+from labelling import WORDS_ONLY, raw_rows, rows, until, works
 
 CLIPS_OF_THE_SOURCE = 24
 TERM_S = 4.0
@@ -21,7 +21,7 @@ TERM_S = 4.0
 RUN = (
     "import sys; from emo.store import lease\n"
     f"lease.EXPIRES_S, lease.RENEW_S, lease.LOOK_S = {TERM_S}, 0.5, 0.2\n"
-    "if sys.argv[1] == 'elsewhere': lease._machine = lambda: 'another machine'\n"
+    "if sys.argv[1] == 'elsewhere': lease.machine = lambda: 'another machine'\n"
     "from emo.cli import main\n"
     "sys.exit(main(sys.argv[2:]))\n"
 )
@@ -108,6 +108,6 @@ def everything(out):
 
 def is_worker(process):
     try:
-        return "MapWorker" in " ".join(process.cmdline()[:1])
+        return works(" ".join(process.cmdline()[:1]))
     except psutil.Error:
         return False

@@ -1,0 +1,1 @@
+"""From recordings to pieces: where utterances, speech, shots or windows begin and end."""
