@@ -19,7 +19,7 @@ from emo.nightly import summary as nights
 from emo.nightly.retention import NIGHTS
 from emo.report import write as report
 from emo.run.session import Session
-from emo.store import committed, compaction
+from emo.store import committed, compaction, index
 from emo.store.runs import FOLDER as RUNS
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, RETRIES, TABLES, USES, Table
@@ -48,6 +48,8 @@ def run(session: Session, clips: Mapping[str, str | None], tell: Callable[[str],
     """
     storage, run_id, check = session.storage, session.run_id, session.check
     done = Forgotten()
+    # It tells of rows by their keys.
+    index.remove(storage)
     done.beyond += finetuned.forget(storage, clips)
     for path in (*_of_runs(storage, RUNS), *_of_runs(storage, NIGHTS)):
         _scrub(storage, path, clips)

@@ -96,6 +96,14 @@ def test_ms_swift_gets_no_caption_of_such_a_clip(out, tmp_path):
     assert [row["messages"][-1]["content"] for row in rows] == ["c", "d"]
 
 
+def test_a_piece_of_a_recording_may_be_used_as_the_recording(tmp_path):
+    pieces = ("a/000000000-000001000", "b/000001000-end", "c/000000000-000001000")
+    out = make_out(tmp_path / "out", [Judged(name) for name in pieces])
+    note_uses(out, FIRST, manifest_of(tmp_path, a="label", b="none"))
+    assert ids(ingested(out)) == [pieces[0], pieces[2]]
+    assert ids(caption.ingested(out)) == [pieces[2]]
+
+
 def test_the_last_word_counts_and_an_empty_cell_is_none(out, tmp_path):
     note_uses(out, LATER, manifest_of(tmp_path, a="train", b=None, c=None, d="label"))
     said = dict(zip(*(uses.known(out).column(name).to_pylist() for name in ("video_id", "use")), strict=True))

@@ -121,9 +121,4 @@ def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.T
     """All columns of the newest rows of some clips."""
     keys = committed.read_newest(storage, committed.folder(table), table, [], with_file=True)
     keys = keys.filter(pc.is_in(keys.column("video_id"), value_set=pa.array(video_ids, pa.string())))
-    parts = []
-    for path in pc.unique(keys.column("file")).to_pylist():
-        wanted = keys.filter(pc.equal(keys.column("file"), path))
-        ids = pc.unique(wanted.column("video_id")).to_pylist()
-        parts.append(committed.read_rows(storage, table, path, "video_id", ids, table.schema.names))
-    return committed.newest(pa.concat_tables([table.schema.empty_table(), *parts]), table.key)
+    return committed.read_given(storage, table, keys, table.schema.names)
