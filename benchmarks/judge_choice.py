@@ -23,9 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from figures import add_json_option, write
-from judge_quality import by_voter, labels_of, sets_of_voters
+from judge_quality import by_form, by_voter, by_word, labels_of, plain_vote, sets_of_voters
 
-from emo import vocabulary
 from emo.cojudgment import learning
 from emo.cojudgment.fusion import judge_votes, read_ballot, weigh
 from emo.cojudgment.rule import Rule
@@ -36,7 +35,6 @@ from emo.evaluation.overlap import Overlaps
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
 
-PLAIN_SHARE = 0.2
 SHARES = (0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25, 0.3)
 BOOTSTRAP = 200
 # F on OV-MERD+ as MER-UniBench publishes it (arXiv 2501.16566, table 2).
@@ -79,22 +77,6 @@ CHOICES = [
         SHARES,
     )
 ]
-
-
-def plain_vote(votes: pa.Table, of: Callable[[str], str]) -> dict[str, list[str]]:
-    """What at least PLAIN_SHARE of the voters of a clip gave; of: what of a word is compared."""
-    given: dict[str, list[set[str]]] = {}
-    for row in votes.to_pylist():
-        if row["labels"]:
-            given.setdefault(row["video_id"], []).append({of(label) for label in row["labels"]})
-    return {
-        video_id: [
-            label
-            for label, count in sorted(Counter(itertools.chain.from_iterable(voters)).items())
-            if count >= PLAIN_SHARE * len(voters) - 1e-9
-        ]
-        for video_id, voters in given.items()
-    }
 
 
 def prior_weights() -> dict[str, float]:
@@ -187,10 +169,8 @@ def others(votes: pa.Table, name: str) -> dict[str, dict[str, list[str]]]:
     """What stands beside the chosen rule: system -> labels."""
     found = {
         "default": labels_of(judge_votes(votes, Rule())),
-        "plain vote of words": plain_vote(votes, vocabulary.normalise),
-        "plain vote of forms": plain_vote(
-            votes, lambda word: vocabulary.base_form(word) or vocabulary.normalise(word)
-        ),
+        "plain vote of words": plain_vote(votes, by_word),
+        "plain vote of forms": plain_vote(votes, by_form),
         "union": labels_of(judge_votes(votes, Rule(share=0.0))),
     }
     if name == "three":

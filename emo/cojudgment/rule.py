@@ -26,7 +26,7 @@ LATER = 0.5
 """A voter's first label counts FIRST, each later one LATER: experts name first what they are surest of
 (OV-MERD: 58, 50, 45, 39 % of the first to fourth labels of ten zero-shot models are right, 71, 59, 53, 49 %
 of AffectGPT's). benchmarks/judge_choice.py compares rules: none with more constants is better by one standard
-error."""
+error, and between 0.3 and 0.5 the mean of four sets of voters hardly changes."""
 
 LEAST = 0.3
 """A strength that a voter gives itself counts as it is, never less than this."""
