@@ -176,7 +176,8 @@ def _from_folder(storage: Storage) -> pa.Table:
     listing = {places[path]: entry for path, entry in entries.items()}
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
-    videos, others = [], []
+    videos: list[str] = []
+    others: list[str] = []
     for path in named:
         (videos if is_video(path) else others).append(path)
     hidden = len(found.entries) + len(found.unusable) - len(named)
