@@ -27,7 +27,7 @@ from emo.jobs.judge import JudgeStep
 from emo.jobs.label import steps
 from emo.report.build import render
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
-from emo.sources.source import MANIFEST
+from emo.sources.lookup import MANIFEST
 from emo.store import committed, compaction
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table

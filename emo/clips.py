@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from emo import uses
-from emo.errors import EmoError
 from emo.experts.protocol import Clip
 from emo.store import committed, planning
 from emo.store.storage import Storage
@@ -28,14 +26,7 @@ def ingested(storage: Storage, columns: Sequence[str] = (), training: bool = Fal
 
 def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:
     """The large columns of the clips of a shard, from the committed files that hold them."""
-    parts = []
-    for path in pc.unique(rows.column("file")).to_pylist():
-        wanted = rows.filter(pc.equal(rows.column("file"), path)).column("video_id").to_pylist()
-        parts.append(committed.read_rows(storage, CLIPS, path, "video_id", wanted, CLIP_COLUMNS))
-    found = pa.concat_tables(parts)
-    if found.num_rows != rows.num_rows:
-        raise EmoError(f"{rows.num_rows - found.num_rows} clips vanished from {storage.url} meanwhile")
-    return found
+    return committed.read_given(storage, CLIPS, rows, CLIP_COLUMNS)
 
 
 def to_clip(row: dict[str, Any]) -> Clip:

@@ -10,8 +10,9 @@ from emo.sources.times import recording_of
 from emo.store import committed
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
-from emo.store.tables import CLIPS, RETRIES, TABLES, USES
+from emo.store.tables import CLIPS, RETRIES, SEGMENTS, TABLES, USES
 
+SPEAKER = "speaker:"
 _COLUMNS = ("video_id", "name", "uri")
 
 
@@ -56,7 +57,8 @@ def read_list(place: str, s3: S3Settings) -> list[str]:
 
 
 def clips_meant(storage: Storage, names: Iterable[str]) -> Meant:
-    """The clips of OUT that these names mean: ids, addresses of files, and ids of files cut into parts.
+    """The clips of OUT that these names mean: ids, addresses of files, ids of files cut into parts, and
+    `speaker:NAME` for all pieces before whose words that name stands.
 
     Ids are looked for in every table: a removal that was cut short has left some of them.
     """
@@ -68,6 +70,12 @@ def clips_meant(storage: Storage, names: Iterable[str]) -> Meant:
         there = committed.read_all(storage, table.name, table, columns)
         ids.update(there.column("video_id").unique().to_pylist())
     by_name: dict[str, set[str]] = {}
+    pieces = committed.read_newest(storage, SEGMENTS.name, SEGMENTS, ["uri", "speaker"])
+    for piece in pieces.to_pylist():
+        uris.setdefault(piece["video_id"], piece["uri"])
+        said = [f"{SPEAKER}{piece['speaker']}"] if piece["speaker"] else []
+        for name in (piece["recording"], *said):
+            by_name.setdefault(name, set()).add(piece["video_id"])
     for video_id in ids:
         for name in {video_id, recording_of(video_id), uris.get(video_id) or video_id}:
             by_name.setdefault(name, set()).add(video_id)

@@ -7,6 +7,7 @@ its file is not read. What was said stays until a later manifest says otherwise;
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.sources.times import PIECE
 from emo.store import committed, planning
 from emo.store.storage import Storage
 from emo.store.tables import USES
@@ -35,10 +36,19 @@ def known(storage: Storage) -> pa.Table:
 
 def allowed(storage: Storage, rows: pa.Table, training: bool = False) -> pa.Table:
     """The rows (with `video_id`) of clips that may be used; training: of those that may be trained on."""
-    said = known(storage)
     refused = [NONE, LABEL] if training else [NONE]
-    barred = said.filter(pc.is_in(said.column("use"), value_set=pa.array(refused)))
-    return planning.not_in(rows, barred, USES.key) if barred.num_rows else rows
+    return rows.filter(pc.invert(pc.is_in(of(storage, rows), value_set=pa.array(refused))))
+
+
+def of(storage: Storage, rows: pa.Table) -> pa.ChunkedArray:
+    """What the clips of these rows may be used for, null where nobody said; a piece of a recording that was
+    split may be used as the recording.
+    """
+    said = known(storage)
+    ids = rows.column("video_id")
+    recordings = pa.table({"video_id": pc.replace_substring_regex(ids, PIECE, "")})
+    own, whole = (said.column("use").take(planning.place(one, said, USES.key)) for one in (rows, recordings))
+    return pc.coalesce(own, whole)
 
 
 def not_read(manifest: pa.Table) -> pa.Table:

@@ -7,7 +7,7 @@ drafts, labels, votes, gold  →  filters, splits  →  captions                
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,9 @@ from emo.captions.assemble import assemble, caption_id, to_table
 from emo.captions.captioners import captioners
 from emo.captions.export import FramesAs, export
 from emo.captions.filters import Evidence, inapplicable
+from emo.captions.groups import split_notes
 from emo.captions.plan import Plan, PlannedClip, further, make_plan
+from emo.captions.splits import SPLITS
 from emo.captions.summary import summarise
 from emo.clips import ingested as clips_of
 from emo.config import Config
@@ -37,6 +39,7 @@ from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, DRAFT_LABELS, DRAFTS, FAILED, OK, VOTES
 
 COMMIT_ROWS = 5000
+TRAIN = SPLITS[0]
 # Settings of an expert that this job chooses.
 _CHOSEN = ("prompt", "samples")
 RUNS_LOOKED_AT = 50
@@ -110,6 +113,9 @@ def run(
     """
     storage, config = session.storage, session.config
     clips = ingested(storage)
+    group = config.caption.grouping(config.s3)
+    for video_id in clips.column("video_id").to_pylist():
+        group(video_id)  # before anything is asked: the table may lack one
     wanted = plan(config, clips, gold)
     for line in wanted.lines():
         print(f"caption: {line}", file=sys.stderr)
@@ -126,13 +132,15 @@ def run(
         steps.append(drafts.label(session, redo, retry))
         before = _kept(rows)
         first = not rows
-        rows = _judge(session, clips, wanted, gold)
+        rows = _judge(session, clips, wanted, gold, group)
         kept = _kept(rows)
         made = sum("not_planned" not in row["filters"] for row in rows)
         count = further(wanted, made, kept, None if first or not todo else kept - before)
         if count is None:
             break
-        print(f"caption: {kept} of {made} are left, the target is {wanted.target}", file=sys.stderr)
+        print(
+            f"caption: {kept} of {made} are left to train on, the target is {wanted.target}", file=sys.stderr
+        )
         wanted = plan(config, clips, gold, count)
         for line in wanted.lines():
             print(f"caption: {line}", file=sys.stderr)
@@ -143,12 +151,14 @@ def run(
     if wanted.target is not None and kept < wanted.target:
         why = "all that are possible were made" if wanted.exhausted else "the last ones brought none"
         print(
-            f"caption: the target is {wanted.target}, {kept} captions are left after the filters, and "
-            f"{why}; add experts, prompts, windows or samples, or switch a filter off",
+            f"caption: the target is {wanted.target}, {kept} captions are left to train on after the "
+            f"filters, and {why}; add experts, prompts, windows or samples, or switch a filter off",
             file=sys.stderr,
         )
     summary = summarise(rows, config.caption.rules())
     summary["target"] = wanted.target
+    left = [row for row in rows if row["status"] == OK]
+    summary["split_notes"] = split_notes(left, config.caption.splits, group)
     summary["not_applied"] = inapplicable(
         config.caption.rules(), _evidence(storage, config, gold), [c.expert for c in wanted.captioners]
     )
@@ -156,7 +166,8 @@ def run(
 
 
 def _kept(rows: Sequence[Mapping[str, Any]]) -> int:
-    return sum(row["status"] == OK for row in rows)
+    """How many are left to train on."""
+    return sum(row["status"] == OK and row["split"] == TRAIN for row in rows)
 
 
 def _check_gold(runs: Sequence[Mapping[str, Any]], config: Config) -> None:
@@ -205,7 +216,11 @@ def _evidence(storage: Storage, config: Config, gold: Mapping[str, str] | None) 
 
 
 def _judge(
-    session: Session, clips: pa.Table, wanted: Plan, gold: Mapping[str, str] | None
+    session: Session,
+    clips: pa.Table,
+    wanted: Plan,
+    gold: Mapping[str, str] | None,
+    group: Callable[[str], str],
 ) -> list[dict[str, Any]]:
     """All drafts as rows of the captions table.
 
@@ -234,7 +249,7 @@ def _judge(
         for draft in written
     ]
     evidence = _evidence(storage, session.config, gold)
-    return assemble(written, labels, planned, evidence, caption.rules(), caption.splits, caption.video_of)
+    return assemble(written, labels, planned, evidence, caption.rules(), caption.splits, group)
 
 
 def _commit(session: Session, rows: Sequence[Mapping[str, Any]]) -> StepRecord:

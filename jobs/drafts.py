@@ -26,7 +26,7 @@ from emo.captions.plan import Variant
 from emo.captions.prompts import CaptionPrompt
 from emo.clips import read_clips, to_clip
 from emo.config import Config
-from emo.errors import EmoError, RowError
+from emo.errors import RowError
 from emo.experts.answers import read_description
 from emo.experts.media import evenly
 from emo.experts.protocol import AUDIO, FRAMES, Card, Clip, Description, Settings
@@ -267,25 +267,13 @@ def label(session: Session, redo: bool, retry: bool) -> StepRecord:
         where=DRAFT_LABELS.name,
         rows=rows.select([*DRAFTS.key, "file"]),
         key=DRAFTS.key,
-        read=lambda shard: read_drafts(storage, shard),
+        read=lambda shard: committed.read_given(storage, DRAFTS, shard, ["text"]),
         worker=lambda: DraftLabelWorker(settings, run_id),
         failed=lambda lost, error: label_rows(lost, [error] * lost.num_rows, None, run_id),
         resources=cls.resources(settings),
         shard_rows=LABEL_SHARD_ROWS,
     )
     return session.execute(step, drafts.num_rows - rows.num_rows)
-
-
-def read_drafts(storage: Storage, rows: pa.Table) -> pa.Table:
-    """The text of each draft of a shard."""
-    parts = []
-    for path in pc.unique(rows.column("file")).to_pylist():
-        found = committed.read_file(storage, DRAFTS, path, [*DRAFTS.key, "text"])
-        parts.append(planning.in_both(found, rows.filter(pc.equal(rows.column("file"), path)), DRAFTS.key))
-    texts = pa.concat_tables(parts)
-    if texts.num_rows != rows.num_rows:
-        raise EmoError(f"{rows.num_rows - texts.num_rows} drafts vanished from {storage.url}")
-    return texts
 
 
 class DraftLabelWorker:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from emo import experts, extraction
 from emo.aligned import answers_of
 from emo.cojudgment.rounds import Rounds
-from emo.errors import EmoError, RowError
+from emo.errors import RowError
 from emo.experts.protocol import TRANSCRIPT, Resources, Settings
 from emo.extraction import protocol as extraction_protocol
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
@@ -162,27 +162,17 @@ def with_clip_file(storage: Storage, rows: pa.Table, unread: list[str]) -> pa.Ta
 
 def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
     """The text of each description of a shard, and the transcript of its clip where it is wanted."""
-    parts = []
-    said = ["text", "labels", "strengths", "modalities", "degraded"]
-    columns = [*DESCRIPTIONS.key, *said, "status", "error", "error_message"]
-    for path in pc.unique(rows.column("file")).to_pylist():
-        found = committed.read_file(storage, DESCRIPTIONS, path, columns)
-        wanted = rows.filter(pc.equal(rows.column("file"), path))
-        parts.append(planning.in_both(found, wanted, DESCRIPTIONS.key))
-    texts = pa.concat_tables(parts)
-    if texts.num_rows != rows.num_rows:
-        raise EmoError(f"{rows.num_rows - texts.num_rows} descriptions vanished from {storage.url}")
+    said = ["text", "labels", "strengths", "modalities", "degraded", "status", "error", "error_message"]
+    texts = committed.read_given(storage, DESCRIPTIONS, rows, said)
     return texts.append_column("transcript", _transcripts(storage, texts, rows))
 
 
 def _transcripts(storage: Storage, texts: pa.Table, rows: pa.Table) -> pa.Array:
     """The transcript beside each text, null where none is wanted or there is none."""
-    said: dict[str, str | None] = {}
-    for path in pc.unique(rows.column("clip_file")).drop_null().to_pylist():
-        ids = pc.unique(rows.filter(pc.equal(rows.column("clip_file"), path)).column("video_id")).to_pylist()
-        found = committed.read_rows(storage, CLIPS, path, "video_id", ids, ["transcript"])
-        pairs = (found.column(name).to_pylist() for name in ("video_id", "transcript"))
-        said.update(zip(*pairs, strict=True))
+    merged = rows.filter(pc.is_valid(rows.column("clip_file"))).select(["video_id", "clip_file"])
+    clips = merged.rename_columns(["video_id", "file"]).group_by(["video_id", "file"]).aggregate([])
+    found = committed.read_given(storage, CLIPS, clips, ["transcript"])
+    said = dict(zip(*(found.column(name).to_pylist() for name in ("video_id", "transcript")), strict=True))
     wanted = rows.filter(pc.is_valid(rows.column("clip_file"))).select(list(DESCRIPTIONS.key))
     asks = pc.is_valid(planning.place(texts, wanted, DESCRIPTIONS.key)).to_pylist()
     ids = texts.column("video_id").to_pylist()

@@ -48,10 +48,11 @@ def run(session: Session, clips: Mapping[str, str | None], tell: Callable[[str],
     """
     storage, run_id, check = session.storage, session.run_id, session.check
     done = Forgotten()
+    # It tells of rows by their keys.
+    index.remove(storage)
     done.beyond += finetuned.forget(storage, clips)
     for path in (*_of_runs(storage, RUNS), *_of_runs(storage, NIGHTS)):
         _scrub(storage, path, clips)
-    index.remove(storage)
     # Clips last: what a removal that is cut short leaves is found again by them.
     for table in (*(one for one in TABLES.values() if one is not CLIPS), RETRIES, USES, CLIPS):
         removed = _remove(storage, table, clips.keys(), run_id, check)

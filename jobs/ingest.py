@@ -27,7 +27,7 @@ from emo.media.tasks import Close, CuesBeside, Piece
 from emo.media.transcript import Cues, Sidecar, guess_language, part_of
 from emo.needs import Need
 from emo.sources.fetching import faults_of, sidecar_of
-from emo.sources.source import look_up
+from emo.sources.lookup import look_up
 from emo.sources.times import END, LONG_S, START
 from emo.step import Pass, Step
 from emo.store import committed, planning

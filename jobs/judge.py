@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from emo.cojudgment.adjudication import adjudicate
 from emo.cojudgment.closing import decide
 from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.gain import Gain, expected_gain
 from emo.cojudgment.learning import calibrate, estimate
 from emo.cojudgment.rounds import Rounds
 from emo.cojudgment.rule import Learned, Rule
@@ -28,6 +29,7 @@ from emo.errors import InputError, RowError
 from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.judging import missing
 from emo.evaluation.labels import read_labels
+from emo.evaluation.overlap import Labels
 from emo.experts.protocol import Resources, Settings
 from emo.extraction.model import ModelExtractor
 from emo.needs import Need
@@ -430,17 +432,20 @@ def flat(rows: pa.Table) -> pa.Table:
 
 def learn(voters: pa.Table, gold: str | None) -> Learned:
     """What the votes teach: on a gold file, or the reviews of an OUT (calibrated), or without (estimated)."""
-    if gold is None:
-        return estimate(voters)
+    return estimate(voters) if gold is None else calibrate(voters, *gold_of(gold))
+
+
+def gold_of(gold: str) -> tuple[Labels, str]:
+    """The labels of a gold file, or of the reviews of an OUT, and what errors call them."""
     if (out := reviewed_out(gold)) is not None:
-        return calibrate(voters, gold_of(gold), f"the reviews of {out.url}")
-    return calibrate(voters, gold_of(gold), gold)
+        return gold_in(out, LEARNED_FROM), f"the reviews of {out.url}"
+    return read_labels(gold), gold
 
 
-def gold_of(place: str) -> Mapping[str, Sequence[str]]:
-    """The true labels of a gold file, or of the reviews of an OUT those that may be learned from."""
-    out = reviewed_out(place)
-    return read_labels(place) if out is None else gold_in(out, LEARNED_FROM)
+def gain_of(voters: pa.Table, gold: str, rule: Rule) -> Gain:
+    """What calibrating on a gold set is expected to gain over a rule on other clips."""
+    labels, where = gold_of(gold)
+    return expected_gain(voters, labels, rule, where)
 
 
 def unjudged_rows(rows: pa.Table, errors: list[RowError], judge: str, run_id: str) -> pa.Table:

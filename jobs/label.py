@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import uses
 from emo.config import Config
 from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
@@ -63,16 +62,13 @@ def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[Step
 
 def _run_all(session: Session, manifest: pa.Table, mode: Mode) -> list[StepRecord]:
     every = steps(session.config, manifest)
-    if session.config.split.by is None:
+    if session.config.split.by is None or mode.only is None:
         return run(session, every, mode)
     # Which clips the recordings have is known once these are split.
     records = run(session, every[:1], mode)
-    uses.note(session.storage, session.run_id, pieces_manifest(session.storage, manifest))
-    if mode.only is not None:
-        asked = planning.in_both(manifest, mode.only, ("video_id",))
-        pieces = pieces_manifest(session.storage, asked).select(["video_id"])
-        mode = replace(mode, only=pa.concat_tables([mode.only, pieces]))
-    return records + run(session, every[1:], mode)
+    asked = planning.in_both(manifest, mode.only, ("video_id",))
+    pieces = pieces_manifest(session.storage, asked).select(["video_id"])
+    return records + run(session, every[1:], replace(mode, only=pa.concat_tables([mode.only, pieces])))
 
 
 @dataclass(frozen=True)
@@ -108,12 +104,14 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         records = label(current, manifest, redo)
         rounds = config.asked_in_rounds
         page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
+        for line in page.alarms:
+            tell(line)
         if told := rounds_report(current.storage, rounds):
             tell(f"rounds: {told.line()}")
         clips = committed.read_newest(
             current.storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"]
         )
-    return Labelled(current.run_id, records, page, long_clips(clips))
+    return Labelled(current.run_id, records, page.place, long_clips(clips))
 
 
 def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:

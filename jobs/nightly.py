@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import estimates, uses
+from emo import estimates
 from emo.estimates import Planned
 from emo.jobs.describe import DescribeStep
 from emo.jobs.ingest import IngestStep, note_uses
 from emo.jobs.label import steps
-from emo.jobs.split import SplitStep, pieces_manifest, superseded
+from emo.jobs.split import pieces_manifest, superseded
 from emo.nightly import retention, retries
 from emo.report import write as report
 from emo.report.recordings import long_clips
@@ -47,8 +47,6 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     for group in groups(before):
         for step, record in zip(group, session.take(group, again.choose), strict=True):
             again.count(step, record)
-            if isinstance(step, SplitStep):
-                uses.note(storage, session.run_id, pieces_manifest(storage, manifest))
     bound = session.bound
     # What was described tonight is judged tonight: without it a night of many would never show a label.
     session.lift_limit()
@@ -76,8 +74,8 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "off_by": None if bound else _ratio(spent, estimated),
         "currency": config.prices.currency,
         "compacted": asdict(compacted),
-        "notes": notes,
-        "report": page,
+        "notes": [*notes, *page.alarms],
+        "report": page.place,
         "rounds": _rounds(session, before, planned, bound),
     }
 

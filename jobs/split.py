@@ -21,7 +21,7 @@ from emo.media.sandbox import Decoder
 from emo.media.tasks import Close
 from emo.media.transcript import SidecarFile
 from emo.sources.fetching import faults_of, sidecar_of
-from emo.sources.source import MANIFEST, look_up
+from emo.sources.lookup import MANIFEST, look_up
 from emo.sources.times import END, START, piece_id
 from emo.split.finder import Finder, Pieces
 from emo.split.segment import reason_to_leave_out

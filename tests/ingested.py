@@ -5,7 +5,7 @@ import pyarrow as pa
 from emo.errors import RowError
 from emo.jobs.ingest import Ingested, clip_rows
 from emo.media.decoded import DecodedClip
-from emo.sources.source import MANIFEST
+from emo.sources.lookup import MANIFEST
 from emo.store import committed
 from emo.store.tables import CLIPS
 

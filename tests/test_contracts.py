@@ -327,7 +327,7 @@ def of_preferences(folder: Path) -> dict[str, Any]:
 # the benchmark's own tables or a judge: they are scored in tests/evaluation.
 ASKED = {"mer2024": of_groups, "classes": of_classes, "prefer": of_preferences}
 ELSEWHERE = (
-    *("unibench", "descriptions", "mer-fg", "ranking", "valence"),
+    *("unibench", "descriptions", "mer-fg", "ranking", "valence", "reliability"),
     *("emobench-joint", "emobench-generation", "mme-emotion"),
 )
 NEEDS = {

@@ -21,7 +21,7 @@ from emo.store import committed
 from emo.store.lease import Lease
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
-from emo.store.tables import CAPTIONS, DRAFT_LABELS, DRAFTS, RETRIES, USES
+from emo.store.tables import CAPTIONS, DRAFT_LABELS, DRAFTS, RETRIES, SEGMENTS, USES
 from review_outs import VIDEO, Judged, answer, make_out, write
 
 NAME = "zora-keen/interview 41"
@@ -227,6 +227,21 @@ def test_a_list_names_clips_by_id_file_or_recording(tmp_path):
             read_list(str(tmp_path / name), s3)
     with pytest.raises(InputError, match="nowhere"):
         read_list(str(tmp_path / "nowhere.txt"), s3)
+
+
+def test_a_speaker_leaves_with_all_pieces_in_which_the_name_speaks(tmp_path):
+    pieces = ("talk/000000000-000001000", "talk/000001000-000002000", "talk/000002000-end")
+    out = make_out(tmp_path / "out", [Judged(name, uri="/v/talk.mp4") for name in pieces])
+    rows = [
+        {"recording": "talk", "video_id": name, "uri": "/v/talk.mp4", "kept": True, "speaker": speaker}
+        for name, speaker in zip(pieces, ("ZORA", None, "ZORA"), strict=True)
+    ]
+    write(out, SEGMENTS, rows)
+    assert [*clips_meant(out, ["speaker:ZORA"]).clips] == [pieces[0], pieces[2]]
+    assert clips_meant(out, ["speaker:None", "ZORA"]).unknown == ["speaker:None", "ZORA"]
+    assert main(["forget", "--out", out.url, "--list", list_of(tmp_path, "speaker:ZORA")]) == 0
+    left = committed.read_newest(out, "segments", SEGMENTS, ["speaker"]).to_pylist()
+    assert [row["video_id"] for row in left] == [pieces[1]]
 
 
 def test_a_plan_removes_nothing(out, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo.sources.source import MANIFEST
+from emo.sources.lookup import MANIFEST
 from emo.store import planning
 
 ids = st.integers(0, 30).map(lambda number: f"clip-{number:02d}")

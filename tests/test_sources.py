@@ -16,7 +16,8 @@ import pytest
 
 from emo.errors import InputError, StorageError
 from emo.paths import readable
-from emo.sources.source import MANIFEST, look_up, read_source
+from emo.sources.lookup import MANIFEST, look_up
+from emo.sources.source import read_source
 from emo.store.s3 import s3_filesystem
 from emo.store.storage import Storage, storage_of
 

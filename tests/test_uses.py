@@ -67,7 +67,7 @@ def test_a_clip_that_may_not_be_trained_on_reaches_neither_captions_nor_finetuni
     assert ids(DescribeStep(expert).given(out)) == ["a", "c", "d"]
 
     write(out, CAPTIONS, [caption_row(name) for name in "abcd"])
-    listed, _ = list_samples(out, Finetune(model="m", other_senses=True))
+    listed, _ = list_samples(out, Finetune(model="m", other_senses=True, validation={"samples": 0}))
     errors = {one.clip: one.entry.error for one in listed}
     assert errors == {"a": "not_for_training", "b": "not_for_training", "c": None, "d": None}
     # They are left out on purpose: none of them is a fault.
@@ -94,6 +94,14 @@ def test_ms_swift_gets_no_caption_of_such_a_clip(out, tmp_path):
     assert main(["export", "--out", out.url, "--to", str(to), "--format", "ms-swift"]) == 0
     rows = [json.loads(line) for line in (to / "train.jsonl").read_text().splitlines()]
     assert [row["messages"][-1]["content"] for row in rows] == ["c", "d"]
+
+
+def test_a_piece_of_a_recording_may_be_used_as_the_recording(tmp_path):
+    pieces = ("a/000000000-000001000", "b/000001000-end", "c/000000000-000001000")
+    out = make_out(tmp_path / "out", [Judged(name) for name in pieces])
+    note_uses(out, FIRST, manifest_of(tmp_path, a="label", b="none"))
+    assert ids(ingested(out)) == [pieces[0], pieces[2]]
+    assert ids(caption.ingested(out)) == [pieces[2]]
 
 
 def test_the_last_word_counts_and_an_empty_cell_is_none(out, tmp_path):

@@ -1,6 +1,6 @@
 """Drafts and their labels → rows of the `captions` table, with splits and what the filters found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow as pa
 from emo.captions.filters import Candidate, Evidence, Verdict, judge
 from emo.captions.messages import chat
 from emo.captions.rules import Rules
-from emo.captions.splits import split_of, video_of
+from emo.captions.splits import split_of
 from emo.errors import RowError
 from emo.store.tables import CAPTION_SOURCE, CAPTIONS, FAILED, FILTERED, OK
 
@@ -27,13 +27,14 @@ def assemble(
     evidence: Evidence,
     rules: Rules,
     shares: Mapping[str, float],
-    pattern: str,
+    group: Callable[[str], str],
 ) -> list[dict[str, Any]]:
     """One row of the `captions` table per draft, without run_id, sorted by caption_id.
 
     drafts: rows of the `drafts` table; labels: by caption id, of drafts that did not fail; planned: beside
-    drafts, whether the configuration still asks for its like; shares, pattern: as `split_of` and `video_of`
-    want them. A draft or an extraction that failed is a caption that failed, with the same error.
+    drafts, whether the configuration still asks for its like; shares: as `split_of` wants them; group:
+    names what shares a split, by video_id. A draft or an extraction that failed is a caption that failed,
+    with the same error.
     """
     candidates: dict[str, Candidate] = {}
     chats: dict[str, str | RowError] = {}
@@ -52,7 +53,7 @@ def assemble(
             {
                 "caption_id": id_,
                 "video_id": draft["video_id"],
-                "split": split_of(video_of(draft["video_id"], pattern), shares),
+                "split": split_of(group(draft["video_id"]), shares),
                 "messages": None if error else messages,
                 "frames": None if error else list(draft["frames"]),
                 "audio": None if error else draft["audio"],

@@ -80,12 +80,8 @@ def export(
 
 def _whole(source: Storage, clips: pa.Table) -> Iterator[dict[str, Any]]:
     """The clips with frames and sound, a few at a time."""
-    for path in pc.unique(clips.column("file")).to_pylist():
-        of_file = clips.filter(pc.equal(clips.column("file"), path))
-        for part in committed.batched(of_file, CLIPS_AT_ONCE):
-            ids = part.column("video_id").to_pylist()
-            found = committed.read_rows(source, CLIPS, path, "video_id", ids, _COLUMNS)
-            yield from found.to_pylist()
+    for part in committed.batched(clips.sort_by([("file", "ascending")]), CLIPS_AT_ONCE):
+        yield from committed.read_given(source, CLIPS, part, _COLUMNS).to_pylist()
 
 
 def _files(clip: Mapping[str, Any], captions: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:

@@ -119,7 +119,7 @@ class Plan:
         lines.append(f"{self.clips} clips: {self.product} captions are possible; {wanted}: {count}{each}")
         if self.target is not None:
             lines.append(
-                f"the target is what the filters leave: for what they take more are made, {self.most} at most"
+                f"the target is what is left to train on: for all else more are made, {self.most} at most"
             )
         if self.without_frames:
             lines.append(

@@ -1,14 +1,17 @@
 """The section `caption` of the configuration."""
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from emo.captions.groups import grouping
 from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS, VIDEO_OF
 from emo.captions.windows import Window, parse_window
 from emo.section import Section
+from emo.store.s3 import S3Settings
 
 
 class Caption(Section):
@@ -23,7 +26,9 @@ class Caption(Section):
     samples: int | Literal["auto"] = "auto"
     """How often an expert is asked the same, from 1 to 100. `auto` is as often as the target needs."""
     target: int | None = Field(None, ge=1)
-    """The number of captions that the filters shall leave. `null` makes one for each combination."""
+    """The number of captions that the filters shall leave to train on. `null` makes one for each
+    combination.
+    """
     filters: dict[str, bool] = Field({})
     """Filters that are switched off: the name of a filter with `false`."""
     tail: float = Field(Rules.tail, ge=0, lt=0.5)
@@ -50,7 +55,14 @@ class Caption(Section):
     """The shares of the splits `train`, `validation` and `test`. They sum to 1."""
     video_of: str = VIDEO_OF
     """A pattern with one group. The group finds in a whole video_id the video that a clip was cut from, so
-    that clips of one video share a split.
+    that clips of one video share a split. The default takes the dialogue out of ids as MELD and IEMOCAP have
+    them, and the part before the last slash out of others.
+    """
+    split_table: str | None = None
+    """A table with a column `video_id` and the one that `split_by` names, used in place of `video_of`."""
+    split_by: str | None = None
+    """The column of `split_table` by which the splits are made, such as a speaker or a film. Clips with the
+    same value share a split.
     """
 
     @field_validator("windows")
@@ -92,6 +104,16 @@ class Caption(Section):
         if groups != 1:
             raise ValueError(f"expected a pattern with one group, not {groups}")
         return value
+
+    @model_validator(mode="after")
+    def _split_by_a_column(self) -> "Caption":
+        if (self.split_table is None) != (self.split_by is None):
+            raise ValueError("split_table and split_by go together: a table, and a column of it")
+        return self
+
+    def grouping(self, s3: S3Settings) -> Callable[[str], str]:
+        """What names the group of a clip, whose clips share a split; raises InputError as `groups` does."""
+        return grouping(self.video_of, self.split_table, self.split_by, s3)
 
     def rules(self) -> Rules:
         """The filters' bounds."""

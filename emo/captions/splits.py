@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping
 
 SPLITS = ("train", "validation", "test")
-# CH-SIMS and most folders: the clips of one video share the part before the last slash.
-VIDEO_OF = r"(.+)/[^/]*"
+# The dialogue of MELD (dia12_utt3) and of IEMOCAP (Ses01F_impro01_F000). Else, as in CH-SIMS and most
+# folders, the clips of one video share the part before the last slash.
+VIDEO_OF = r"(.*\bdia\d+(?=_utt\d+\Z)|.*\bSes\d\d[FM]_\w+(?=_[FM]\d{3}\Z)|.+(?=/[^/]*\Z)).*"
 
 
 def video_of(video_id: str, pattern: str = VIDEO_OF) -> str:

@@ -52,4 +52,4 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{split:<16}{counts['captions']:>10} captions of {counts['clips']} clips"
         for split, counts in summary["splits"].items()
     ]
-    return lines
+    return lines + summary["split_notes"]

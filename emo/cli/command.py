@@ -110,8 +110,8 @@ def with_source(command: argparse.ArgumentParser) -> None:
         type=not_empty,
         metavar="SOURCE",
         help="a folder, a glob, an s3:// prefix, or a manifest (.csv, .json, .jsonl, .parquet with uri "
-        "and optionally video_id, subtitle, language); the layouts of CH-SIMS and MER are known. Links "
-        "are followed, each folder is read once; a link that leads nowhere is a failed row",
+        "and optionally video_id, subtitle, language, start_s, end_s, use); the layouts of CH-SIMS and MER "
+        "are known. Links are followed, each folder is read once; a link that leads nowhere is a failed row",
     )
 
 

@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
                 config.asked_in_rounds,
                 only_if_changed=True,
             )
-        return cli.finish(options, config, records, steps[-1].did, page)
+        for line in page.alarms:
+            cli.say(line)
+        return cli.finish(options, config, records, steps[-1].did, page.place)
     rows = failures(cli.existing(options.out, config), steps)
     tell_json(options, failures=rows)
     for code in sorted({row["error"] for row in rows} & CODES.keys()):

@@ -18,8 +18,8 @@ def add(commands: cli.Commands) -> None:
         required=True,
         type=cli.not_empty,
         metavar="FILE",
-        help="which: a line each (the id of a clip, or of the file that it is a part of, or the address of "
-        "the file), or a table with video_id, name or uri",
+        help="which: a line each (the id of a clip, or of the file that it is a part of, the address of the "
+        "file, or speaker:NAME), or a table with video_id, name or uri",
     )
     forget.add_argument("--plan", action="store_true", help="show which clips are meant, and stop")
 

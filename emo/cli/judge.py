@@ -1,6 +1,7 @@
 """`emo judge`: the reduce, over the votes of OUT or over given ones."""
 
 import argparse
+from dataclasses import asdict
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
@@ -17,7 +18,11 @@ def add(commands: cli.Commands) -> None:
     learning.add_argument(
         "--calibrate",
         metavar="GOLD",
-        help="learn weights and bars on gold labels, or the reviews of an OUT, first",
+        help="learn weights and bars on gold labels, or the reviews of an OUT, first; tells what that is "
+        "expected to gain, and saves nothing that gains nothing",
+    )
+    learning.add_argument(
+        "--estimate", action="store_true", help="learn weights from the agreement of at least 6 experts first"
     )
     judge.add_argument(
         "--rounds",
@@ -28,7 +33,6 @@ def add(commands: cli.Commands) -> None:
     judge.add_argument(
         "--wheels", metavar="DIR", help="with --rounds: score by EW, with these emotion wheels"
     )
-    learning.add_argument("--estimate", action="store_true", help="learn weights from agreement first")
     judge.add_argument(
         "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
     )
@@ -68,8 +72,21 @@ def _learned(options: argparse.Namespace, config: Config) -> Config:
     from emo.jobs import judge
 
     voters = judge.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
+    told = {}
+    if options.calibrate is not None:
+        without = config.judge.model_copy(update={"learned": None}).rule(judge.priors_of(config.experts))
+        gain = judge.gain_of(voters.table, options.calibrate, without)
+        cli.say(str(gain))
+        if not gain.helps:
+            raise InputError(
+                f"{options.calibrate}: a calibration on it is not expected to gain anything, so "
+                f"{options.save} was not written; label more clips, or judge without a calibration"
+            )
+        if gain.difference.low <= 0:
+            cli.say("its interval holds 0: more labelled clips would make it surer")
+        told = {"expected_gain": asdict(gain)}
     learned = judge.learn(voters.table, options.calibrate)
-    learned.save(options.save)
+    learned.save(options.save, **told)
     cli.say(f"learned on {learned.clips} clips ({learned.source}): {options.save}")
     settings = config.judge.model_copy(update={"learned": options.save})
     return config.model_copy(update={"judge": settings})
@@ -93,7 +110,7 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
         of_wheels = ew_mappings(load_wheels(options.wheels)).items()
         mappings = {name: node for name, node in of_wheels if name.endswith("/level1")}
     rule = config.judge.rule(judge.priors_of(config.experts))
-    full, found = outcomes(voters.table, judge.gold_of(options.calibrate), tried, samples, rule, mappings)
+    full, found = outcomes(voters.table, judge.gold_of(options.calibrate)[0], tried, samples, rule, mappings)
     result = curve(full, found)
     tell_json(options, curve=to_json(result))
     if not options.json:

@@ -11,7 +11,6 @@ from emo.cli.command import Commands
 from emo.cli.telling import tell_json
 from emo.config import load_config
 from emo.downloads import Where, places
-from emo.engines.models import weight_files
 from emo.errors import InputError
 
 SUMMARY = "list the models that a configuration names, or fetch them ahead"
@@ -60,7 +59,7 @@ def _fetched(where: Where) -> Where:
         return where
     print(f"fetching {where.model.model}", file=sys.stderr)
     folder = where.model.fetch()
-    weight_files(folder, where.model.pickled)
+    where.model.check(folder)
     return replace(where, folder=folder)
 
 

@@ -1,13 +1,14 @@
 """`emo nightly`: the run of every night, and telling how it went."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
-from emo.config import Config
 from emo.errors import EmoError, InputError
-from emo.store.storage import Storage
+
+if TYPE_CHECKING:
+    from emo.run.session import Session
 
 
 def add(commands: cli.Commands) -> None:
@@ -47,12 +48,11 @@ def run(options: argparse.Namespace) -> int:
     except (EmoError, KeyboardInterrupt) as error:
         if session is not None:
             code = error.exit_code if isinstance(error, EmoError) else cli.INTERRUPTED
-            _tell(config, night.summary(session, ended, "failed", code))
+            _summary(session, ended, "failed", code)
         raise
     code = cli.exit_code(config, session.run.steps)
     outcome = "too_many_failed" if code else "stopped_at_bound" if ended["bound"] else "done"
-    summary = night.summary(session, ended, outcome, code)
-    page = _tell(config, summary)
+    summary, page = _summary(session, ended, outcome, code)
     for note in summary["notes"]:
         cli.say(f"emo nightly: {note}")
     cli.say_failures(session.run.steps)
@@ -66,13 +66,19 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _tell(config: Config, summary: dict[str, Any]) -> str | None:
-    """Write the summary and send it where the configuration says; neither may change how the night ended."""
+def _summary(
+    session: "Session", ended: dict[str, Any], outcome: str, code: int
+) -> tuple[dict[str, Any], str | None]:
+    """Make the summary of a night, write it, and send it where the configuration says: the summary, and where
+    its page is. Neither may change how the night ended.
+    """
+    from emo.jobs import nightly as night
     from emo.nightly import summary as summaries
 
-    page = None
+    config, page = session.config, None
+    summary = night.summary(session, ended, outcome, code)
     try:
-        page = summaries.write(Storage(summary["out"], config.s3), summary)
+        page = summaries.write(session.storage, summary)
     except EmoError as error:
         cli.say(f"emo nightly: the summary could not be written: {error}")
     webhook = config.nightly.webhook
@@ -80,4 +86,4 @@ def _tell(config: Config, summary: dict[str, Any]) -> str | None:
     command = [word.get_secret_value() for word in config.nightly.command]
     for fault in summaries.tell(summary, address, command):
         cli.say(f"emo nightly: the summary was not delivered: {fault}")
-    return page
+    return summary, page

@@ -16,6 +16,8 @@ def run(options: argparse.Namespace) -> int:
     config = cli.config_of_out(options)
     with cli.session_of(options, config) as session:
         page = report.write(session.storage, config.report.gallery, session.run, config.asked_in_rounds)
-    tell_json(options, report=page)
-    cli.say(f"emo report: {page}")
+    tell_json(options, report=page.place, alarms=list(page.alarms))
+    for line in page.alarms:
+        cli.say(line)
+    cli.say(f"emo report: {page.place}")
     return cli.DONE

@@ -54,7 +54,7 @@ def _dry(options: argparse.Namespace, config: Config, recordings: list[dict[str,
     import pyarrow as pa
 
     from emo.jobs.split import SplitWorker
-    from emo.sources.source import MANIFEST
+    from emo.sources.lookup import MANIFEST
 
     if len(recordings) != 1:
         raise InputError(f"split --dry shows one recording; SOURCE has {len(recordings)}")

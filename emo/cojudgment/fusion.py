@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from emo import vocabulary
 from emo.cojudgment.alternatives import shares_of_labels
 from emo.cojudgment.conflict import conflicts, senses_of_voters
-from emo.cojudgment.rule import FIRST, LATER, LEAST, Rule
+from emo.cojudgment.rule import FIRST, LEAST, Rule, worth_of_place
 from emo.cojudgment.votes import codes, read_voters
 from emo.errors import InputError
 from emo.store import tables
@@ -105,8 +105,11 @@ class Candidates:
     wins: np.ndarray
 
 
-def read_ballot(votes: pa.Table) -> Ballot:
-    """Read a votes table; raises InputError where it is not one."""
+def read_ballot(votes: pa.Table, worth: Callable[[np.ndarray], np.ndarray] = worth_of_place) -> Ballot:
+    """Read a votes table; raises InputError where it is not one.
+
+    worth: from the places of labels in their voters' lists, from 0, to what each counts.
+    """
     table = read_voters(votes).table
     clip, clips = codes(table["video_id"])
     expert, experts = codes(table["expert"])
@@ -117,9 +120,9 @@ def read_ballot(votes: pa.Table) -> Ballot:
     row, word, words, at = _words(labels)
     form_of, cluster_of, meanings = _meanings(words)
     guess = _alternatives(table, labels)[at]
-    by_place = FIRST * LATER ** np.minimum(_place_in_list(row, guess), 60)
+    by_place = worth(_place_in_list(row, guess))
     given = _given_strengths(table, labels)[at]
-    strength = np.maximum(np.where(np.isnan(given), by_place, FIRST * given), LEAST)
+    strength = np.where(np.isnan(given), by_place, FIRST * np.maximum(given, LEAST))
     if guess.any():
         families, signs = _families(words), _signs(words)
         share = shares_of_labels(guess, row, clip, cluster_of[word], families[word], signs[word])

@@ -29,15 +29,21 @@ _ELSEWHERE = (
 )
 # Read only where the configuration consents to it, and then by torch's reader that makes tensors alone.
 _PICKLED = "pytorch_model.bin"
+_TOKENIZERS = ("vocab.txt", "vocab.json", "tokenizer.json", "tokenizer.model")
 _GIB = 1024**3
 
 
 def resolve_model(
-    model: str, revision: str | None = None, trust_remote_code: bool = False, pickled: bool = False
+    model: str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    pickled: bool = False,
+    weights: bool = True,
 ) -> Path:
     """The local folder of a checkpoint or adapter: a folder, an `s3://` folder, or a hub id.
 
-    pickled: fetch pytorch_model.bin too, which somebody has consented to read.
+    pickled: fetch pytorch_model.bin too, which somebody has consented to read; weights: whether its weights
+    are fetched with its other files.
 
     What is not local is fetched once per machine; a second worker waits for the first. Raises InputError
     where there is nothing of that name, StorageError where it cannot be fetched.
@@ -52,7 +58,7 @@ def resolve_model(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    wanted = _wanted(trust_remote_code, pickled)
+    wanted = _wanted(trust_remote_code, pickled, weights)
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except RepositoryNotFoundError as error:
@@ -69,7 +75,8 @@ def resolve_model(
 class NamedModel:
     """A checkpoint that a configuration names.
 
-    key: the key that names it, such as `experts.NAME.model`; the rest as of the settings that name it.
+    key: the key that names it, such as `experts.NAME.model`; weights: whether its weights are used, and not
+    its tokenizer alone; the rest as of the settings that name it.
     """
 
     key: str
@@ -77,6 +84,7 @@ class NamedModel:
     revision: str | None = None
     trust_remote_code: bool = False
     pickled: bool = False
+    weights: bool = True
 
     @property
     def remote(self) -> bool:
@@ -85,20 +93,27 @@ class NamedModel:
 
     def fetch(self) -> Path:
         """Its local folder, fetched where it is not there yet; raises as `resolve_model` does."""
-        return resolve_model(self.model, self.revision, self.trust_remote_code, self.pickled)
+        return resolve_model(self.model, self.revision, self.trust_remote_code, self.pickled, self.weights)
 
     def here(self) -> Path | None:
-        """Its local folder where all its weights are there already; asks nobody."""
+        """Its local folder where all that is used of it is there already; asks nobody."""
         folder = Path(self.model).expanduser()
         try:
             if self.remote:
                 from huggingface_hub import snapshot_download
 
                 folder = Path(snapshot_download(self.model, revision=self.revision, local_files_only=True))
-            weight_files(folder, self.pickled)
+            self.check(folder)
         except (InputError, OSError, ValueError):  # ValueError: it is no name of the hub
             return None
         return folder
+
+    def check(self, folder: Path) -> None:
+        """Raise InputError where what is used of it is not in the folder."""
+        if self.weights:
+            weight_files(folder, self.pickled)
+        elif not any((folder / name).exists() for name in _TOKENIZERS):
+            raise InputError(f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)}")
 
     def size(self) -> int | None:
         """Bytes that fetching it takes; None where the hub cannot be asked or does not have it."""
@@ -106,7 +121,7 @@ class NamedModel:
             return None
         from huggingface_hub import HfApi
 
-        wanted = _wanted(self.trust_remote_code, self.pickled)
+        wanted = _wanted(self.trust_remote_code, self.pickled, self.weights)
         try:
             about = HfApi().model_info(self.model, revision=self.revision, files_metadata=True, timeout=10)
         except Exception:  # the hub's client has many ways to say no
@@ -126,9 +141,10 @@ def named_models(settings: ModelSettings) -> list[NamedModel]:
     return [*found, *([NamedModel("adapter", settings.adapter)] if settings.adapter else [])]
 
 
-def _wanted(trust_remote_code: bool, pickled: bool) -> list[str]:
+def _wanted(trust_remote_code: bool, pickled: bool, weights: bool) -> list[str]:
     """Which files of a checkpoint are fetched."""
-    return [*_WANTED, *(["*.py"] if trust_remote_code else []), *([_PICKLED] if pickled else [])]
+    wanted = [*_WANTED, *(["*.py"] if trust_remote_code else []), *([_PICKLED] if pickled else [])]
+    return wanted if weights else [pattern for pattern in wanted if pattern != "*.safetensors"]
 
 
 def cache_root() -> Path:

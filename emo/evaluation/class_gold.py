@@ -23,9 +23,9 @@ import yaml
 from emo.errors import InputError
 from emo.evaluation.labels import LABELS, Kind
 from emo.sources.labelsets import as_labels
+from emo.sources.lookup import VIDEO_SUFFIXES
 from emo.sources.record import Record, check_text, is_missing, short
 from emo.sources.records import load, tables_at
-from emo.sources.source import VIDEO_SUFFIXES
 
 IDS = ("video_id", "name", "names", "video", "video_name", "filename", "modal_path")
 _LABEL = ("discrete", "label", "expected_value", "emotion", "Emotion", "class")

@@ -96,7 +96,9 @@ class Settings(Section):
     seed: int = 0
     """The seed of the random numbers, together with video_id, name and sample."""
     weight: NoResult[float] = Field(1.0, gt=0, allow_inf_nan=False)
-    """How much a vote of the expert counts beside those of the others, until `emo judge` learns it."""
+    """How much a vote of the expert counts beside those of the others, until `emo judge` learns it. The fewer
+    voters did not give a label, the closer to 1 it is taken for that label.
+    """
 
     @model_validator(mode="after")
     def _fewer_first(self) -> Self:

@@ -92,7 +92,7 @@ class R1OmniExpert(EngineExpert):
             )
         preprocessor = self.engine.preprocessor
         assert isinstance(preprocessor, R1OmniPreprocessor)
-        tokenizer = resolve_model(settings.router_tokenizer)
+        tokenizer = resolve_model(settings.router_tokenizer, weights=False)
         shares = parts.branch_shares(folder, sizes, tokenizer, question.text)
         senses = parts.load_senses(folder, sizes, getattr(torch, dtype))
         weight = self.engine.model.get_input_embeddings().weight
@@ -120,7 +120,7 @@ class R1OmniExpert(EngineExpert):
 
     @classmethod
     def models(cls, settings: R1OmniSettings) -> list[NamedModel]:
-        return [*named_models(settings), NamedModel("router_tokenizer", settings.router_tokenizer)]
+        return [*named_models(settings), _router(settings)]
 
     @classmethod
     def missing(cls, settings: R1OmniSettings) -> list[str]:
@@ -134,7 +134,7 @@ class R1OmniExpert(EngineExpert):
                 parts.check_keys(folder, parts.read_sizes(folder), settings.ignore_unknown_keys)
         except InputError as error:
             lines.append(str(error))
-        return lines + _missing_vocabulary(settings.router_tokenizer)
+        return lines + _missing_vocabulary(settings)
 
 
 class R1OmniPreprocessor(Preprocessor[Clip]):
@@ -236,9 +236,17 @@ def _question(settings: R1OmniSettings) -> Prompt:
     return prompt
 
 
-def _missing_vocabulary(where: str) -> list[str]:
-    folder = Path(where).expanduser()
-    if folder.is_dir():
-        there = any((folder / name).exists() for name in ("vocab.txt", "tokenizer.json"))
-        return [] if there else [f"router_tokenizer {folder}: no vocab.txt"]
-    return missing_model(ModelSettings.model_validate({"model": where, "device": "cpu"}), None)
+def _router(settings: R1OmniSettings) -> NamedModel:
+    return NamedModel("router_tokenizer", settings.router_tokenizer, weights=False)
+
+
+def _missing_vocabulary(settings: R1OmniSettings) -> list[str]:
+    router = _router(settings)
+    if router.remote:
+        given = {"model": router.model, "device": "cpu"}
+        return missing_model(ModelSettings.model_validate(given), None)
+    try:
+        router.check(Path(router.model).expanduser())
+    except InputError as error:
+        return [f"router_tokenizer: {error}"]
+    return []

@@ -36,8 +36,7 @@ def select(
     at = planning.place(labels, clips, CLIPS.key)
     for name in _CLIP:
         labels = labels.append_column(name, clips.column(name).take(at))
-    said = uses.known(storage)
-    labels = labels.append_column("use", said.column("use").take(planning.place(labels, said, CLIPS.key)))
+    labels = labels.append_column("use", uses.of(storage, labels))
     rows: list[dict[str, Any]] = labels.to_pylist()
     return [{**row, "scores": row["scores"] or [None] * len(row["labels"])} for row in rows]
 

@@ -14,6 +14,7 @@ from emo.captions.chat_files import files_of, read_chats
 from emo.captions.messages import Sample, Turn, Video
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.published import read_published, to_sample
+from emo.captions.splits import split_of
 from emo.errors import InputError, RowError
 from emo.experts.in_process import finetunable
 from emo.experts.protocol import AUDIO, FRAMES
@@ -22,8 +23,8 @@ from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
 from emo.finetuning.settings import Finetune
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
+from emo.sources.lookup import VIDEO_SUFFIXES
 from emo.sources.records import is_table
-from emo.sources.source import VIDEO_SUFFIXES
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
@@ -56,6 +57,8 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
         listed = [one for path in files[TRAIN] for one in _from_file(path, TRAIN, settings, out.s3)]
         if settings.held_out is not None:
             files = {HELD_OUT: _files(settings.held_out, out.s3)[TRAIN]}
+        elif settings.held_out_share and HELD_OUT not in files:
+            listed = [_on_its_side(one, settings.held_out_share) for one in listed]
         for path in files.get(HELD_OUT, []):
             listed += _from_file(path, HELD_OUT, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
@@ -64,7 +67,30 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
         codes = ", ".join(f"{code} {count}" for code, count in Counter(e.error for e in bad).most_common())
         more = f", refused as: {codes}; for example: {bad[0].error_message}" if bad else ""
         raise InputError(f"{what} holds no sample that can be trained on ({len(listed)} in all){more}")
+    if settings.data == "captions" and settings.validation.samples:
+        _check_held_out(listed, what)
     return listed, batching.fingerprint([_identity(one) for one in listed])
+
+
+def _check_held_out(listed: Sequence[Listed], what: str) -> None:
+    if not any(one.entry.split == HELD_OUT for one in listed):
+        raise InputError(
+            f"{what} holds no caption of the split {HELD_OUT}, and without one no F1 says whether an adapter "
+            "is any good. Split otherwise (caption.split_by, caption.video_of, caption.splits), or set "
+            "finetune.validation.samples=0"
+        )
+
+
+def _on_its_side(one: Listed, share: float) -> Listed:
+    """The sample in the split that its medium belongs to, whatever other samples there are."""
+    media = (*one.images, *one.videos, *one.audios)
+    first = media[0] if media else one.entry.sample_id
+    # Windows of a clip show other frames of one folder.
+    pictures = one.images[1:] or not isinstance(first, str)
+    shown = first if isinstance(first, str) else first[0]
+    group = posixpath.dirname(shown) if pictures else shown
+    split = split_of(group, {TRAIN: 1 - share, HELD_OUT: share, "test": 0.0})
+    return replace(one, entry=replace(one.entry, split=split))
 
 
 def _identity(one: Listed) -> Any:

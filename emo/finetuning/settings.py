@@ -85,6 +85,10 @@ class Finetune(Section):
     """
     held_out: str | None = None
     """A second file of the same form with held-out samples."""
+    held_out_share: float = Field(0.0, ge=0, lt=1)
+    """The share of the samples of files that is held out where no file of them is given. Samples about one
+    medium, or about pictures of one folder, stay together.
+    """
     videos: str | None = None
     """The folder with the clips of published captions."""
     prompt: str = "person"

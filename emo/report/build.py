@@ -310,6 +310,8 @@ class _Card:
             "agreement": item.agreement,
             "n_voters": item.n_voters,
             "n_from_transcript": item.n_from_transcript,
+            "conflict": item.conflict,
+            "beside": [_short(sentence, 300) for sentence in item.beside],
             "judge": item.judge,
             "thumbnails": strip.thumbnails,
             "broken": strip.broken,

@@ -63,8 +63,9 @@ class GalleryItem:
     """One clip of the gallery.
 
     state: LABELLED, UNLABELLED, WAITING or FAILED; error: empty where the clip did not fail; sizes in pixels;
-    frames: JPEG, with their times in seconds; n_voters, n_from_transcript: as the judgment says; faces:
-    faces in the middle frames, where they were counted.
+    frames: JPEG, with their times in seconds; n_voters, n_from_transcript, conflict: as the judgment says;
+    beside: why labels that mean nearly the same both stand, a sentence for each pair; faces: faces in the
+    middle frames, where they were counted.
     """
 
     video_id: str
@@ -85,6 +86,8 @@ class GalleryItem:
     agreement: float | None
     n_voters: int | None
     n_from_transcript: int | None
+    conflict: float | None
+    beside: tuple[str, ...]
     description: str | None
     judge: str | None
     answers: tuple[Answer, ...]
@@ -227,6 +230,8 @@ def _item(
         agreement=judged.get("agreement"),
         n_voters=judged.get("n_voters"),
         n_from_transcript=judged.get("n_from_transcript"),
+        conflict=judged.get("conflict"),
+        beside=_beside([one.label for one in candidates if one.kept], answers),
         description=judged.get("description"),
         judge=judged.get("judge"),
         answers=tuple(answers),
@@ -254,6 +259,28 @@ def _candidates(judgment: dict[str, Any], answers: Sequence[Answer]) -> tuple[Ca
                 ),
             )
         )
+    return tuple(found)
+
+
+def _beside(labels: Sequence[str], answers: Sequence[Answer]) -> tuple[str, ...]:
+    """Why each label stands beside a better one of its cluster: some voters gave both."""
+    found = []
+    for place, label in enumerate(labels):
+        cluster = cluster_of(label)
+        better = next((one for one in labels[:place] if cluster and cluster_of(one) == cluster), None)
+        if better is None:
+            continue
+        both = [
+            f"{answer.expert}#{answer.sample}"
+            for answer in answers
+            if {same_word(better), same_word(label)} <= set(map(same_word, answer.labels or ()))
+        ]
+        if both:
+            more = f" and {len(both) - 3} more" if len(both) > 3 else ""
+            voters = f"{', '.join(both[:3])}{more}"
+            found.append(
+                f"“{better}” and “{label}” mean nearly the same; both stand because {voters} gave both."
+            )
     return tuple(found)
 
 

@@ -99,6 +99,25 @@ class Summary:
     pools: Pools
     recurring: tuple[Recurring, ...] = ()
 
+    def alarms(self) -> list[str]:
+        """What makes texts of experts doubtful, a line each for a person."""
+        cut = [
+            f"{one.name}: the limit on tokens cut {one.cut} of {one.described} answers; allow more with "
+            "max_new_tokens"
+            for one in self.experts
+            if one.cut
+        ]
+        same = [
+            f"{one.expert}: {one.times} of {one.texts} answers are the same text: {_begins(one.text)!r}; the "
+            "prompt, the model or the media may be wrong"
+            for one in self.recurring
+        ]
+        return [*cut, *same]
+
+
+def _begins(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
+
 
 def summarise(
     *,

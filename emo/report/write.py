@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,16 +29,24 @@ RUNS_SHOWN = 20
 TEXT_ROWS = 20_000
 
 
+@dataclass(frozen=True)
+class Written:
+    """place: where the report is; alarms: what a person should know of what it shows, a line each."""
+
+    place: str
+    alarms: tuple[str, ...] = ()
+
+
 def write(
     storage: Storage, gallery: int, run: Run, rounds: Rounds | None = None, only_if_changed: bool = False
-) -> str:
-    """Build the report of an OUT and write it, as the last thing that a run does; where it is.
+) -> Written:
+    """Build the report of an OUT and write it, as the last thing that a run does.
 
     gallery: how many clips it shows; rounds: in which experts are asked, None: without; only_if_changed: a
     report that is newer than all tables stays.
     """
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
-        return storage.full(PATH)
+        return Written(storage.full(PATH))
     clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
     judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
     segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
@@ -72,7 +81,7 @@ def write(
         long_clips=long_clips(clips),
     )
     storage.write(PATH, page.encode())
-    return storage.full(PATH)
+    return Written(storage.full(PATH), tuple(summary.alarms()))
 
 
 def _is_newest(storage: Storage) -> bool:
@@ -112,9 +121,4 @@ def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.T
     """All columns of the newest rows of some clips."""
     keys = committed.read_newest(storage, committed.folder(table), table, [], with_file=True)
     keys = keys.filter(pc.is_in(keys.column("video_id"), value_set=pa.array(video_ids, pa.string())))
-    parts = []
-    for path in pc.unique(keys.column("file")).to_pylist():
-        wanted = keys.filter(pc.equal(keys.column("file"), path))
-        ids = pc.unique(wanted.column("video_id")).to_pylist()
-        parts.append(committed.read_rows(storage, table, path, "video_id", ids, table.schema.names))
-    return committed.newest(pa.concat_tables([table.schema.empty_table(), *parts]), table.key)
+    return committed.read_given(storage, table, keys, table.schema.names)

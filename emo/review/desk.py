@@ -9,15 +9,19 @@ from typing import Any
 
 from emo.captions.splits import VIDEO_OF
 from emo.errors import EmoError, InputError
-from emo.review import answers, figures
+from emo.review import answers, figures, gain
 from emo.review.answers import Answer
 from emo.review.consensus import read_reviews
 from emo.review.library import Library
 from emo.review.queue import CONFLICT, EXPERT, KINDS, MIXED, Asked, Candidate, is_blind, queue
+from emo.store import committed
 from emo.store.storage import Storage
+from emo.store.tables import JUDGMENTS
 
 # A clip that somebody has been shown is kept for them so long.
 HELD_S = 900.0
+# What runs have judged meanwhile is looked for so often.
+LOOK_S = 60.0
 
 
 class Superseded(EmoError):
@@ -57,11 +61,13 @@ class Desk:
     def __init__(self, storage: Storage, rules: Rules, clock: Callable[[], float] = time.monotonic) -> None:
         self.storage = storage
         self.rules = rules
+        self._judged = committed.files(storage, JUDGMENTS.name)
         self.library = Library(storage)
         if rules.by.startswith(EXPERT) and rules.by.removeprefix(EXPERT) not in self.library.experts():
             known = ", ".join(self.library.experts()) or "none"
             raise InputError(f"no expert {rules.by.removeprefix(EXPERT)!r} voted; it has: {known}")
         self._clock = clock
+        self._looked = clock()
         self._lock = threading.RLock()
         self._reviews: dict[tuple[str, str], dict[str, Any]] = {}
         self._held: dict[str, dict[str, float]] = {}
@@ -73,9 +79,10 @@ class Desk:
 
     def anew(self) -> int:
         """Read OUT again, with what runs and other servers have added, and make a new queue; its length."""
+        judged = committed.files(self.storage, JUDGMENTS.name)
         library = Library(self.storage)
         with self._lock:
-            self.library = library
+            self.library, self._judged = library, judged
             self._read_reviews()
             self._rank()
             return len(self._queue)
@@ -175,6 +182,25 @@ class Desk:
             self._reviews[answer.video_id, answer.reviewer] = row
             self._held.get(answer.video_id, {}).pop(answer.reviewer, None)
             return row
+
+    def gain(self) -> str:
+        """What the last reviews taught the judge and whether more are worth it, or why that is not known."""
+        with self._lock:
+            rows = list(self._reviews.values())
+        try:
+            return gain.line(gain.of_out(self.storage, rows, self.rules.video_of))
+        except InputError as error:
+            return str(error)
+
+    def refresh(self) -> None:
+        """Make the queue anew where a run has judged since, as after a calibration; looks now and then."""
+        with self._lock:
+            if self._clock() - self._looked < LOOK_S:
+                return
+            self._looked = self._clock()
+        judged = committed.files(self.storage, JUDGMENTS.name)
+        if judged != self._judged:
+            self.anew()
 
     def progress(self, reviewer: str) -> dict[str, Any]:
         """How far the queue is, and what the reviews say of the labels."""

@@ -5,10 +5,11 @@ A split by recording keeps apart what is learned from and what is scored: the sp
 recording of the part `test`, so `emo evaluate --gold OUT --split test` scores what nothing was learned from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from emo.captions.splits import SPLITS, VIDEO_OF, split_of, video_of
+from emo.captions.groups import grouping
+from emo.captions.splits import SPLITS, VIDEO_OF, split_of
 from emo.errors import InputError
 from emo.review.consensus import gold_of
 from emo.sources.records import TEXT_SUFFIXES, suffix_of
@@ -38,12 +39,10 @@ def gold_in(storage: Storage, splits: Sequence[str] = SPLITS) -> dict[str, tuple
 
     Raises InputError where there are none.
     """
-    shares, pattern = _split_of_out(storage)
+    shares, group = _split_of_out(storage)
     agreed = gold_of(storage)
     found = {
-        video_id: labels
-        for video_id, labels in agreed.items()
-        if split_of(video_of(video_id, pattern), shares) in splits
+        video_id: labels for video_id, labels in agreed.items() if split_of(group(video_id), shares) in splits
     }
     if not found:
         which = "" if len(splits) == len(SPLITS) else f" in the split {' and '.join(splits)}"
@@ -53,8 +52,10 @@ def gold_in(storage: Storage, splits: Sequence[str] = SPLITS) -> dict[str, tuple
     return found
 
 
-def _split_of_out(storage: Storage) -> tuple[Mapping[str, float], str]:
+def _split_of_out(storage: Storage) -> tuple[Mapping[str, float], Callable[[str], str]]:
     runs: list[dict[str, Any]] = load_runs(storage, last=1) if storage.names("runs") else []
     caption = runs[0]["config"].get("caption", {}) if runs else {}
     default = {TRAIN: 0.9, VALIDATION: 0.05, TEST: 0.05}
-    return caption.get("splits", default), caption.get("video_of", VIDEO_OF)
+    by = caption.get("split_table"), caption.get("split_by")
+    group = grouping(caption.get("video_of", VIDEO_OF), *by, storage.s3)
+    return caption.get("splits", default), group

@@ -5,6 +5,7 @@
 const at = (id) => document.getElementById(id);
 const CHOICES = 8;
 const RETRY_MS = 3000;
+const GAIN_EVERY = 10;  // answers
 const OUTBOX = "emo.review.outbox";
 const TRAIL = "emo.review.trail";
 
@@ -18,6 +19,7 @@ let words = [];
 let trail = recall(sessionStorage, TRAIL, []);  // clips seen before this one, the newest last
 let outbox = recall(localStorage, OUTBOX, []);
 let sending = false;
+let measured = null;      // answers when the gain was measured last
 let part = { start: 0, end: null };  // where the clip is in the file that plays, seconds
 
 function recall(store, key, otherwise) {
@@ -386,6 +388,15 @@ async function progress() {
     lines.push(`Agreement of people (Krippendorff's alpha): ${told.alpha_clusters.toFixed(2)} by cluster, ${told.alpha_words.toFixed(2)} by word, on ${told.shared_clips} clips`);
   }
   at("quality").textContent = lines.join(" · ");
+  gain(told.mine);
+}
+
+// What further reviews are worth: it takes the server a moment, and changes slowly.
+async function gain(mine) {
+  if (measured !== null && mine < measured + GAIN_EVERY) return;
+  measured = mine;
+  const told = await ask("api/gain").catch(() => null);
+  if (told) at("gain").textContent = told.line;
 }
 
 function stored(reason) {

@@ -56,6 +56,7 @@ class Application:
                 web.get("/api/clip", self._clip),
                 web.post("/api/review", self._review),
                 web.get("/api/progress", self._progress),
+                web.get("/api/gain", self._gain),
                 web.post("/api/queue", self._queue),
                 web.post("/api/invite", self._invite),
                 web.get("/media/part", self._part),
@@ -203,7 +204,11 @@ class Application:
 
     async def _progress(self, request: web.Request) -> web.Response:
         reviewer = request["reviewer"]
+        await _away(self.desk.refresh)
         return web.json_response({"reviewer": reviewer, **await _away(self.desk.progress, reviewer)})
+
+    async def _gain(self, request: web.Request) -> web.Response:
+        return web.json_response({"line": await _away(self.desk.gain)})
 
     async def _queue(self, request: web.Request) -> web.Response:
         return web.json_response({"queued": await _away(self.desk.anew)})

@@ -82,3 +82,13 @@ def refuse_repeats(names: Sequence[str], place: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{place} has the column {name!r} twice; which of them counts cannot be told")
+
+
+def text_of(value: Any, where: str, column: str) -> str | None:
+    """The text of a cell, None where it says nothing. Raises InputError where it is no text."""
+    if is_missing(value):
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {column} is {short(value)}, expected text")
+    check_text(value, where, column)
+    return value

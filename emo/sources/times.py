@@ -13,7 +13,9 @@ LONG_S = 60.0
 # Milliseconds of up to 277 hours, so that the ids of one file sort in time. `end` comes after all digits.
 _DIGITS = 9
 _TO_THE_END = "end"
-_PIECE = re.compile(rf"(.+)/\d{{{_DIGITS},}}-(?:\d{{{_DIGITS},}}|{_TO_THE_END})", re.DOTALL)
+PIECE = rf"/\d{{{_DIGITS},}}-(?:\d{{{_DIGITS},}}|{_TO_THE_END})$"
+"""The end of the id of a clip that is a part of a file, behind the id of the file."""
+_PIECE = re.compile(rf"(.+){PIECE}", re.DOTALL)
 
 
 def piece_id(recording: str, start_s: float, end_s: float | None) -> str:

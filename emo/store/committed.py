@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from emo.errors import DamagedError, StorageError
 from emo.paths import split
-from emo.store import fences, index
+from emo.store import fences, index, planning
 from emo.store.backend import Entry
 from emo.store.index import LEAST_FILES, Known
 from emo.store.storage import Storage
@@ -337,6 +337,25 @@ def _ranks(column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank[encoded.indices.to_numpy()], len(order)
+
+
+def read_given(storage: Storage, table: Table, rows: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """Given rows (their keys and `file`, as `read_newest` gives them) with these columns, file by file.
+
+    Raises StorageError where one of them is not there any more.
+    """
+    names = list(dict.fromkeys([*table.key, *columns]))
+    parts = [pa.schema([table.schema.field(name) for name in names]).empty_table()]
+    for path in pc.unique(rows.column("file")).to_pylist():
+        wanted = rows.filter(pc.equal(rows.column("file"), path))
+        ids = pc.unique(wanted.column("video_id")).to_pylist()
+        found = read_rows(storage, table, path, "video_id", ids, names).select(names)
+        parts.append(planning.in_both(found, wanted, table.key))
+    given = pa.concat_tables(parts)
+    if given.num_rows != rows.num_rows:
+        lost = rows.num_rows - given.num_rows
+        raise StorageError(f"{lost} rows of {table.name} vanished from {storage.url} meanwhile")
+    return given
 
 
 def read_rows(

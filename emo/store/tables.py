@@ -48,7 +48,8 @@ class Table:
     needs: columns without which a file is none of this table, though a row may have no value there; others
     that may be null a file of an earlier version may lack.
     row_group_rows: rows of one Parquet row group, which is read and written as a whole: few where a row
-    weighs half a megabyte.
+    weighs half a megabyte, and elsewhere few enough that one clip is found quickly in a file that was merged
+    of many.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Table:
     schema: pa.Schema
     light: tuple[str, ...] = ("status", "error")
     needs: tuple[str, ...] = ()
-    row_group_rows: int = 65_536
+    row_group_rows: int = 8_192
 
     def rows(self, columns: Mapping[str, Any], run_id: str, errors: Sequence[RowError | None]) -> pa.Table:
         """Rows of this table, one per element of `errors`: failed where there is an error.

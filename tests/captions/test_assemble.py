@@ -9,7 +9,7 @@ from emo.captions.filters import Evidence
 from emo.captions.messages import turns_of
 from emo.captions.prompts import load_caption_prompt
 from emo.captions.rules import Rules
-from emo.captions.splits import VIDEO_OF
+from emo.captions.splits import video_of
 from emo.captions.summary import summarise, summary_lines
 from emo.errors import RowError
 from emo.experts import settings_of
@@ -31,7 +31,7 @@ def draft(video_id="film/1", window="0-100", **changes):
 def made(*drafts, labels=None, rules=None):
     labels = labels if labels is not None else {caption_id(one): ["happy"] for one in drafts}
     planned = [True] * len(drafts)
-    return assemble(drafts, labels, planned, Evidence(), rules or Rules(), SHARES, VIDEO_OF)
+    return assemble(drafts, labels, planned, Evidence(), rules or Rules(), SHARES, video_of)
 
 
 def test_a_draft_becomes_a_caption_that_fits_its_table():
@@ -85,9 +85,12 @@ def test_the_summary_counts_each_filter_and_those_that_failed_it_alone():
     ]
     assert summary["splits"]["train"] == {"captions": 1, "clips": 1}
     assert (summary["experts"], summary["gold_shown"]) == ({"qwen": 1}, {"label_free": 1})
-    lines = summary_lines({**summary, "not_applied": {"no_media": "of a reason"}})
+    lines = summary_lines(
+        {**summary, "split_notes": ["it is empty"], "not_applied": {"no_media": "of a reason"}}
+    )
     assert lines[0].split() == ["filter", "failed", "this", "alone"]
     assert lines[2].endswith("not applied: of a reason")
+    assert lines[-1] == "it is empty"
 
 
 def test_an_export_of_captions_whose_clip_is_gone_is_refused(tmp_path):

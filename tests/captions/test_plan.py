@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from emo.captions.gold import of_clips, read_gold
 from emo.captions.plan import MOST_SAMPLES, Captioner, PlannedClip, further, make_plan
 from emo.captions.prompts import LABEL, CaptionPrompt, load_caption_prompt, names
-from emo.captions.splits import SPLITS, split_of, video_of
+from emo.captions.splits import SPLITS, VIDEO_OF, split_of, video_of
 from emo.captions.windows import Window, cut, cut_audio, frame_places, parse_window
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Clip
@@ -54,7 +54,7 @@ def test_for_what_the_filters_take_more_captions_are_made_until_nothing_is_left_
     captioners = [Captioner("qwen", (PERSON,), None), Captioner("face", (PERSON,), 1)]
     first = make_plan(clips(10), captioners, [WHOLE], samples=None, target=40)
     assert (len(first.variants), first.most) == (40, 10 * MOST_SAMPLES + 10)
-    assert "the target is what the filters leave: for what they take more are made, 1010 at most" in (
+    assert "the target is what is left to train on: for all else more are made, 1010 at most" in (
         first.lines()
     )
     count = further(first, made=40, kept=30, gained=None)
@@ -236,9 +236,19 @@ def test_the_shares_are_kept_and_a_larger_share_moves_no_video_out():
 @pytest.mark.parametrize(
     ("video_id", "pattern", "video"),
     [
-        ("video_0001/0003", r"(.+)/[^/]*", "video_0001"),
-        ("raw/b/3", r"(.+)/[^/]*", "raw/b"),
-        ("alone", r"(.+)/[^/]*", "alone"),
+        ("video_0001/0003", VIDEO_OF, "video_0001"),
+        ("raw/b/3", VIDEO_OF, "raw/b"),
+        ("alone", VIDEO_OF, "alone"),
+        ("dia12_utt3", VIDEO_OF, "dia12"),
+        ("train_splits/dia12_utt3", VIDEO_OF, "train_splits/dia12"),
+        ("Ses01F_impro01_F000", VIDEO_OF, "Ses01F_impro01"),
+        (
+            "Session1/Ses01M_script01_1b/Ses01M_script01_1b_M004",
+            VIDEO_OF,
+            "Session1/Ses01M_script01_1b/Ses01M_script01_1b",
+        ),
+        ("samplenew3_00012345", VIDEO_OF, "samplenew3_00012345"),
+        ("film/000000000-000002000", VIDEO_OF, "film"),
         ("dia12_utt3", r"(dia\d+)_.*", "dia12"),
         ("other", r"(dia\d+)_.*", "other"),
     ],

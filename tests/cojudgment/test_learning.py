@@ -42,7 +42,7 @@ def simulate(accuracy: dict[str, float], clips: int, seed: int = 0):
     return pa.Table.from_pylist(rows), gold
 
 
-ACCURACY = {"good": 0.9, "fair-a": 0.6, "fair-b": 0.6, "poor-a": 0.2, "poor-b": 0.2}
+ACCURACY = {"good": 0.9, "fair-a": 0.6, "fair-b": 0.6, "fair-c": 0.6, "poor-a": 0.2, "poor-b": 0.2}
 
 
 def test_agreement_alone_ranks_the_experts():
@@ -163,7 +163,12 @@ def test_gold_of_other_clips_under_these_ids_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("experts", "clips", "message"), [(4, 50, "from 4 expert"), (5, 10, "from 10 clips")]
+    ("experts", "clips", "message"),
+    [
+        (3, 50, "from 3 expert.*use --calibrate with 40 clips"),
+        (5, 50, "from 5 expert"),
+        (6, 10, "from 10 clips"),
+    ],
 )
 def test_too_little_to_estimate_from_is_refused(experts, clips, message):
     votes, _ = simulate({f"expert-{number}": 0.5 for number in range(experts)}, clips)

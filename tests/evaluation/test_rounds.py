@@ -1,13 +1,17 @@
 """The curve of F against answers per clip: what it costs is counted, what it keeps is measured on gold."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.ew import own_mappings
 from emo.evaluation.rounds import curve, lines, outcomes, shapes
+from labelling import emo
 
 CLUSTERS = {"clusters": own_mappings()["clusters"]}
 SAMPLES = {"a": 7, "b": 1}
@@ -53,6 +57,25 @@ def test_the_knee_asks_for_far_less_and_loses_nothing_that_can_be_told_from_chan
     told = lines(result, "emo's clusters")
     assert told[0].startswith("rounds (answers by then)")
     assert "{b: 1, a: 2} {b: 1, a: 7}" in told[-2] or "{b: 1, a: 3} {b: 1, a: 7}" in told[-2]
+
+
+def test_the_command_prints_the_curve_and_what_it_recommends_and_judges_nothing(tmp_path):
+    votes, gold = votes_and_gold(60)
+    pq.write_table(votes, tmp_path / "votes.parquet")
+    (tmp_path / "gold.csv").write_text("video_id,labels\n" + "".join(f"{clip},happy\n" for clip in gold))
+    experts = [{"kind": "internvl", "name": "a", "model": "m", "samples": 7}, {"kind": "words", "name": "b"}]
+    (tmp_path / "emo.yaml").write_text(json.dumps({"experts": experts}))
+    command = ["judge", "--votes", tmp_path / "votes.parquet", "--out", tmp_path / "out", "--rounds"]
+    command += ["--config", tmp_path / "emo.yaml", "--calibrate", tmp_path / "gold.csv"]
+    done = emo(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split("  ")[0] == "rounds (answers by then)"
+    assert done.stdout.splitlines()[-1].startswith("every answer")
+    assert "recommended: enough: " in done.stderr
+    told = json.loads(emo(*command, "--json").stdout)["curve"]
+    assert (told["clips"], told["in_full"]) == (60, 8)
+    assert told["knee"] in told["points"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_clip_that_lacks_an_answer_is_left_out_and_too_few_are_refused():

@@ -281,7 +281,7 @@ def test_tag_and_question_are_settings(files):
     other = experts.load(settings(files, tag="video", prompt="emotion")).engine.preprocessor
     text, _ = written(other, clip(0))
     assert "<video></video> The person in video says: What a day..  [emotion] You are a helpful" in text
-    with pytest.raises(InputError, match="begin with the task"):
+    with pytest.raises(InputError, match="expected the task in brackets"):
         experts.load(settings(files, prompt=str(_file(files, "No task."))))
 
 

@@ -154,7 +154,13 @@ def test_a_vocabulary_of_another_bert_is_refused(files, tmp_path):
         experts.load(settings(files, router_tokenizer=str(tmp_path)))
     (tmp_path / "vocab.txt").unlink()
     (line,) = experts.expert_class("r1-omni").missing(settings(files, router_tokenizer=str(tmp_path)))
-    assert "no vocab.txt" in line
+    assert "no tokenizer; expected vocab.txt" in line
+
+
+def test_of_bert_the_vocabulary_is_enough(files):
+    model, router = experts.expert_class("r1-omni").models(settings(files))
+    assert model.here() == files.model
+    assert router.here() == files.router_tokenizer
 
 
 # What is computed, against plain arithmetic on the weights of the file.

@@ -50,20 +50,26 @@ def out(tmp_path):
     ],
 )
 def test_captions_that_speak_of_a_sense_that_the_family_lacks_are_refused_and_counted(out, family, kept):
-    listed, _ = listing.list_samples(out, Finetune(family=family, model="m", device="cpu"))
+    values = {"family": family, "model": "m", "device": "cpu", "validation": {"samples": 0}}
+    listed, _ = listing.list_samples(out, Finetune(**values))
     entries = [one.entry for one in listed]
     assert {entry.sample_id for entry in entries if entry.error is None} == kept
     left = len(entries) - len(kept)
     assert prepared.counts(entries)["refused"] == ({"other_sense": left} if left else {})
-    asked, _ = listing.list_samples(out, Finetune(family=family, model="m", device="cpu", other_senses=True))
+    asked, _ = listing.list_samples(out, Finetune(**values, other_senses=True))
     assert [one.entry.error for one in asked] == [None] * 6
 
 
 def test_the_line_says_who_drafted_it_and_what_would_be_right(out):
-    listed, _ = listing.list_samples(out, Finetune(model="m", device="cpu"))
+    listed, _ = listing.list_samples(out, Finetune(model="m", device="cpu", validation={"samples": 0}))
     said = "\n".join(prepared.refusals([one.entry for one in listed]))
     assert "3 samples refused as other_sense:" in said
     assert "heard: omni wrote it about sound, which internvl is not given; finetune.other_senses=true" in said
+
+
+def test_captions_without_a_validation_split_are_refused_unless_no_figures_are_wanted(out):
+    with pytest.raises(InputError, match=r"no caption of the split validation.*caption\.split_by"):
+        listing.list_samples(out, Finetune(model="m", device="cpu"))
 
 
 def test_files_with_a_medium_that_the_family_does_not_take_are_refused_by_line(tmp_path):

@@ -166,11 +166,14 @@ def test_the_export_is_what_ms_swift_reads_with_the_media_of_each_window(caption
         for sample, row in zip(samples, of_split, strict=True):
             assert isinstance(sample, Sample)
             [asked, answer] = turns_of(row["messages"])
-            tags = "<image>" * len(row["frames"])
-            assert sample.turns == (replace(asked, content=asked.content.replace(tags, "<video>")), answer)
+            shown = asked.content.removeprefix("<image>" * len(row["frames"]))
+            assert sample.turns == (
+                replace(asked, content="<video>" * len(sample.videos) + shown),
+                answer,
+            )
             clip = clips[row["video_id"]]
-            [video] = sample.videos
-            shown = [Path(image).read_bytes() for image in video]
+            assert len(sample.videos) == (len(row["frames"]) > 0)
+            shown = [Path(image).read_bytes() for video in sample.videos for image in video]
             assert shown == [clip["frames"][place] for place in row["frames"]]
             if row["audio"]:
                 [path] = sample.audios
@@ -348,6 +351,8 @@ def test_the_target_counts_what_the_filters_leave(ingested, tmp_path, ray_cluste
     out = tmp_path / "out"
     shutil.copytree(ingested, out)
     target = ("--set", "caption.experts=[face]", "--set", "caption.target=8")
+    # All of them are to be trained on; the target counts no others.
+    target += ("--set", "caption.splits={train: 1.0, validation: 0.0, test: 0.0}")
     arguments = ("--export", tmp_path / "set", "--json")
     done = emo("caption", "--out", out, *OPTIONS, *target, *arguments, env=ray_cluster)
     assert done.returncode == 0, done.stderr
@@ -360,7 +365,7 @@ def test_the_target_counts_what_the_filters_leave(ingested, tmp_path, ray_cluste
     assert sum(summary["exported"].values()) == summary["kept"]
     assert summary["kept"] >= 8
     assert 8 < summary["captions"] < 15, "some were filtered, and not all combinations were needed"
-    assert re.search(r"caption: \d+ of 8 are left, the target is 8\n", done.stderr)
+    assert re.search(r"caption: \d+ of 8 are left to train on, the target is 8\n", done.stderr)
     again = emo("caption", "--out", out, *OPTIONS, *target, "--json", env=ray_cluster)
     assert json.loads(again.stdout)["captions"] == summary["captions"]
 
@@ -369,10 +374,13 @@ def test_a_target_that_the_filters_make_impossible_is_said(copy, source, ray_clu
     options = ("--gold", source / "gold.csv", "--set", "caption.target=45")
     done = emo("caption", "--out", copy, *OPTIONS, *options, env=ray_cluster)
     assert done.returncode == 0, done.stderr
-    assert re.search(
-        r"the target is 45, \d+ captions are left after the filters, and all that are possible were made",
-        done.stderr,
+    said = (
+        r"the target is 45, (\d+) captions are left to train on after the filters, and all that are possible"
     )
+    found = re.search(said, done.stderr)
+    assert found
+    kept = [row for row in whole(copy).values() if (row["status"], row["split"]) == ("ok", "train")]
+    assert int(found[1]) == len(kept) > 0
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,24 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
 
 
 @pytest.mark.long
+def test_a_run_goes_on_without_the_process_that_watches_it_and_without_those_that_read_ahead(
+    folder, undisturbed, ray_cluster
+):
+    run = folder / "out" / "finetune" / "unwatched"
+    process = start(folder, "unwatched", ray_cluster)
+    wait_for_checkpoint(run, process, 3)
+    for title in ("ray::Monitor", "ray::_Feeder"):
+        [victim] = workers_of(ray_cluster, title)
+        victim.send_signal(signal.SIGKILL)
+    _, said = process.communicate(timeout=250)
+    assert process.returncode == 0, said
+    assert losses(folder / "out", "unwatched") == pytest.approx(undisturbed[1], abs=1e-6)
+    assert len(list(run.glob("train/checkpoint-*-*"))) > 0
+    attempts = {path.name.rpartition("-")[2] for path in run.glob("train/checkpoint-*-*")}
+    assert len(attempts) == 1, "no worker had to start again"
+
+
+@pytest.mark.long
 def test_a_night_that_merges_the_files_which_a_finetuning_is_about_to_read_costs_it_no_sample(
     folder, tmp_path, ray_cluster
 ):

@@ -146,7 +146,14 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     s3 = Storage(str(tmp_path)).s3
     voters = judge.votes_from(str(tmp_path), s3)
     assert voters.table.to_pylist() == [
-        {"video_id": "a", "expert": "e", "sample": 1, "labels": ["sad"], "strengths": None}
+        {
+            "video_id": "a",
+            "expert": "e",
+            "sample": 1,
+            "labels": ["sad"],
+            "strengths": None,
+            "alternatives": None,
+        }
     ]
     assert voters.failed == 1
     pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")

@@ -137,3 +137,26 @@ def test_an_expert_that_failed_shows_its_own_error():
     )
     (answer,) = items_of(tables)["a"].answers
     assert (answer.error, answer.error_message, answer.labels) == ("timeout", "it was timeout", None)
+
+
+def test_near_synonyms_that_both_stand_say_who_gave_both():
+    tables = report_tables(
+        clips=[clip("a"), clip("b")],
+        judgments=[judgment("a", ["scared", "afraid"], 0.5), judgment("b", ["scared", "happy"], 0.5)],
+        votes=[
+            vote("a", "one", ["scared", "afraid"]),
+            vote("a", "two", ["scared"]),
+            vote("b", "one", ["scared"]),
+        ],
+    )
+    items = items_of(tables)
+    assert items["a"].beside == (
+        "“scared” and “afraid” mean nearly the same; both stand because one#0 gave both.",
+    )
+    assert items["b"].beside == ()
+
+
+def test_how_far_the_senses_are_apart_is_told_of_a_clip():
+    judged = [{**judgment("a", ["happy"], 0.5), "conflict": 0.8}, judgment("b", ["happy"], 0.5)]
+    items = items_of(report_tables(clips=[clip("a"), clip("b")], judgments=judged))
+    assert (items["a"].conflict, items["b"].conflict) == (0.8, None)

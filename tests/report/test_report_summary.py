@@ -281,6 +281,22 @@ def test_answers_that_the_limit_cut_are_counted_per_expert():
     }
 
 
+def test_cut_answers_and_recurring_texts_are_said_in_a_line_each():
+    rows = [
+        description(f"{i}", "face", "She " * 40, finish_reason="length" if i < 3 else "stop")
+        for i in range(5)
+    ]
+    tables = report_tables(descriptions=rows)
+    summary = summarise(
+        **{name: [table] for name, table in tables.items()}, texts=[texts_of("face", ["She " * 40] * 30)]
+    )
+    cut, same = summary.alarms()
+    assert cut == "face: the limit on tokens cut 3 of 5 answers; allow more with max_new_tokens"
+    assert same.startswith("face: 30 of 30 answers are the same text: 'She She")
+    assert len(same) < 200
+    assert summary_of(report_tables(descriptions=[description("a", "face", "She")])).alarms() == []
+
+
 def texts_of(expert, texts):
     rows = [description(f"{i:05d}", expert, text) for i, text in enumerate(texts)]
     return report_tables(descriptions=rows)["descriptions"]

@@ -7,7 +7,8 @@ from emo.config import load_config
 from emo.errors import RowError
 from emo.jobs.label import steps
 from emo.jobs.split import SplitStep, failed_row, pieces_manifest, segment_rows, superseded
-from emo.sources.source import MANIFEST, read_source
+from emo.sources.lookup import MANIFEST
+from emo.sources.source import read_source
 from emo.split.finder import Missing, Pieces
 from emo.split.segment import Segment
 from emo.split.settings import Split

@@ -18,6 +18,7 @@ REGISTRY = Registry[Metric[Any]](
         "classes": "emo.evaluation.metrics.classes:Classes",
         "mer-fg": "emo.evaluation.metrics.mer_fg:MerFg",
         "prefer": "emo.evaluation.metrics.prefer:Prefer",
+        "reliability": "emo.evaluation.metrics.reliability:Agreement",
         "ranking": "emo.evaluation.metrics.ranking:Ranking",
         "valence": "emo.evaluation.metrics.valence:Valence",
         "emobench-joint": "emo.evaluation.metrics.emobench_joint:Joint",

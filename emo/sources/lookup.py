@@ -1,0 +1,166 @@
+"""Clips of a source, looked up: how large their files are, when they were written, what lies beside them."""
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo import uses
+from emo.errors import InputError
+from emo.paths import split
+from emo.sources.folders import left_out
+from emo.sources.sidecars import Sidecars
+from emo.sources.times import END, START
+from emo.store.backend import Entry
+from emo.store.s3 import S3Settings
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS
+
+MANIFEST = pa.schema(
+    [
+        *(CLIPS.schema.field(name) for name in ("video_id", "uri", "size", "modified", "language")),
+        *(CLIPS.schema.field(name) for name in ("transcript_version", START, END)),
+        pa.field("subtitle", pa.string()),
+        pa.field("sidecar", pa.string()),  # uri of a subtitle file beside the video
+        pa.field("use", pa.string()),  # label | train | none; null: the source does not say
+    ]
+)
+# Names of the containers that the decoder reads; what else stands in a folder is counted and said.
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3g2", "3gp", "3gp2", "3gpp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "ismv", "ivf"),
+        *(
+            "m2p",
+            "m2t",
+            "m2ts",
+            "m4v",
+            "mj2",
+            "mk3d",
+            "mkv",
+            "mov",
+            "mp4",
+            "mpe",
+            "mpeg",
+            "mpg",
+            "mts",
+            "mxf",
+        ),
+        *("nut", "ogm", "ogv", "qt", "rm", "rmvb", "trp", "ts", "vob", "webm", "wmv"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip before its file has been looked up; `where` names the row for a person."""
+
+    uri: str
+    video_id: str
+    where: str
+    subtitle: str | None = None
+    language: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    use: str | None = None
+
+
+def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
+    """The manifest of rows that hold video_id, uri, subtitle, language and times, by the files as they are
+    now.
+    """
+    found = [
+        Row(*(row[name] for name in ("uri", "video_id", "uri", "subtitle", "language", START, END)))
+        for row in rows.to_pylist()
+    ]
+    return finish(found, list_parents(found, s3 or S3Settings()), [])
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is a video by its name."""
+    # As `splitext` has it, in a third of the time: a source has a million of them.
+    stem, dot, suffix = path.rpartition(".")
+    return f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES and stem.rpartition("/")[2].strip(".") != ""
+
+
+def listing_of(folder: str, s3: S3Settings) -> dict[str, Entry]:
+    """The files right in one folder, by their full path; empty where it is not there."""
+    storage = Storage(folder, s3, exact=True)
+    return {storage.full(entry.path): entry for entry in storage.entries(recursive=False)}
+
+
+def list_parents(rows: Iterable[Row], s3: S3Settings) -> dict[str, Entry]:
+    """The files of every folder that a manifest names: one listing per folder, not one question per clip."""
+    listing: dict[str, Entry] = {}
+    for folder in sorted({split(row.uri)[0] for row in rows if row.use != uses.NONE}):
+        listing |= listing_of(folder, s3)
+    return listing
+
+
+def finish(
+    rows: list[Row], listing: dict[str, Entry], named: Iterable[str], place: str = "", hidden: int = 0
+) -> pa.Table:
+    """Look up every file and its sidecar, refuse ids that are not unique, sort; say what was left out.
+
+    named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
+    belong to a system.
+    """
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.video_id in first:
+            raise InputError(
+                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
+                "give them ids in a manifest"
+            )
+        first[row.video_id] = row.where
+    shut = [row.use == uses.NONE for row in rows]
+    found = [None if none else listing.get(row.uri) for row, none in zip(rows, shut, strict=True)]
+    beside = Sidecars(listing, is_video)
+    sidecars = [
+        None if none or row.subtitle is not None else beside.of(row.uri, row.language)
+        for row, none in zip(rows, shut, strict=True)
+    ]
+    rows = [
+        replace(row, language=row.language or sidecar.language) if sidecar else row
+        for row, sidecar in zip(rows, sidecars, strict=True)
+    ]
+    spoken = [listing.get(sidecar.uri) if sidecar else None for sidecar in sidecars]
+    versions = [_transcript_version(row, file) for row, file in zip(rows, spoken, strict=True)]
+    used = {sidecar.uri for sidecar in sidecars if sidecar}
+    for line in left_out(place, named, hidden, used, is_video):
+        print(line, file=sys.stderr)
+    if beside.several:
+        print(
+            f"{len(set(beside.several))} clips have subtitle files in several languages, such as "
+            f"{beside.several[0]}; the first by name is taken where a manifest gives no language",
+            file=sys.stderr,
+        )
+    table = pa.table(
+        {
+            "video_id": [row.video_id for row in rows],
+            "uri": [row.uri for row in rows],
+            "size": [entry.size if entry else None for entry in found],
+            "modified": [entry.modified if entry else None for entry in found],
+            "language": [row.language for row in rows],
+            "transcript_version": versions,
+            START: [row.start_s for row in rows],
+            END: [row.end_s for row in rows],
+            "subtitle": [row.subtitle for row in rows],
+            "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
+            "use": [row.use for row in rows],
+        },
+        schema=MANIFEST,
+    )
+    return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
+
+
+def _transcript_version(row: Row, sidecar: Entry | None) -> str | None:
+    """Tells apart the words that a source gives: a manifest's by the text, a sidecar's by size and time."""
+    file = f"{sidecar.path[-4:]} {sidecar.size} {sidecar.modified.timestamp()}" if sidecar else None
+    if row.subtitle is None and row.language is None:
+        return file
+    given = "\0".join((row.subtitle or "", row.language or "", file or ""))
+    return hashlib.blake2b(given.encode(), digest_size=8).hexdigest()
