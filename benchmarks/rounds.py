@@ -90,21 +90,13 @@ def share(full: Outcome, one: Outcome, clips: np.ndarray) -> float:
 
 
 def chosen(
-    full: Sequence[Outcome], found: Sequence[Sequence[Outcome]], clips: np.ndarray, most: float
+    full: Sequence[Outcome], found: Sequence[Sequence[Outcome]], clips: np.ndarray, goal: tuple[float, float]
 ) -> int:
-    """The way to ask that these clips speak for, of those that need at most so large a share of the answers.
-
-    More answers are better but for chance: so of the bounds of the same rounds the highest one is taken, and
-    only between the rounds F decides.
-    """
-    highest: dict[str, int] = {}
-    for place, way in enumerate(found):
-        rounds = way[0].rounds
-        assert rounds is not None
-        # The bounds of the same rounds follow one another, rising.
-        if np.mean([share(*pair, clips) for pair in zip(full, way, strict=True)]) <= most:
-            highest[_short(rounds.by_then)] = place
-    return max(highest.values(), key=lambda place: np.mean([f_of(one, clips) for one in found[place]]))
+    """Of the ways to ask that stay within the share of the goal, the one that loses least on these clips."""
+    shares = [np.mean([share(*pair, clips) for pair in zip(full, way, strict=True)]) for way in found]
+    fs = [np.mean([f_of(one, clips) for one in way]) for way in found]
+    allowed = [place for place, value in enumerate(shares) if value <= goal[1]]
+    return max(allowed, key=lambda place: fs[place])
 
 
 def measure(
@@ -142,7 +134,7 @@ def measure(
     for seed in range(HALVES):
         order = np.random.default_rng(seed).permutation(len(everything))
         for seen, unseen in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-            way = chosen(full, found, seen, GOALS[name][1])
+            way = chosen(full, found, seen, GOALS[name])
             ways.append(way)
             pairs = list(zip(full, found[way], strict=True))
             lost.append(np.mean([f_of(one, unseen) - f_of(other, unseen) for one, other in pairs]))
