@@ -16,10 +16,11 @@ from emo.errors import InputError, RowError, TooManyFailedError
 from emo.evaluation import scoring
 from emo.evaluation.scoring import Evaluation
 from emo.extraction.protocol import ExtractRow
-from emo.jobs import judge as judging
+from emo.jobs import judge_given as given
 from emo.jobs.extract import ExtractStep
 from emo.jobs.label import Labelled, label_source
 from emo.needs import check_here
+from emo.review import teaching
 from emo.store.reading import check_form, in_form
 from emo.store.runs import too_many_failed
 from emo.store.s3 import s3_in_use, use_s3
@@ -82,7 +83,7 @@ def judge(
     voters = _voters(votes)
     worth = _worth(voters, learned, gold, estimate)
     rule = Rule.of(trade_off, worth)
-    rows = judging.given_rows(judging.by_clip(voters), rule, rule.judge, "")
+    rows = given.given_rows(given.by_clip(voters), rule, rule.judge, "")
     return in_form(rows.sort_by("video_id").drop_columns(list(_OF_AN_OUT)), form)
 
 
@@ -165,7 +166,7 @@ def _configuration(
 
 def _voters(votes: Any) -> Voters:
     if isinstance(votes, str | Path):
-        return judging.votes_from(str(votes), s3_in_use())
+        return given.votes_from(str(votes), s3_in_use())
     try:
         table = pa.Table.from_pylist(votes) if isinstance(votes, list) else pa.table(votes)
     except (TypeError, ValueError, pa.ArrowException, AttributeError) as error:
@@ -179,5 +180,5 @@ def _worth(
     if (learned is not None) + (gold is not None) + estimate > 1:
         raise InputError("learned, gold and estimate exclude each other: each says what experts are worth")
     if gold is not None or estimate:
-        return judging.learn(voters.table, None if gold is None else str(gold))
+        return teaching.learn(voters.table, None if gold is None else str(gold))
     return learned if learned is None or isinstance(learned, Learned) else Learned.load(learned)

@@ -28,7 +28,7 @@ from emo.config import load_config
 from emo.errors import EmoError, RowError
 from emo.evaluation import labels, unibench
 from emo.evaluation.wheels import SYNONYM_RUNS, WHEELS, load_wheels
-from emo.jobs.judge import votes_from
+from emo.jobs.judge_given import votes_from
 from emo.media.transcript import SidecarFile, read_file
 from emo.sources.source import read_source
 from emo.store import committed

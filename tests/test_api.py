@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from emo.cojudgment.learning import MIN_CLIPS
 from emo.cojudgment.votes import read_voters
 from emo.errors import InputError, RowError, TooManyFailedError
-from emo.jobs.judge import learn
+from emo.review.teaching import learn
 from emo.store.runs import StepRecord, too_many_failed
 
 EARLIER = REPOSITORY / "tests/fixtures/out_of_0_1_0"

@@ -40,7 +40,7 @@ def add(commands: cli.Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from emo.jobs import judge, label
+    from emo.jobs import judge, judge_given, label
     from emo.step import Mode
 
     config = cli.config_of(options) if options.votes else cli.config_of_out(options)
@@ -53,11 +53,13 @@ def run(options: argparse.Namespace) -> int:
     if options.save:
         config = _learned(options, config)
     if options.votes:
-        voters = judge.votes_from(options.votes, config.s3)
+        voters = judge_given.votes_from(options.votes, config.s3)
         if voters.duplicates:
             cli.say(f"{voters.duplicates} older votes of the same key were left out")
         with cli.session_of(options, config) as session:
-            records = [judge.run_votes(session, voters, config.judge.rule(judge.priors_of(config.experts)))]
+            records = [
+                judge_given.run_votes(session, voters, config.judge.rule(judge.priors_of(config.experts)))
+            ]
     else:
         names = [expert.name for expert in config.experts]
         priors, rounds = judge.priors_of(config.experts), config.asked_in_rounds
@@ -69,13 +71,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _learned(options: argparse.Namespace, config: Config) -> Config:
     """Learn from the votes, keep it, and give the configuration that uses it."""
-    from emo.jobs import judge
+    from emo.jobs import judge, judge_given
+    from emo.review import teaching
 
-    voters = judge.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
+    voters = judge_given.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
     told = {}
     if options.calibrate is not None:
         without = config.judge.model_copy(update={"learned": None}).rule(judge.priors_of(config.experts))
-        gain = judge.gain_of(voters.table, options.calibrate, without)
+        gain = teaching.gain_of(voters.table, options.calibrate, without)
         cli.say(str(gain))
         if not gain.helps:
             raise InputError(
@@ -85,7 +88,7 @@ def _learned(options: argparse.Namespace, config: Config) -> Config:
         if gain.difference.low <= 0:
             cli.say("its interval holds 0: more labelled clips would make it surer")
         told = {"expected_gain": asdict(gain)}
-    learned = judge.learn(voters.table, options.calibrate)
+    learned = teaching.learn(voters.table, options.calibrate)
     learned.save(options.save, **told)
     cli.say(f"learned on {learned.clips} clips ({learned.source}): {options.save}")
     settings = config.judge.model_copy(update={"learned": options.save})
@@ -97,11 +100,12 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
     from emo.evaluation.ew import EW, ew_mappings, own_mappings
     from emo.evaluation.rounds import curve, lines, outcomes, shapes, told
     from emo.evaluation.wheels import load_wheels
-    from emo.jobs import judge
+    from emo.jobs import judge, judge_given
+    from emo.review import teaching
 
     if options.calibrate is None or options.save or options.redo:
         raise InputError("--rounds goes with --calibrate GOLD, and without --save and --redo")
-    voters = judge.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
+    voters = judge_given.votes_from(options.votes or Storage(options.out).full("votes"), config.s3)
     samples = {expert.name: expert.samples for expert in config.experts}
     configured = config.asked_in_rounds
     tried = [configured.by_then] if configured else shapes(samples)
@@ -110,7 +114,9 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
         of_wheels = ew_mappings(load_wheels(options.wheels)).items()
         mappings = {name: node for name, node in of_wheels if name.endswith("/level1")}
     rule = config.judge.rule(judge.priors_of(config.experts))
-    full, found = outcomes(voters.table, judge.gold_of(options.calibrate)[0], tried, samples, rule, mappings)
+    full, found = outcomes(
+        voters.table, teaching.gold_of(options.calibrate)[0], tried, samples, rule, mappings
+    )
     result = curve(full, found)
     tell_json(options, curve=to_json(result))
     if not options.json:

@@ -15,7 +15,7 @@ from emo.config import load_config
 from emo.errors import InputError, RowError
 from emo.experts import settings_of
 from emo.experts.protocol import Description
-from emo.jobs import extract, judge
+from emo.jobs import extract, judge, judge_given
 from emo.jobs.describe import rows_of
 from emo.jobs.extract import vote_rows
 from emo.needs import check_here
@@ -122,8 +122,8 @@ def test_given_votes_judge_every_clip_and_name_those_whose_voters_all_failed(tmp
     )
     rows = vote_rows(table, [RowError("unparsable", ""), ["happy"], ["happy", "proud"]], "rules", "1")
     pq.write_table(rows, tmp_path / "votes.parquet")
-    voters = judge.votes_from(str(tmp_path / "votes.parquet"), Storage(str(tmp_path)).s3)
-    found = judge.given_rows(judge.by_clip(voters), Rule(), "j", "9").to_pylist()
+    voters = judge_given.votes_from(str(tmp_path / "votes.parquet"), Storage(str(tmp_path)).s3)
+    found = judge_given.given_rows(judge_given.by_clip(voters), Rule(), "j", "9").to_pylist()
     assert [(row["video_id"], row["status"], row["n_voters"]) for row in found] == [
         ("a", "ok", 2),
         ("b", "failed", 0),
@@ -144,7 +144,7 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     pq.write_table(pa.table(mine), tmp_path / "mine.parquet")
     pq.write_table(pa.table(theirs), tmp_path / "theirs.parquet")
     s3 = Storage(str(tmp_path)).s3
-    voters = judge.votes_from(str(tmp_path), s3)
+    voters = judge_given.votes_from(str(tmp_path), s3)
     assert voters.table.to_pylist() == [
         {
             "video_id": "a",
@@ -158,7 +158,7 @@ def test_files_of_given_votes_may_have_other_columns_and_types_and_a_bad_one_is_
     assert voters.failed == 1
     pq.write_table(pa.table({**mine, "status": ["OK"]}), tmp_path / "mine.parquet")
     with pytest.raises(InputError, match=r"/mine\.parquet: column 'status' has 'OK'"):
-        judge.votes_from(str(tmp_path), s3)
+        judge_given.votes_from(str(tmp_path), s3)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_written_vote_that_no_table_can_hold_is_one_short_line(tmp_path, chang
     vote = {"video_id": "a", "expert": "e", "sample": 0, "labels": ["happy"], **change}
     (tmp_path / "votes.jsonl").write_text(json.dumps(vote))
     with pytest.raises(InputError, match=says) as error:
-        judge.votes_from(str(tmp_path / "votes.jsonl"), Storage(str(tmp_path)).s3)
+        judge_given.votes_from(str(tmp_path / "votes.jsonl"), Storage(str(tmp_path)).s3)
     assert len(str(error.value)) < 500
 
 

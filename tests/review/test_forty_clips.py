@@ -14,7 +14,7 @@ from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.learning import calibrate
 from emo.cojudgment.rule import Rule
 from emo.evaluation.ew import emo_clusters
-from emo.jobs import judge
+from emo.review import teaching
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, JUDGMENTS, VOTES
 from review_outs import VIDEO, write, write_run
@@ -61,7 +61,7 @@ def test_forty_reviewed_clips_teach_what_their_labels_teach(real, tmp_path):
             ann.answer(clip["video_id"], gold[clip["video_id"]], queue=clip["queue"])
         assert ann.get("/api/progress")["mine"] == 40
 
-    learned = judge.learn(votes, out.url)
+    learned = teaching.learn(votes, out.url)
     direct = calibrate(votes, {one: gold[one] for one in ids})
     assert learned.clips == direct.clips == 40
     assert (learned.weights, learned.bars) == (direct.weights, direct.bars)

@@ -11,7 +11,8 @@ from emo.cli import main
 from emo.errors import InputError
 from emo.finetuning.listing import list_samples
 from emo.finetuning.settings import Finetune
-from emo.jobs import judge
+from emo.jobs import judge_given
+from emo.review import teaching
 from emo.review.gold import gold_in
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
@@ -81,8 +82,8 @@ def test_evaluate_takes_the_reviews_of_an_out_as_gold(reviewed, capsys):
 
 
 def test_calibrating_on_an_out_learns_from_its_reviews_but_not_from_the_test_split(reviewed, tmp_path):
-    voters = judge.votes_from(reviewed.full("votes"), S3Settings())
-    learned = judge.learn(voters.table, reviewed.url)
+    voters = judge_given.votes_from(reviewed.full("votes"), S3Settings())
+    learned = teaching.learn(voters.table, reviewed.url)
     assert learned.weights["face"] > 2 * learned.weights["voice"]
     gold = {video_id: labels for video_id, labels in gold_in(reviewed).items() if not in_test_split(video_id)}
     assert learned.clips == len(gold) < 40
@@ -91,7 +92,7 @@ def test_calibrating_on_an_out_learns_from_its_reviews_but_not_from_the_test_spl
     file.write_text(
         "".join(json.dumps({"video_id": name, "labels": list(gold[name])}) + "\n" for name in gold)
     )
-    direct = judge.learn(voters.table, str(file))
+    direct = teaching.learn(voters.table, str(file))
     assert (direct.weights, direct.bars) == (learned.weights, learned.bars)
 
 
