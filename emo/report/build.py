@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from emo import vocabulary
+from emo.evaluation.reliability import Reliability
 from emo.pages import rendering as pages
 from emo.report import recordings as strips
 from emo.report.agreement import FINAL, Heatmap
@@ -37,6 +38,7 @@ def render(
     out: str,
     *,
     people: Reviewed | None = None,
+    right: Reliability | None = None,
     rounds: RoundsReport | None = None,
     recordings: Recordings | None = None,
     long_clips: int = 0,
@@ -45,7 +47,8 @@ def render(
 
     items: the clips of the gallery; runs: the run files of OUT in any order, as `emo.store.runs` writes
     them; a key that is missing shows as unknown; out: OUT, for the commands that the page names; people: what
-    reviews say; rounds: what they came to, None: nothing was asked in rounds; recordings: None where no clip
+    reviews say; right: how often labels are right by the agreement of their voters, None: too few reviews
+    tell; rounds: what they came to, None: nothing was asked in rounds; recordings: None where no clip
     is a part of its file; long_clips: clips that had better be split.
     """
     people = people or Reviewed()
@@ -82,6 +85,7 @@ def render(
         "failed_rows": sum(group.rows for group in summary.failures),
         "failures_command": f"emo failures --out {shlex.quote(out)}",
         "people": people,
+        "right": right,
         "taken": _bars(people.taken[:LABELS_CHANGED], len(people.by_clip or ()), vocabulary.valence),
         "added": _bars(people.added[:LABELS_CHANGED], len(people.by_clip or ()), vocabulary.valence),
         "cards": cards,

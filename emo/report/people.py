@@ -5,10 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emo.errors import InputError
+from emo.evaluation.reliability import Reliability, reliability
 from emo.report.pieces import ranked
 from emo.report.summary import Count
 from emo.review import figures
 from emo.review.consensus import UNUSABLE, Agreed, agreed, by_clip
+from emo.store import planning
 from emo.vocabulary import normalise
 from emo.vocabulary.meaning import meaning
 
@@ -45,6 +51,29 @@ class Reviewed:
         """Reviewed clips, those first whose labels changed."""
         clips = self.by_clip or {}
         return sorted(clips, key=lambda video_id: (not clips[video_id].changed, video_id))
+
+
+def curve(people: Reviewed, judgments: pa.Table) -> Reliability | None:
+    """How often the machine's labels are right by the agreement of its voters, on the clips that people agree
+    on; None where these are too few.
+
+    judgments: rows of the table with `video_id`, `labels`, `agreement` and `status`.
+    """
+    gold = {
+        video_id: one.counts.labels
+        for video_id, one in (people.by_clip or {}).items()
+        if one.counts is not None and one.counts.labels is not None
+    }
+    rows = planning.well(judgments)
+    rows = rows.filter(pc.is_in(rows.column("video_id"), value_set=pa.array(list(gold), pa.string())))
+    ids, labels, agreement = (rows.column(name).to_pylist() for name in ("video_id", "labels", "agreement"))
+    try:
+        found, _ = reliability(
+            gold, dict(zip(ids, labels, strict=True)), dict(zip(ids, agreement, strict=True))
+        )
+    except InputError:
+        return None
+    return found
 
 
 def reviewed(reviews: Sequence[Mapping[str, Any]]) -> Reviewed:

@@ -11,7 +11,7 @@ from emo.cojudgment.rounds import Rounds
 from emo.paths import split
 from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
-from emo.report.people import reviewed
+from emo.report.people import curve, reviewed
 from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
 from emo.report.rounds import rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
@@ -76,6 +76,7 @@ def write(
         runs,
         storage.url,
         people=people,
+        right=curve(people, judgments),
         rounds=rounds_report(storage, rounds),
         recordings=recordings(segments, clips, judgments),
         long_clips=long_clips(clips),

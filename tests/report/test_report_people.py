@@ -61,6 +61,22 @@ def test_the_page_shows_reviews_and_every_text_stays_text(tmp_path):
     assert rows["b"] == ["happy", "relieved"]
 
 
+def test_how_often_labels_are_right_is_shown_by_agreement(tmp_path):
+    sure = {f"clip{number:02d}": number / 24 for number in range(24)}
+    out = make_out(tmp_path / "out", [Judged(name, agreement=value) for name, value in sure.items()])
+    for name, value in sure.items():
+        answer(out, name, ["happy", "tired"] if value > 0.5 else ["angry"])
+    assert main(["report", "--out", out.url]) == 0
+    text = text_of(out.read(report.PATH).decode())
+    assert "Right labels by agreement" in text
+    assert "From an agreement of 0.58 on, labels are surely more often right" in text
+    # Of one clip nothing can be said.
+    few = make_out(tmp_path / "few", [Judged("a", agreement=0.5)])
+    answer(few, "a", ["happy"])
+    assert main(["report", "--out", few.url]) == 0
+    assert "Right labels by agreement" not in few.read(report.PATH).decode()
+
+
 def test_a_report_without_reviews_does_not_speak_of_them(tmp_path):
     out = make_out(tmp_path / "out", [Judged("a")])
     assert main(["report", "--out", out.url]) == 0
