@@ -27,6 +27,7 @@ from figures import add_json_option, show, write
 from emo.media.decode import decode_file
 from emo.media.decoded import DecodeSettings
 from emo.media.recording import Recording
+from emo.media.voice_activity import SpeechFinder
 from emo.media.wave import read_wave
 from emo.split.speech import stretches
 from emo.split.tasks import CutsIn, SoundOf
@@ -96,10 +97,8 @@ def peak_mib(recording: Path, seconds: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def by_speech(recording: Path, seconds: int) -> int:
-    from emo.media.voice_activity import SpeechFinder
-
-    finder, found = SpeechFinder(), 0
+def by_speech(finder: SpeechFinder, recording: Path, seconds: int) -> int:
+    found = 0
     for start in range(0, seconds, 320):
         sound = SoundOf(str(recording), float(start), float(min(start + 320, seconds)))(SETTINGS)
         assert sound is not None
@@ -136,7 +135,9 @@ def main() -> None:
         from_files = processor_s(lambda: read_files(files, seconds // part_s))
         from_recording = processor_s(lambda: read_pieces(str(recording), seconds))
         least, most = peak_mib(recording, seconds // 10), peak_mib(recording, seconds)
-        speech = processor_s(lambda: by_speech(recording, seconds))
+        # A worker loads the detector once for all its recordings.
+        finder = SpeechFinder()
+        speech = processor_s(lambda: by_speech(finder, recording, seconds))
         shots = processor_s(lambda: CutsIn(str(recording))(SETTINGS))
         decoded = processor_s(lambda: bare(recording, seconds))
     rate_files = len(files) * (seconds // part_s) / from_files

@@ -13,7 +13,7 @@ from emo.review import answers, figures, gain
 from emo.review.answers import Answer
 from emo.review.consensus import read_reviews
 from emo.review.library import Library
-from emo.review.queue import CONFLICT, EXPERT, KINDS, MIXED, Asked, Candidate, is_blind, queue
+from emo.review.queue import EXPERT, KINDS, MIXED, Asked, Candidate, is_blind, queue
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS
@@ -94,7 +94,7 @@ class Desk:
                 self._reviews[key] = row
 
     def _rank(self) -> None:
-        self._candidates = self.library.candidates(self.rules.by in (MIXED, CONFLICT))
+        self._candidates = self.library.candidates()
         if self.rules.by.startswith(EXPERT):
             self._doubt = self.library.doubt(self.rules.by.removeprefix(EXPERT))
         self._fill()

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 
 from emo.errors import EmoError
 from emo.report.gallery import GalleryItem, gallery_items
-from emo.review.conflict import conflicts
 from emo.review.consensus import jaccard
 from emo.review.media import Part
 from emo.review.queue import Candidate
@@ -27,7 +26,7 @@ class Library:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.clips = _placed(storage, CLIPS, ["uri", "start_s", "end_s"])
-        self.judged = _placed(storage, JUDGMENTS, ["labels", "agreement", *_conflict_column()])
+        self.judged = _placed(storage, JUDGMENTS, ["labels", "agreement", "conflict"])
         self._rows = {
             table.name: placed.sort_by("video_id")
             for table, placed in (
@@ -83,16 +82,11 @@ class Library:
         ]
         return committed.newest(pa.concat_tables([schema.empty_table(), *parts]), table.key)
 
-    def candidates(self, with_conflict: bool) -> list[Candidate]:
-        """The clips that have a judgment. with_conflict: of older judgments, which do not say it, it is
-        computed from all votes, which takes a moment."""
-        rows = planning.well(self.judged).to_pylist()
-        known = {row["video_id"]: row["conflict"] for row in rows if row.get("conflict") is not None}
-        if with_conflict and not known:
-            known = conflicts(self._votes(), self._senses())
+    def candidates(self) -> list[Candidate]:
+        """The clips that have a judgment; older judgments do not say their conflict."""
         return [
-            Candidate(row["video_id"], row["agreement"], known.get(row["video_id"]), tuple(row["labels"]))
-            for row in rows
+            Candidate(row["video_id"], row["agreement"], row["conflict"], tuple(row["labels"]))
+            for row in planning.well(self.judged).to_pylist()
             if row["video_id"] in self._place
         ]
 
@@ -118,26 +112,6 @@ class Library:
         rows = committed.read_newest(self._storage, where, VOTES, ["labels", "status"])
         found: list[dict[str, Any]] = planning.well(rows).to_pylist()
         return found
-
-    def _senses(self) -> dict[str, list[str]]:
-        """expert -> the modalities that it takes, of one file of each: they are the expert's own."""
-        described = self._rows[DESCRIPTIONS.name]
-        firsts = described.group_by("expert").aggregate([("file", "min")]).to_pylist()
-        senses: dict[str, list[str]] = {}
-        for first in firsts:
-            rows = committed.read_file(
-                self._storage, DESCRIPTIONS, first["file_min"], ["expert", "modalities"]
-            )
-            for row in rows.to_pylist():
-                if row["expert"] == first["expert"] and row["modalities"]:
-                    senses[row["expert"]] = row["modalities"]
-                    break
-        return senses
-
-
-def _conflict_column() -> list[str]:
-    """The judgments of a version that measures the conflict say it themselves."""
-    return ["conflict"] if "conflict" in JUDGMENTS.schema.names else []
 
 
 def _placed(storage: Storage, table: Table, columns: Iterable[str] = ()) -> pa.Table:

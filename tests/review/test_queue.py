@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emo.errors import InputError
-from emo.review.conflict import conflicts
 from emo.review.figures import drawn
 from emo.review.queue import MIXED, RANDOM, Candidate, is_blind, queue
 
@@ -71,17 +70,3 @@ def test_a_share_of_the_clips_is_blind_for_everyone_alike():
     assert 0.25 < sum(blind) / 2000 < 0.35
     assert blind == [is_blind(str(number), 0.3) for number in range(2000)]
     assert not any(is_blind(str(number), 0) for number in range(100))
-
-
-def test_conflict_is_between_what_is_seen_and_what_is_not():
-    senses = {"face": ["frames"], "voice": ["audio"], "words": ["transcript"], "omni": ["frames", "audio"]}
-    votes = [
-        {"video_id": "a", "expert": "face", "labels": ["happy"]},
-        {"video_id": "a", "expert": "voice", "labels": ["sad"]},
-        {"video_id": "b", "expert": "face", "labels": ["happy"]},
-        {"video_id": "b", "expert": "words", "labels": ["glad"]},
-        {"video_id": "b", "expert": "omni", "labels": ["angry"]},
-        {"video_id": "c", "expert": "face", "labels": ["happy"]},
-        {"video_id": "c", "expert": "voice", "labels": []},
-    ]
-    assert conflicts(votes, senses) == {"a": 1.0, "b": 0.0}
