@@ -26,8 +26,10 @@ from figures import add_json_option, write
 from judge_quality import by_form, by_voter, by_word, labels_of, plain_vote, sets_of_voters
 
 from emo.cojudgment import learning
-from emo.cojudgment.fusion import judge_votes, read_ballot, weigh
+from emo.cojudgment.ballot import read_ballot
+from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
+from emo.cojudgment.weighing import weigh
 from emo.errors import InputError
 from emo.evaluation.ew import ew_overlaps
 from emo.evaluation.labels import read_labels

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import vocabulary
-from emo.cojudgment.fusion import Ballot, read_ballot, weigh
+from emo.cojudgment.ballot import Ballot, read_ballot
 from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
 from emo.cojudgment.votes import read_voters
+from emo.cojudgment.weighing import weigh
 from emo.errors import InputError
 
 MIN_CLIPS = 20
