@@ -8,6 +8,8 @@ first. There is no default: a text that ascribes no emotion gives an empty list.
 Labels are English headwords for Chinese text too, so that voters in both languages agree where they mean the
 same, and the metrics of the field, which know English only, can be taken. What a text lists as an emotion
 ("emotional state is a, b and c") and the vocabulary does not know stays as it was written.
+
+Longer than most files here: a weight makes sense only beside the rule that uses it.
 """
 
 import hashlib

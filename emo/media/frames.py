@@ -1,6 +1,8 @@
 """Which frames of a video are taken, and how PyAV reads them.
 
 PyAV is the fastest for every codec (`benchmarks/decode.py`); `emo.media.by_decord` can be chosen instead.
+
+Longer than most files here: the index of packets, the choice of moments and the reader share what a tick is.
 """
 
 import functools

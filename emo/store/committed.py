@@ -1,4 +1,8 @@
-"""The committed rows of a table: written one shard at a time, read as the newest row of each key."""
+"""The committed rows of a table: written one shard at a time, read as the newest row of each key.
+
+Longer than most files here: which files and which rows count is decided in this one place, so that no reader
+comes to another answer.
+"""
 
 import errno
 import io
