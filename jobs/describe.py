@@ -178,7 +178,9 @@ class DescribeStep(Step):
         if self.follows:
             return []  # as when it was asked first
         name = self.expert.name
-        notes = partial(_notes, self.expert)
+        # As plain values: the class of the settings may not be there where they are looked at.
+        told = (getattr(self.expert, key, None) for key in ("adapter", "model", "max_frames", "system"))
+        notes = partial(_notes, *told)
         return of_kind(experts.REGISTRY, self.name, f"expert {name}", self.expert, notes)
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
@@ -227,15 +229,14 @@ def expert_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return deciding(settings, experts.expert_class(kind).Settings if kind else OpenAISettings)
 
 
-def _notes(expert: Settings) -> list[str]:
+def _notes(adapter: str | None, model: str | None, max_frames: int | None, system: str | None) -> list[str]:
     """Lines about an adapter, or a finetuned model, that the expert asks otherwise than it was trained."""
-    adapter = getattr(expert, "adapter", None)
-    folder = adapter or getattr(expert, "model", None)
+    folder = adapter or model
     told = []
     if folder:
-        told.append(frame_budget(Path(folder).expanduser(), getattr(expert, "max_frames", None)))
+        told.append(frame_budget(Path(folder).expanduser(), max_frames))
     if adapter:
-        told.append(prompt_note(Path(adapter).expanduser(), getattr(expert, "system", None)))
+        told.append(prompt_note(Path(adapter).expanduser(), system))
     return [line for line in told if line]
 
 

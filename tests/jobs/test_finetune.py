@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import cloudpickle
 import psutil
 import pytest
 import torch
+from ray import cloudpickle
 
 import checkpoints
 import drawn_faces

@@ -11,6 +11,7 @@ import yaml
 
 import wavering
 from clips import make_clip
+from conftest import free_port, ray_head
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import EMO, emo, last_run, rows, until
 
@@ -18,10 +19,13 @@ NAMES = ("late1", "sure1", "sure2", "sure3", "torn1", "torn2")
 
 
 @pytest.fixture(scope="module")
-def env(ray_cluster):
-    """The cluster, with the tests' expert on its path."""
+def env():
+    """A cluster with the tests' expert on its path."""
     path = os.pathsep.join([str(Path(wavering.__file__).parent), os.environ.get("PYTHONPATH", "")])
-    return {**ray_cluster, "PYTHONPATH": path}
+    port = free_port()
+    options = ["--num-cpus=2", "--object-store-memory=400000000"]
+    with ray_head(port, Path(f"/tmp/emo-test-ray-{port}"), options, {"PYTHONPATH": path}):
+        yield {"RAY_ADDRESS": f"127.0.0.1:{port}", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
