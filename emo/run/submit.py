@@ -24,6 +24,8 @@ from emo.run.connection import check_answers, offer_token
 LOCAL = "http://127.0.0.1:8265"
 # Between two tries to reach a cluster.
 AGAIN_S = 2.0
+# So long a job that is asked to stop may take to end what it holds.
+STOP_S = 30
 # What travels: code and its data, no byte code.
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
@@ -123,7 +125,11 @@ def submit(
     try:
         with tempfile.TemporaryDirectory(prefix="emo-job-") as name:
             config = pack(Path(name), config_file)
-            environment: dict[str, Any] = {"working_dir": name}
+            environment: dict[str, Any] = {
+                "working_dir": name,
+                # Ray kills a job that it stops after three seconds, before it has given back its OUT.
+                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},
+            }
             if install:
                 environment["pip"] = packages()
             entrypoint = shlex.join(["python", "-m", "emo", *command, *config])

@@ -142,10 +142,15 @@ def test_a_pass_that_is_interrupted_says_how_many_shards_may_still_come(joined, 
         _wait_for(log)
         _thread.interrupt_main()
 
+    # A shell that starts these tests in the background has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
     step = StepRecord(plan.step, rows=1)
-    with pytest.raises(KeyboardInterrupt):
-        run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (step.ok, step.failed, step.under_way) == (0, 0, 1)
 
 
