@@ -119,13 +119,15 @@ def test_a_plan_takes_the_closing_rate_of_the_clips_before_and_a_night_says_how_
     assert {row["table"]: row["rows"] for row in json.loads(again.stdout)["tables"]}["judgments"] == 10
 
 
-def test_the_curve_is_printed_for_clips_that_have_every_answer_and_nothing_is_judged(undisturbed, tmp_path):
+def test_the_curve_is_printed_for_clips_that_have_every_answer_and_nothing_is_judged(
+    undisturbed, env, tmp_path
+):
     gold = tmp_path / "gold.csv"
     gold.write_text("video_id,labels\n" + "".join(f"{name},happy\n" for name in NAMES))
     before = sorted(undisturbed.rglob("*.parquet"))
-    done = emo("judge", "--out", undisturbed, "--calibrate", gold, "--rounds")
+    done = emo("judge", "--out", undisturbed, "--calibrate", gold, "--rounds", env=env)
     assert done.returncode == 2
     assert "3 clips have gold labels and all 7 answers of a; expected at least 20" in done.stderr
-    refused = emo("judge", "--out", undisturbed, "--rounds")
+    refused = emo("judge", "--out", undisturbed, "--rounds", env=env)
     assert "--rounds goes with --calibrate GOLD" in refused.stderr
     assert sorted(undisturbed.rglob("*.parquet")) == before
