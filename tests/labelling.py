@@ -30,7 +30,7 @@ def emo(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subproc
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=500,
     )
 
 
