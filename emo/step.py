@@ -12,7 +12,6 @@ from operator import attrgetter
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from emo.errors import RowError
 from emo.estimates import Expected
@@ -57,11 +56,7 @@ class Pass:
 
     def of_it(self, rows: pa.Table) -> pa.Table:
         """Of rows of its table those that this pass may have made."""
-        if self.answers is None:
-            return rows
-        sample = rows.column("sample")
-        inside = pc.and_(pc.greater_equal(sample, self.answers.start), pc.less(sample, self.answers.stop))
-        return rows.filter(inside)
+        return rows if self.answers is None else rows.filter(planning.numbered(rows, self.answers))
 
 
 class Step(ABC):

@@ -97,8 +97,7 @@ class DescribeStep(Step):
         """The newest answers of these numbers, without those from before the expert was asked anew."""
         rows = committed.read_newest(storage, self.where, DESCRIPTIONS, ["status", *columns])
         rows = planning.answering(rows) if numbers.stop > 1 else rows
-        sample = rows.column("sample")
-        return rows.filter(pc.and_(pc.greater_equal(sample, numbers.start), pc.less(sample, numbers.stop)))
+        return rows.filter(planning.numbered(rows, numbers))
 
     def made(self, storage: Storage) -> pa.Table:
         """One row per clip; failed where any of its answers did."""

@@ -80,14 +80,11 @@ class ExtractStep(Step):
         """The answers of one expert that this step reads."""
         if self.rounds is None:
             return rows
-        sample = rows.column("sample")
         # The first one: whatever is not of a later round.
         numbers = [self.number] if self.follows else range(2, len(self.rounds) + 1)
         inside = pa.chunked_array([pa.repeat(False, rows.num_rows)])
         for number in numbers:
-            asked = self.rounds.numbers(expert, number)
-            between = pc.and_(pc.greater_equal(sample, asked.start), pc.less(sample, asked.stop))
-            inside = pc.or_(inside, between)
+            inside = pc.or_(inside, planning.numbered(rows, self.rounds.numbers(expert, number)))
         return rows.filter(inside if self.follows else pc.invert(inside))
 
     def made(self, storage: Storage) -> pa.Table:

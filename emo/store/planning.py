@@ -132,6 +132,12 @@ def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
     return answering(rows)
 
 
+def numbered(rows: pa.Table, numbers: range) -> pa.ChunkedArray:
+    """Whether the number of each answer (`sample`) is one of these: bool per row."""
+    sample = rows.column("sample")
+    return pc.and_(pc.greater_equal(sample, numbers.start), pc.less(sample, numbers.stop))
+
+
 def answering(descriptions: pa.Table) -> pa.Table:
     """The descriptions that are not older than the answer 0 of their expert to their clip.
 
