@@ -4,6 +4,8 @@ A round is over for a clip when all answers that are due by then have been read.
 later rounds or of an earlier configuration, have no say in it. So the same tables give the same decision.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -64,15 +66,16 @@ def asked(votes: pa.Table, decided: pa.Table, rounds: Rounds) -> pa.Table:
     at = pc.index_in(votes.column("video_id"), value_set=decided.column("video_id").combine_chunks())
     last = pc.fill_null(decided.column("closed_in"), len(rounds)).take(at)
     parts = [
-        asked_by(votes.filter(pc.equal(last, number)), rounds, number) for number in range(1, len(rounds) + 1)
+        first_answers(votes.filter(pc.equal(last, number)), by_then)
+        for number, by_then in enumerate(rounds.by_then, 1)
     ]
     return pa.concat_tables(parts)
 
 
-def asked_by(votes: pa.Table, rounds: Rounds, number: int) -> pa.Table:
-    """The votes on answers that are due by the end of a round."""
+def first_answers(votes: pa.Table, counts: Mapping[str, int]) -> pa.Table:
+    """The votes on the first answers of each expert: so many of each, none of an expert that is not named."""
     due = pa.chunked_array([pa.repeat(False, votes.num_rows)])
-    for name, count in rounds.by_then[number - 1].items():
+    for name, count in counts.items():
         mine = pc.and_(pc.equal(votes.column("expert"), name), pc.less(votes.column("sample"), count))
         due = pc.or_(due, mine)
     return votes.filter(due)
@@ -125,7 +128,7 @@ class _Clips:
     def agreement(self, number: int) -> np.ndarray:
         """How far the answers agree that are due by the end of a round: float64, nan where nothing does."""
         speaking = self._votes.filter(pa.array(self._speaks))
-        found = agreement_of(asked_by(speaking, self._rounds, number))
+        found = agreement_of(first_answers(speaking, self._rounds.by_then[number - 1]))
         at = pc.index_in(self._clips, value_set=found.column("video_id").combine_chunks())
         values = found.column("agreement").combine_chunks().take(at)
         return np.asarray(pc.fill_null(values, np.nan).to_numpy(zero_copy_only=False))

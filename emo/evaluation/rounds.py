@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.cojudgment.closing import asked, decide
+from emo.cojudgment.closing import asked, decide, first_answers
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.learning import MIN_CLIPS
 from emo.cojudgment.rounds import Rounds
@@ -96,11 +96,7 @@ def outcomes(
     mappings: of the metric. Clips that lack an answer are left out, because it is not known what it would
     have been. Raises InputError with fewer than MIN_CLIPS clips.
     """
-    names = votes.column("expert")
-    wanted = pa.chunked_array([pa.repeat(False, votes.num_rows)])
-    for name, count in samples.items():
-        wanted = pc.or_(wanted, pc.and_(pc.equal(names, name), pc.less(votes.column("sample"), count)))
-    votes = votes.filter(wanted)
+    votes = first_answers(votes, samples)
     counts = votes.group_by("video_id", use_threads=False).aggregate([([], "count_all")])
     whole = counts.filter(pc.equal(counts.column("count_all"), sum(samples.values()))).column("video_id")
     clips = sorted(one for one in whole.to_pylist() if gold.get(one))
