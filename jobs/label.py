@@ -18,15 +18,13 @@ from emo.jobs.ingest import IngestStep, failed_before, note_uses
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
-from emo.report.recordings import long_clips
-from emo.report.rounds import rounds_report
 from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
-from emo.store import committed, planning
+from emo.store import planning
 from emo.store.runs import StepRecord, load_runs
-from emo.store.tables import CLIPS, FAILED
+from emo.store.tables import FAILED
 
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
@@ -106,12 +104,9 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
         for line in page.alarms:
             tell(line)
-        if told := rounds_report(current.storage, rounds):
-            tell(f"rounds: {told.line()}")
-        clips = committed.read_newest(
-            current.storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"]
-        )
-    return Labelled(current.run_id, records, page.place, long_clips(clips))
+        if page.rounds:
+            tell(f"rounds: {page.rounds.line()}")
+    return Labelled(current.run_id, records, page.place, page.long_clips)
 
 
 def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:

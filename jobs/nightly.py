@@ -22,8 +22,7 @@ from emo.jobs.label import steps
 from emo.jobs.split import pieces_manifest, superseded
 from emo.nightly import retention, retries
 from emo.report import write as report
-from emo.report.recordings import long_clips
-from emo.report.rounds import rounds_report
+from emo.report.rounds import RoundsReport
 from emo.run.session import Bounds, Session
 from emo.status import plan
 from emo.step import Step, Todo, groups
@@ -52,9 +51,6 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     session.lift_limit()
     session.take([judge], partial(_judge, storage, waiting=before if bound is not None else ()))
     compacted, notes = tidy(session, manifest)
-    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["start_s", "duration_s"])
-    if config.split.by is None and (long := long_clips(clips)):
-        notes.append(f"{long} clips last over a minute and have one set of labels each; split.by cuts them")
     spent = estimates.spent([asdict(step) for step in session.run.steps], config.prices)
     page = report.write(
         storage,
@@ -63,6 +59,10 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         config.asked_in_rounds,
         only_if_changed=compacted.rows_dropped == 0,
     )
+    if config.split.by is None and page.long_clips:
+        notes.append(
+            f"{page.long_clips} clips last over a minute and have one set of labels each; split.by cuts them"
+        )
     return {
         "bound": bound,
         "retried": again.retried,
@@ -76,17 +76,20 @@ def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
         "compacted": asdict(compacted),
         "notes": [*notes, *page.alarms],
         "report": page.place,
-        "rounds": _rounds(session, before, planned, bound),
+        "rounds": _rounds(session, page.rounds, before, planned, bound),
     }
 
 
 def _rounds(
-    session: Session, steps: Sequence[Step], planned: Sequence[Planned], bound: str | None
+    session: Session,
+    told: RoundsReport | None,
+    steps: Sequence[Step],
+    planned: Sequence[Planned],
+    bound: str | None,
 ) -> dict[str, Any] | None:
-    """Answers of the night, beside how many were expected of it, and what rounds came to in OUT; None where
-    nothing is asked in rounds.
+    """Answers of the night, beside how many were expected of it, and what rounds came to in OUT (`told`);
+    None where nothing is asked in rounds.
     """
-    told = rounds_report(session.storage, session.config.asked_in_rounds)
     if told is None:
         return None
     each = {step.name: len(step.answers) for step in steps if isinstance(step, DescribeStep)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from emo.report.build import render
 from emo.report.gallery import choose_gallery, gallery_items
 from emo.report.people import curve, reviewed
 from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
-from emo.report.rounds import rounds_report
+from emo.report.rounds import RoundsReport, rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
 from emo.review.consensus import read_reviews
 from emo.split.table import current
@@ -31,9 +31,14 @@ TEXT_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Written:
-    """place: where the report is; alarms: what a person should know of what it shows, a line each."""
+    """place: where the report is; rounds: what they came to, None without; long_clips: whole files that last
+    over a minute and are one clip each; alarms: what a person should know of a report that was built now, a
+    line each.
+    """
 
     place: str
+    rounds: RoundsReport | None
+    long_clips: int
     alarms: tuple[str, ...] = ()
 
 
@@ -45,8 +50,10 @@ def write(
     gallery: how many clips it shows; rounds: in which experts are asked, None: without; only_if_changed: a
     report that is newer than all tables stays.
     """
+    long = long_clips(_light(storage, CLIPS, TIMED_COLUMNS))
+    written = Written(storage.full(PATH), rounds_report(storage, rounds), long)
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
-        return Written(storage.full(PATH))
+        return written
     clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
     judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
     segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
@@ -77,12 +84,12 @@ def write(
         storage.url,
         people=people,
         right=curve(people, judgments),
-        rounds=rounds_report(storage, rounds),
+        rounds=written.rounds,
         recordings=recordings(segments, clips, judgments),
-        long_clips=long_clips(clips),
+        long_clips=written.long_clips,
     )
     storage.write(PATH, page.encode())
-    return Written(storage.full(PATH), tuple(summary.alarms()))
+    return replace(written, alarms=tuple(summary.alarms()))
 
 
 def _is_newest(storage: Storage) -> bool:

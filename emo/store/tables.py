@@ -135,7 +135,10 @@ CLIPS = Table(
             *_STATUS,
         ]
     ),
-    light=("status", "error", "uri", "size", "modified", "transcript_version", "start_s", "end_s"),
+    light=(
+        *("status", "error", "uri", "size", "modified", "transcript_version"),
+        *("start_s", "end_s", "duration_s"),
+    ),
     row_group_rows=64,
     needs=("frames",),
 )
