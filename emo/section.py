@@ -5,9 +5,19 @@ import inspect
 from functools import cache
 from itertools import pairwise
 from textwrap import dedent
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def _at_least_one(value: int | str) -> int | str:
+    if isinstance(value, int) and value < 1:
+        raise ValueError("expected auto or a whole number of at least 1")
+    return value
+
+
+Workers = Annotated[int | Literal["auto"], AfterValidator(_at_least_one)]
+"""How many workers a step has; `auto` leaves it to the cluster."""
 
 
 class Section(BaseModel):

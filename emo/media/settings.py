@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from emo.marks import NoResult
 from emo.media.speech import SpeechSettings
-from emo.section import Section
+from emo.section import Section, Workers
 
 
 class Ingest(Section):
@@ -34,7 +34,7 @@ class Ingest(Section):
     """The seconds that the decoder may take for one clip. A clip that takes longer fails."""
     memory_mib: NoResult[int] = Field(3072, ge=256)
     """The memory that the decoder may take for one clip. A clip that needs more fails."""
-    workers: NoResult[int | Literal["auto"]] = "auto"
+    workers: NoResult[Workers] = "auto"
     """The number of decoders that work at once. `auto` is one for each CPU of the cluster."""
     shard_rows: NoResult[int] = Field(50, ge=1, le=1000)
     """The most clips of one committed file."""
@@ -44,13 +44,6 @@ class Ingest(Section):
     """
     transcribe_gpus: NoResult[float] = Field(0.25, gt=0, le=1)
     """The share of a GPU that each copy of the Whisper model takes."""
-
-    @field_validator("workers")
-    @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("expected auto or a whole number of at least 1")
-        return value
 
     @model_validator(mode="after")
     def _filters(self) -> "Ingest":

@@ -3,10 +3,10 @@
 import math
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from emo.marks import NoResult
-from emo.section import Section
+from emo.section import Section, Workers
 
 
 class Split(Section):
@@ -52,15 +52,8 @@ class Split(Section):
     """
     deadline_s: NoResult[float] = Field(3600.0, gt=0)
     """The seconds that one look at a recording may take. A recording that takes longer fails."""
-    workers: NoResult[int | Literal["auto"]] = "auto"
+    workers: NoResult[Workers] = "auto"
     """The number of recordings that are split at once. `auto` is one for each CPU of the cluster."""
-
-    @field_validator("workers")
-    @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("expected auto or a whole number of at least 1")
-        return value
 
     @model_validator(mode="after")
     def _in_order(self) -> "Split":
