@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field
 
 from emo.engines.models import load_whole, read_config, resolve_model, revision_of
+from emo.engines.settings import weights_dtype
 from emo.errors import InputError, RowError
 from emo.marks import NoResult
 from emo.media.wave import AUDIO_HZ
@@ -96,9 +97,7 @@ class Classifier:
         self.revision = revision_of(self.folder, settings.pickled_weights)
         self.classes = class_names(self.folder, medium)
         kind = _KINDS[medium]
-        dtype = settings.dtype
-        if dtype == "auto":
-            dtype = "float16" if settings.device == "cuda" else "float32"
+        dtype = weights_dtype(settings.dtype, settings.device, "float16")
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device is 'cuda', but torch sees no CUDA device; set device to 'cpu'")
         model = load_whole(

@@ -10,7 +10,7 @@ import torch
 from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget, prompt_note
 from emo.engines.batching import Budget
 from emo.engines.models import load_whole, resolve_model, revision_of
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import ModelSettings, weights_dtype
 from emo.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -120,9 +120,7 @@ def _load(settings: ModelSettings, folder: Path, cls: Any, attention: str | None
             f"the model wants {settings.gpus} CUDA device(s), torch sees {torch.cuda.device_count()}; "
             "set device to 'cpu' to run without one"
         )
-    dtype = settings.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if settings.device == "cuda" else "float32"
+    dtype = weights_dtype(settings.dtype, settings.device)
     model = load_whole(
         cls,
         folder,

@@ -8,6 +8,13 @@ from emo.marks import NoResult
 from emo.section import Section
 
 
+def weights_dtype(dtype: str, device: str, on_cuda: Literal["bfloat16", "float16"] = "bfloat16") -> str:
+    """The name of the type of the weights; `auto` is `on_cuda` on CUDA and float32 on a CPU."""
+    if dtype != "auto":
+        return dtype
+    return on_cuda if device == "cuda" else "float32"
+
+
 class ModelSettings(Section):
     """Which checkpoint, where it runs, and how it writes. Settings of experts and extractors extend it."""
 

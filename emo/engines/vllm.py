@@ -11,7 +11,7 @@ from emo.engines.generation import Completion
 from emo.engines.models import resolve_model, revision_of
 from emo.engines.openai_client import Answer, ChatRequest, OpenAIClient, ServerSettings
 from emo.engines.sampling import row_seed
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import ModelSettings, weights_dtype
 from emo.engines.vllm_server import MODEL, VllmServer, VllmSettings
 from emo.errors import EmoError, InputError, RowError
 
@@ -143,9 +143,7 @@ def _completions(answers: list[Answer], degraded: tuple[str, ...]) -> list[Compl
 
 
 def _arguments(settings: ModelSettings, folder: Path, media: dict[str, int]) -> list[str]:
-    dtype = settings.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if settings.device == "cuda" else "float32"
+    dtype = weights_dtype(settings.dtype, settings.device)
     # What emo's own engines take of a checkpoint's settings for writing: its penalty, and nothing else.
     penalty = settings.repetition_penalty
     written = folder / "generation_config.json"

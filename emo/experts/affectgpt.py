@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from emo.engines.models import NamedModel, named_models
 from emo.engines.pickled import pth_file
 from emo.engines.preprocessing import ModelInput, Preprocessor
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import ModelSettings, weights_dtype
 from emo.errors import InputError, RowError, StorageError
 from emo.experts import protocol
 from emo.experts.in_process import EngineExpert
@@ -100,9 +100,7 @@ class AffectGPTExpert(EngineExpert):
         self.settings = settings
         folders = _Folders.found(settings)
         checkpoint = _matched(folders, settings.ignore_unknown_keys)
-        dtype = settings.dtype
-        if dtype == "auto":
-            dtype = "float16" if settings.device == "cuda" else "float32"
+        dtype = weights_dtype(settings.dtype, settings.device, "float16")
         prompts = Prompts(settings)
         self.engine = TransformersEngine(
             settings.model_copy(update={"dtype": dtype}),

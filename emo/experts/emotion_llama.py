@@ -24,7 +24,7 @@ from emo.aus.tables import UnitTables, missing_tables
 from emo.engines.models import NamedModel, missing_model, named_models
 from emo.engines.pickled import pth_file, read_pth, weights_in
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import ModelSettings, weights_dtype
 from emo.errors import InputError
 from emo.experts import protocol
 from emo.experts.in_process import EngineExpert, given
@@ -107,9 +107,7 @@ class EmotionLlamaExpert(EngineExpert):
         sound = resolve_model(settings.audio)
         whisper = load_whole(WhisperModel, sound, dtype=torch.float32).encoder.eval()
         extractor = AutoFeatureExtractor.from_pretrained(sound)
-        dtype = settings.dtype
-        if dtype == "auto":
-            dtype = "float16" if settings.device == "cuda" else "float32"
+        dtype = weights_dtype(settings.dtype, settings.device, "float16")
         patches = (parts.IMAGE_SIDE // eva.patch) ** 2
         self.engine = TransformersEngine(
             settings.model_copy(update={"dtype": dtype}),

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from emo.engines.models import NamedModel, missing_model, named_models
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import ModelSettings, weights_dtype
 from emo.errors import InputError
 from emo.experts import protocol
 from emo.experts.in_process import EngineExpert, given
@@ -81,9 +81,7 @@ class R1OmniExpert(EngineExpert):
         folder = resolve_model(settings.model, settings.revision)
         sizes = parts.read_sizes(folder)
         ignored = parts.check_keys(folder, sizes, settings.ignore_unknown_keys)
-        dtype = settings.dtype
-        if dtype == "auto":
-            dtype = "float16" if settings.device == "cuda" else "float32"
+        dtype = weights_dtype(settings.dtype, settings.device, "float16")
         with without_reports():
             self.engine = TransformersEngine(
                 settings.model_copy(update={"dtype": dtype}),

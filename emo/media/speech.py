@@ -64,14 +64,13 @@ class Transcriber:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
         from emo.engines.models import architecture, load_whole, resolve_model, revision_of
+        from emo.engines.settings import weights_dtype
 
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device is 'cuda', but torch sees no CUDA device; set device to 'cpu'")
         folder = resolve_model(settings.model, settings.revision)
         architecture(folder, [_ARCHITECTURE])
-        dtype = settings.dtype
-        if dtype == "auto":
-            dtype = "float16" if settings.device == "cuda" else "float32"
+        dtype = weights_dtype(settings.dtype, settings.device, "float16")
         model = load_whole(WhisperForConditionalGeneration, folder, dtype=getattr(torch, dtype))
         self._settings = settings
         self._model: Any = model.to(settings.device).eval()
