@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import Table
+from emo.store.tables import DESCRIPTIONS, Table
 
 EMO = Path(sys.executable).with_name("emo")
 # The words expert alone: quick, and enough where a test is not about experts.
@@ -102,6 +102,23 @@ def raw_rows(out: str | Path | Storage, table: Table) -> pa.Table:
     storage = out if isinstance(out, Storage) else Storage(str(out))
     parts = [committed.read_file(storage, table, path) for path in committed.files(storage, table.name)]
     return pa.concat_tables([table.schema.empty_table(), *parts])
+
+
+def answers(out: str | Path, expert: str) -> dict[str, list[dict[str, Any]]]:
+    """The newest descriptions of one expert by clip, the samples in order."""
+    columns = ("status", "error", "text", "degraded", "adapter", "output_tokens", "finish_reason")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(out, DESCRIPTIONS, *columns):
+        if row["expert"] == expert:
+            found.setdefault(row["video_id"], []).append(row)
+    return {clip: sorted(samples, key=lambda row: row["sample"]) for clip, samples in found.items()}
+
+
+def whole(out: str | Path, expert: str) -> list[dict[str, Any]]:
+    """Every committed description of an expert, but for the run that made it."""
+    found = raw_rows(out, DESCRIPTIONS).drop_columns(["run_id"]).to_pylist()
+    mine = [row for row in found if row["expert"] == expert]
+    return sorted(mine, key=lambda row: (row["video_id"], row["sample"]))
 
 
 def by_id(found: Sequence[dict[str, Any]], column: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from emo import experts
 from emo.clips import read_clips, to_clip
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, VOTES
-from labelling import emo, emo_losing_a_worker, last_run, raw_rows, rows
+from emo.store.tables import CLIPS, VOTES
+from labelling import answers, emo, emo_losing_a_worker, last_run, rows, whole
 
 torch.set_num_threads(1)
 
@@ -96,16 +96,6 @@ def described(videos, settings, tmp_path_factory, ray_cluster):
     return out
 
 
-def answers(out, expert):
-    """The rows of one expert by clip, the samples in order."""
-    columns = ("status", "error", "text", "degraded", "adapter", "output_tokens", "finish_reason")
-    found = {}
-    for row in rows(out, DESCRIPTIONS, *columns):
-        if row["expert"] == expert:
-            found.setdefault(row["video_id"], []).append(row)
-    return {clip: sorted(samples, key=lambda row: row["sample"]) for clip, samples in found.items()}
-
-
 @pytest.mark.parametrize("expert", NAMES)
 def test_every_clip_has_its_samples_and_what_it_lacks_is_reported(described, expert):
     found = answers(described, expert)
@@ -177,10 +167,3 @@ def test_after_its_worker_was_killed_half_way_an_expert_has_written_what_it_woul
     step = last_run(out)["steps"][0]
     lost = sum(rows[0]["error"] is not None for rows in answers(described, expert).values())
     assert (step["ok"], step["failed"]) == (len(USABLE) - lost, lost)
-
-
-def whole(out, expert):
-    """Every committed row of an expert, but for the run that made it."""
-    found = raw_rows(out, DESCRIPTIONS).drop_columns(["run_id"]).to_pylist()
-    mine = [row for row in found if row["expert"] == expert]
-    return sorted(mine, key=lambda row: (row["video_id"], row["sample"]))

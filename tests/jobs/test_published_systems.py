@@ -18,8 +18,8 @@ from emo import experts
 from emo.clips import read_clips, to_clip
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, VOTES
-from labelling import emo, emo_losing_a_worker, last_run, raw_rows, rows
+from emo.store.tables import CLIPS, VOTES
+from labelling import answers, emo, emo_losing_a_worker, last_run, rows, whole
 
 torch.set_num_threads(1)
 
@@ -63,15 +63,6 @@ def described(videos, settings, tmp_path_factory, ray_cluster):
     done = emo("label", videos, "--out", out, *line_up, "--set", "max_failed_share=1", env=ray_cluster)
     assert done.returncode == 0, done.stderr
     return out
-
-
-def answers(out, expert):
-    """The rows of one expert by clip, the samples in order."""
-    found = {}
-    for row in rows(out, DESCRIPTIONS, "status", "error", "text", "degraded"):
-        if row["expert"] == expert:
-            found.setdefault(row["video_id"], []).append(row)
-    return {clip: sorted(samples, key=lambda row: row["sample"]) for clip, samples in found.items()}
 
 
 @pytest.mark.parametrize("expert", NAMES)
@@ -132,10 +123,3 @@ def test_after_its_worker_was_killed_half_way_an_expert_has_written_what_it_woul
     assert shards < 3, "it was not killed half-way"
     assert whole(out, expert) == whole(described, expert)
     assert last_run(out)["steps"][0]["ok"] == (len(GOOD) if expert == "step-audio" else len(USABLE))
-
-
-def whole(out, expert):
-    """Every committed row of an expert, but for the run that made it."""
-    found = raw_rows(out, DESCRIPTIONS).drop_columns(["run_id"]).to_pylist()
-    mine = [row for row in found if row["expert"] == expert]
-    return sorted(mine, key=lambda row: (row["video_id"], row["sample"]))
