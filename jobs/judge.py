@@ -131,8 +131,9 @@ class JudgeStep(Step):
         by = done.column("judge")
         # What the text model decided says so behind a plus.
         same = pc.or_(pc.equal(by, self.mark), pc.starts_with(by, f"{self.mark}+"))
-        same_rule = done.filter(pc.fill_null(same, False))
-        return planning.stale(given, same_rule.filter(_of_the_same(same_rule, given)), self.key)
+        same_rule = planning.kept(done, same)
+        same_rows = planning.kept(same_rule, _of_the_same(same_rule, given))
+        return planning.stale(given, same_rows, self.key)
 
     def failed(self, storage: Storage, given: pa.Table | None = None) -> pa.Table:
         """A clip that could not be ingested is the failure of ingest. Votes from elsewhere have no clips."""

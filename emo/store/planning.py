@@ -113,12 +113,12 @@ def by_file(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key does not stand in `done`."""
-    return _kept(rows, pc.is_null(place(rows, done, key)))
+    return kept(rows, pc.is_null(place(rows, done, key)))
 
 
 def in_both(rows: pa.Table, wanted: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key stands in `wanted`."""
-    return _kept(rows, pc.is_valid(place(rows, wanted, key)))
+    return kept(rows, pc.is_valid(place(rows, wanted, key)))
 
 
 def failed_rows(committed: pa.Table) -> pa.Table:
@@ -128,7 +128,7 @@ def failed_rows(committed: pa.Table) -> pa.Table:
 
 def well(rows: pa.Table) -> pa.Table:
     """The rows that did not fail."""
-    return _kept(rows, pc.equal(rows.column("status"), OK))
+    return kept(rows, pc.equal(rows.column("status"), OK))
 
 
 def workers_that_fit(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> int:
@@ -168,7 +168,7 @@ def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
     ingested = clips.column("run_id").take(at)
     usable = pc.equal(clips.column("status").take(at), OK)
     fresh = pc.greater_equal(descriptions.column("run_id"), ingested)
-    return answering(_kept(descriptions, pc.and_(usable, fresh)))
+    return answering(kept(descriptions, pc.and_(usable, fresh)))
 
 
 def numbered(rows: pa.Table, numbers: range) -> pa.ChunkedArray:
@@ -187,7 +187,7 @@ def answering(descriptions: pa.Table) -> pa.Table:
     first = descriptions.filter(pc.equal(descriptions.column("sample"), 0))
     began = first.column("run_id").take(place(descriptions, first, key))
     fresh = pc.greater_equal(descriptions.column("run_id"), began)
-    return _kept(descriptions, fresh)
+    return kept(descriptions, fresh)
 
 
 def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
@@ -247,6 +247,6 @@ def starts(values: pa.Array) -> np.ndarray:
     return np.append(0, np.flatnonzero(differs.to_numpy(zero_copy_only=False)) + 1)
 
 
-def _kept(rows: pa.Table, keep: pa.Array | pa.ChunkedArray) -> pa.Table:
+def kept(rows: pa.Table, keep: pa.Array | pa.ChunkedArray) -> pa.Table:
     """The rows where it is true; all of them, which is the rule, are not copied."""
     return rows if pc.all(keep, skip_nulls=False).as_py() else rows.filter(keep)
