@@ -22,10 +22,22 @@ def ended_by_signals() -> Iterator[None]:
     listen()
     try:
         yield
+    except Exception as error:
+        if (interrupt := interruption(error)) is not None:
+            raise interrupt from None
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt behind an error: Python 3.11 wraps one that comes while a class of an import is made."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause
 
 
 def listen() -> None:
