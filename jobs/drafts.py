@@ -23,6 +23,7 @@ from emo.aus.peaks import Peaks
 from emo.captions import windows
 from emo.captions.assemble import caption_id
 from emo.captions.captioners import takes_prompt
+from emo.captions.merr.plan import CLUES
 from emo.captions.plan import Variant
 from emo.captions.prompts import CaptionPrompt
 from emo.clips import read_clips, to_clip
@@ -268,6 +269,9 @@ def label(session: Session, redo: bool, retry: bool) -> StepRecord:
     storage, run_id, settings = session.storage, session.run_id, session.config.extract
     drafts = committed.read_newest(storage, DRAFTS.name, DRAFTS, ["status"], with_file=True)
     drafts = planning.well(drafts)
+    # A clue is a part of a caption, whose labels are read off the whole.
+    is_clue = pc.is_in(drafts.column("prompt"), value_set=pa.array(CLUES))
+    drafts = drafts.filter(pc.invert(is_clue))
     done = committed.read_newest(storage, DRAFT_LABELS.name, DRAFT_LABELS, ["status"])
     if retry:
         done = planning.well(done)

@@ -9,7 +9,7 @@ from chat_server import chat_server, requests_to
 from clips import make_clip
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import CAPTIONS, DRAFTS
+from emo.store.tables import CAPTIONS, DRAFT_LABELS, DRAFTS
 from labelling import emo, rows
 from openface_csv import openface_csv
 
@@ -75,6 +75,8 @@ def test_clues_become_captions_and_are_asked_for_once(videos, tmp_path, ray_clus
     assert found["silent", "coarse"]["degraded"] == ["audio", "transcript"]
     assert found["without", "coarse"]["error"] == "modality_missing"
     assert (found["smiles", "fine"]["model"], found["smiles", "fine"]["gold_shown"]) == ("tiny", "label_free")
+    labelled = committed.read_newest(Storage(str(out)), DRAFT_LABELS.name, DRAFT_LABELS, [])
+    assert set(labelled.column("expert").to_pylist()) == {"merr"}
     captions = {row["caption_id"]: row for row in rows(out, CAPTIONS, *CAPTIONS.schema.names)}
     assert {name.split(":")[2] for name in captions} == {"coarse", "fine", "fine-by-rules"}
     by_rules = captions["smiles:merr:fine-by-rules:0-100:0"]
