@@ -254,8 +254,9 @@ class MerrWorker:
         for clue in (SCENE, TONE):
             if row[f"{clue} file"] is None:
                 raise RowError(_LACKING, f"the clip has no {clue} yet")
-            if row[f"{clue} error"] not in (None, _LACKING):
-                raise RowError(row[f"{clue} error"], f"{clue}: {row[f'{clue} error_message']}")
+            lost = {name: row[f"{clue} {name}"] for name in ("error", "error_message")}
+            if lost["error"] not in (None, _LACKING):
+                raise RowError(lost["error"], f"{clue}: {lost['error_message']}")
         table, reading = self._peaks.of(row["video_id"])
         clues = clues_of(reading, self._rules, row[SCENE], row[TONE], row["words"])
         return clues, json.dumps(told(clues, reading, table, self._rules), ensure_ascii=False)
