@@ -239,9 +239,9 @@ class MerrWorker:
             ask = self._asks[row["prompt"]]
             try:
                 clues, made_of = self._clues(row)
-                results.append(Made(clues.coarse(), clues.absent, made_of))
                 if not ask.coarse:
                     questions[place] = clues.question(_label(ask, clues))
+                results.append(Made(clues.coarse(), clues.absent, made_of))
             except RowError as error:
                 results.append(error)
         for place, written in self._written(questions, rows).items():
