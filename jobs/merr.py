@@ -37,7 +37,7 @@ from emo.config import Config
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import missing as missing_model
-from emo.experts.protocol import Resources
+from emo.experts.protocol import AUDIO, FRAMES, Resources
 from emo.extraction.model import ModelExtractor
 from emo.extraction.writers import EngineWriter, ServerWriter, Written
 from emo.jobs import drafts
@@ -53,6 +53,7 @@ SHARD_ROWS = 500
 _SEED = 0
 # What a clip may lack: its caption is made without the clue, and says so.
 _LACKING = "modality_missing"
+_SENSES = {SCENE: FRAMES, TONE: AUDIO}
 
 
 def check(config: Config, gold: Mapping[str, str] | None) -> None:
@@ -179,9 +180,10 @@ def read_clues(storage: Storage, rows: pa.Table, experts: Mapping[str, str]) -> 
         for name, value in (("expert", expert), ("prompt", clue), ("window", Window().name)):
             given = given.append_column(name, pa.array([value] * given.num_rows, pa.string()))
         given = given.append_column("sample", pa.array([0] * given.num_rows, pa.int32()))
-        texts = committed.read_given(storage, DRAFTS, given, ["text", "audio"])
+        texts = committed.read_given(storage, DRAFTS, given, ["text", "audio", "degraded"])
         rows = rows.append_column(clue, beside(texts, "text"))
         rows = rows.append_column(f"{clue} audio", beside(texts, "audio"))
+        rows = rows.append_column(f"{clue} degraded", beside(texts, "degraded"))
     return rows
 
 
@@ -251,14 +253,18 @@ class MerrWorker:
         return merr_rows(rows, results, self._asks, self._writer.name if self._writer else None, self._run_id)
 
     def _clues(self, row: Mapping[str, Any]) -> tuple[Clues, str]:
-        for clue in (SCENE, TONE):
+        for clue in _SENSES:
             if row[f"{clue} file"] is None:
                 raise RowError(_LACKING, f"the clip has no {clue} yet")
             lost = {name: row[f"{clue} {name}"] for name in ("error", "error_message")}
             if lost["error"] not in (None, _LACKING):
                 raise RowError(lost["error"], f"{clue}: {lost['error_message']}")
         table, reading = self._peaks.of(row["video_id"])
-        clues = clues_of(reading, self._rules, row[SCENE], row[TONE], row["words"])
+        # An expert that measures says in words that there was nothing to see or hear: that is no clue.
+        scene, tone = (
+            None if sense in (row[f"{clue} degraded"] or ()) else row[clue] for clue, sense in _SENSES.items()
+        )
+        clues = clues_of(reading, self._rules, scene, tone, row["words"])
         return clues, json.dumps(told(clues, reading, table, self._rules), ensure_ascii=False)
 
     def _written(self, questions: Mapping[int, str], rows: pa.Table) -> dict[int, Written | RowError]:

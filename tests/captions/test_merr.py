@@ -140,6 +140,7 @@ def shard(*clips):
         line |= {"words": "So it goes.", SCENE: "A kitchen.", TONE: "Calm.", f"{TONE} audio": True}
         line |= {f"{clue} {column}": None for clue in (SCENE, TONE) for column in ("error", "error_message")}
         line |= {f"{clue} file": "x" for clue in (SCENE, TONE)}
+        line |= {f"{clue} degraded": [] for clue in (SCENE, TONE)}
         lines.append(line | dict(*more))
     return pa.Table.from_pylist(lines)
 
@@ -164,11 +165,12 @@ def made(tmp_path):
 def test_a_worker_writes_both_kinds_and_each_clip_fails_alone(made):
     failed = {f"{TONE} error": "server_error", f"{TONE} error_message": "no"}
     silent = {f"{TONE} error": "modality_missing", TONE: None, f"{TONE} audio": None}
+    deaf = {TONE: "There was nothing to hear.", f"{TONE} degraded": ["audio"]}
     rows, asked = made(
         *("none", ("one", "coarse"), ("one", "fine"), ("absent", "coarse")),
-        *(("one", "fine", failed), ("one", "coarse", silent)),
+        *(("one", "fine", failed), ("one", "coarse", silent), ("one", "coarse", deaf)),
     )
-    coarse, fine, absent, broken, quiet = rows
+    coarse, fine, absent, broken, quiet, measured = rows
     assert coarse["text"].startswith("Face of the person: at 0.08 s")
     assert (coarse["expert"], coarse["model"], coarse["gold_shown"]) == ("merr", None, "label_free")
     assert (coarse["frames"], coarse["audio"], coarse["degraded"]) == ([0, 1, 2], True, [])
@@ -180,6 +182,8 @@ def test_a_worker_writes_both_kinds_and_each_clip_fails_alone(made):
     assert absent["error"] == "modality_missing"
     assert (broken["error"], broken["error_message"]) == ("server_error", "clue-tone: no")
     assert (quiet["degraded"], quiet["audio"]) == (["audio"], False)
+    assert measured["degraded"] == ["audio"]
+    assert "nothing to hear" not in measured["text"]
 
 
 def test_a_caption_that_was_made_with_a_label_says_so(made):
