@@ -170,7 +170,7 @@ def _in_file_names(path: str, codes: Mapping[str, str]) -> dict[str, tuple[str, 
     """The classes of the files of RAVDESS in a folder; none where `path` is no folder of such files."""
     if is_table(path):
         return {}
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name in Storage(path).names():
         if match := _RAVDESS.fullmatch(posixpath.basename(name)):
             found[posixpath.splitext(name)[0]] = (codes[_code(match[1])],)

@@ -25,7 +25,8 @@ def described_at_peaks(
     """
     if tables is None:
         return describe(clips)
-    peaks, shown = Peaks(tables), []
+    peaks = Peaks(tables)
+    shown: list[Clip | RowError] = []
     for clip in clips:
         try:
             shown.append(at_peak(clip, peaks) if clip.frames else clip)
