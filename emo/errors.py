@@ -135,6 +135,7 @@ CODES = {
     "clip_failed": Code("judge", "The clip could not be ingested; the message has the code."),
     "no_voter": Code("judge", "No expert could describe the clip."),
     "empty_window": Code("caption", "The clip has no frame within the window."),
+    "no_label": Code("caption", "No rule goes with the action units, so there is no label to tell."),
     "bad_messages": Code(
         "finetune", "A sample is no chat that a model can be trained on; the message says why."
     ),

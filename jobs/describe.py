@@ -258,6 +258,11 @@ class DescribeWorker:
         return rows_of(ids, results, self._settings, self._expert.card, self._run_id, asked)
 
 
+def learned_from(settings: Settings, card: Card) -> list[str]:
+    """The data sets that an expert was trained on: what its checkpoint tells, and what the user knows."""
+    return list(dict.fromkeys([*card.trained_on, *settings.trained_on]))
+
+
 def rows_of(
     video_ids: list[str],
     results: list[list[Description] | RowError],
@@ -302,6 +307,7 @@ def rows_of(
             name: [getattr(card, name) if card else None] * len(lines)
             for name in ("model", "revision", "adapter", "prompt_sha", "engine")
         },
+        "trained_on": [None if not card else learned_from(settings, card)] * len(lines),
         **{
             name: [_given(d, place) for _, _, d, _ in lines]
             for place, name in enumerate(("labels", "strengths"))

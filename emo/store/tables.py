@@ -19,7 +19,8 @@ from emo.errors import RowError
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
-SCHEMA_VERSION = 4
+# 5: descriptions say what their expert was trained on, drafts of MERR's kind what they are made of.
+SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -161,6 +162,7 @@ DESCRIPTIONS = Table(
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
             pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
+            pa.field("trained_on", pa.list_(pa.string())),  # data sets, as far as they are told; null: before
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
@@ -262,6 +264,7 @@ DRAFTS = Table(
             pa.field("revision", pa.string()),  # which version of the checkpoint
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
+            pa.field("clues", pa.string()),  # JSON: what a caption of caption.merr is made of; null: another
             *_STATUS,
         ]
     ),
