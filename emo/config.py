@@ -44,7 +44,9 @@ MAX_FAILED_SHARE = 0.5
 KINDS = ("experts", "extract")
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
-SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command"})
+SECRET_KEYS = frozenset(
+    {"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command", "split.diarise.command"}
+)
 
 
 class Config(Section):
@@ -246,13 +248,11 @@ def load_config(
     return validate(tree, origin)
 
 
-def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
-    sections = {path.partition(".")[0] for path in SECRET_KEYS}
+def _without_secrets(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
     return {
-        name: {key: value for key, value in section.items() if f"{name}.{key}" not in SECRET_KEYS}
-        if name in sections and isinstance(section, dict)
-        else section
-        for name, section in tree.items()
+        key: _without_secrets(value, f"{before}{key}.") if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if f"{before}{key}" not in SECRET_KEYS
     }
 
 
@@ -326,9 +326,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
     _refuse_secret(path)
     value = read_yaml(text, f"--set {override[:80]!r}: the value")
-    if isinstance(value, dict):
-        for key in value:
-            _refuse_secret(f"{path}.{key}")
+    _refuse_secrets_in(value, path)
     node: Any = tree
     *parents, last = path.split(".")
     for depth, key in enumerate(parents):
@@ -344,6 +342,13 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not isinstance(node, dict):
         raise InputError(f"--set {override!r}: {'.'.join(parents)} is a single value")
     node[last] = value
+
+
+def _refuse_secrets_in(value: Any, path: str) -> None:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _refuse_secret(f"{path}.{key}")
+            _refuse_secrets_in(below, f"{path}.{key}")
 
 
 def _refuse_secret(path: str) -> None:

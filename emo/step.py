@@ -105,6 +105,12 @@ class Step(ABC):
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
         """The pass over some of the given rows."""
 
+    def settle(self, storage: Storage, run_id: str) -> str | None:
+        """Write what follows of what the step has made so far; a line for a person. For whoever holds the
+        lease, whenever a run has come through the step, and of no use twice.
+        """
+        return None
+
     @abstractmethod
     def arriving(self, planned: Mapping[str, int]) -> int:
         """How many rows of a plan come to this step beside those that are given now.

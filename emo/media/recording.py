@@ -7,7 +7,6 @@ part while the packets of the next one are looked at.
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from emo.media.clock import BACK_S
 from emo.media.cues import Cue
 from emo.media.decode import Pictures, is_cut, painted, set_filter
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.partial import File, path_of
 from emo.media.transcript import SubtitleTrack
 from emo.media.unneeded import marks_all
 
@@ -60,7 +60,7 @@ class Recording:
     Raises RowError as `decode_file` does where it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: File) -> None:
         self._path = path
         self._size = probe.size_of(path)
         self._container = probe.open_container(path)
@@ -332,16 +332,19 @@ class Recording:
         return round((tick - self._start) * self._base - start_s, 6)
 
 
-_open: dict[tuple[str, int, int], Recording] = {}
+_open: dict[tuple[File, int, int], Recording] = {}
 
 
-def opened(path: str) -> Recording:
-    """The recording of a local path, opened once for as long as the same file is asked for."""
-    stat = os.stat(path) if Path(path).exists() else None  # noqa: PTH116
-    key = (path, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0)
+def opened(file: File) -> Recording:
+    """The recording of a local file, opened once for as long as the same file is asked for."""
+    path = Path(path_of(file))
+    stat = path.stat() if path.exists() else None
+    # One that is filled changes while it is read, and has a path of its own.
+    written = stat.st_mtime_ns if stat and isinstance(file, str) else 0
+    key = (file, stat.st_size if stat else 0, written)
     if key not in _open:
         close_all()
-        _open[key] = Recording(path)
+        _open[key] = Recording(file)
     return _open[key]
 
 
