@@ -111,7 +111,9 @@ CODES = {
         "ingest",
         "A subtitle file has no known form or encoding. It is a note of the clip, which stays usable.",
     ),
-    "diarise_failed": Code("split", "The program that says who speaks failed; the message has its last line."),
+    "diarise_failed": Code(
+        "split", "The program that says who speaks failed; the message has its last line."
+    ),
     "bad_turns": Code("split", "What was to say who speaks is neither RTTM nor JSON with turns."),
     "modality_missing": Code("describe", "The clip has none of what the expert needs, such as sound."),
     "bad_frames": Code("describe", "A frame is no readable picture."),

@@ -16,7 +16,7 @@ from emo import uses
 from emo.aligned import row_failure
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
-from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
+from emo.jobs.split import pieces_manifest, recordings_of
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
@@ -30,6 +30,7 @@ from emo.needs import Need
 from emo.sources.fetching import faults_of, parts_of, sidecar_of
 from emo.sources.lookup import look_up
 from emo.sources.times import END, LONG_S, START
+from emo.split.pace import bytes_of, pace_of
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.backend import OtherVersionError
@@ -87,12 +88,13 @@ class IngestStep(Step):
             )
         return planning.clips_to_ingest(given, planning.well(before) if retry else before)
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         """Of what is split first, about how many pieces it may have."""
         if not planned.get("split") or self.manifest is None:
             return 0
         recordings = recordings_of(self.manifest)
-        return round(arriving_pieces(recordings) * planned["split"] / recordings.num_rows)
+        pieces = pace_of(storage).pieces(bytes_of(recordings))
+        return round(pieces * planned["split"] / recordings.num_rows)
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Ingest)

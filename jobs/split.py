@@ -26,6 +26,7 @@ from emo.sources.lookup import MANIFEST, look_up
 from emo.sources.times import END, START, piece_id
 from emo.split.diarise import missing
 from emo.split.finder import Finder, Pieces
+from emo.split.pace import Pace, bytes_of, pace_of
 from emo.split.segment import reason_to_leave_out
 from emo.split.settings import Split
 from emo.split.table import current, supersede
@@ -35,12 +36,9 @@ from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, SEGMENTS, Table
 
-# Of a film as people have it, and how much of it one worker does in a second: by speech and by shots.
-BYTES_PER_S = 300_000.0
+# How much of a recording one worker does in a second: by speech and by shots.
 _TIMES_REAL = {"subtitles": 2000.0, "fixed": 2000.0, "shots": 15.0}
 _TIMES_REAL_SPEECH = 100.0
-# Pieces of an hour, where none has been split yet.
-_PIECES_PER_HOUR = 500.0
 _OF_SEGMENT = ("text", "speaker", "speech_share", "music", "people", "light")
 _FILE_VERSION = ("size", "modified", "transcript_version")
 # One recording is hours of work for a worker: each is committed when it is done.
@@ -65,9 +63,20 @@ class SplitStep(Step):
 
     @property
     def assumed_seconds(self) -> float:
-        rate = _TIMES_REAL.get(self.config.by or "", _TIMES_REAL_SPEECH)
         recordings = MANIFEST.empty_table() if self.manifest is None else recordings_of(self.manifest)
-        return hours_of(_bytes(recordings)) * 3600 / max(1, recordings.num_rows) / rate
+        return self._assumed(Pace(), recordings)
+
+    def _assumed(self, pace: Pace, recordings: pa.Table) -> float:
+        times_real = _TIMES_REAL.get(self.config.by or "", _TIMES_REAL_SPEECH)
+        return pace.hours(bytes_of(recordings)) * 3600 / max(1, recordings.num_rows) / times_real
+
+    def rate(self, storage: Storage, left: pa.Table, measured: tuple[float, int] | None) -> tuple[float, int]:
+        """By the bytes: a recording of two hours takes longer than those of a minute that were split before."""
+        pace = pace_of(storage)
+        if measured is None or not pace.recordings or not left.num_rows:
+            return measured or (self._assumed(pace, left), 0)
+        seconds, rows = measured
+        return seconds * bytes_of(left) / left.num_rows / pace.mean_bytes, rows
 
     def given(self, storage: Storage) -> pa.Table:
         if self.manifest is None:
@@ -109,7 +118,7 @@ class SplitStep(Step):
             "in the files of OUT until a night merges them"
         )
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         return 0
 
     def settings(self) -> dict[str, Any]:
@@ -156,20 +165,6 @@ def recordings_of(manifest: pa.Table) -> pa.Table:
 def timed_of(manifest: pa.Table) -> pa.Table:
     """The rows of a manifest that are parts of files."""
     return manifest.filter(pc.is_valid(manifest.column(START)))
-
-
-def hours_of(size: int) -> float:
-    """About how many hours of recording so many bytes are: nobody has opened them yet."""
-    return size / BYTES_PER_S / 3600
-
-
-def arriving_pieces(recordings: pa.Table) -> int:
-    """About how many pieces recordings will have."""
-    return round(hours_of(_bytes(recordings)) * _PIECES_PER_HOUR)
-
-
-def _bytes(recordings: pa.Table) -> int:
-    return int(pc.sum(recordings.column("size")).as_py() or 0)
 
 
 def pieces_manifest(storage: Storage, manifest: pa.Table) -> pa.Table:

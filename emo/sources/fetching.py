@@ -12,8 +12,8 @@ from emo.media.sandbox import Decoder
 from emo.media.tasks import Close
 from emo.media.transcript import MAX_SIDECAR_BYTES, SidecarFile, too_long
 from emo.sources.times import START, recording_of
-from emo.store.s3 import S3Settings
 from emo.store.backend import OtherVersionError
+from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
 
 

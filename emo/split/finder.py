@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from emo.errors import RowError
 from emo.media.decoded import DecodeSettings
@@ -82,7 +81,8 @@ class Finder:
             if settings.diarise.at_turns:
                 segments = list(at_cuts(segments, changes(turns, settings.shortest_s)))
             segments = named(segments, turns)
-        if (settings.least_speech is not None or settings.without_music) and known.sound:
+        asked = settings.least_speech is not None or settings.without_music
+        if known.sound and (asked or found.voice is not None):
             voice = found.voice if found.voice is not None else self._voice(path, known)[0]
             segments = [
                 replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in segments
@@ -108,10 +108,7 @@ class Finder:
             voice, missing = self._voice(path, known)
             spoken = speech.stretches(voice, settings.silence_s, settings.longest_s)
             if spoken or by == "speech":
-                shares = [
-                    replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in spoken
-                ]
-                return Pieces("speech", shares, missing=missing, voice=voice)
+                return Pieces("speech", spoken, missing=missing, voice=voice)
         if not known.pictures:
             return Pieces("shots", [])
         borders = [0.0, *self.decoder.run(CutsIn(path)), length_s]
@@ -170,6 +167,9 @@ class Finder:
 
     def _turns(self, settings: Diarise, path: File, known: Known) -> list[Turn]:
         """Who speaks when; of a stretch that cannot be decoded the sound is silence."""
+        # Here, because who only lists the steps writes no sound.
+        import soundfile
+
         with tempfile.TemporaryDirectory(prefix="emo-") as folder:
             sound = Path(folder) / "sound.wav"
             with soundfile.SoundFile(sound, "w", AUDIO_HZ, 1, "PCM_16") as written:
