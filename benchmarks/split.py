@@ -1,13 +1,13 @@
 """What long recordings cost: their pieces against the same pieces as files, and where the pieces are.
 
-Makes a recording of 1280x720, H.264 with AAC: some minutes of moving pictures, hard cuts and synthetic speech
-(espeak-ng), repeated up to an hour; and one of a sixth of that. Then, by processor time, so that what else the
-machine does counts little:
+Makes a recording of 1280x720, H.264 with AAC: some minutes of moving pictures, hard cuts and synthetic
+speech (espeak-ng), repeated up to an hour; and one of a sixth of that. Then, by processor time, so that what
+else the machine does counts little:
 
-- the frames and the sound of all 600 pieces (5 of every 6 s) read from the recording, and from files that hold
-  just these pieces;
-- the peak of the memory of processes that read the pieces, split by speech and split by shots: all of the long
-  recording, and all of the short one;
+- the frames and the sound of all 600 pieces (5 of every 6 s) read from the recording, and from files that
+  hold just these pieces;
+- the peak of the memory of processes that read the pieces, split by speech and split by shots: all of the
+  long recording, and all of the short one;
 - how many times faster than it plays the recording is split by speech and by shots, and decoded bare, on one
   core. The detector of speech is loaded before.
 

@@ -71,7 +71,7 @@ class SplitStep(Step):
         return pace.hours(bytes_of(recordings)) * 3600 / max(1, recordings.num_rows) / times_real
 
     def rate(self, storage: Storage, left: pa.Table, measured: tuple[float, int] | None) -> tuple[float, int]:
-        """By the bytes: a recording of two hours takes longer than those of a minute that were split before."""
+        """By the bytes: a recording of two hours takes longer than those of a minute that were split."""
         pace = pace_of(storage)
         if measured is None or not pace.recordings or not left.num_rows:
             return measured or (self._assumed(pace, left), 0)
@@ -114,8 +114,8 @@ class SplitStep(Step):
         if not clips:
             return None
         return (
-            f"split: {clips} clips are no longer pieces of their recordings and count no more; their rows stay "
-            "in the files of OUT until a night merges them"
+            f"split: {clips} clips are no longer pieces of their recordings and count no more; their rows "
+            "stay in the files of OUT until a night merges them"
         )
 
     def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:

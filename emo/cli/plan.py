@@ -32,11 +32,9 @@ def run(options: argparse.Namespace) -> int:
     rows = [_row(one) for one in planned.steps]
     recordings = next((one.rows for one in planned.steps if one.step == "split"), 0)
     pace = pace_of(storage) if recordings else None
-    # Without the step the files are clips, and nobody knows how long they are.
-    video = {} if pace is None else {"hours_of_video": pace.hours(planned.bytes)}
-    tell_json(
-        options, steps=rows, bytes=planned.bytes, estimate=estimates.as_rows(costs), total=hours, **video
-    )
+    # Null without the step: the files are clips then, and nobody knows how long they are.
+    told = {"bytes": planned.bytes, "hours_of_video": pace.hours(planned.bytes) if pace else None}
+    tell_json(options, steps=rows, estimate=estimates.as_rows(costs), total=hours, **told)
     if not options.json:
         for what, one in zip(planned.steps, costs, strict=True):
             how = f"measured on {one.measured} rows" if one.measured else "assumed"

@@ -1,4 +1,4 @@
-"""A local file of which not all is there yet. Who reads it in the sandbox asks the parent for what is missing.
+"""A local file of which not all is there yet. Who reads it in the sandbox asks the parent for the rest.
 
 So the decoder process needs no network and no credentials, and what was fetched once is read from the disk.
 """
@@ -27,7 +27,7 @@ File = str | Partial
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the decoder process says when it needs these bytes; it waits for the Span that is there by then."""
+    """What the decoder process says when it needs these bytes; the answer is the Span that is there then."""
 
     start: int
     end: int

@@ -44,8 +44,8 @@ def check(config: Config, places: Sequence[str]) -> None:
     if config.nightly.webhook or long:
         section = long[0] if long else "nightly"
         raise InputError(
-            f"the configuration holds nightly.webhook, or {section}.command with arguments. Either may hold a "
-            f"secret, and the cluster keeps what a job brings along. Name in {section}.command one program "
+            f"the configuration holds nightly.webhook, or {section}.command with arguments. Either may hold "
+            f"a secret, and the cluster keeps what a job brings along. Name in {section}.command one program "
             "that the nodes have, without arguments"
         )
     if config.s3.key or config.s3.secret or config.s3.token:

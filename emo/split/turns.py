@@ -67,7 +67,7 @@ def _turn(start: Any, end: Any, speaker: Any) -> Turn:
 
 
 def changes(turns: Sequence[Turn], shortest_s: float) -> list[float]:
-    """When another person begins to speak. A turn shorter than this is a word thrown in, and changes nothing."""
+    """When another person begins to speak. A turn shorter than this is a word thrown in: it is none."""
     long = [turn for turn in turns if turn.end_s - turn.start_s >= shortest_s]
     return [after.start_s for before, after in pairwise(long) if after.speaker != before.speaker]
 

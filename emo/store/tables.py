@@ -104,9 +104,7 @@ SEGMENTS = Table(
             pa.field("by", pa.string()),  # what found it: subtitles | speech | shots | fixed
             pa.field("text", pa.string()),  # the words, where subtitles found it
             pa.field("language", pa.string()),  # a code such as en or zh
-            pa.field(
-                "speaker", pa.string()
-            ),  # a name before the words, or who says most of it by `split.diarise`
+            pa.field("speaker", pa.string()),  # a name before the words, or who says most (`split.diarise`)
             pa.field("speech_share", pa.float64()),  # share of it in which somebody speaks, 0 to 1
             # These three, as others above, are null where nobody asked.
             pa.field("music", pa.bool_()),  # whether its sound is music without speech

@@ -1,4 +1,4 @@
-"""Recordings on S3 are read in ranges: how many bytes that is, and that it changes nothing of what is read."""
+"""Recordings on S3 are read in ranges: how many bytes that is, and that it changes nothing else."""
 
 from contextlib import contextmanager
 
@@ -49,12 +49,16 @@ def counted(s3):
         events.unregister("after-call.s3.GetObject", unique_id="counted")
 
 
+def listed(name):
+    """A manifest of the pieces."""
+    return "\n".join(["uri,start_s,end_s", *(f"{name},{start},{start + 2}" for start in PIECES)])
+
+
 def put(bucket, films, name):
     url, s3 = bucket
     source = Storage(url, s3)
     source.write(name, (films / name).read_bytes())
-    lines = [f"{name},{start},{start + 2}" for start in PIECES]
-    source.write("list.csv", "\n".join(["uri,start_s,end_s", *lines]).encode())
+    source.write("list.csv", listed(name).encode())
     return source, by_file(read_source(f"{url}/list.csv", s3))
 
 
@@ -74,8 +78,7 @@ def test_a_few_pieces_cost_a_few_ranges_and_equal_those_of_the_downloaded_file(n
     # Six of 120 seconds, with what lies around them.
     assert sum(got) < size / 3
     (tmp_path / name).write_bytes((films / name).read_bytes())
-    lines = [f"{name},{start},{start + 2}" for start in PIECES]
-    (tmp_path / "list.csv").write_text("\n".join(["uri,start_s,end_s", *lines]))
+    (tmp_path / "list.csv").write_text(listed(name))
     local = by_file(read_source(str(tmp_path / "list.csv")))
     whole = IngestWorker(Ingest(frames=4), s3, "run")(local)
     assert told(by_ranges) == told(whole)
@@ -118,9 +121,7 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew(films, bucket, mon
     made = IngestWorker(Ingest(frames=4), s3, "run")(rows).to_pylist()
     assert [row["error"] for row in made] == [None] * len(PIECES)
     assert {row["size"] for row in made} == {len(other)}
-    source.write(
-        "list.csv", b"uri,start_s,end_s\n" + b"\n".join(b"film.mp4,%d,%d" % (s, s + 2) for s in PIECES)
-    )
+    source.write("list.csv", listed("film.mp4").encode())
     again = by_file(read_source(f"{source.url}/list.csv", s3))
     monkeypatch.undo()
     of_other = IngestWorker(Ingest(frames=4), s3, "run")(again).to_pylist()
@@ -130,10 +131,14 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew(films, bucket, mon
 def test_an_object_that_never_stands_still_is_a_failed_row_that_may_pass(films, bucket, monkeypatch):
     _, s3 = bucket
     source, rows = put(bucket, films, "film.mp4")
-    both = [(films / name).read_bytes() for name in ("film.mp4", "other.mp4")]
-    replacing(
-        monkeypatch, set(range(2, 99)), lambda: source.write("film.mp4", both.pop(0) + b"\0" if both else b"")
-    )
+    data = (films / "film.mp4").read_bytes()
+    written = []
+
+    def write():
+        written.append(b"\0")
+        source.write("film.mp4", data + b"".join(written))
+
+    replacing(monkeypatch, set(range(2, 99)), write)
     made = IngestWorker(Ingest(frames=4), s3, "run")(rows).to_pylist()
     assert {row["error"] for row in made} == {"replaced"}
     assert {row["status"] for row in made} == {"failed"}
