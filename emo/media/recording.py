@@ -227,6 +227,7 @@ class Recording:
         seen = heard = False
         previous = -math.inf
         lead_is_sound = self._lead is self._beside.audio
+        begin_s = self._start * self._base
         for packet in self._packets_from(max(0.0, start_s)):
             stamp = packet.dts if packet.pts is None else packet.pts
             if packet.size == 0 or stamp is None:
@@ -236,10 +237,13 @@ class Recording:
                 if audio is not None and packet.stream is self._beside.audio:
                     audio.add(packet)
                 continue
-            at_s = float(stamp * packet.time_base) - self._start * self._base
+            # Whole numbers: a fraction for every packet costs as much as decoding its sound.
+            base = packet.time_base
+            units, parts = base.numerator, base.denominator
+            at_s = stamp * units / parts - begin_s
             if packet.stream is self._lead:
                 if self._stored_dts and packet.dts is not None:
-                    decoding_s = float(packet.dts * packet.time_base)
+                    decoding_s = packet.dts * units / parts
                     if decoding_s < previous - BACK_S:
                         raise RowError("damaged", f"the clock of the file jumps back after {at_s:.1f} s")
                     previous = decoding_s
