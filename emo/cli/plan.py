@@ -33,8 +33,11 @@ def run(options: argparse.Namespace) -> int:
     recordings = next((one.rows for one in planned.steps if one.step == "split"), 0)
     pace = pace_of(storage) if recordings else None
     # Null without the step: the files are clips then, and nobody knows how long they are.
-    told = {"bytes": planned.bytes, "hours_of_video": pace.hours(planned.bytes) if pace else None}
-    tell_json(options, steps=rows, estimate=estimates.as_rows(costs), total=hours, **told)
+    video = pace.hours(planned.bytes) if pace else None
+    costs_told = estimates.as_rows(costs)
+    tell_json(
+        options, steps=rows, bytes=planned.bytes, hours_of_video=video, estimate=costs_told, total=hours
+    )
     if not options.json:
         for what, one in zip(planned.steps, costs, strict=True):
             how = f"measured on {one.measured} rows" if one.measured else "assumed"

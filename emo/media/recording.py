@@ -296,13 +296,13 @@ class Recording:
             return last_s
         if end_s is not None and start_s < last_s and end_s - last_s <= _OVERHANG_S:
             return last_s
+        # Where nothing can be read around the part, nobody has looked for the end.
+        after = f"after {last_s:.1f} s" if last_s else "before it"
         wanted = f"the part from {start_s:g} to {'the end' if end_s is None else f'{end_s:g}'} s"
         if is_cut(self._path, self._size):
-            raise RowError(
-                "truncated", f"{wanted} is missing: the file was cut and ends after {last_s:.1f} s"
-            )
+            raise RowError("truncated", f"{wanted} is missing: the file was cut and ends {after}")
         if (self.promised_s or 0.0) >= (start_s if end_s is None else end_s) - _OVERHANG_S:
-            raise RowError("damaged", f"{wanted} cannot be read: what can be read ends after {last_s:.1f} s")
+            raise RowError("damaged", f"{wanted} cannot be read: what can be read ends {after}")
         raise RowError("out_of_range", f"{wanted} is outside of the file, which ends after {last_s:.1f} s")
 
     def _pictures(
