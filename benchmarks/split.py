@@ -4,8 +4,8 @@ Makes a recording of 1280x720, H.264 with AAC: some minutes of moving pictures, 
 speech (espeak-ng), repeated up to an hour; and one of a sixth of that. Then, by processor time, so that what
 else the machine does counts little:
 
-- the frames and the sound of all 600 pieces (5 of every 6 s) read from the recording, and from files that
-  hold just these pieces;
+- the frames and the sound of all 600 pieces (6 s each) read from the recording, and from files that hold just
+  these pieces;
 - the peak of the memory of processes that read the pieces, split by speech and split by shots: all of the
   long recording, and all of the short one;
 - how many times faster than it plays the recording is split by speech and by shots, and decoded bare, on one
@@ -35,7 +35,7 @@ from emo.media.wave import read_wave
 from emo.split.speech import stretches
 from emo.split.tasks import CutsIn, SoundOf
 
-EVERY_S, PIECE_S, SCENE_S = 6, 5, 20
+PIECE_S, SCENE_S = 6, 20
 SCENES = ("testsrc2", "testsrc", "smptehdbars")
 WORDS = "The night was long. Nobody came to open the door, so we sat down and waited. Who is there?"
 SETTINGS = DecodeSettings()
@@ -74,9 +74,9 @@ def make_recording(recording: Path, scenes: list[Path], times: int) -> Path:
 def make_files(folder: Path, recording: Path, part_s: int) -> list[Path]:
     """The pieces of the part that is repeated, as files."""
     files = []
-    for number in range(part_s // EVERY_S):
+    for number in range(part_s // PIECE_S):
         path = folder / f"piece{number:03d}.mp4"
-        run("ffmpeg", "-v", "error", "-y", "-ss", str(number * EVERY_S), "-t", str(PIECE_S), "-i", recording,
+        run("ffmpeg", "-v", "error", "-y", "-ss", str(number * PIECE_S), "-t", str(PIECE_S), "-i", recording,
             "-c:v", "libx264", "-preset", "superfast", "-c:a", "aac", path)  # fmt: skip
         files.append(path)
     return files
@@ -90,7 +90,7 @@ def processor_s(work: Callable[[], object]) -> float:
 
 def read_pieces(recording: str, seconds: int) -> None:
     opened = Recording(recording)
-    for start in range(0, seconds, EVERY_S):
+    for start in range(0, seconds, PIECE_S):
         assert opened.piece(float(start), float(start + PIECE_S), SETTINGS).frames
     opened.close()
 
@@ -195,7 +195,7 @@ def main() -> None:
         for how in WAYS:
             peaks[f"mib_{how}_long"] = peak_mib(how, recording, seconds)
             peaks[f"mib_{how}_short"] = peak_mib(how, short, short_s)
-    pieces = len(range(0, seconds, EVERY_S))
+    pieces = len(range(0, seconds, PIECE_S))
     rate_files = len(files) * (seconds // part_s) / from_files
     rate_recording = pieces / from_recording
     figures = {

@@ -5,6 +5,7 @@ import pytest
 from emo.config import load_config
 from emo.errors import RowError
 from emo.export.selection import select
+from emo.forgetting import clips_meant
 from emo.jobs.label import steps
 from emo.jobs.split import SplitStep, dropped, failed_row, segment_rows
 from emo.review.effective import effective
@@ -153,6 +154,13 @@ def test_reviews_of_old_pieces_do_not_count_and_stay(storage, films):
     step_of(films).settle(storage, FIRST)
     assert {row["video_id"] for row in effective(storage).to_pylist() if row["reviewers"]} == {KEPT}
     assert OLD in ids(storage, TABLES["reviews"])
+
+
+def test_who_forgets_a_recording_forgets_its_old_pieces_too(storage, films):
+    split(storage, films, "a", [(4, 6)], FIRST)
+    step_of(films).settle(storage, FIRST)
+    for name in ("a", str(films / "a.mp4")):
+        assert sorted(clips_meant(storage, [name]).clips) == [OLD, KEPT]
 
 
 def test_one_that_was_cut_short_is_finished_by_the_next_run(storage, films, monkeypatch):
