@@ -324,9 +324,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
-    _refuse_secret(path)
+    _refuse_secrets(path)
     value = read_yaml(text, f"--set {override[:80]!r}: the value")
-    _refuse_secrets_in(value, path)
+    _refuse_secrets(path, value)
     node: Any = tree
     *parents, last = path.split(".")
     for depth, key in enumerate(parents):
@@ -344,17 +344,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-def _refuse_secrets_in(value: Any, path: str) -> None:
-    if isinstance(value, dict):
-        for key, below in value.items():
-            _refuse_secret(f"{path}.{key}")
-            _refuse_secrets_in(below, f"{path}.{key}")
-
-
-def _refuse_secret(path: str) -> None:
+def _refuse_secrets(path: str, value: Any = None) -> None:
     # Command lines are seen by every user of a machine, and by the job list of a cluster.
     if any(path == secret or path.startswith(f"{secret}.") for secret in SECRET_KEYS):
         raise InputError(f"--set {path}: no credentials on a command line; use the environment or a file")
+    for key, below in value.items() if isinstance(value, dict) else ():
+        _refuse_secrets(f"{path}.{key}", below)
 
 
 def _entry(entries: list[Any], name: str, at: str) -> Any:

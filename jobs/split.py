@@ -114,8 +114,8 @@ class SplitStep(Step):
         if not clips:
             return None
         return (
-            f"split: {clips} clips are no longer pieces of their recordings and count no more; their rows "
-            "stay in the files of OUT until a night merges them"
+            f"split: {clips} clips of earlier runs count no more, since their recordings have other pieces "
+            "now; their rows stay in the files of OUT until a night merges them"
         )
 
     def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:

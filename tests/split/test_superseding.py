@@ -75,7 +75,7 @@ def test_pieces_that_were_not_found_again_count_nowhere_and_their_rows_stay(stor
     rows = {table.name: committed.read_all(storage, table.name, table, []).num_rows for table in MADE}
     told = step_of(films).settle(storage, FIRST)
     assert told is not None
-    assert "split: 1 clips are no longer pieces" in told
+    assert "split: 1 clips of earlier runs count no more" in told
     for table in MADE:
         assert ids(storage, table) == [KEPT, OTHER, "whole"]
         # Nothing was taken away: what there was still stands in its file.
