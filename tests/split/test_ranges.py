@@ -128,6 +128,19 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew(films, bucket, mon
     assert [row["frames"] for row in made] == [row["frames"] for row in of_other]
 
 
+def test_a_recording_that_changes_while_it_is_split_is_a_failed_row_that_may_pass(films, bucket, monkeypatch):
+    source, _ = put(bucket, films, "film.mp4")
+    rows = recordings_of(read_source(source.url, bucket[1]))
+    other = (films / "other.mp4").read_bytes()
+    replacing(monkeypatch, {3}, lambda: source.write("film.mp4", other))
+    worker = SplitWorker(Split(by="shots"), bucket[1], "run")
+    assert [row["error"] for row in worker(rows).to_pylist()] == ["replaced"]
+    # It is another recording by now, which is split as one that changed.
+    now = recordings_of(read_source(source.url, bucket[1]))
+    assert now["size"].to_pylist() == [len(other)]
+    assert set(worker(now)["status"].to_pylist()) == {"ok"}
+
+
 def test_an_object_that_never_stands_still_is_a_failed_row_that_may_pass(films, bucket, monkeypatch):
     _, s3 = bucket
     source, rows = put(bucket, films, "film.mp4")
