@@ -2,6 +2,7 @@
 
 import pytest
 
+from emo.cli.program import main
 from emo.config import load_config
 from emo.errors import RowError
 from emo.export.selection import select
@@ -161,6 +162,16 @@ def test_who_forgets_a_recording_forgets_its_old_pieces_too(storage, films):
     step_of(films).settle(storage, FIRST)
     for name in ("a", str(films / "a.mp4")):
         assert sorted(clips_meant(storage, [name]).clips) == [OLD, KEPT]
+
+
+def test_a_run_that_has_nothing_left_to_split_does_it_too(storage, films, capsys):
+    """As after a run that was killed between the two."""
+    split(storage, films, "a", [(4, 6)], FIRST)
+    assert main(["split", str(films), "--out", storage.url]) == 0
+    told = capsys.readouterr().err
+    assert "split: 1 clips of earlier runs count no more" in told
+    assert "emo split: 0 split, 0 failed, 2 skipped as already done" in told
+    assert ids(Storage(storage.url), JUDGMENTS) == [KEPT, OTHER, "whole"]
 
 
 def test_one_that_was_cut_short_is_finished_by_the_next_run(storage, films, monkeypatch):
