@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -40,8 +41,6 @@ def turns_of(settings: Diarise, sound: Path) -> list[Turn]:
 
 def missing(settings: Diarise) -> list[str]:
     """What is not there before anybody can be asked, one line each."""
-    import shutil
-
     if settings.command:
         program = settings.command[0].get_secret_value()
         return [] if shutil.which(program) else [f"there is no program {Path(program).name!r} to be run"]
