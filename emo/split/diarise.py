@@ -67,16 +67,16 @@ def _by_command(command: Sequence[str], settings: Diarise, sound: Path) -> bytes
         except OSError as error:
             raise RowError("diarise_failed", f"{name} cannot be run: {error.strerror}") from None
         try:
-            code = process.wait(settings.timeout_s)
+            ended = process.wait(settings.timeout_s)
         except subprocess.TimeoutExpired:
             raise RowError("timeout", f"{name} took longer than {settings.timeout_s:g} s") from None
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        if code:
+        if ended:
             why = _shortened(_end_of(complained), command[1:])
-            raise RowError("diarise_failed", f"{name} ended with code {code}{': ' if why else ''}{why}")
+            raise RowError("diarise_failed", f"{name} ended with code {ended}{': ' if why else ''}{why}")
         said.seek(0)
         return said.read(_MOST_BYTES + 1)
 
