@@ -146,7 +146,7 @@ class DescribeStep(Step):
     def all_failed(self, storage: Storage) -> pa.Table:
         return planning.failed_rows(self._rows(storage, self.answers, ["error", "error_message"]))
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         return planned.get("ingest", 0) if self.number == 1 else 0
 
     def expected(self, storage: Storage, planned: Mapping[str, int]) -> Expected | None:

@@ -140,7 +140,7 @@ class JudgeStep(Step):
         rows = self.all_failed(storage)
         return rows.filter(pc.not_equal(rows.column("error"), CLIP_FAILED))
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         return planned.get("ingest", 0)
 
     def resources(self) -> Resources:

@@ -24,7 +24,7 @@ from emo.store import fences, index, planning
 from emo.store.backend import Entry
 from emo.store.index import LEAST_FILES, Known
 from emo.store.storage import Storage
-from emo.store.tables import SCHEMA_KEY, SCHEMA_VERSION, Table
+from emo.store.tables import SCHEMA_KEY, SCHEMA_VERSION, SUPERSEDED, Table
 
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
@@ -180,14 +180,33 @@ def _fault_of_rows(rows: pa.Table | None, expected: pa.Schema) -> str | None:
 def read_newest(
     storage: Storage, where: str, table: Table, columns: Iterable[str], *, with_file: bool = False
 ) -> pa.Table:
-    """The newest row of each key, with its key, `run_id` and the given columns, sorted by key.
+    """The newest row of each key, with its key, `run_id` and the given columns, sorted by key; none of a key
+    whose newest row says that it is superseded.
 
     with_file adds a column `file`: where the row stands. Meant for light columns: everything is held in
     memory. The table's own light columns are read once and remembered for as long as no file changes.
     """
     names = list(dict.fromkeys([*table.key, "run_id", *columns]))
+    rows = _newest_rows(storage, where, table, names, with_file)
+    if "status" in rows.column_names:
+        gone = pc.equal(rows.column("status"), SUPERSEDED)
+        rows = rows.filter(pc.invert(gone)) if pc.any(gone).as_py() else rows
+    return rows.select([*names, "file"] if with_file else names)
+
+
+def superseded(storage: Storage, table: Table) -> pa.Table:
+    """The keys of a table whose newest row says that they are superseded."""
+    rows = _newest_rows(storage, folder(table), table, [*table.key, "run_id", "status"], False)
+    return rows.filter(pc.equal(rows.column("status"), SUPERSEDED)).select(list(table.key))
+
+
+def _newest_rows(
+    storage: Storage, where: str, table: Table, names: Sequence[str], with_file: bool
+) -> pa.Table:
+    """The newest row of each key with these columns and maybe more, `status` where the table has one."""
     if not set(names) <= {*table.key, "run_id", *table.light}:
-        return newest(read_all(storage, where, table, columns, with_file=with_file), table.key)
+        stated = [*names, "status"] if "status" in table.schema.names else names
+        return newest(read_all(storage, where, table, stated, with_file=with_file), table.key)
     known = _remembered.setdefault(storage, {})
     paths = files(storage, where)
     if where not in known or known[where].files != paths:
@@ -196,7 +215,9 @@ def read_newest(
             known[where] = Known(paths, _packed(rows))
     else:
         rows = known[where].rows
-    return _unpacked(rows.select([*names, "file"] if with_file else names))
+    stated = ["status"] if "status" in rows.column_names else []
+    kept = dict.fromkeys([*names, *stated, *(["file"] if with_file else [])])
+    return _unpacked(rows.select(list(kept)))
 
 
 def _packed(rows: pa.Table) -> pa.Table:

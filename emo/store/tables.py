@@ -27,9 +27,12 @@ OK = "ok"
 FAILED = "failed"
 # Captions only: made without a fault, and not to be trained on; `filters` says why.
 FILTERED = "filtered"
+# Of a piece that its recording no longer has: the newest row of its key, so that no row of it counts.
+SUPERSEDED = "superseded"
 
 _STATUS = [
-    pa.field("status", pa.string(), nullable=False),  # ok | failed; of captions also filtered
+    # ok | failed; of captions also filtered; superseded: a piece that its recording no longer has
+    pa.field("status", pa.string(), nullable=False),
     pa.field("error", pa.string()),  # a short stable code, null where ok
     pa.field("error_message", pa.string()),  # what went wrong, for a person
     pa.field("run_id", pa.string(), nullable=False),  # the run that made it; the greatest counts
@@ -75,6 +78,15 @@ class Table:
         nothing = [None] * len(errors)
         return pa.table({name: every.get(name, nothing) for name in self.schema.names}, schema=self.schema)
 
+    def superseded(self, rows: pa.Table, run_id: str) -> pa.Table:
+        """Rows that say of these, of which only what may not be null is needed, that they count no more."""
+        said = {"status": SUPERSEDED, "run_id": run_id}
+        columns = {name: pa.repeat(pa.scalar(text), rows.num_rows) for name, text in said.items()}
+        for field in self.schema:
+            kept = rows.column(field.name) if not field.nullable and field.name not in said else None
+            columns.setdefault(field.name, pa.nulls(rows.num_rows, field.type) if kept is None else kept)
+        return pa.table({name: columns[name] for name in self.schema.names}, schema=self.schema)
+
 
 SEGMENTS = Table(
     "segments",
@@ -93,7 +105,7 @@ SEGMENTS = Table(
             pa.field("by", pa.string()),  # what found it: subtitles | speech | shots | fixed
             pa.field("text", pa.string()),  # the words, where subtitles found it
             pa.field("language", pa.string()),  # a code such as en or zh
-            pa.field("speaker", pa.string()),  # a name that stands before the words; null: none does
+            pa.field("speaker", pa.string()),  # a name before the words, or who says most (`split.diarise`)
             pa.field("speech_share", pa.float64()),  # share of it in which somebody speaks, 0 to 1
             # These three, as others above, are null where nobody asked.
             pa.field("music", pa.bool_()),  # whether its sound is music without speech
