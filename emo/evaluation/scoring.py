@@ -20,7 +20,7 @@ def run(request: Request) -> Evaluation:
     metric = REGISTRY.named(request.metric)()
     _check(request, metric)
     folder = plot_folder(request.plots) if request.plots else None
-    groups = read_groups(request.by) if request.by else None
+    groups = read_groups(request.by, (*request.gold, *request.predicted)) if request.by else None
     evaluation = metric.score(request)
     if groups is not None:
         evaluation.groups = by_group(evaluation.scored.per_clip, groups)

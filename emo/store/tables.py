@@ -19,7 +19,8 @@ from emo.errors import RowError
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
-SCHEMA_VERSION = 4
+# 5: descriptions say the licence of their model.
+SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -160,6 +161,7 @@ DESCRIPTIONS = Table(
             pa.field("revision", pa.string()),  # which version of the checkpoint
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
+            pa.field("licence", pa.string()),  # as the checkpoint says of itself; null: it says nothing
             pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
@@ -382,3 +384,21 @@ USES = Table(
     ),
     light=("use",),
 )
+
+# Nor this: the columns of a manifest that stay with its clips (`emo.carried`).
+CARRIED = Table(
+    "carried",
+    ("video_id", "column"),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("column", pa.string(), nullable=False),
+            pa.field("value", pa.string(), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+        ]
+    ),
+    light=("value",),
+)
+
+# All that holds rows of clips.
+EVERY = (*TABLES.values(), RETRIES, USES, CARRIED)
