@@ -300,7 +300,7 @@ def rows_of(
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)
-            for name in ("model", "revision", "adapter", "prompt_sha", "engine")
+            for name in ("model", "revision", "adapter", "prompt_sha", "licence", "engine")
         },
         **{
             name: [_given(d, place) for _, _, d, _ in lines]

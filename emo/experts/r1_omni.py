@@ -71,7 +71,7 @@ class R1OmniExpert(EngineExpert):
     def __init__(self, settings: R1OmniSettings) -> None:
         import torch
 
-        from emo.engines.models import described, memory_gib, resolve_model
+        from emo.engines.models import licence_of, memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import r1_omni_model as parts
@@ -100,7 +100,6 @@ class R1OmniExpert(EngineExpert):
             shares.to(weight.device, weight.dtype),
             preprocessor.placeholders,
         ).requires_grad_(False)
-        about = described(folder)
         self.card = Card(
             name=settings.name,
             modalities=(FRAMES, AUDIO),
@@ -108,7 +107,7 @@ class R1OmniExpert(EngineExpert):
             revision=self.engine.revision,
             adapter=self.engine.adapter,
             prompt_sha=question.sha,
-            licence=about.get("license"),
+            licence=licence_of(folder),
             trained_on=next(
                 (sets for mark, sets in _TRAINED_ON.items() if mark in settings.model.lower()), ()
             ),

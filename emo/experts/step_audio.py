@@ -50,7 +50,7 @@ class StepAudioExpert(EngineExpert):
     Settings = StepAudioSettings
 
     def __init__(self, settings: StepAudioSettings) -> None:
-        from emo.engines.models import described, memory_gib, resolve_model
+        from emo.engines.models import licence_of, memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import step_audio_model as parts
@@ -85,7 +85,7 @@ class StepAudioExpert(EngineExpert):
             revision=self.engine.revision,
             adapter=self.engine.adapter,
             prompt_sha=prompt_sha(question, settings.system or "", "think" if settings.think else ""),
-            licence=described(folder).get("license"),
+            licence=licence_of(folder),
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )
