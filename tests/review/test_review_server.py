@@ -252,6 +252,8 @@ def test_a_blind_clip_tells_nothing_that_a_machine_said(tmp_path):
         for told in (clip, client.clip(clip["video_id"])):
             assert "tired" not in json.dumps(told)
             assert "describes" not in json.dumps(told)
+            machine = ("candidates", "answers", "beside", "description", "judge", "agreement", "conflict")
+            assert not any(told[name] for name in (*machine, "state")), told
     [row] = stored(tmp_path / "out").values()
     assert (row["blind"], row["verdict"], row["shown_labels"]) == (True, "labelled", ["happy", "tired"])
 
