@@ -245,7 +245,7 @@ async function flush() {
     while (outbox.length) {
       const answer = outbox[0];
       try {
-        const told = await ask("api/review", answer);
+        const told = await ask("api/review", { ...answer, whose: document.body.dataset.whose });
         if (clip && clip.video_id === answer.video_id) clip.review = { ...(clip.review || {}), run_id: told.saved };
       } catch (error) {
         if (![400, 409, 410, 413].includes(error.status)) {

@@ -120,10 +120,13 @@ class Application:
         return response
 
     async def _page(self, request: web.Request) -> web.Response:
-        # What waits in a browser is sent as this person's and to this OUT alone, whatever listens there next.
-        said = f"{self.desk.storage.url}\0{request['reviewer']}".encode("utf-8", "surrogatepass")
-        text = _read("page.html").replace("WHOSE", hashlib.sha256(said).hexdigest()[:32])
+        text = _read("page.html").replace("WHOSE", self._whose(request))
         return web.Response(text=text, content_type="text/html", charset="utf-8")
+
+    def _whose(self, request: web.Request) -> str:
+        """Names the OUT and the person: what waits in a browser is of these, whatever listens there next."""
+        said = f"{self.desk.storage.url}\0{request['reviewer']}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(said).hexdigest()[:32]
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -183,6 +186,8 @@ class Application:
 
     async def _review(self, request: web.Request) -> web.Response:
         body = await _body(request)
+        if body.get("whose") not in (None, self._whose(request)):
+            raise web.HTTPPreconditionFailed(reason="the page is of another person or another OUT; reload it")
         video_id = body.get("video_id")
         if not isinstance(video_id, str) or not self.desk.library.has(video_id):
             raise InputError("video_id: this OUT holds no such clip, or none any more")
