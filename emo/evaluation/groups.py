@@ -83,13 +83,13 @@ def read_groups(place: str, outs: Sequence[str] = ()) -> dict[str, str]:
     if not is_table(path) and ":" in place:
         path, _, column = place.rpartition(":")
     if not is_table(path):
-        found = None if ":" in place else next(filter(None, map(_out_at, outs)), None)
-        if found is None:
+        out = None if ":" in place else next(filter(None, map(_out_at, outs)), None)
+        if out is None:
             raise InputError(
                 f"--by {place}: expected a table (.csv, .jsonl, .json, .parquet), TABLE:COLUMN, or, where "
                 "--gold or --predicted is an OUT, a column that its clips carry"
             )
-        return groups_of(found, place)
+        return groups_of(out, place)
     if not is_s3(path) and not Path(path).exists():
         raise InputError(f"--by {path} is not there")
     storage, names = tables_at(path)
