@@ -28,7 +28,8 @@ print(json.dumps([
     {
         "id": one["video_id"], "file": one.filepath, "agreement": one["agreement"], "kind": one.media_type,
         "labels": [[label.label, label.confidence] for label in one["emo"].classifications],
-        "by": one["labelled_by"], "at": [one[name] if one.has_field(name) else None for name in ("start_s", "end_s")],
+        "by": one["labelled_by"],
+        "at": [one[name] if one.has_field(name) else None for name in ("start_s", "end_s")],
     }
     for one in dataset
 ]))
