@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emo import experts, extraction
 from emo.config import Config
-from emo.engines.models import NamedModel, described
+from emo.engines.models import NamedModel, licence_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Where:
     def line(self) -> str:
         """What a person reads."""
         if self.folder is not None:
-            licence = described(self.folder).get("license")
+            licence = licence_of(self.folder)
             return f"{self.model.model}: here{f' (licence {licence})' if licence else ''}"
         how_much = f"{self.size / 1e6:,.0f} MB" if self.size else "size not known: the hub does not answer"
         return f"{self.model.model}: to be downloaded, {how_much}"

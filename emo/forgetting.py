@@ -13,7 +13,7 @@ from emo.sources.times import recording_of
 from emo.store import committed
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
-from emo.store.tables import CLIPS, RETRIES, SEGMENTS, SUPERSEDED, TABLES, USES, Table
+from emo.store.tables import CLIPS, EVERY, SEGMENTS, SUPERSEDED, Table
 
 SPEAKER = "speaker:"
 _COLUMNS = ("video_id", "name", "uri")
@@ -68,7 +68,7 @@ def clips_meant(storage: Storage, names: Iterable[str]) -> Meant:
     rows = _newest(storage, CLIPS, ["uri"])
     uris = dict(zip(rows.column("video_id").to_pylist(), rows.column("uri").to_pylist(), strict=True))
     ids = {*uris}
-    for table in (*TABLES.values(), RETRIES, USES):
+    for table in EVERY:
         columns = [] if "video_id" in table.key else ["video_id"]
         there = committed.read_all(storage, table.name, table, columns)
         ids.update(there.column("video_id").unique().to_pylist())

@@ -305,7 +305,7 @@ def rows_of(
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)
-            for name in ("model", "revision", "adapter", "prompt_sha", "engine")
+            for name in ("model", "revision", "adapter", "prompt_sha", "licence", "engine")
         },
         "trained_on": [None if not card else learned_from(settings, card)] * len(lines),
         **{

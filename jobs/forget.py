@@ -1,6 +1,6 @@
 """Every trace of some clips leaves an OUT: rows, frames, sounds, captions, reviews, pages, exports.
 
-trainings  →  run files, nights  →  tables, clips last  →  noted exports  →  report
+trainings  →  run files, nights  →  tables, then clips  →  reviews since  →  noted exports  →  report
 """
 
 import json
@@ -19,10 +19,10 @@ from emo.nightly import summary as nights
 from emo.nightly.retention import NIGHTS
 from emo.report import write as report
 from emo.run.session import Session
-from emo.store import committed, compaction, index
+from emo.store import committed, compaction, fences, index
 from emo.store.runs import FOLDER as RUNS
 from emo.store.storage import Storage, storage_of
-from emo.store.tables import CLIPS, RETRIES, TABLES, USES, Table
+from emo.store.tables import CLIPS, EVERY, REVIEWS, Table
 
 # Fields of run files and summaries of nights that may name a file or a clip.
 _SPOKEN = ("source", "error", "notes")
@@ -50,14 +50,17 @@ def run(session: Session, clips: Mapping[str, str | None], tell: Callable[[str],
     done = Forgotten()
     # It tells of rows by their keys.
     index.remove(storage)
+    _drop_unread(storage)
     done.beyond += finetuned.forget(storage, clips)
     for path in (*_of_runs(storage, RUNS), *_of_runs(storage, NIGHTS)):
         _scrub(storage, path, clips)
-    # Clips last: what a removal that is cut short leaves is found again by them.
-    for table in (*(one for one in TABLES.values() if one is not CLIPS), RETRIES, USES, CLIPS):
+    # Clips late: what a removal that is cut short leaves is found again by them. Then reviews again: people
+    # go on, and only a review of a clip that is gone is refused.
+    tables = (*(one for one in EVERY if one is not CLIPS), CLIPS, REVIEWS)
+    for table in tables:
         removed = _remove(storage, table, clips.keys(), run_id, check)
         if removed:
-            done.rows[table.name] = removed
+            done.rows[table.name] = done.rows.get(table.name, 0) + removed
             tell(f"{table.name}: {removed} rows removed")
     # After the tables, of which the files are written anew.
     done.beyond += exported.forget(storage, clips.keys(), tell)
@@ -72,6 +75,14 @@ def run(session: Session, clips: Mapping[str, str | None], tell: Callable[[str],
     return done
 
 
+def _drop_unread(storage: Storage) -> None:
+    """Delete what a run committed after it had lost OUT: nobody reads it, so no clip is found there."""
+    for table in EVERY:
+        paths = [entry.path for entry in committed.entries(storage, table.name)]
+        for path in set(paths) - set(fences.inside(storage, paths)):
+            storage.delete(path)
+
+
 def _remove(
     storage: Storage, table: Table, ids: Collection[str], run_id: str, check: Callable[[], None]
 ) -> int:
@@ -83,11 +94,14 @@ def _remove(
         # A target of no bytes: only files that hold such rows are written anew.
         compaction.compact(storage, where, table, run_id, target_bytes=0, drop=ids, check=check)
     left = _rows_of(storage, table, ids)
+    if table is REVIEWS:
+        # A person may answer meanwhile. Those of this file alone must be gone.
+        left = left.filter(pc.is_in(left.column("file"), value_set=before.column("file").combine_chunks()))
     if left.num_rows:
         path = left.column("file")[0].as_py()
         raise EmoError(
-            f"{storage.full(path)} still holds {left.num_rows} rows of these clips: it was written meanwhile "
-            "(end every emo review), or by a later version of emo, which must do this"
+            f"{storage.full(path)} still holds {left.num_rows} rows of these clips: it was written by a "
+            "later version of emo, which must do this"
         )
     return int(before.num_rows)
 

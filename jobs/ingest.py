@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from emo import uses
+from emo import carried, uses
 from emo.aligned import row_failure
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
@@ -128,9 +128,12 @@ class IngestStep(Step):
         )
 
 
-def note_uses(storage: Storage, run_id: str, manifest: pa.Table) -> None:
-    """Write down what a manifest says that its clips may be used for, and tell a person what it shuts out."""
+def note_said(storage: Storage, run_id: str, manifest: pa.Table) -> None:
+    """Write down what a manifest says of its clips: what they may be used for, and the columns that stay with
+    them. A person is told what is shut out.
+    """
     uses.note(storage, run_id, manifest)
+    carried.note(storage, run_id, manifest)
     shut = uses.not_read(manifest)
     if shut.num_rows:
         there = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, [])

@@ -14,7 +14,7 @@ from emo.config import Config
 from emo.downloads import downloads
 from emo.jobs.describe import DescribeStep
 from emo.jobs.extract import ExtractStep
-from emo.jobs.ingest import IngestStep, failed_before, note_uses
+from emo.jobs.ingest import IngestStep, failed_before, note_said
 from emo.jobs.judge import JudgeStep, priors_of
 from emo.jobs.split import SplitStep, pieces_manifest, recordings_again
 from emo.report import write as report
@@ -53,7 +53,7 @@ def run(session: Session, steps: Sequence[Step], mode: Mode) -> list[StepRecord]
 
 def label(session: Session, manifest: pa.Table, redo: bool = False) -> list[StepRecord]:
     """Label what is new or changed in a manifest (redo: all of it); the steps that it took."""
-    note_uses(session.storage, session.run_id, manifest)
+    note_said(session.storage, session.run_id, manifest)
     only = manifest.select(["video_id"]) if redo else None
     return _run_all(session, manifest, Mode(redo=redo, only=only))
 
@@ -95,7 +95,7 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
     needs = check_before(config.ray.address, [need for step in steps(config) for need in step.needs()], tell)
     tell_downloads(config, tell)
     # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
-    manifest = read_source(source, config.s3)
+    manifest = read_source(source, config.s3, config.ingest.carry)
     if manifest.num_rows == 0:
         return Labelled(None, [], None)
     with session(config, out, "label", source, steps(config), redo, needs) as current:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from emo import estimates
 from emo.estimates import Planned
 from emo.jobs.describe import DescribeStep
-from emo.jobs.ingest import IngestStep, note_uses
+from emo.jobs.ingest import IngestStep, note_said
 from emo.jobs.label import steps
 from emo.jobs.split import dropped, pieces_manifest
 from emo.nightly import retention, retries
@@ -36,7 +36,7 @@ from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, RETRIES, REVIEWS, S
 def run(session: Session, manifest: pa.Table) -> dict[str, Any]:
     """One night on an OUT; its summary (without outcome and exit code, which the caller decides)."""
     config, storage = session.config, session.storage
-    note_uses(storage, session.run_id, manifest)
+    note_said(storage, session.run_id, manifest)
     *before, judge = steps(config, manifest)
     planned = plan(storage, [*before, judge]).steps
     estimated = estimates.total(estimates.estimate(planned, config.prices))

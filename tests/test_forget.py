@@ -151,8 +151,10 @@ def committed_clips():
 
 def test_nothing_of_a_forgotten_clip_is_left_and_all_of_the_others_is(out, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(committed, "LEAST_FILES", 1)
-    committed.keep_index(out)
-    committed.read_newest(out, "clips", committed_clips(), ["status"])
+    # Another run: this one remembers what it has read.
+    run = Storage(out.url)
+    committed.keep_index(run)
+    committed.read_newest(run, "clips", committed_clips(), ["status"])
     assert found(f"{out.url}/index", b"zora-keen") == ["clips.parquet"]
     for name in ("csv", "huggingface", "ms-swift", "label-studio"):
         media = ["--media"] * (name in ("csv", "huggingface"))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import emo
 from emo import uses
 from emo.cli import main
 from emo.clips import ingested
@@ -14,11 +15,14 @@ from emo.finetuning.prepared import check_refused
 from emo.finetuning.settings import Finetune
 from emo.jobs import caption
 from emo.jobs.describe import DescribeStep
-from emo.jobs.ingest import IngestStep, failed_before, note_uses
+from emo.jobs.ingest import IngestStep, failed_before, note_said
+from emo.review.consensus import gold_of
+from emo.review.desk import Desk, Rules
 from emo.sources.source import read_source
 from emo.store.s3 import S3Settings
 from emo.store.tables import CAPTIONS, CLIPS
-from review_outs import Judged, make_out, write
+from review_outs import Judged, answer, make_out, write
+from review_server import Client, review_server
 from test_forget import caption as caption_row
 
 FIRST, LATER = "20261201T000000Z", "20261202T000000Z"
@@ -36,7 +40,7 @@ def manifest_of(tmp_path, **said):
 @pytest.fixture
 def out(tmp_path):
     storage = make_out(tmp_path / "out", [Judged(name) for name in "abcd"])
-    note_uses(storage, FIRST, manifest_of(tmp_path, a="label", b="none", c="train", d=None))
+    note_said(storage, FIRST, manifest_of(tmp_path, a="label", b="none", c="train", d=None))
     return storage
 
 
@@ -99,13 +103,13 @@ def test_ms_swift_gets_no_caption_of_such_a_clip(out, tmp_path):
 def test_a_piece_of_a_recording_may_be_used_as_the_recording(tmp_path):
     pieces = ("a/000000000-000001000", "b/000001000-end", "c/000000000-000001000")
     out = make_out(tmp_path / "out", [Judged(name) for name in pieces])
-    note_uses(out, FIRST, manifest_of(tmp_path, a="label", b="none"))
+    note_said(out, FIRST, manifest_of(tmp_path, a="label", b="none"))
     assert ids(ingested(out)) == [pieces[0], pieces[2]]
     assert ids(caption.ingested(out)) == [pieces[2]]
 
 
 def test_the_last_word_counts_and_an_empty_cell_is_none(out, tmp_path):
-    note_uses(out, LATER, manifest_of(tmp_path, a="train", b=None, c=None, d="label"))
+    note_said(out, LATER, manifest_of(tmp_path, a="train", b=None, c=None, d="label"))
     said = dict(zip(*(uses.known(out).column(name).to_pylist() for name in ("video_id", "use")), strict=True))
     assert said == {"a": "train", "b": "none", "c": "train", "d": "label"}
     # The clips themselves are as they were: nothing is done anew for it.
@@ -118,7 +122,7 @@ def test_a_retry_reads_no_file_that_may_not_be_read(tmp_path):
     storage = make_out(tmp_path / "out", [])
     failed = {"status": "failed", "error": "unreadable", "uri": str(tmp_path / "x.mp4")}
     write(storage, CLIPS, [{**failed, "video_id": name} for name in "ab"])
-    note_uses(storage, FIRST, manifest_of(tmp_path, a="none"))
+    note_said(storage, FIRST, manifest_of(tmp_path, a="none"))
     assert ids(failed_before(storage, S3Settings())) == ["b"]
 
 
@@ -134,5 +138,31 @@ def test_exports_say_what_a_clip_may_be_used_for(out, tmp_path):
 
 def test_a_person_is_told_what_is_shut_out(out, tmp_path, capsys):
     capsys.readouterr()
-    note_uses(out, LATER, manifest_of(tmp_path, b="none", new="none"))
+    note_said(out, LATER, manifest_of(tmp_path, b="none", new="none"))
     assert "2 clips have the use none and are not read; OUT holds 1 of them" in capsys.readouterr().err
+
+
+def test_a_clip_of_no_use_is_neither_shown_nor_read_nor_learned_from_any_more(out, tmp_path):
+    for name in "ab":
+        answer(out, name, ["relieved"])
+    assert [row["video_id"] for row in emo.read(out.url).to_pylist()] == ["a", "c", "d"]
+    assert gold_of(out).keys() == {"a"}
+    desk = Desk(out, Rules())
+    assert not desk.has("b")
+    assert {one.video_id for one in desk.library.candidates()} == {"a", "c", "d"}
+    assert main(["report", "--out", out.url]) == 0
+    page = out.read("report/index.html").decode()
+    assert page.count("<article") == 3
+    assert [f"<code>{name}</code>" in page for name in "ab"] == [
+        f"<code>{name}</code>" in page for name in "cb"
+    ]
+
+
+def test_the_page_of_a_running_review_serves_no_file_of_such_a_clip(out, tmp_path):
+    with review_server(out.url, "--blind", "0") as running:
+        ann = Client(running.addresses["ann"])
+        assert ann.send("GET", "/media/video?video_id=b")[0] == 404
+        assert ann.send("GET", "/media/video?video_id=a")[0] == 200
+        note_said(out, LATER, manifest_of(tmp_path, a="none"))
+        ann.post("/api/queue", {})
+        assert ann.send("GET", "/media/video?video_id=a")[0] == 404

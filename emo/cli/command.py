@@ -157,7 +157,7 @@ def manifest_of(source: str, config: Config) -> "pa.Table":
     """The manifest of a source."""
     from emo.sources.source import read_source
 
-    return read_source(source, config.s3)
+    return read_source(source, config.s3, config.ingest.carry)
 
 
 # A run.

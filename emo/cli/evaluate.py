@@ -105,9 +105,9 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "--by",
-        metavar="FILE[:COLUMN]",
+        metavar="FILE[:COLUMN]|COLUMN",
         help="every number for each group of clips: a table with video_id (or name) and the column group, or "
-        "the one that is named, such as that of a manifest",
+        "the one that is named; or a column that the clips of OUT carry (ingest.carry), or language",
     )
     command.add_argument(
         "--data-set",

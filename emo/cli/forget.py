@@ -32,8 +32,8 @@ def run(options: argparse.Namespace) -> int:
     config = cli.config_of_out(options)
     storage = cli.existing(options.out, config)
     names = read_list(options.list, config.s3)
-    meant = clips_meant(storage, names)
     if options.plan:
+        meant = clips_meant(storage, names)
         tell_json(options, clips=sorted(meant.clips), unknown=meant.unknown)
         if not options.json:
             print("\n".join(meant.clips))
@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     # It makes no rows: with which settings those of OUT were made does not matter, and stays written down.
     shown = load_runs(storage, last=1)[0]["config"]
     with session_on(config, options.out, options.command, None, shown=shown) as session:
+        # Under the lease: no run adds a piece of a recording meanwhile.
+        meant = clips_meant(session.storage, names)
         # What is no clip of OUT any more may still be in exports: of a removal that was cut short.
         clips = {**dict.fromkeys(meant.unknown), **meant.clips}
         done = job.run(session, clips, cli.say)

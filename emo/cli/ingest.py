@@ -13,7 +13,7 @@ def add(commands: cli.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from emo.jobs import label
-    from emo.jobs.ingest import IngestStep, note_uses
+    from emo.jobs.ingest import IngestStep, note_said
     from emo.step import Mode
 
     config = cli.config_of(options)
@@ -23,6 +23,6 @@ def run(options: argparse.Namespace) -> int:
         return cli.nothing(options)
     step = IngestStep(config.ingest, config.s3, manifest, split=config.split.by is not None)
     with cli.session_of(options, config, options.source, needs) as session:
-        note_uses(session.storage, session.run_id, manifest)
+        note_said(session.storage, session.run_id, manifest)
         records = label.run(session, [step], Mode(redo=options.redo))
     return cli.finish(options, config, records, step.did)

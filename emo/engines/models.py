@@ -31,6 +31,7 @@ _ELSEWHERE = (
 _PICKLED = "pytorch_model.bin"
 _TOKENIZERS = ("vocab.txt", "vocab.json", "tokenizer.json", "tokenizer.model")
 _GIB = 1024**3
+_LONGEST_LICENCE = 300
 
 
 def resolve_model(
@@ -299,6 +300,18 @@ def described(folder: Path) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}
     return front if isinstance(front, dict) else {}
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that the checkpoint's README names, in one line; None where it names none."""
+    about = described(folder)
+    said = about.get("license")
+    named = [str(one) for one in (said if isinstance(said, list) else [said]) if one]
+    # The hub's word for a licence that it has no word for.
+    more = [
+        str(about[key]) for key in ("license_name", "license_link") if named == ["other"] and about.get(key)
+    ]
+    return " ".join(", ".join(more or named).split())[:_LONGEST_LICENCE] or None
 
 
 def missing_model(settings: ModelSettings, accepted: Iterable[str] | None) -> list[str]:

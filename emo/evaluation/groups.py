@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from emo.carried import groups_of
 from emo.errors import InputError
 from emo.evaluation.bootstrap import Interval, PerClip, interval
-from emo.paths import is_s3
+from emo.paths import is_s3, split
 from emo.sources.record import check_text, is_missing
-from emo.sources.records import is_table, load, tables_at
+from emo.sources.records import is_table, load, suffix_of, tables_at
+from emo.store.storage import Storage
+from emo.store.tables import CLIPS
 
 # What fewer clips score is chance, and may tell of a person.
 LEAST_CLIPS = 30
@@ -69,17 +72,24 @@ class Groups:
         return found
 
 
-def read_groups(place: str) -> dict[str, str]:
-    """video_id -> group, of a table with video_id (or name) and group; FILE:COLUMN names another column.
+def read_groups(place: str, outs: Sequence[str] = ()) -> dict[str, str]:
+    """video_id -> group, of a table with video_id (or name) and group; FILE:COLUMN names another column, and
+    COLUMN one that the clips of an OUT carry.
 
-    A clip without a value is of no group. Raises InputError where the table is none, lacks a column, or gives
-    a clip two groups.
+    outs: places of which the first that is an OUT is meant. A clip without a value is of no group. Raises
+    InputError where the table is none, lacks a column, or gives a clip two groups.
     """
     path, column = place, COLUMN
     if not is_table(path) and ":" in place:
         path, _, column = place.rpartition(":")
     if not is_table(path):
-        raise InputError(f"--by {place}: expected a table (.csv, .jsonl, .json, .parquet), or TABLE:COLUMN")
+        out = None if ":" in place else next(filter(None, map(_out_at, outs)), None)
+        if out is None:
+            raise InputError(
+                f"--by {place}: expected a table (.csv, .jsonl, .json, .parquet), TABLE:COLUMN, or, where "
+                "--gold or --predicted is an OUT, a column that its clips carry"
+            )
+        return groups_of(out, place)
     if not is_s3(path) and not Path(path).exists():
         raise InputError(f"--by {path} is not there")
     storage, names = tables_at(path)
@@ -100,6 +110,17 @@ def read_groups(place: str) -> dict[str, str]:
     if not groups:
         raise InputError(f"--by {place} names no clip with a group")
     return groups
+
+
+def _out_at(place: str) -> Storage | None:
+    """The OUT that a path of --gold or --predicted names, whole or one of its tables."""
+    if is_table(place) or suffix_of(place) == ".npz":
+        return None
+    for folder in (place.rstrip("/"), split(place.rstrip("/"))[0]):
+        storage = Storage(folder)
+        if any(path.endswith(".parquet") for path in storage.names(CLIPS.name)):
+            return storage
+    return None
 
 
 def by_group(

@@ -23,7 +23,7 @@ def run(request: Request) -> Evaluation:
     # Before the metric asks any model: of a wrong --data-set a user is told at once.
     told = warnings(request) if metric.needs_gold or request.data_set else ()
     folder = plot_folder(request.plots) if request.plots else None
-    groups = read_groups(request.by) if request.by else None
+    groups = read_groups(request.by, (*request.gold, *request.predicted)) if request.by else None
     evaluation = metric.score(request)
     evaluation.warnings = tuple(told)
     if groups is not None:

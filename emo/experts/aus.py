@@ -16,7 +16,7 @@ from emo.aus.rules import Variant, load_rules
 from emo.aus.table import LEAST_CONFIDENCE
 from emo.aus.tables import UnitTables, missing_tables
 from emo.experts import measuring, protocol
-from emo.experts.protocol import FACES, Card, Clip, Description
+from emo.experts.protocol import FACES, OWN_LICENCE, Card, Clip, Description
 
 VERSION = "1"
 
@@ -50,6 +50,7 @@ class AusExpert(measuring.MeasuringExpert):
             modalities=(FACES,),
             model="OpenFace action units, given",
             revision=f"{VERSION}; rules {settings.rules}",
+            licence=f"{OWN_LICENCE}; OpenFace's own",
         )
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from emo.engines.classification import Classifier, ClassifierSettings, Medium, check_labels
-from emo.engines.models import NamedModel, described, memory_gib, missing_classifier
+from emo.engines.models import NamedModel, described, licence_of, memory_gib, missing_classifier
 from emo.errors import RowError
 from emo.experts import measuring, protocol
 from emo.experts.media import audio_wave
@@ -108,7 +108,7 @@ class ClassifierExpert(Expert):
             modalities=(self._modality,),
             model=settings.model,
             revision=self._classifier.revision,
-            licence=about.get("license"),
+            licence=licence_of(self._classifier.folder),
             trained_on=trained_on(settings.model, card=about),
             memory_gib=round(memory_gib(self._classifier.folder, settings.pickled_weights), 3),
         )

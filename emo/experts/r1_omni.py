@@ -66,7 +66,7 @@ class R1OmniExpert(EngineExpert):
     def __init__(self, settings: R1OmniSettings) -> None:
         import torch
 
-        from emo.engines.models import described, memory_gib, resolve_model
+        from emo.engines.models import described, licence_of, memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import r1_omni_model as parts
@@ -95,7 +95,6 @@ class R1OmniExpert(EngineExpert):
             shares.to(weight.device, weight.dtype),
             preprocessor.placeholders,
         ).requires_grad_(False)
-        about = described(folder)
         self.card = Card(
             name=settings.name,
             modalities=(FRAMES, AUDIO),
@@ -103,8 +102,8 @@ class R1OmniExpert(EngineExpert):
             revision=self.engine.revision,
             adapter=self.engine.adapter,
             prompt_sha=question.sha,
-            licence=about.get("license"),
-            trained_on=trained_on(settings.model, card=about),
+            licence=licence_of(folder),
+            trained_on=trained_on(settings.model, card=described(folder)),
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )

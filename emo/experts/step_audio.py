@@ -51,7 +51,7 @@ class StepAudioExpert(EngineExpert):
     Settings = StepAudioSettings
 
     def __init__(self, settings: StepAudioSettings) -> None:
-        from emo.engines.models import described, memory_gib, resolve_model
+        from emo.engines.models import described, licence_of, memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import step_audio_model as parts
@@ -79,7 +79,6 @@ class StepAudioExpert(EngineExpert):
             {PATCH: preprocessor.tokens[PATCH]},
         ).requires_grad_(False)
         self.engine.end_tokens |= {preprocessor.tokens[_TURN_ENDS]}
-        about = described(folder)
         self.card = Card(
             name=settings.name,
             modalities=(AUDIO,),
@@ -87,8 +86,8 @@ class StepAudioExpert(EngineExpert):
             revision=self.engine.revision,
             adapter=self.engine.adapter,
             prompt_sha=prompt_sha(question, settings.system or "", "think" if settings.think else ""),
-            licence=about.get("license"),
-            trained_on=trained_on(settings.model, card=about),
+            licence=licence_of(folder),
+            trained_on=trained_on(settings.model, card=described(folder)),
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from emo.experts import protocol
 from emo.experts.measuring import MeasuringExpert, Settings
-from emo.experts.protocol import TRANSCRIPT, Card, Clip, Description
+from emo.experts.protocol import OWN_LICENCE, TRANSCRIPT, Card, Clip, Description
 
 _REVISION = "transcript-1"
 
@@ -18,7 +18,7 @@ class TranscriptExpert(MeasuringExpert):
     Settings: ClassVar[type[protocol.Settings]] = Settings
 
     def __init__(self, settings: Any) -> None:
-        self.card = Card(settings.name, (TRANSCRIPT,), "transcript", _REVISION)
+        self.card = Card(settings.name, (TRANSCRIPT,), "transcript", _REVISION, licence=OWN_LICENCE)
 
     @classmethod
     def reads_transcript(cls, settings: Any) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from emo.experts import measuring, protocol
 from emo.experts.media import audio_wave
-from emo.experts.protocol import AUDIO, Card, Clip, Description
+from emo.experts.protocol import AUDIO, OWN_LICENCE, Card, Clip, Description
 from emo.experts.voice_measurement import Measurement, is_silent, measure
 from emo.media import voice_activity
 
@@ -60,6 +60,7 @@ class VoiceExpert(measuring.MeasuringExpert):
             modalities=(AUDIO,),
             model="voice-measurements",
             revision=f"{VERSION}; silero-vad {version('silero-vad')}",
+            licence=f"{OWN_LICENCE}; silero-vad MIT",
         )
 
     def describe_one(self, clip: Clip) -> Description:

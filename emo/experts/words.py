@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from emo import vocabulary
 from emo.errors import InputError
 from emo.experts import measuring, protocol, words_chinese, words_english
-from emo.experts.protocol import TRANSCRIPT, Card, Clip, Description
+from emo.experts.protocol import OWN_LICENCE, TRANSCRIPT, Card, Clip, Description
 
 VERSION = "3"
 
@@ -78,7 +78,13 @@ class WordsExpert(measuring.MeasuringExpert):
     Settings: ClassVar[type[protocol.Settings]] = measuring.Settings
 
     def __init__(self, settings: Any) -> None:
-        self.card = Card(name=settings.name, modalities=(TRANSCRIPT,), model="word-lists", revision=VERSION)
+        self.card = Card(
+            name=settings.name,
+            modalities=(TRANSCRIPT,),
+            model="word-lists",
+            revision=VERSION,
+            licence=OWN_LICENCE,
+        )
         _phrases()
         vocabulary.longest_form()
         words_chinese.segmenter()

@@ -38,6 +38,11 @@ _LIMITS = (
     "places restricts the use of emotion recognition, at work and in schools above all."
 )
 
+_LICENCES = (
+    "As each checkpoint says of itself. They bind what is made with them, and so does what binds the videos. "
+    "Unknown is no permission: ask whoever published the model."
+)
+
 
 class HuggingFace(Exporter):
     """`datasets.load_dataset(PLACE)` opens it."""
@@ -80,11 +85,16 @@ def _parquet(exported: Exported) -> Iterator[tuple[str, bytes]]:
 
 
 def card(exported: Exported) -> str:
-    """The data set card: counts, models, limits. Its licence is left to whoever publishes the data."""
+    """The data set card: counts, models with their licences, limits. Its own licence is left
+    to whoever publishes it.
+    """
     facts = exported.facts
     counts = Counter(label for row in exported.rows for label in row["labels"])
     rows = [f"| {_cell(label)} | {clips} |" for label, clips in counts.most_common(_LABELS_SHOWN)]
-    models = ", ".join(f"`{_cell(model)}`" for model in facts["models"]) or "none is named"
+    models = [
+        f"| `{_cell(model)}` | {_cell(licence) if licence else 'unknown'} |"
+        for model, licence in facts["licences"].items()
+    ]
     return "\n".join(
         [
             "---",
@@ -104,9 +114,15 @@ def card(exported: Exported) -> str:
             "",
             f"Purpose: {_cell(facts['purpose'] or 'not stated')}",
             "",
-            f"Models: {models}. Their licences bind what is made with them.",
-            "",
             f"Runs: {', '.join(facts['run_ids']) or 'none'}",
+            "",
+            "## Models and their licences",
+            "",
+            _LICENCES,
+            "",
+            "| model | licence |",
+            "|---|---|",
+            *(models or ["| none is named | |"]),
             "",
             "## Limits",
             "",

@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 
 from emo import uses
 from emo.errors import StorageError
+from emo.export.licences import of_models
 from emo.review.effective import PEOPLE, effective
 from emo.store import committed, planning
 from emo.store.runs import load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS
+from emo.store.tables import CLIPS
 
 _LABELS = ("video_id", "labels", "scores", "agreement", "description", "labelled_by", "reviewers", "run_id")
 _CLIP = ("uri", "transcript", "language", "duration_s", "start_s", "end_s")
@@ -42,16 +43,19 @@ def select(
 
 
 def facts(storage: Storage, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a reader of the data must know: counts, the models that were used, and the purpose."""
-    described = committed.read_newest(storage, committed.folder(DESCRIPTIONS), DESCRIPTIONS, ["model"])
-    models = pc.unique(described.column("model")).drop_null().to_pylist()
+    """What a reader of the data must know: counts, the models that were used and their licences (None: not
+    known), and the purpose.
+    """
     runs = load_runs(storage, last=1)
+    config = runs[0]["config"] if runs else {}
+    licences = of_models(storage, config)
     return {
         "clips": len(rows),
         "by_people": sum(row["labelled_by"] == PEOPLE for row in rows),
-        "models": sorted(models),
+        "models": list(licences),
+        "licences": licences,
         "run_ids": sorted({row["run_id"] for row in rows}),
-        "purpose": runs[0]["config"].get("purpose") if runs else None,
+        "purpose": config.get("purpose"),
     }
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from emo.export.protocol import Exported, Exporter
 
-# What spreadsheets take for the start of a formula.
-_FORMULA = re.compile(r"^[\s]*[=+\-@\t\r]")
+# What spreadsheets take for the start of a formula, also in the wide letters of Chinese and Japanese.
+_FORMULA = re.compile(r"^\s*[=+\-@\t\r＝＋－＠]")
 _TIMES = ("start_s", "end_s")
 _SEPARATORS = re.compile(r"[\[\],\s]+")
 

@@ -38,6 +38,10 @@ class Ingest(Section):
     """The number of decoders that work at once. `auto` is one for each CPU of the cluster."""
     shard_rows: NoResult[int] = Field(50, ge=1, le=1000)
     """The most clips of one committed file."""
+    carry: NoResult[tuple[str, ...]] = ()
+    """The columns of a manifest that stay with its clips, such as `[gender]`. `emo evaluate --by gender` then
+    scores each group. What such a column tells of people is kept only where it is named here.
+    """
     transcribe: SpeechSettings | None = None
     """A Whisper model that writes down what is said in clips without a transcript. `null` leaves them
     without one.

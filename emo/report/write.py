@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.cojudgment.rounds import Rounds
 from emo.paths import split
 from emo.report.build import render
@@ -20,7 +21,7 @@ from emo.split.table import current
 from emo.store import committed, planning
 from emo.store.runs import Run, load_runs
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, USES, VOTES, Table
 
 PATH = "report/index.html"
 # The page tells of the last runs; the run files tell of all.
@@ -64,7 +65,8 @@ def write(
         judgments=[judgments],
     )
     people = reviewed(read_reviews(storage))
-    chosen = choose_gallery(summary, gallery, people.shown_first())
+    # Of what a manifest gives no use no picture and no word is shown.
+    chosen = _used(storage, choose_gallery(summary, gallery, people.shown_first()))
     items = gallery_items(
         chosen,
         clips=whole_rows(storage, CLIPS, chosen),
@@ -91,10 +93,16 @@ def write(
     return replace(written, alarms=tuple(summary.alarms()))
 
 
+def _used(storage: Storage, video_ids: Sequence[str]) -> list[str]:
+    rows = pa.table({"video_id": pa.array(video_ids, pa.string())})
+    used: list[str] = uses.allowed(storage, rows).column("video_id").to_pylist()
+    return used
+
+
 def _is_newest(storage: Storage) -> bool:
     """Whether no row was committed since the report: a run may have been killed before its own."""
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
-    tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS)
+    tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS, USES)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
     return bool(written) and max(written) >= max(committed_at, default=max(written))
 

@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from emo.errors import InputError
+from emo.errors import EmoError, InputError
 from emo.review.consensus import UNUSABLE
 from emo.sources.labelsets import as_labels
 from emo.sources.record import check_text
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import OK, REVIEWS
+from emo.store.tables import CLIPS, OK, REVIEWS
 from emo.vocabulary import normalise
 
 # Within one second it sorts before the id of a run of that second, and two answers are never of one moment.
@@ -23,6 +24,10 @@ _ID_FORMAT = "%Y%m%dT%H%M%S%fZ"
 LONGEST_LABEL = 100
 LONGEST_COMMENT = 10_000
 LONGEST_NAME = 100
+
+
+class Forgotten(EmoError):
+    """The clip of an answer is not in OUT any more: `emo forget` has removed it, and nothing was kept."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,38 @@ def new_id(now: datetime, before: str | None = None) -> str:
     return (datetime.strptime(before, _ID_FORMAT) + timedelta(microseconds=1)).strftime(_ID_FORMAT)
 
 
-def commit(storage: Storage, rows: Sequence[Mapping[str, Any]]) -> None:
+def commit(
+    storage: Storage, rows: Sequence[Mapping[str, Any]], held: Mapping[str, str] | None = None
+) -> None:
     """Make answers visible in one step. Needs no lease: their file has a name of its own, and a compaction
     leaves alone what came after its listing.
+
+    held: the file that held a clip, by video_id: where it is still there, so is the clip. Raises Forgotten
+    where a clip of theirs is not in OUT any more; then no answer on it stays, and none of them is sure to.
     """
     table = pa.Table.from_pylist([dict(one) for one in rows], schema=REVIEWS.schema)
     keys = "\0".join(f"{one['video_id']}\0{one['reviewer']}\0{one['run_id']}" for one in rows)
     digest = hashlib.sha256(keys.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     name = f"{rows[0]['run_id']}-{digest}"
-    committed.commit(storage, committed.folder(REVIEWS), REVIEWS, name, table)
+    of = {one["video_id"]: (held or {}).get(one["video_id"]) for one in rows}
+    _refuse_forgotten(storage, of)
+    path = committed.commit(storage, committed.folder(REVIEWS), REVIEWS, name, table)
+    try:
+        # Once more: `emo forget` removes clips, and after them the reviews that came meanwhile. What comes
+        # later than its look at the reviews finds the clip gone.
+        _refuse_forgotten(storage, of)
+    except Forgotten:
+        storage.delete(path)
+        raise
+
+
+def _refuse_forgotten(storage: Storage, of: Mapping[str, str | None]) -> None:
+    # Whoever removes a clip writes its file anew, under another name.
+    unsure = [video_id for video_id, file in of.items() if file is None or not storage.has(file)]
+    if not unsure:
+        return
+    clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, []).column("video_id")
+    there = set(clips.filter(pc.is_in(clips, value_set=pa.array(unsure))).to_pylist())
+    for video_id in unsure:
+        if video_id not in there:
+            raise Forgotten(f"{video_id} was removed from this OUT by emo forget; the answer is not kept")

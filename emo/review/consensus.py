@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import pyarrow as pa
+
+from emo import uses
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, REVIEWS
@@ -79,13 +82,15 @@ def read_reviews(storage: Storage) -> list[dict[str, Any]]:
 
 def reviewed(storage: Storage) -> dict[str, Agreed | None]:
     """video_id -> what its reviewers agree on, None where they do not. Pieces that their recordings no longer
-    have are left out.
+    have are left out, and clips that a manifest gives no use.
     """
-    found = by_clip(read_reviews(storage))
-    gone = committed.superseded(storage, CLIPS).column("video_id").to_pylist() if found else []
+    rows = by_clip(read_reviews(storage))
+    gone = committed.superseded(storage, CLIPS).column("video_id").to_pylist() if rows else []
     for video_id in gone:
-        found.pop(video_id, None)
-    return {video_id: agreed(rows) for video_id, rows in found.items()}
+        rows.pop(video_id, None)
+    ids = pa.table({"video_id": pa.array(list(rows), pa.string())})
+    used = uses.allowed(storage, ids).column("video_id").to_pylist()
+    return {video_id: agreed(rows[video_id]) for video_id in used}
 
 
 def gold_of(storage: Storage) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from emo.review.library import Library
 from emo.review.queue import EXPERT, KINDS, MIXED, Asked, Candidate, is_blind, queue
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import JUDGMENTS
+from emo.store.tables import CLIPS, JUDGMENTS
 
 # A clip that somebody has been shown is kept for them so long.
 HELD_S = 900.0
@@ -61,7 +61,7 @@ class Desk:
     def __init__(self, storage: Storage, rules: Rules, clock: Callable[[], float] = time.monotonic) -> None:
         self.storage = storage
         self.rules = rules
-        self._judged = committed.files(storage, JUDGMENTS.name)
+        self._seen = self._files()
         self.library = Library(storage)
         if rules.by.startswith(EXPERT) and rules.by.removeprefix(EXPERT) not in self.library.experts():
             known = ", ".join(self.library.experts()) or "none"
@@ -79,19 +79,25 @@ class Desk:
 
     def anew(self) -> int:
         """Read OUT again, with what runs and other servers have added, and make a new queue; its length."""
-        judged = committed.files(self.storage, JUDGMENTS.name)
+        seen = self._files()
         library = Library(self.storage)
         with self._lock:
-            self.library, self._judged = library, judged
+            self.library, self._seen = library, seen
             self._read_reviews()
             self._rank()
             return len(self._queue)
 
+    def _files(self) -> tuple[set[str], set[str]]:
+        # Those of clips grow while a run goes on, which changes nothing here.
+        clips, judged = (set(committed.files(self.storage, table.name)) for table in (CLIPS, JUDGMENTS))
+        return clips, judged
+
+    def _differs(self, now: tuple[set[str], set[str]]) -> bool:
+        return now[1] != self._seen[1] or not self._seen[0] <= now[0]
+
     def _read_reviews(self) -> None:
-        for row in read_reviews(self.storage):
-            key = (row["video_id"], row["reviewer"])
-            if key not in self._reviews or self._reviews[key]["run_id"] < row["run_id"]:
-                self._reviews[key] = row
+        # Those of clips that were forgotten leave the memory too; every accepted one is in the table.
+        self._reviews = {(row["video_id"], row["reviewer"]): row for row in read_reviews(self.storage)}
 
     def _rank(self) -> None:
         self._candidates = self.library.candidates()
@@ -127,14 +133,23 @@ class Desk:
 
     def next(self, reviewer: str, skipped: frozenset[str] = frozenset()) -> Asked | None:
         """The next clip for this reviewer, which nobody else is shown meanwhile; None: there is none left."""
-        with self._lock:
-            found = self._find(reviewer, skipped)
-            if found is None:
-                self._fill()
+        while True:
+            with self._lock:
                 found = self._find(reviewer, skipped)
-            if found is not None:
-                self._held.setdefault(found.video_id, {})[reviewer] = self._clock() + HELD_S
-            return found
+                if found is None:
+                    self._fill()
+                    found = self._find(reviewer, skipped)
+                if found is not None:
+                    self._held.setdefault(found.video_id, {})[reviewer] = self._clock() + HELD_S
+            if found is None or self.has(found.video_id):
+                return found
+
+    def has(self, video_id: str) -> bool:
+        """Whether OUT holds this clip: `emo forget` may remove it while people review."""
+        held = self.library.held(video_id)
+        if held and not self.storage.has(held[video_id]):
+            self.anew()
+        return self.library.has(video_id)
 
     def _find(self, reviewer: str, skipped: frozenset[str]) -> Asked | None:
         now = self._clock()
@@ -165,8 +180,8 @@ class Desk:
     def answer(self, answer: Answer, replaces: str | None) -> dict[str, Any]:
         """Commit an answer; the row. replaces: run_id of the review that the person saw, None: saw none.
 
-        Raises Superseded where it is another one by now, and StorageError where it could not be written:
-        then nothing was accepted.
+        Raises Superseded where it is another one by now, Forgotten where the clip is not in OUT any more, and
+        StorageError where it could not be written: then nothing was accepted.
         """
         now = datetime.now(UTC)
         with self._lock:
@@ -178,7 +193,7 @@ class Desk:
                     return before
                 raise Superseded(f"{answer.reviewer} has answered this clip in another window meanwhile")
             row = answers.row(answer, answers.new_id(now, replaces), now)
-            answers.commit(self.storage, [row])
+            answers.commit(self.storage, [row], self.library.held(answer.video_id))
             self._reviews[answer.video_id, answer.reviewer] = row
             self._held.get(answer.video_id, {}).pop(answer.reviewer, None)
             return row
@@ -193,13 +208,14 @@ class Desk:
             return str(error)
 
     def refresh(self) -> None:
-        """Make the queue anew where a run has judged since, as after a calibration; looks now and then."""
+        """Make the queue anew where a run has judged since, as after a calibration, or clips were forgotten;
+        looks now and then.
+        """
         with self._lock:
             if self._clock() - self._looked < LOOK_S:
                 return
             self._looked = self._clock()
-        judged = committed.files(self.storage, JUDGMENTS.name)
-        if judged != self._judged:
+        if self._differs(self._files()):
             self.anew()
 
     def progress(self, reviewer: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.review.consensus import Agreed, reviewed
 from emo.store import committed
 from emo.store.storage import Storage
@@ -30,14 +31,15 @@ LABELS = replace(
 
 
 def effective(storage: Storage) -> pa.Table:
-    """One row of LABELS per clip that has a judgment or a review that counts, sorted by `video_id`.
+    """One row of LABELS per clip that has a judgment or a review that counts, sorted by `video_id`; none of a
+    clip that a manifest gives no use.
 
     Where people agree, `labels` are theirs, and `scores` the judge's support of each of them, null where no
     voter named it. A clip that people call unusable is a failed row with the error `unusable`. Where they do
     not agree the machine's labels stay.
     """
     where = committed.folder(JUDGMENTS)
-    rows = committed.read_newest(storage, where, JUDGMENTS, JUDGMENTS.schema.names)
+    rows = uses.allowed(storage, committed.read_newest(storage, where, JUDGMENTS, JUDGMENTS.schema.names))
     machine = pa.table(
         {
             **{name: rows.column(name) for name in JUDGMENTS.schema.names},

@@ -17,9 +17,12 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95 % interval of Wilson (1927); low and high are 0 and 1 where nothing was counted."""
+    """A share with its 95 % interval of Wilson (1927); low and high are 0 and 1 where nothing was counted.
 
-    right: int
+    right: of a clip with several answers the part of them that are.
+    """
+
+    right: float
     of: int
     low: float
     high: float
@@ -29,7 +32,7 @@ class Share:
         return self.right / self.of if self.of else None
 
 
-def wilson(right: int, of: int) -> Share:
+def wilson(right: float, of: int) -> Share:
     """The interval of Wilson, Probable inference (1927): it stays within 0 and 1 and holds for few."""
     if of == 0:
         return Share(0, 0, 0.0, 1.0)
@@ -82,6 +85,12 @@ def is_right(row: Mapping[str, Any]) -> bool:
     return _meanings(row["labels"]) == _meanings(row["shown_labels"])
 
 
+def _right_clips(reviews: Sequence[Mapping[str, Any]]) -> Share:
+    # Each clip counts once: two people on one clip are no two clips of the sample.
+    clips = by_clip(reviews).values()
+    return wilson(sum(sum(map(is_right, rows)) / len(rows) for rows in clips), len(clips))
+
+
 def _meanings(labels: Collection[str] | None) -> set[str]:
     return set(map(meaning, labels or ()))
 
@@ -119,8 +128,8 @@ def quality(reviews: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "clips": len({row["video_id"] for row in reviews}),
         "reviewers": len({row["reviewer"] for row in reviews}),
         "unusable": len({row["video_id"] for row in reviews if row["verdict"] == UNUSABLE}),
-        "right": _told(wilson(sum(map(is_right, shown)), len(shown))),
-        "blind": _told(wilson(sum(map(is_right, blind)), len(blind))),
+        "right": _told(_right_clips(shown)),
+        "blind": _told(_right_clips(blind)),
         "labels": _told(wilson(kept, len(offered))),
         "alpha_words": by_words,
         "alpha_clusters": by_cluster,
@@ -141,7 +150,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         one = found[name]
         if one["of"]:
             told.append(
-                f"{what}: {one['share']:.0%} of {one['of']} random answers "
+                f"{what}: {one['share']:.0%} of {one['of']} random clips "
                 f"(95 % interval {one['low']:.0%} to {one['high']:.0%})"
             )
     if found["alpha_clusters"] is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import uses
 from emo.errors import EmoError
 from emo.report.gallery import GalleryItem, gallery_items
 from emo.review.consensus import jaccard
@@ -25,7 +26,8 @@ class Library:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self.clips = _placed(storage, CLIPS, ["uri", "start_s", "end_s"])
+        # What a manifest gives no use is not shown, and its file not read.
+        self.clips = uses.allowed(storage, _placed(storage, CLIPS, ["uri", "start_s", "end_s"]))
         self.judged = _placed(storage, JUDGMENTS, ["labels", "agreement", "conflict"])
         self._rows = {
             table.name: placed.sort_by("video_id")
@@ -47,6 +49,12 @@ class Library:
         """Where the clip's file is, and which part of it the clip is; None: all of it."""
         row = self.clips.slice(self._place[video_id], 1).to_pylist()[0]
         return row["uri"], None if row["start_s"] is None else Part(row["start_s"], row["end_s"])
+
+    def held(self, video_id: str) -> dict[str, str]:
+        """The committed file that held the clip, by its id; empty where there is no such clip."""
+        return (
+            {video_id: self.clips.column("file")[self._place[video_id]].as_py()} if self.has(video_id) else {}
+        )
 
     def judgment(self, video_id: str) -> dict[str, Any] | None:
         """`labels` and `run_id` of the judgment; None where there is none that went well."""

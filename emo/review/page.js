@@ -6,8 +6,9 @@ const at = (id) => document.getElementById(id);
 const CHOICES = 8;
 const RETRY_MS = 3000;
 const GAIN_EVERY = 10;  // answers
-const OUTBOX = "emo.review.outbox";
-const TRAIL = "emo.review.trail";
+// Of this person and this OUT: another server may listen at the same address later.
+const OUTBOX = `emo.review.outbox.${document.body.dataset.whose}`;
+const TRAIL = `emo.review.trail.${document.body.dataset.whose}`;
 
 let clip = null;          // what the server says of the clip that is shown
 let labels = [];          // {label, on, support}
@@ -93,6 +94,8 @@ function show(found) {
   at("facts").textContent = facts.join(" · ");
   at("transcript").hidden = !clip.transcript;
   at("transcript").textContent = clip.transcript || "";
+  // So that a screen reader speaks it in its language.
+  at("transcript").lang = clip.language || "";
   at("blind").hidden = !clip.blind;
   at("why-labels").hidden = clip.blind;
   at("stored").hidden = true;
@@ -242,10 +245,10 @@ async function flush() {
     while (outbox.length) {
       const answer = outbox[0];
       try {
-        const told = await ask("api/review", answer);
+        const told = await ask("api/review", { ...answer, whose: document.body.dataset.whose });
         if (clip && clip.video_id === answer.video_id) clip.review = { ...(clip.review || {}), run_id: told.saved };
       } catch (error) {
-        if (![400, 409, 413].includes(error.status)) {
+        if (![400, 409, 410, 413].includes(error.status)) {
           complain(`${outbox.length} answers are not kept yet (${error.message}); trying again.`);
           setTimeout(flush, RETRY_MS);
           return;
@@ -382,7 +385,7 @@ async function progress() {
   const lines = [];
   for (const [name, what] of [["right", "Right as shown"], ["blind", "Right, blind"]]) {
     const one = told[name];
-    if (one.of) lines.push(`${what}: ${percent(one.share)} of ${one.of} random answers (95 % interval ${percent(one.low)} to ${percent(one.high)})`);
+    if (one.of) lines.push(`${what}: ${percent(one.share)} of ${one.of} random clips (95 % interval ${percent(one.low)} to ${percent(one.high)})`);
   }
   if (told.alpha_clusters !== null) {
     lines.push(`Agreement of people (Krippendorff's alpha): ${told.alpha_clusters.toFixed(2)} by cluster, ${told.alpha_words.toFixed(2)} by word, on ${told.shared_clips} clips`);

@@ -1,6 +1,7 @@
 """The web application of `emo review`: a few requests of plain JSON, and the media of a clip."""
 
 import asyncio
+import hashlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from emo import vocabulary
 from emo.errors import EmoError, InputError, RowError
 from emo.review import answers
 from emo.review.access import Access
-from emo.review.answers import Answer, check_labels, check_seconds
+from emo.review.answers import Answer, Forgotten, check_labels, check_seconds
 from emo.review.desk import Desk, Superseded
 from emo.review.media import Media
 from emo.review.queue import KINDS
@@ -76,6 +77,8 @@ class Application:
             response = _told(error.status, error.reason)
         except Superseded as error:
             response = _told(409, str(error))
+        except Forgotten as error:
+            response = _told(410, str(error))
         except (InputError, ValueError) as error:
             response = _told(400, str(error))
         except FileNotFoundError:
@@ -117,7 +120,13 @@ class Application:
         return response
 
     async def _page(self, request: web.Request) -> web.Response:
-        return web.Response(text=_read("page.html"), content_type="text/html", charset="utf-8")
+        text = _read("page.html").replace("WHOSE", self._whose(request))
+        return web.Response(text=text, content_type="text/html", charset="utf-8")
+
+    def _whose(self, request: web.Request) -> str:
+        """Names the OUT and the person: what waits in a browser is of these, whatever listens there next."""
+        said = f"{self.desk.storage.url}\0{request['reviewer']}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(said).hexdigest()[:32]
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -145,7 +154,7 @@ class Application:
         return web.json_response({"clip": facts})
 
     async def _clip(self, request: web.Request) -> web.Response:
-        facts = await _away(self._facts, self._video_id(request), request["reviewer"], None)
+        facts = await _away(self._facts, await self._video_id(request), request["reviewer"], None)
         return web.json_response({"clip": facts})
 
     def _facts(self, video_id: str, reviewer: str, queue: str | None) -> dict[str, Any]:
@@ -153,7 +162,10 @@ class Application:
         item = asdict(self.desk.library.item(video_id))
         review = self.desk.review(video_id, reviewer)
         blind = self.desk.is_blind(video_id) if review is None else review["blind"]
-        hidden: dict[str, Any] = {"candidates": [], "answers": [], "description": None, "agreement": None}
+        hidden: dict[str, Any] = {
+            **{name: [] for name in ("candidates", "answers", "beside")},
+            **dict.fromkeys(("description", "judge", "agreement", "conflict", "state")),
+        }
         # Blind it stays, also when the person comes back: what was seen would be in the next answer.
         item |= hidden if blind else {}
         del item["frames"]
@@ -174,9 +186,11 @@ class Application:
 
     async def _review(self, request: web.Request) -> web.Response:
         body = await _body(request)
+        if body.get("whose") not in (None, self._whose(request)):
+            raise web.HTTPPreconditionFailed(reason="the page is of another person or another OUT; reload it")
         video_id = body.get("video_id")
         if not isinstance(video_id, str) or not self.desk.library.has(video_id):
-            raise InputError("video_id: expected the id of a clip of this OUT")
+            raise InputError("video_id: this OUT holds no such clip, or none any more")
         labels = body.get("labels")
         comment, queue, replaces = (body.get(name) for name in ("comment", "queue", "replaces"))
         if not isinstance(comment, str | None) or len(comment or "") > answers.LONGEST_COMMENT:
@@ -219,34 +233,36 @@ class Application:
             raise InputError("reviewer: expected a name")
         return web.json_response({"address": self.access.invite(answers.check_reviewer(name))})
 
-    def _video_id(self, request: web.Request) -> str:
+    async def _video_id(self, request: web.Request) -> str:
         video_id = request.query.get("video_id", "")
-        if not self.desk.library.has(video_id):
+        if not await _away(self.desk.has, video_id):
             raise web.HTTPNotFound(reason="there is no such clip")
         return video_id
 
     async def _frame(self, request: web.Request) -> web.Response:
         place = request.query.get("place", "")
-        row = await _away(self.desk.library.clip, self._video_id(request), ["frames"])
+        row = await _away(self.desk.library.clip, await self._video_id(request), ["frames"])
         frames = row["frames"] or []
         if not place.isdecimal() or int(place) >= len(frames):
             raise web.HTTPNotFound(reason="there is no such frame")
         return web.Response(body=frames[int(place)], content_type="image/jpeg")
 
     async def _sound(self, request: web.Request) -> web.Response:
-        row = await _away(self.desk.library.clip, self._video_id(request), ["audio"])
+        row = await _away(self.desk.library.clip, await self._video_id(request), ["audio"])
         if row["audio"] is None:
             raise web.HTTPNotFound(reason="the clip has no sound")
         return web.Response(body=row["audio"], content_type="audio/flac")
 
     async def _part(self, request: web.Request) -> web.Response:
         """Where in `media/video` the clip begins and ends, in seconds; null: with the file."""
-        found = await _away(self.media.playable, *self.desk.library.file(self._video_id(request)))
+        video_id = await self._video_id(request)
+        found = await _away(self.media.playable, *self.desk.library.file(video_id))
         part = found.part
         return web.json_response({"start": part and part.start_s, "end": part and part.end_s})
 
     async def _video(self, request: web.Request) -> web.StreamResponse:
-        found = await _away(self.media.playable, *self.desk.library.file(self._video_id(request)))
+        video_id = await self._video_id(request)
+        found = await _away(self.media.playable, *self.desk.library.file(video_id))
         start, end = 0, found.size - 1
         asked = request.headers.get("Range")
         if asked is not None:

@@ -22,7 +22,7 @@ from emo.store.fences import fence
 from emo.store.lease import EXPIRES_S, Lease
 from emo.store.runs import FOLDER, Run, StepRecord, check_settings, load_runs, new_run_id
 from emo.store.storage import Storage
-from emo.store.tables import RETRIES, TABLES, USES
+from emo.store.tables import EVERY
 from emo.terminal.progress import say
 from emo.terminal.signals import ended_by_signals, interruption
 
@@ -268,7 +268,7 @@ def session(
         stack.enter_context(ended_by_signals())
         lease = stack.enter_context(Lease(storage, command))
         committed.keep_index(storage)
-        for folder in (*TABLES, RETRIES.name, USES.name, FOLDER, index.FOLDER, "report"):
+        for folder in (*(table.name for table in EVERY), FOLDER, index.FOLDER, "report"):
             storage.sweep(folder, EXPIRES_S)
         storage.sweep("", EXPIRES_S, recursive=False)
         # Under the lease, so that no other run of this OUT can get the same id.

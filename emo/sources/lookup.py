@@ -25,6 +25,7 @@ MANIFEST = pa.schema(
         *(CLIPS.schema.field(name) for name in ("transcript_version", START, END)),
         pa.field("subtitle", pa.string()),
         pa.field("sidecar", pa.string()),  # uri of a subtitle file beside the video
+        pa.field("carried", pa.string()),  # JSON: the cells of the columns that `ingest.carry` names
         pa.field("use", pa.string()),  # label | train | none; null: the source does not say
     ]
 )
@@ -65,6 +66,7 @@ class Row(NamedTuple):
     start_s: float | None = None
     end_s: float | None = None
     use: str | None = None
+    carried: str | None = None
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
@@ -150,6 +152,7 @@ def finish(
             "subtitle": [row.subtitle for row in rows],
             "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
             "use": [row.use for row in rows],
+            "carried": [row.carried for row in rows],
         },
         schema=MANIFEST,
     )

@@ -3,10 +3,12 @@
 import os
 import posixpath
 import sys
+from collections.abc import Sequence
 
 import pyarrow as pa
 
 from emo import uses
+from emo.carried import cells_of
 from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, join, split
 from emo.sources.lookup import Row, finish, list_parents
@@ -21,25 +23,32 @@ _TEXTS = ("uri", "video_id", "subtitle", "language")
 MANIFEST_COLUMNS = (*_TEXTS, START, END, "use")
 
 
-def from_manifest(source: str, s3: S3Settings) -> pa.Table:
+def from_manifest(source: str, s3: S3Settings, carry: Sequence[str] = ()) -> pa.Table:
+    """carry: other columns whose cells stay with the clips (`emo.carried`)."""
     storage, names = tables_at(source, s3)
     base = Storage(split(source.rstrip("/"))[0], s3, exact=True).url
     rows: list[Row] = []
     unused: dict[str, None] = {}
     missing = 0
+    lacking = dict.fromkeys(carry)
     for name in names:
-        found = load(storage, name, MANIFEST_COLUMNS)
+        found = load(storage, name, (*MANIFEST_COLUMNS, *carry))
         if suffix_of(name) in (".csv", PARQUET) and "uri" not in found.columns:
             there = ", ".join(found.columns) or "nothing"
             raise InputError(f"{found.place} has no column uri; it has: {there}")
-        unused |= dict.fromkeys(column for column in found.columns if column not in MANIFEST_COLUMNS)
+        unused |= dict.fromkeys(
+            column for column in found.columns if column not in (*MANIFEST_COLUMNS, *carry)
+        )
+        lacking = {column: None for column in lacking if column not in found.columns}
         for record in found.sound():
-            rows.append(_manifest_row(record, base))
+            rows.append(_manifest_row(record, base, carry))
             missing += sum(
                 isinstance(value, str) and value.strip() in MISSING
                 for column in MANIFEST_COLUMNS
                 for value in [record.values.get(column)]
             )
+    if lacking:
+        raise InputError(f"{source} has no column {', '.join(lacking)}, which ingest.carry names")
     if missing:
         print(
             f"{source}: {missing} cells say nan, NULL, None or the like, and count as empty", file=sys.stderr
@@ -47,13 +56,13 @@ def from_manifest(source: str, s3: S3Settings) -> pa.Table:
     if unused:
         print(
             f"{source}: columns that are not used: {', '.join(map(repr, unused))}; those of a manifest are "
-            f"{', '.join(MANIFEST_COLUMNS)}",
+            f"{', '.join(MANIFEST_COLUMNS)}; ingest.carry names others that stay with the clips",
             file=sys.stderr,
         )
     return finish(rows, list_parents(rows, s3), [])
 
 
-def _manifest_row(record: Record, base: str) -> Row:
+def _manifest_row(record: Record, base: str, carry: Sequence[str]) -> Row:
     cells = {column: text_of(record.values.get(column), record.where, column) for column in _TEXTS}
     if not cells["uri"]:
         raise InputError(f"{record.where} has no uri; a manifest needs the column uri")
@@ -66,7 +75,9 @@ def _manifest_row(record: Record, base: str) -> Row:
     use = use.strip().lower() if use else None
     if use is not None and use not in uses.ALL:
         raise InputError(f"{record.where}: use is {short(use)}; expected {', '.join(uses.ALL)}, or nothing")
-    return Row(uri, video_id, record.where, cells["subtitle"], cells["language"], start_s, end_s, use)
+    carried = cells_of(record.values, carry, record.where)
+    texts = cells["subtitle"], cells["language"]
+    return Row(uri, video_id, record.where, *texts, start_s, end_s, use, carried)
 
 
 def _resolve(uri: str, base: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import fnmatch
 import glob
 import posixpath
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,8 +36,10 @@ CHSIMS_COLUMNS = {"video_id", "clip_id", "text"}
 MER_SUBTITLES = "subtitle_chieng.csv"
 
 
-def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
+def read_source(source: str, s3: S3Settings | None = None, carry: Sequence[str] = ()) -> pa.Table:
     """The manifest of a source, sorted by video_id, in the schema MANIFEST.
+
+    carry: columns of a manifest, besides those that emo knows, whose cells stay with the clips.
 
     A row whose `use` is none is there so that it can be noted; its file is not looked up. A file that a
     manifest names and that is not there keeps its row, with null `size` and `modified`:
@@ -50,7 +52,9 @@ def read_source(source: str, s3: S3Settings | None = None) -> pa.Table:
     if not source.strip():
         raise InputError(f"the source is empty; expected {_EXPECTED}")
     if is_table(source) and not _holds_no_table(source):
-        return from_manifest(source, s3)
+        return from_manifest(source, s3, carry)
+    if carry:
+        raise InputError(f"ingest.carry names columns of a manifest, and source {source!r} is none")
     if is_s3(source):
         if any(character in source for character in "*?"):
             raise InputError(f"{source!r}: a glob works on local files only; give a prefix or a manifest")

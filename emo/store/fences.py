@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from emo.errors import StorageError
 from emo.paths import split
 from emo.store.storage import Storage
-from emo.store.tables import RETRIES, TABLES, USES
+from emo.store.tables import EVERY
 
 FOLDER = "fences"
 
@@ -30,8 +30,8 @@ def fence(storage: Storage, run_id: str) -> None:
         return
     files = [
         path
-        for table in (*TABLES, RETRIES.name, USES.name)
-        for path in storage.names(table)
+        for table in EVERY
+        for path in storage.names(table.name)
         if path.endswith(".parquet") and _run_of(path) == run_id
     ]
     storage.write(_path(run_id), json.dumps({"run": run_id, "files": files}).encode())

@@ -19,7 +19,8 @@ from emo.errors import RowError
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
-# 5: descriptions say what their expert was trained on, drafts of MERR's kind what they are made of.
+# 5: descriptions say what their expert was trained on and the licence of its model, drafts of MERR's kind
+# what they are made of.
 SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
@@ -173,6 +174,7 @@ DESCRIPTIONS = Table(
             pa.field("revision", pa.string()),  # which version of the checkpoint
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
+            pa.field("licence", pa.string()),  # as the checkpoint says of itself; null: it says nothing
             pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
             pa.field("trained_on", pa.list_(pa.string())),  # data sets, as far as they are told; null: before
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
@@ -397,3 +399,21 @@ USES = Table(
     ),
     light=("use",),
 )
+
+# Nor this: the columns of a manifest that stay with its clips (`emo.carried`).
+CARRIED = Table(
+    "carried",
+    ("video_id", "column"),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field("column", pa.string(), nullable=False),
+            pa.field("value", pa.string(), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+        ]
+    ),
+    light=("value",),
+)
+
+# All that holds rows of clips.
+EVERY = (*TABLES.values(), RETRIES, USES, CARRIED)

@@ -7,6 +7,7 @@ import pytest
 
 import emo
 from emo.cli import main
+from emo.export.spreadsheet import cell
 from emo.review.consensus import read_reviews
 from emo.store.storage import Storage
 from review_outs import VIDEO, Judged, answer, make_out
@@ -141,3 +142,11 @@ def test_an_export_into_the_out_and_one_of_nothing_are_refused(out, tmp_path):
 def test_status_says_what_reviews_say(out, capsys):
     assert main(["status", "--out", out.url]) == 0
     assert "2 reviews of 2 clips by 1 reviewers, 1 clips unusable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-1", "@a", " =1", "\t=1", "\r\n=1", "＝1", "＋1", "－1", "＠a"]
+)
+def test_no_cell_is_run_as_a_formula(text):
+    assert cell(text) == f"'{text}"
+    assert cell("1=1 a-b @") == "1=1 a-b @"

@@ -3,15 +3,14 @@
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+import label_studio_server
 from emo.cli import main
 from emo.review.consensus import read_reviews
 from emo.store.storage import Storage
-from review_outs import Judged, answer, make_out
+from review_outs import VIDEO, Judged, answer, make_out
 
 pytestmark = pytest.mark.long
 
@@ -44,13 +43,7 @@ print(json.dumps({"tasks": len(tasks), "faults": faults, "missing": missing}))
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The Python of an environment with Label Studio's SDK: that of EMO_TEST_LABEL_STUDIO, or a new one."""
-    if named := os.environ.get("EMO_TEST_LABEL_STUDIO"):
-        return Path(named)
-    folder = tmp_path_factory.mktemp("label-studio")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", "label-studio-sdk"], check=True)
-    return folder / "bin/python"
+    return label_studio_server.environment(tmp_path_factory.mktemp("label-studio"))
 
 
 def test_label_studio_takes_what_is_exported_and_emo_takes_its_answers(python, tmp_path):
@@ -94,3 +87,68 @@ def test_label_studio_takes_what_is_exported_and_emo_takes_its_answers(python, t
     assert len(rows) == 4
     assert sum(row["labels"] is None for row in rows) == 1
     assert all("proud" in row["labels"] for row in rows if row["labels"] is not None)
+
+
+def _choices(name, *values):
+    return {"from_name": name, "to_name": "video", "type": "choices", "value": {"choices": list(values)}}
+
+
+def _texts(name, *values):
+    return {"from_name": name, "to_name": "video", "type": "textarea", "value": {"text": list(values)}}
+
+
+def test_its_server_imports_shows_annotates_and_exports_what_emo_reads_back(python, tmp_path):
+    odd = ('so-called "fun" &<', "开心", "=HYPERLINK(1)")
+    clips = [Judged("a"), Judged('b "<&>"', labels=odd, transcript="<b>"), Judged("c"), Judged("d")]
+    out = make_out(tmp_path / "out", [*clips, Judged("none", labels=())])
+    to = tmp_path / "to"
+    command = ["export", "--out", out.url, "--to", str(to), "--format", "label-studio", "--media"]
+    assert main(command) == 0
+    tasks = json.loads((to / "tasks.json").read_text())
+    with label_studio_server.server(python, tmp_path / "data", to) as studio:
+        interface = (to / "labelling.xml").read_text()
+        project = studio.ask("/api/projects", {"title": "emo", "label_config": interface})["id"]
+        storage = {"project": project, "path": str(to / "videos"), "use_blob_urls": True}
+        studio.ask("/api/storages/localfiles", storage)
+        told = studio.ask(f"/api/projects/{project}/import", tasks)
+        assert (told["task_count"], told["prediction_count"]) == (5, 4)
+        listed = studio.ask(f"/api/tasks?project={project}&fields=all&page_size=100")["tasks"]
+        there = {one["data"]["video_id"]: studio.ask(f"/api/tasks/{one['id']}") for one in listed}
+        assert there.keys() == {clip.video_id for clip in clips} | {"none"}
+        [prediction] = there['b "<&>"']["predictions"]
+        assert prediction["result"][0]["value"]["choices"] == list(odd)
+        assert (prediction["score"], prediction["model_version"][:4]) == (0.5, "emo ")
+        assert there["none"]["predictions"] == []
+        # What the person is shown comes from the export.
+        for task in there.values():
+            assert studio.read(task["data"]["video"]) == VIDEO.read_bytes()
+
+        answers = {
+            "a": [_choices("emotions", "happy", "tired")],
+            'b "<&>"': [_choices("emotions", *odd[:2]), _texts("other", "proud", "calm")],
+            "c": [_choices("marks", "unusable"), _texts("comment", "no <face>\nat all")],
+            "d": [_choices("emotions", "tired"), _choices("marks", "more than one person")],
+        }
+        for video_id, result in answers.items():
+            where = f"/api/tasks/{there[video_id]['id']}/annotations"
+            studio.ask(where, {"result": result, "lead_time": 2.5})
+        person = studio.ask("/api/current-user/whoami")["id"]
+        skipped = f"/api/tasks/{there['none']['id']}/annotations"
+        studio.ask(skipped, {"result": [], "was_cancelled": True})
+        exported = studio.ask(f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true")
+    (tmp_path / "project.json").write_text(json.dumps(exported))
+
+    assert main(["review", "--out", out.url, "--import", str(tmp_path / "project.json")]) == 0
+    rows = {row["video_id"]: row for row in read_reviews(Storage(out.url))}
+    assert {name: row["labels"] for name, row in rows.items()} == {
+        "a": ["happy", "tired"],
+        'b "<&>"': [*odd[:2], "proud", "calm"],
+        "c": None,
+        "d": ["tired"],
+    }
+    assert [rows[name]["verdict"] for name in answers] == ["accepted", "corrected", "unusable", "corrected"]
+    assert rows['b "<&>"']["removed"] == ["=HYPERLINK(1)"]
+    assert (rows["d"]["several_people"], rows["c"]["comment"]) == (True, "no <face>\nat all")
+    # Its export says who answered by a number.
+    assert {row["reviewer"] for row in rows.values()} == {f"label-studio {person}"}
+    assert {row["seconds"] for row in rows.values()} == {2.5}

@@ -50,7 +50,7 @@ def test_the_page_shows_reviews_and_every_text_stays_text(tmp_path):
     html = out.read(report.PATH).decode()
     text = text_of(html)
     assert "6 reviews of 5 clips by 2 reviewers, 1 clips unusable" in text
-    assert "right as shown: 50% of 2 random answers (95 % interval 9% to 91%)" in text
+    assert "right as shown: 50% of 2 random clips (95 % interval 9% to 91%)" in text
     assert "4 clips have labels that people agree on; on 2 of them these are others" in text
     assert "they do not agree, so the machine's labels count" in text
     assert html.count("<script>") == 1

@@ -84,6 +84,14 @@ def test_the_share_right_is_of_the_random_part_alone():
     assert found["labels"]["share"] == 0.9
 
 
+def test_a_clip_counts_once_however_many_people_answer_it():
+    rows = [review(str(clip), name) for clip in range(4) for name in ("ann", "bob", "cy")]
+    assert quality(rows)["right"] == quality([row for row in rows if row["reviewer"] == "ann"])["right"]
+    rows[0] |= {"labels": ["sad"], "verdict": "corrected"}
+    found = quality(rows)["right"]
+    assert (found["of"], found["share"]) == (4, pytest.approx((3 + 2 / 3) / 4))
+
+
 def test_a_synonym_is_right_and_a_blind_answer_is_counted_apart():
     rows = [review("a", labels=("glad",), verdict="corrected"), review("b", labels=("sad",), blind=True)]
     found = quality(rows)

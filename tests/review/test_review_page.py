@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from urllib.parse import urlsplit
 
 import pytest
 
 from clips import make_clip
+from emo.cli import main
 from emo.review.consensus import read_reviews
 from emo.store.storage import Storage
 from review_outs import Judged, make_out
@@ -63,7 +65,7 @@ def kept(page):
 
 
 def until_kept(page, out, count):
-    page.wait_for_function("() => JSON.parse(localStorage.getItem('emo.review.outbox') || '[]').length === 0")
+    page.wait_for_function("() => JSON.parse(localStorage.getItem(OUTBOX) || '[]').length === 0")
     assert len(rows(out)) == count
 
 
@@ -144,7 +146,7 @@ def test_ten_clips_by_keyboard_with_undo_and_a_reload_in_the_middle(tmp_path, br
         assert (found[fourth]["verdict"], found[fourth]["labels"]) == ("accepted", ["happy", "tired"])
         assert all(0 < row["seconds"] < 600 for row in found.values())
         page.wait_for_function(
-            "() => document.getElementById('quality').textContent.includes('random answers')"
+            "() => document.getElementById('quality').textContent.includes('random clips')"
         )
         assert page.errors == []
 
@@ -189,6 +191,50 @@ def test_a_network_that_breaks_loses_no_answer(tmp_path, browser):
         context.set_offline(False)
         until_kept(page, out, 1)
     assert list(rows(out)) == [before]
+
+
+def test_what_waits_in_a_browser_goes_to_its_own_out_and_person_alone(tmp_path, browser):
+    """The same browser and the same address, where another server listens now."""
+    outs = [tmp_path / name for name in ("one", "two")]
+    for out in outs:
+        make_out(out, [Judged(f"clip {number}") for number in range(2)])
+    context = browser.new_context()
+    with review_server(outs[0], "--blind", "0") as running:
+        port = urlsplit(running.addresses["ann"]).port
+        page = enter(context, running.addresses["ann"])
+        page.wait_for_function("() => ahead !== null")
+        page.evaluate("() => ahead")
+        context.set_offline(True)
+        waiting = shown(page)
+        after(page, "Enter", waiting)
+        running.kill()
+    context.set_offline(False)
+    for out, reviewer in ((outs[1], "ann"), (outs[0], "bob")):
+        with review_server(out, "--blind", "0", "--port", str(port), reviewers=(reviewer,)) as running:
+            page = enter(context, running.addresses[reviewer])
+            page.wait_for_function("() => document.getElementById('progress').textContent")
+        assert rows(out) == {}
+    with review_server(outs[0], "--blind", "0", "--port", str(port)) as running:
+        until_kept(enter(context, running.addresses["ann"]), outs[0], 1)
+    assert list(rows(outs[0])) == [waiting]
+
+
+def test_a_clip_that_is_forgotten_meanwhile_is_said_and_the_next_one_comes(tmp_path, browser):
+    out = tmp_path / "out"
+    make_out(out, [Judged(f"clip {number}") for number in range(3)])
+    with review_server(out, "--blind", "0", "--per-recording", "100") as running:
+        page = enter(browser.new_context(), running.addresses["ann"])
+        page.wait_for_function("() => ahead !== null")
+        gone = shown(page)
+        (tmp_path / "list.txt").write_text(gone)
+        assert main(["forget", "--out", str(out), "--list", str(tmp_path / "list.txt")]) == 0
+        after(page, "Enter", gone)
+        page.wait_for_function("() => document.getElementById('message').textContent.includes('forget')")
+        until_kept(page, out, 0)
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.getElementById('message').hidden")
+        assert page.errors == []
+    assert gone not in rows(out)
 
 
 def test_text_from_outside_stays_text(tmp_path, browser):
@@ -240,6 +286,8 @@ def test_it_fits_a_phone_and_names_what_it_has_for_a_screen_reader(tmp_path, bro
         for one in page.query_selector_all("#main button, #main input, #main textarea, header button"):
             name = one.evaluate("found => (found.labels?.[0] || found).textContent.trim()")
             assert name, one.evaluate("found => found.outerHTML")
+        for player in ("video", "sound"):
+            assert page.get_attribute(f"#{player}", "aria-label")
         page.tap("#labels button")
         page.wait_for_function(
             "() => document.querySelector('#labels button').getAttribute('aria-pressed') === 'false'"
@@ -285,3 +333,15 @@ def test_a_part_of_a_file_plays_alone(tmp_path, browser):
         assert page.evaluate("document.getElementById('video').currentTime") < 3.5
         page.keyboard.press("r")
         page.wait_for_function("() => Math.abs(document.getElementById('video').currentTime - 2.0) < 0.05")
+
+
+def test_a_video_that_no_browser_plays_is_made_one_that_it_does(tmp_path, browser):
+    odd = make_clip(tmp_path / "odd.avi", video=("-c:v", "mpeg4"), sound=("-c:a", "mp2"))
+    make_out(tmp_path / "out", [Judged("odd", uri=str(odd))])
+    with review_server(tmp_path / "out", "--blind", "0") as running:
+        page = enter(browser.new_context(), running.addresses["ann"])
+        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        page.keyboard.press("Space")
+        page.wait_for_function("() => document.getElementById('video').currentTime > 0.1")
+        assert page.is_hidden("#stored")
+        assert page.errors == []

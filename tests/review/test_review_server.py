@@ -116,6 +116,17 @@ def test_each_clip_goes_to_two_people_and_no_third(tmp_path):
     assert (told["shared_clips"], told["done"]) == (8, 0)
 
 
+def test_an_answer_of_a_page_of_another_person_or_out_is_refused(ann, bob, out):
+    page = ann.send("GET", "/")[2].decode()
+    whose = page.partition('data-whose="')[2].partition('"')[0]
+    assert len(whose) == 32
+    before = len(stored(out))
+    body = {"video_id": "clip 5", "labels": [], "whose": whose}
+    assert bob.send("POST", "/api/review", body)[0] == 412
+    assert len(stored(out)) == before
+    assert ann.send("POST", "/api/review", body)[0] == 200
+
+
 def test_what_is_no_answer_is_refused_and_writes_nothing(ann, out):
     before = len(stored(out))
     for body in (
@@ -252,6 +263,8 @@ def test_a_blind_clip_tells_nothing_that_a_machine_said(tmp_path):
         for told in (clip, client.clip(clip["video_id"])):
             assert "tired" not in json.dumps(told)
             assert "describes" not in json.dumps(told)
+            machine = ("candidates", "answers", "beside", "description", "judge", "agreement", "conflict")
+            assert not any(told[name] for name in (*machine, "state")), told
     [row] = stored(tmp_path / "out").values()
     assert (row["blind"], row["verdict"], row["shown_labels"]) == (True, "labelled", ["happy", "tired"])
 
