@@ -20,7 +20,7 @@ from emo.errors import InputError
 from emo.experts import measuring, protocol, words_chinese, words_english
 from emo.experts.protocol import TRANSCRIPT, Card, Clip, Description
 
-VERSION = "3"
+VERSION = "4"
 
 
 _LANGUAGES = frozenset(["und", "en", "eng", "english", "zh", "zho", "chi", "cmn", "yue", "chinese"])
@@ -150,6 +150,8 @@ _OWN_ACTS = frozenset(
         "calls for help",
         "says that it went well in the end",
         "says that it is too much",
+        "says that it is embarrassing",
+        "would like to be in the place of somebody",
     )
 )
 _JUDGING_ACTS = frozenset(("calls something good", "calls something foul", "laughs", "praises somebody"))
