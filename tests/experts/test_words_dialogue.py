@@ -1,7 +1,7 @@
 """The words expert on everyday dialogue, written for this test: what it hears, and where it keeps silent.
 
-Beside each line stands a state of the same family as the one that a person would name first, or None where the
-words alone tell none, or tell one that is not the speaker's.
+Beside each line stands a state of the same family as the one that a person would name first, or None where
+the words alone tell none, or tell one that is not the speaker's.
 """
 
 import pytest
