@@ -62,6 +62,9 @@ ENGLISH = {
     "Let go of the rope when I say so.": None,
     "Don't call me before nine.": None,
     "Have you had enough soup?": None,
+    "I've had enough cake for a week, thanks.": None,
+    "I've had enough!": "annoyed",
+    "I like you two, you work fast.": None,
     "Would you forgive a thief?": None,
     "Why do you treat wood with oil?": None,
     # Surprise.
@@ -193,6 +196,9 @@ CHINESE = {
     "他们在笑什么？": None,
     "老师会原谅你的。": None,
     "这条街晚上不吵。": None,
+    "叫他别打扰我学习。": None,
+    "不要逼我妈学车。": None,
+    "她给我出去买了杯茶。": None,
     # Surprise.
     "不可能！": "surprised",
     "吓了我一跳！": "surprised",
