@@ -2,8 +2,8 @@
 
     python benchmarks/words.py --lines LINES --gold GOLD
 
-LINES is a table with video_id and text, GOLD one with video_id and labels. The expert is right on a line where
-the first state that it names is of the family of a gold label.
+LINES is a table with video_id and text, GOLD one with video_id and labels. The expert is right on a line
+where the first state that it names is of the family of a gold label.
 """
 
 import argparse
