@@ -8,6 +8,7 @@ import pytest
 
 from emo import vocabulary
 from emo.experts import words
+from emo.extraction.rules import extract
 
 ENGLISH = {
     # Praise and thanks.
@@ -281,6 +282,8 @@ def test_everyday_lines_are_heard_as_a_person_would_and_the_others_not_at_all(
     line: str, state: str | None
 ) -> None:
     states = words.read(line).states()
+    told = extract(words.describe_transcript(line, None))
+    assert set(map(vocabulary.cluster_of, told)) == set(map(vocabulary.cluster_of, states))
     if state is None:
         assert states == []
     else:
