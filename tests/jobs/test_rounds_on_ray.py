@@ -119,32 +119,6 @@ def test_a_plan_takes_the_closing_rate_of_the_clips_before_and_a_night_says_how_
     assert {row["table"]: row["rows"] for row in json.loads(again.stdout)["tables"]}["judgments"] == 10
 
 
-def test_a_night_that_ends_at_its_bound_within_a_round_goes_on_in_the_next_and_ends_as_an_undisturbed_one(
-    videos, env, undisturbed, tmp_path
-):
-    out = tmp_path / "out"
-    path = configuration(tmp_path)
-    settings = yaml.safe_load(path.read_text())
-    # The first round is over before the night, and the night ends in the second one.
-    first = {**settings["experts"][0], "samples": 2}
-    del first["first"]
-    path.write_text(yaml.safe_dump({**settings, "experts": [first], "enough": None}))
-    done = emo("label", videos, "--out", out, "--config", path, env=env)
-    assert done.returncode == 0, done.stderr
-    path.write_text(yaml.safe_dump({**settings, "nightly": {"max_hours": 1e-9}}))
-    night = emo("nightly", videos, "--out", out, "--config", path, "--json", env=env)
-    assert night.returncode == 0, night.stderr
-    told = json.loads(night.stdout)
-    assert told["outcome"] == "stopped_at_bound"
-    steps = {step["name"]: step for step in told["steps"]}
-    assert steps["describe a round 2"]["left"] == 3
-    path.write_text(yaml.safe_dump(settings))
-    again = emo("nightly", videos, "--out", out, "--config", path, "--json", env=env)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["outcome"] == "done"
-    assert tables(out) == tables(undisturbed)
-
-
 def test_the_curve_is_printed_for_clips_that_have_every_answer_and_nothing_is_judged(
     undisturbed, env, tmp_path
 ):
