@@ -99,6 +99,10 @@ class Settings(Section):
     """How much a vote of the expert counts beside those of the others, until `emo judge` learns it. The fewer
     voters did not give a label, the closer to 1 it is taken for that label.
     """
+    trained_on: NoResult[tuple[str, ...]] = ()
+    """The data sets that the expert was trained on, beside those that its checkpoint tells of. `emo evaluate`
+    warns where the expert is scored on one of them.
+    """
 
     @model_validator(mode="after")
     def _fewer_first(self) -> Self:

@@ -19,6 +19,7 @@ from emo.experts.in_process import EngineExpert, given
 from emo.experts.media import audio_wave
 from emo.experts.prompts import load_prompt, prompt_sha
 from emo.experts.protocol import AUDIO, Card, Clip
+from emo.experts.trained_on import trained_on
 from emo.media.wave import AUDIO_HZ
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class StepAudioExpert(EngineExpert):
             {PATCH: preprocessor.tokens[PATCH]},
         ).requires_grad_(False)
         self.engine.end_tokens |= {preprocessor.tokens[_TURN_ENDS]}
+        about = described(folder)
         self.card = Card(
             name=settings.name,
             modalities=(AUDIO,),
@@ -85,7 +87,8 @@ class StepAudioExpert(EngineExpert):
             revision=self.engine.revision,
             adapter=self.engine.adapter,
             prompt_sha=prompt_sha(question, settings.system or "", "think" if settings.think else ""),
-            licence=described(folder).get("license"),
+            licence=about.get("license"),
+            trained_on=trained_on(settings.model, card=about),
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import REVIEWS
+from emo.store.tables import CLIPS, REVIEWS
 from emo.vocabulary.meaning import meaning
 
 UNUSABLE = "unusable"
@@ -78,8 +78,14 @@ def read_reviews(storage: Storage) -> list[dict[str, Any]]:
 
 
 def reviewed(storage: Storage) -> dict[str, Agreed | None]:
-    """video_id -> what its reviewers agree on, None where they do not."""
-    return {video_id: agreed(rows) for video_id, rows in by_clip(read_reviews(storage)).items()}
+    """video_id -> what its reviewers agree on, None where they do not. Pieces that their recordings no longer
+    have are left out.
+    """
+    found = by_clip(read_reviews(storage))
+    gone = committed.superseded(storage, CLIPS).column("video_id").to_pylist() if found else []
+    for video_id in gone:
+        found.pop(video_id, None)
+    return {video_id: agreed(rows) for video_id, rows in found.items()}
 
 
 def gold_of(storage: Storage) -> dict[str, tuple[str, ...]]:

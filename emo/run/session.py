@@ -150,7 +150,12 @@ class Session:
                 what = choose(step)
                 yield step.work(self.storage, self.run_id, what.rows), what.skipped
 
-        return self.execute_all(passes())
+        records = self.execute_all(passes())
+        for step in steps:
+            self._lease.check()
+            if told := step.settle(self.storage, self.run_id):
+                say(told)
+        return records
 
     def execute(self, plan: Pass, skipped: int) -> StepRecord:
         """Run one pass and enter it into the run file, before it starts and when it ends."""
