@@ -150,7 +150,7 @@ _OWN_ACTS = frozenset(
         "calls for help",
         "says that it went well in the end",
         "says that it is too much",
-        "says that it is embarrassing",
+        "would rather not be seen like that",
         "would like to be in the place of somebody",
     )
 )
