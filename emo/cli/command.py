@@ -206,8 +206,12 @@ def finish(
     records: Sequence[StepRecord],
     did: str,
     report: str | None = None,
+    note: str = "",
 ) -> int:
-    """Say what a run did; its exit code. did: what happened to the good rows of the last step."""
+    """Say what a run did; its exit code.
+
+    did: what happened to the good rows of the last step; note: what else the last line says of them.
+    """
     code = exit_code(config, records)
     say_failures(records)
     last = records[-1]
@@ -222,7 +226,7 @@ def finish(
             words[-1] += f" ({before} of them failed, see emo failures)"
     seconds = time.monotonic() - options.began
     where = f"; report: {report}" if report else ""
-    say(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{where}")
+    say(f"emo {options.command}: {', '.join(words)}, in {duration(seconds)}{note}{where}")
     if fault := too_many_failed(records, config.max_failed_share):
         say(f"emo: {fault}")
     return code

@@ -24,21 +24,19 @@ def run(options: argparse.Namespace) -> int:
     done = label_source(config, options.source, options.out, options.redo, cli.say)
     if not done.steps:
         return cli.nothing(options)
-    _say_baseline(config, done.steps[-1])
     if done.long_clips and config.split.by is None:
         cli.say(
             f"emo label: {done.long_clips} clips last over a minute and have one set of labels each. "
             "--set split.by=auto cuts recordings into pieces and labels each."
         )
-    return cli.finish(options, config, done.steps, "labelled", done.report)
+    return cli.finish(
+        options, config, done.steps, "labelled", done.report, note=_baseline(config, done.steps[-1])
+    )
 
 
-def _say_baseline(config: Config, judged: StepRecord) -> None:
+def _baseline(config: Config, judged: StepRecord) -> str:
     """Where no expert is a model: what that is worth, how often it kept silent, and what to take next."""
     if not _BASELINE.issuperset(expert.kind for expert in config.experts):
-        return
-    silent = f" It kept silent on {judged.empty / judged.ok:.0%} of the clips." if judged.ok else ""
-    cli.say(
-        f"emo label: these experts are a baseline without models.{silent} "
-        "Next, try --preset light: small models, no GPU."
-    )
+        return ""
+    silent = f", silent on {judged.empty / judged.ok:.0%} of the clips" if judged.ok else ""
+    return f"; a baseline without models{silent}; next, try --preset light: small models, no GPU"

@@ -13,6 +13,8 @@ from emo.sources.record import Records, check_text, is_missing, short
 from emo.store import tables
 
 _NEEDED = ("video_id", "expert", "sample", "labels")
+BESIDE = ("strengths", "alternatives")
+"""Columns that say something of each label of a vote."""
 _OPTIONAL = ("run_id", "status", "strengths", "alternatives", "from_transcript")
 _MAY_BE_NULL = ("labels", "run_id", "strengths", "alternatives", "from_transcript")
 _NAMES = ("video_id", "expert")
@@ -58,12 +60,11 @@ def as_votes(votes: pa.Table, where: str = "votes") -> pa.Table:
     typed = {name: column.cast(tables.VOTES.schema.field(name).type) for name, column in columns.items()}
     if "status" not in typed:
         typed["status"] = pa.repeat(tables.OK, votes.num_rows)
-    beside = ("strengths", "alternatives")
-    for name in beside:
+    for name in BESIDE:
         if name not in typed:
             typed[name] = pa.nulls(votes.num_rows, tables.VOTES.schema.field(name).type)
     table = pa.table(typed).combine_chunks()
-    for name in beside:
+    for name in BESIDE:
         _check_beside_labels(table, name, where)
     strengths = pc.list_flatten(table["strengths"])
     right = pc.and_(pc.greater(strengths, 0.0), pc.less_equal(strengths, 1.0))
@@ -85,12 +86,16 @@ def written_votes(found: Records) -> pa.Table:
     for record in found.sound():
         failed = record.values.get("status") == tables.FAILED
         for name, column in columns.items():
-            column.append(_written(name, record.values.get(name), record.where, may_lack=failed))
+            column.append(written(name, record.values.get(name), record.where, may_lack=failed))
     types = {name: tables.VOTES.schema.field(name).type for name in columns}
     return pa.table({name: pa.array(column, types[name]) for name, column in columns.items()})
 
 
-def _written(name: str, value: Any, where: str, may_lack: bool) -> Any:
+def written(name: str, value: Any, where: str, may_lack: bool = False) -> Any:
+    """A value of a column of votes that was written as text; raises InputError that names `where`.
+
+    may_lack: whether labels may be missing, as those of a row that failed are.
+    """
     if name == "labels":
         return None if may_lack and is_missing(value) else as_labels(value, where)
     if name == "strengths" and not is_missing(value):

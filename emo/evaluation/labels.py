@@ -1,13 +1,14 @@
 """Reading gold and predictions: emo's own tables, and the files that the field uses."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.cojudgment.votes import BESIDE, written
 from emo.errors import InputError
 from emo.evaluation.arrays import read_arrays
 from emo.paths import is_s3
@@ -52,7 +53,8 @@ class Read:
     """The rows of a file or a folder, of every clip and voter the newest run.
 
     voters: voter -> video_id -> value; column: where the values came from; superseded: rows of older runs
-    that were left out; failed: rows that failed or lack a value, which are in no voter.
+    that were left out; failed: rows that failed or lack a value, which are in no voter; beside: voter ->
+    video_id -> what votes say of each label (strengths, alternatives), where they say it.
     """
 
     where: str
@@ -60,6 +62,7 @@ class Read:
     column: str
     superseded: int
     failed: int
+    beside: Mapping[Voter, Mapping[str, Mapping[str, Any]]]
 
     def only(self, expert: str | None = None, sample: int | None = None) -> "Read":
         """The voters of this expert and sample; raises InputError, with those that are there, for none."""
@@ -76,7 +79,7 @@ class Read:
             )
             there = "names no voters" if set(self.voters) == {(None, None)} else f"has {known}"
             raise InputError(f"{self.where}: has nothing of {wanted}; it {there}")
-        return Read(self.where, chosen, self.column, self.superseded, self.failed)
+        return replace(self, voters=chosen)
 
     def one(self) -> dict[str, Any]:
         """video_id -> value of the only voter; raises InputError where there are several."""
@@ -115,6 +118,7 @@ def read(path: str | Path, kind: Kind) -> Read:
     path: local or `s3://`. Raises InputError that names the file and what is wrong.
     """
     found: dict[Voter, dict[str, tuple[str, Any]]] = {}
+    beside: dict[Voter, dict[str, Mapping[str, Any]]] = {}
     superseded = 0
     column = ""
     for name, source_column, rows in _files(str(path), kind):
@@ -130,6 +134,7 @@ def read(path: str | Path, kind: Kind) -> Read:
                 if values[video_id][0] > run:
                     continue
             values[video_id] = (run, row["value"])
+            beside.setdefault(voter, {})[video_id] = row["beside"]
     if not found:
         raise InputError(f"{path}: has no {kind.columns[0]}")
     voters = {
@@ -137,7 +142,7 @@ def read(path: str | Path, kind: Kind) -> Read:
         for voter, values in found.items()
     }
     failed = sum(len(values) for values in found.values()) - sum(len(values) for values in voters.values())
-    return Read(str(path), voters, column, superseded, failed)
+    return Read(str(path), voters, column, superseded, failed, beside)
 
 
 def _as_text(value: Any, where: str) -> str:
@@ -165,7 +170,7 @@ _VOTER = ("expert", "sample", "run_id", "status")
 
 
 def _files(path: str, kind: Kind) -> Iterator[tuple[str, str, _Rows]]:
-    """Name, value column and rows of each file; the rows have id and value (None: failed)."""
+    """Name, value column and rows of each file; the rows have id, value (None: failed) and beside."""
     if not is_s3(path) and not Path(path).exists():
         raise InputError(f"{path}: is not there")
     if Path(path).suffix.lower() == ".npz" and not Path(path).is_dir():
@@ -198,7 +203,7 @@ def _columns(names: Collection[str], kind: Kind, where: str) -> tuple[str, str]:
 def _parquet(storage: Storage, name: str, kind: Kind) -> tuple[str, _Rows]:
     where = storage.full(name)
     try:
-        names, table = read_parquet(storage, name, (*kind.ids, *kind.columns, *_VOTER))
+        names, table = read_parquet(storage, name, (*kind.ids, *kind.columns, *_VOTER, *BESIDE))
     except FileNotFoundError:
         raise InputError(f"{where}: is not there") from None
     id_column, column = _columns(names, kind, where)
@@ -237,6 +242,11 @@ def _row(record: Record, id_column: str, column: str, kind: Kind) -> dict[str, A
         **voter,
         "id": video_id,
         "value": kind.value(row[column], voter.get("status"), record.where),
+        "beside": {
+            name: written(name, row[name], record.where)
+            for name in BESIDE
+            if kind is LABELS and not is_missing(row.get(name))
+        },
     }
 
 

@@ -7,13 +7,16 @@ import pyarrow as pa
 
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
+from emo.cojudgment.votes import BESIDE
 from emo.errors import InputError
 from emo.evaluation.labels import LABELS, TEXTS, Kind, Read, read, voter_name
 from emo.paths import is_s3
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, OK, VOTES
 
-_VOTE_COLUMNS = pa.schema([VOTES.schema.field(name) for name in ("video_id", "expert", "sample", "labels")])
+_VOTE_COLUMNS = pa.schema(
+    [VOTES.schema.field(name) for name in ("video_id", "expert", "sample", "labels", *BESIDE)]
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,15 @@ def _notes(found: Read) -> tuple[str, ...]:
 
 
 def votes_table(votes: Read, only: Mapping[str, object] | None = None) -> pa.Table:
-    """Voters as a votes table; only: of which clips."""
+    """Voters as a votes table, with what `emo judge` reads of them; only: of which clips."""
     rows = [
-        {"video_id": video_id, "expert": expert or "-", "sample": sample or 0, "labels": list(labels)}
+        {
+            "video_id": video_id,
+            "expert": expert or "-",
+            "sample": sample or 0,
+            "labels": list(labels),
+            **votes.beside[expert, sample][video_id],
+        }
         for (expert, sample), values in votes.voters.items()
         for video_id, labels in values.items()
         if only is None or video_id in only

@@ -68,7 +68,10 @@ _OPENERS = _set(
     "oh yeah yes no well so very really super too how and it's that's this is it ok okay hey god man wow ugh "
     "ah aww aw just kind of a bit little pretty quite hmm um uh gee geez gosh still all more most now"
 )
-_POLITE_AFTER_AFRAID = _set("that so not i we you he she it there it's that's your the this they i'm we're")
+_POLITE_AFTER_AFRAID = _set(
+    "that so not i we you he she it there it's that's your the this they i'm we're "
+    "you're he's she's they're there's you'll we'll"
+)
 UNHAPPY_WITHOUT = _set("happy glad pleased satisfied amused thrilled")
 _ASKING = re.compile(r"\b(am|do|did|should|can|could|would|will|why|how come) (i|we)\b")
 

@@ -5,8 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from emo.cojudgment.fusion import judge_votes
+from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.labels import parse_list, read_labels
+from emo.evaluation.systems import read_system, votes_table
+from emo.jobs import judge_given
+from emo.store.s3 import S3Settings
 
 
 @pytest.mark.parametrize(
@@ -131,3 +136,42 @@ def test_a_row_with_a_million_labels_is_refused_by_name_in_every_kind_of_file(tm
         with pytest.raises(InputError, match=rf"{name}.* has 1000000 labels; expected at most") as error:
             read_labels(tmp_path / name)
         assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_votes_of_several_voters_are_fused_as_emo_judge_fuses_them(kind, tmp_path):
+    rows = [
+        # A voice that cannot tell two states apart, and a face that can.
+        {"video_id": "a", "expert": "voice", "labels": ["angry", "excited"], "alternatives": [1, 1]},
+        {"video_id": "a", "expert": "face", "labels": ["joyful"]},
+        # One who is hardly sure of what it says beside one who is.
+        {"video_id": "b", "expert": "voice", "labels": ["sad", "bored"], "strengths": [0.9, 0.3]},
+        {"video_id": "b", "expert": "face", "labels": ["proud", "sad"], "strengths": [0.3, 0.9]},
+        {"video_id": "c", "expert": "voice", "labels": []},
+        {"video_id": "c", "expert": "face", "labels": ["calm"]},
+    ]
+    rows = [{"alternatives": None, "strengths": None, **row, "sample": 0} for row in rows]
+    place = tmp_path / f"votes.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), place)
+    else:
+        place.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    voters = judge_given.votes_from(str(place), S3Settings())
+    judged = judge_given.given_rows(judge_given.by_clip(voters), Rule(), "", "").to_pylist()
+    system = read_system(str(place))
+    assert system.values == {row["video_id"]: row["labels"] for row in judged}
+    assert "angry" not in system.values["a"]
+    beside = judge_votes(votes_table(system.votes, {"b": ()}), Rule()).to_pylist()
+    assert [one["evidence"] for one in beside] == [
+        row["evidence"] for row in judged if row["video_id"] == "b"
+    ]
+    without = votes_table(system.votes).drop_columns(["alternatives", "strengths"])
+    assert judge_votes(without, Rule()).column("labels").to_pylist() != [row["labels"] for row in judged]
+
+
+def test_alternatives_that_do_not_fit_their_labels_are_refused(tmp_path):
+    place = tmp_path / "votes.jsonl"
+    vote = {"video_id": "a", "expert": "x", "sample": 0, "labels": ["sad", "bored"], "alternatives": [1]}
+    place.write_text("".join(json.dumps({**vote, "sample": number}) + "\n" for number in range(2)))
+    with pytest.raises(InputError, match="'alternatives' has a row with more or fewer numbers than labels"):
+        read_system(str(place))

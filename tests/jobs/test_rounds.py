@@ -7,7 +7,7 @@ import pytest
 
 from emo.config import load_config, validate
 from emo.errors import InputError
-from emo.jobs import label
+from emo.jobs import label, nightly
 from emo.jobs.describe import DescribeStep
 from emo.run.committing import commit
 from emo.run.session import settings_of
@@ -125,6 +125,32 @@ def test_a_run_that_is_cut_anywhere_ends_as_an_undisturbed_one_whatever_its_shar
         take(other, config, "3", shard=1)
         assert result(other) == undisturbed
     assert cuts > 4
+
+
+def test_a_night_that_ends_at_its_bound_within_rounds_is_ended_by_the_next_as_if_it_was_one(
+    storage, tmp_path
+):
+    take(storage, IN_ROUNDS, "2")
+    undisturbed = result(storage)
+    *before, judge = label.steps(IN_ROUNDS)
+    seen = set()
+    for commits in range(1, 100, 5):
+        other = Storage(str(tmp_path / f"bound{commits}"))
+        commit_clips(other, "1", CLIPS)
+        try:
+            take(other, IN_ROUNDS, "2", shard=1, commits=commits)
+            break
+        except Cut:
+            pass
+        # What the bound leaves a night to do: the labels of clips that no round waits for. They are final.
+        tonight = nightly._judge(other, judge, waiting=before).rows
+        commit(other, JUDGMENTS, "2", judge.work(other, "2", tonight).worker()(tonight))
+        shown = result(other)[2]
+        assert shown.items() <= undisturbed[2].items()
+        seen.add(len(shown))
+        take(other, IN_ROUNDS, "3", shard=2)
+        assert result(other) == undisturbed
+    assert {0, 1, len(CLIPS)} <= seen
 
 
 def test_what_is_committed_is_asked_for_no_second_time(storage):
