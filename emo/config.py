@@ -44,7 +44,9 @@ MAX_FAILED_SHARE = 0.5
 KINDS = ("experts", "extract")
 DEFAULT_PRESET = "signals"
 # What may hold a credential: no run file shows it, and no command line may have it.
-SECRET_KEYS = frozenset({"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command"})
+SECRET_KEYS = frozenset(
+    {"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command", "split.diarise.command"}
+)
 
 
 class Config(Section):
@@ -246,13 +248,11 @@ def load_config(
     return validate(tree, origin)
 
 
-def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
-    sections = {path.partition(".")[0] for path in SECRET_KEYS}
+def _without_secrets(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
     return {
-        name: {key: value for key, value in section.items() if f"{name}.{key}" not in SECRET_KEYS}
-        if name in sections and isinstance(section, dict)
-        else section
-        for name, section in tree.items()
+        key: _without_secrets(value, f"{before}{key}.") if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if f"{before}{key}" not in SECRET_KEYS
     }
 
 
@@ -324,11 +324,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"--set {override!r}: expected key=value, such as ingest.frames=16")
-    _refuse_secret(path)
+    _refuse_secrets(path)
     value = read_yaml(text, f"--set {override[:80]!r}: the value")
-    if isinstance(value, dict):
-        for key in value:
-            _refuse_secret(f"{path}.{key}")
+    _refuse_secrets(path, value)
     node: Any = tree
     *parents, last = path.split(".")
     for depth, key in enumerate(parents):
@@ -346,10 +344,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-def _refuse_secret(path: str) -> None:
+def _refuse_secrets(path: str, value: Any = None) -> None:
     # Command lines are seen by every user of a machine, and by the job list of a cluster.
     if any(path == secret or path.startswith(f"{secret}.") for secret in SECRET_KEYS):
         raise InputError(f"--set {path}: no credentials on a command line; use the environment or a file")
+    for key, below in value.items() if isinstance(value, dict) else ():
+        _refuse_secrets(f"{path}.{key}", below)
 
 
 def _entry(entries: list[Any], name: str, at: str) -> Any:

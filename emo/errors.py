@@ -69,7 +69,7 @@ class RowError(EmoError):
 class Code:
     """What a code in the column `error` says.
 
-    step: where it comes up first: ingest, describe, extract, judge, caption, review, finetune, or any;
+    step: where it comes up first: split, ingest, describe, extract, judge, caption, review, finetune, or any;
     meaning: one sentence for a person; passes: whether the same row may come out well another night.
     """
 
@@ -86,7 +86,9 @@ CODES = {
     ),
     "out_of_memory": Code("any", "The row needed more memory than its worker or its GPU has.", True),
     "timeout": Code(
-        "any", "Decoding took longer than `ingest.deadline_s`, or a server did not answer in time.", True
+        "any",
+        "Decoding took longer than `ingest.deadline_s`, or a server or a program did not answer in time.",
+        True,
     ),
     "unreachable": Code("any", "The bucket or the model server did not answer.", True),
     "unexpected": Code("any", "An error that no other code names; the message has it."),
@@ -109,6 +111,10 @@ CODES = {
         "ingest",
         "A subtitle file has no known form or encoding. It is a note of the clip, which stays usable.",
     ),
+    "diarise_failed": Code(
+        "split", "The program that says who speaks failed; the message has its last line."
+    ),
+    "bad_turns": Code("split", "What was to say who speaks is neither RTTM nor JSON with turns."),
     "modality_missing": Code("describe", "The clip has none of what the expert needs, such as sound."),
     "bad_frames": Code("describe", "A frame is no readable picture."),
     "bad_audio": Code("describe", "The sound cannot be decoded, or there is none where it is needed."),
@@ -135,6 +141,7 @@ CODES = {
     "clip_failed": Code("judge", "The clip could not be ingested; the message has the code."),
     "no_voter": Code("judge", "No expert could describe the clip."),
     "empty_window": Code("caption", "The clip has no frame within the window."),
+    "no_label": Code("caption", "No rule goes with the action units, so there is no label to tell."),
     "bad_messages": Code(
         "finetune", "A sample is no chat that a model can be trained on; the message says why."
     ),

@@ -1,7 +1,10 @@
 """Which clips a list means: by id, or by the file that they are, or are a part of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.sources.record import check_text, is_missing, short
@@ -10,7 +13,7 @@ from emo.sources.times import recording_of
 from emo.store import committed
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
-from emo.store.tables import CLIPS, EVERY, SEGMENTS
+from emo.store.tables import CLIPS, EVERY, SEGMENTS, SUPERSEDED, Table
 
 SPEAKER = "speaker:"
 _COLUMNS = ("video_id", "name", "uri")
@@ -62,7 +65,7 @@ def clips_meant(storage: Storage, names: Iterable[str]) -> Meant:
 
     Ids are looked for in every table: a removal that was cut short has left some of them.
     """
-    rows = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["uri"])
+    rows = _newest(storage, CLIPS, ["uri"])
     uris = dict(zip(rows.column("video_id").to_pylist(), rows.column("uri").to_pylist(), strict=True))
     ids = {*uris}
     for table in EVERY:
@@ -70,7 +73,7 @@ def clips_meant(storage: Storage, names: Iterable[str]) -> Meant:
         there = committed.read_all(storage, table.name, table, columns)
         ids.update(there.column("video_id").unique().to_pylist())
     by_name: dict[str, set[str]] = {}
-    pieces = committed.read_newest(storage, SEGMENTS.name, SEGMENTS, ["uri", "speaker"])
+    pieces = _newest(storage, SEGMENTS, ["uri", "speaker"])
     for piece in pieces.to_pylist():
         uris.setdefault(piece["video_id"], piece["uri"])
         said = [f"{SPEAKER}{piece['speaker']}"] if piece["speaker"] else []
@@ -85,3 +88,9 @@ def clips_meant(storage: Storage, names: Iterable[str]) -> Meant:
         {video_id: uris.get(video_id) for video_id in meant},
         [name for name in names if name not in by_name],
     )
+
+
+def _newest(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
+    """The newest row of each key that says something: also of a piece that is superseded rows are there."""
+    rows = committed.read_all(storage, table.name, table, [*columns, "status"])
+    return committed.newest(rows.filter(pc.not_equal(rows.column("status"), SUPERSEDED)), table.key)

@@ -99,8 +99,8 @@ def plan(storage: Storage, steps: Sequence[Step]) -> Plan:
         else:
             given, left = (planning.not_in(rows, coming, ("video_id",)) for rows in (given, left))
         likely = step.expected(storage, planned)
-        planned[step.name] = left.num_rows + step.arriving(planned) + (likely.rows if likely else 0)
-        rate = rates.get(step.name, (step.assumed_seconds, 0))
+        planned[step.name] = left.num_rows + step.arriving(storage, planned) + (likely.rows if likely else 0)
+        rate = step.rate(storage, left, rates.get(step.name))
         done = given.num_rows - left.num_rows
         found.append(Planned(step.name, planned[step.name], done, step.resources(), *rate, likely))
     return Plan(found, to_read)

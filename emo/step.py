@@ -105,8 +105,14 @@ class Step(ABC):
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
         """The pass over some of the given rows."""
 
+    def settle(self, storage: Storage, run_id: str) -> str | None:
+        """Write what follows of what the step has made so far; a line for a person. For whoever holds the
+        lease, whenever a run has come through the step, and of no use twice.
+        """
+        return None
+
     @abstractmethod
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         """How many rows of a plan come to this step beside those that are given now.
 
         planned: how many rows each step before it is about to do, taken for rows that all come out well.
@@ -120,6 +126,13 @@ class Step(ABC):
     @abstractmethod
     def assumed_seconds(self) -> float:
         """Seconds of one worker per row, until a run has been measured."""
+
+    def rate(self, storage: Storage, left: pa.Table, measured: tuple[float, int] | None) -> tuple[float, int]:
+        """Seconds of one worker per row that is left, and on how many rows this was measured (0: assumed).
+
+        measured: the same of the rows of earlier runs, None where there are none.
+        """
+        return measured or (self.assumed_seconds, 0)
 
     def resources(self) -> Resources:
         """What one worker holds."""

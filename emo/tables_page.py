@@ -21,8 +21,9 @@ An OUT is a folder with one folder of Parquet files per table. `emo.read(OUT, TA
 count: of each key the row with the greatest `run_id`, and none that failed. Other programs see all rows.
 Tables whose key has `expert` have a folder per expert: `OUT/votes/NAME/*.parquet`.
 
-A row is written for every input. What failed has `status` `failed`, a code in `error`, and no result. A later
-version may add columns that may be null. It reads every earlier OUT, with nulls there.
+A row is written for every input. What failed has `status` `failed`, a code in `error`, and no result. Where
+the newest row of a key has the status `superseded`, no row of it counts: it is a piece that its recording no
+longer has. A later version may add columns that may be null. It reads every earlier OUT, with nulls there.
 
 This page is written by `python -m emo.tables_page`; do not edit it by hand.
 """

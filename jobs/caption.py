@@ -20,6 +20,7 @@ from emo.captions.captioners import captioners
 from emo.captions.export import FramesAs, export
 from emo.captions.filters import Evidence, inapplicable
 from emo.captions.groups import split_notes
+from emo.captions.merr.plan import CLUES, clue_captioners, merr_plan
 from emo.captions.plan import Plan, PlannedClip, further, make_plan
 from emo.captions.splits import SPLITS
 from emo.captions.summary import summarise
@@ -27,7 +28,7 @@ from emo.clips import ingested as clips_of
 from emo.config import Config
 from emo.errors import InputError, RowError
 from emo.export import noted
-from emo.jobs import drafts
+from emo.jobs import drafts, merr
 from emo.jobs.describe import DescribeStep, expert_settings
 from emo.jobs.extract import ExtractStep
 from emo.marks import differences
@@ -47,6 +48,9 @@ RUNS_LOOKED_AT = 50
 
 def check(config: Config, gold: Mapping[str, str] | None) -> None:
     """Raise InputError where what the captioning experts are asked is not sound, on any machine."""
+    if config.caption.merr is not None:
+        merr.check(config, gold)
+        return
     shown = [
         f"caption prompt {prompt.name} shows the gold; give it with --gold"
         for captioner in captioners(config)
@@ -59,7 +63,8 @@ def check(config: Config, gold: Mapping[str, str] | None) -> None:
 
 def needs(config: Config) -> list[Need]:
     """What the captioning experts and the extractor need of the machines that they run on."""
-    asked = [config.expert(captioner.expert) for captioner in captioners(config)]
+    asking = clue_captioners(config) if config.caption.merr else captioners(config)
+    asked = [config.expert(captioner.expert) for captioner in asking]
     # A step of each expert and prompt; they take what the expert takes.
     drafting = [
         replace(need, step=need.step.replace("describe", "caption", 1))
@@ -67,7 +72,7 @@ def needs(config: Config) -> list[Need]:
         for need in DescribeStep(expert).needs()
     ]
     reading = ExtractStep(config.extract, asked).needs()
-    return [*drafting, *(replace(need, step="extract captions") for need in reading)]
+    return [*drafting, *merr.needs(config), *(replace(need, step="extract captions") for need in reading)]
 
 
 def ingested(storage: Storage) -> pa.Table:
@@ -93,6 +98,8 @@ def plan(config: Config, clips: pa.Table, gold: Mapping[str, str] | None, count:
             clips.column("video_id").to_pylist(), clips.column("frames").to_pylist(), strict=True
         )
     ]
+    if config.caption.merr is not None:
+        return merr_plan(config.caption.merr, planned)
     samples = config.caption.samples
     return make_plan(
         planned,
@@ -127,8 +134,14 @@ def run(
     steps: list[StepRecord] = []
     rows: list[dict[str, Any]] = []
     while True:
-        todo = list(wanted.variants) if redo else drafts.left_to_do(storage, clips, wanted.variants, retry)
-        steps += [drafts.draft(session, ask, asked) for ask, asked in drafts.asks(config, clips, todo)]
+        if config.caption.merr is not None:
+            todo, made_now = merr.make(session, clips, wanted, redo, retry)
+            steps += made_now
+        else:
+            todo = (
+                list(wanted.variants) if redo else drafts.left_to_do(storage, clips, wanted.variants, retry)
+            )
+            steps += [drafts.draft(session, ask, asked) for ask, asked in drafts.asks(config, clips, todo)]
         steps.append(drafts.label(session, redo, retry))
         before = _kept(rows)
         first = not rows
@@ -182,7 +195,8 @@ def _check_gold(runs: Sequence[Mapping[str, Any]], config: Config) -> None:
 
 def _check_settings(runs: Sequence[Mapping[str, Any]], config: Config, wanted: Plan) -> None:
     """Raise InputError where an expert's drafts were made with other settings than it has now."""
-    for captioner in wanted.captioners:
+    asked = clue_captioners(config) if config.caption.merr else wanted.captioners
+    for captioner in asked:
         now = config.expert(captioner.expert)
         start = f"caption {captioner.expert} "
         for past in reversed(runs):
@@ -228,6 +242,8 @@ def _judge(
     """
     storage, caption = session.storage, session.config.caption
     written = committed.read_newest(storage, DRAFTS.name, DRAFTS, DRAFTS.schema.names).to_pylist()
+    # A clue is what a caption is made of, and none itself.
+    written = [draft for draft in written if draft["prompt"] not in CLUES]
     labelled = committed.read_newest(storage, DRAFT_LABELS.name, DRAFT_LABELS, DRAFT_LABELS.schema.names)
     labels: dict[str, Sequence[str] | RowError] = {
         caption_id(row): row["labels"]

@@ -97,7 +97,7 @@ class DescribeStep(Step):
         """The newest answers of these numbers, without those from before the expert was asked anew."""
         rows = committed.read_newest(storage, self.where, DESCRIPTIONS, ["status", *columns])
         rows = planning.answering(rows) if numbers.stop > 1 else rows
-        return rows.filter(planning.numbered(rows, numbers))
+        return planning.kept(rows, planning.numbered(rows, numbers))
 
     def made(self, storage: Storage) -> pa.Table:
         """One row per clip; failed where any of its answers did."""
@@ -146,7 +146,7 @@ class DescribeStep(Step):
     def all_failed(self, storage: Storage) -> pa.Table:
         return planning.failed_rows(self._rows(storage, self.answers, ["error", "error_message"]))
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         return planned.get("ingest", 0) if self.number == 1 else 0
 
     def expected(self, storage: Storage, planned: Mapping[str, int]) -> Expected | None:
@@ -258,6 +258,11 @@ class DescribeWorker:
         return rows_of(ids, results, self._settings, self._expert.card, self._run_id, asked)
 
 
+def learned_from(settings: Settings, card: Card) -> list[str]:
+    """The data sets that an expert was trained on: what its checkpoint tells, and what the user knows."""
+    return list(dict.fromkeys([*card.trained_on, *settings.trained_on]))
+
+
 def rows_of(
     video_ids: list[str],
     results: list[list[Description] | RowError],
@@ -302,6 +307,7 @@ def rows_of(
             name: [getattr(card, name) if card else None] * len(lines)
             for name in ("model", "revision", "adapter", "prompt_sha", "licence", "engine")
         },
+        "trained_on": [None if not card else learned_from(settings, card)] * len(lines),
         **{
             name: [_given(d, place) for _, _, d, _ in lines]
             for place, name in enumerate(("labels", "strengths"))

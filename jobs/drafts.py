@@ -9,7 +9,7 @@ import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 
 from emo import experts, extraction
 from emo.aligned import answers_of
+from emo.aus.peaks import Peaks
 from emo.captions import windows
 from emo.captions.assemble import caption_id
 from emo.captions.captioners import takes_prompt
+from emo.captions.merr.plan import CLUES
 from emo.captions.plan import Variant
 from emo.captions.prompts import CaptionPrompt
 from emo.clips import read_clips, to_clip
@@ -70,12 +72,15 @@ def left_to_do(
 
 @dataclass(frozen=True)
 class Ask:
-    """What one pass asks of one expert; prompt_name: as in the tables; gold: the polarity that is shown."""
+    """What one pass asks of one expert; prompt_name: as in the tables; gold: the polarity that is shown;
+    peaks: where the one frame is that is shown of each clip, None: all frames of the window are.
+    """
 
     settings: Settings
     prompt: CaptionPrompt
     prompt_name: str
     gold: str | None
+    peaks: Peaks | None = None
 
 
 def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[tuple[Ask, pa.Table]]:
@@ -96,7 +101,11 @@ def asks(config: Config, clips: pa.Table, variants: Sequence[Variant]) -> list[t
         # An expert that answers the likeliest where it is asked once draws where it is asked again.
         samples = 1 + max(variant.sample for variant in asked)
         settings = config.expert(expert).model_copy(update={"samples": samples})
-        ask = Ask(settings, asked[0].prompt, name, asked[0].gold)
+        peaks = None
+        if (tables := getattr(settings, "peak_tables", None)) is not None:
+            # A window has no table of its own: the one frame is chosen before the expert is asked.
+            peaks, settings = Peaks(tables), settings.model_copy(update={"peak_tables": None})
+        ask = Ask(settings, asked[0].prompt, name, asked[0].gold, peaks)
         # By file, so that a shard reads few of them.
         asked.sort(key=lambda one: (file_of[one.video_id], one.video_id, one.window, one.sample))
         columns = {
@@ -171,7 +180,7 @@ class CaptionWorker:
             # lost, and each is asked for alone.
             kept += [first["duration_s"] is not None] * len(samples)
             if kept[-1]:
-                asked.append((_cut(first, samples), samples))
+                asked.append((_cut(first, samples, self._ask.peaks), samples))
         clips = [clip for clip, _ in asked if not isinstance(clip, RowError)]
         answers = iter(answers_of(self._expert.describe, clips, "expert_error"))
         results: list[Drafted | RowError] = []
@@ -208,13 +217,17 @@ class Cut(Clip):
     places: tuple[int, ...] = ()
 
 
-def _cut(row: dict[str, Any], samples: list[int]) -> Cut | RowError:
+def _cut(row: dict[str, Any], samples: list[int], peaks: Peaks | None) -> Cut | RowError:
     clip, window = to_clip(row), windows.parse_window(row["window"])
+    places = tuple(windows.frame_places(window, len(clip.frames)))
     try:
         part = windows.cut(clip, window)
+        if peaks is not None and places:
+            at = peaks.place(clip.video_id, [clip.frame_times[place] for place in places])
+            places = (places[at],)
+            part = replace(part, frames=(part.frames[at],), frame_times=(part.frame_times[at],))
     except RowError as error:
         return error
-    places = tuple(windows.frame_places(window, len(clip.frames)))
     return Cut(**{**vars(part), "samples": tuple(samples), "places": places})
 
 
@@ -256,6 +269,9 @@ def label(session: Session, redo: bool, retry: bool) -> StepRecord:
     storage, run_id, settings = session.storage, session.run_id, session.config.extract
     drafts = committed.read_newest(storage, DRAFTS.name, DRAFTS, ["status"], with_file=True)
     drafts = planning.well(drafts)
+    # A clue is a part of a caption, whose labels are read off the whole.
+    is_clue = pc.is_in(drafts.column("prompt"), value_set=pa.array(CLUES))
+    drafts = drafts.filter(pc.invert(is_clue))
     done = committed.read_newest(storage, DRAFT_LABELS.name, DRAFT_LABELS, ["status"])
     if retry:
         done = planning.well(done)

@@ -103,7 +103,7 @@ class ExtractStep(Step):
         """A vote that failed because its description did is the describing expert's failure."""
         return super().failed(storage, planning.well(self.given(storage) if given is None else given))
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         steps = [DescribeStep(expert, self.rounds, self.number) for expert in self.experts]
         return sum(planned.get(step.name, 0) * len(step.answers) for step in steps if step.answers)
 

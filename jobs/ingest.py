@@ -16,21 +16,24 @@ from emo import carried, uses
 from emo.aligned import row_failure
 from emo.errors import InputError, RowError
 from emo.experts.protocol import Resources
-from emo.jobs.split import arriving_pieces, pieces_manifest, recordings_of
+from emo.jobs.split import pieces_manifest, recordings_of
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.partial import File, path_of
 from emo.media.sandbox import Decoder
 from emo.media.settings import Ingest
 from emo.media.speech import SOURCE, Transcriber
-from emo.media.tasks import Close, CuesBeside, Piece
+from emo.media.tasks import CuesBeside, Piece
 from emo.media.transcript import Cues, Sidecar, guess_language, part_of
 from emo.needs import Need
-from emo.sources.fetching import faults_of, sidecar_of
+from emo.sources.fetching import faults_of, parts_of, sidecar_of
 from emo.sources.lookup import look_up
 from emo.sources.times import END, LONG_S, START
+from emo.split.pace import bytes_of, pace_of
 from emo.step import Pass, Step
 from emo.store import committed, planning
+from emo.store.backend import OtherVersionError
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS, Table
@@ -85,12 +88,13 @@ class IngestStep(Step):
             )
         return planning.clips_to_ingest(given, planning.well(before) if retry else before)
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         """Of what is split first, about how many pieces it may have."""
         if not planned.get("split") or self.manifest is None:
             return 0
         recordings = recordings_of(self.manifest)
-        return round(arriving_pieces(recordings) * planned["split"] / recordings.num_rows)
+        pieces = pace_of(storage).pieces(bytes_of(recordings))
+        return round(pieces * planned["split"] / recordings.num_rows)
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Ingest)
@@ -99,7 +103,7 @@ class IngestStep(Step):
         """One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits."""
         speech = self.config.transcribe
         gpus = self.config.transcribe_gpus if speech and speech.device == "cuda" else 0
-        return Resources(cpus=1, gpus=gpus)
+        return Resources(cpus=1, gpus=gpus, light=speech is None)
 
     def needs(self) -> list[Need]:
         speech = self.config.transcribe
@@ -212,27 +216,37 @@ class IngestWorker:
         version = (rows[0]["size"], rows[0]["modified"])
         for _ in range(READS):
             # The half of one version and the half of another look like a broken file.
-            with storage.download(name) as path:
-                outcomes = self._read(path, rows)
+            outcomes = self._fetched(storage, name, rows)
             now = storage.entry(name)
             before, version = version, (now.size, now.modified)
-            if _same(before, version, storage.on_s3):
+            if outcomes is not None and _same(before, version, storage.on_s3):
                 return outcomes, before
         raise RowError("replaced", f"{rows[0]['uri']} was written while it was read, {READS} times")
 
-    def _read(self, path: str, rows: list[dict[str, Any]]) -> list[DecodedClip | RowError]:
+    def _fetched(
+        self, storage: Storage, name: str, rows: list[dict[str, Any]]
+    ) -> list[DecodedClip | RowError] | None:
+        """The clips of a file; None where it was replaced while parts of it were fetched."""
+        if rows[0]["start_s"] is None:
+            with storage.download(name) as path:
+                return self._read(path, rows)
+        try:
+            with parts_of(storage, name, self._decoder) as file:
+                return self._read(file, rows)
+        except OtherVersionError:
+            return None
+
+    def _read(self, file: File, rows: list[dict[str, Any]]) -> list[DecodedClip | RowError]:
         """A local file, or parts of it in their order; one that breaks the decoder costs only itself."""
         outcomes: list[DecodedClip | RowError] = []
         for row in rows:
             try:
                 if row["start_s"] is None:
-                    outcomes.append(self._decoder.decode(path))
+                    outcomes.append(self._decoder.decode(path_of(file)))
                 else:
-                    outcomes.append(self._decoder.run(Piece(path, row["start_s"], row["end_s"])))
+                    outcomes.append(self._decoder.run(Piece(file, row["start_s"], row["end_s"])))
             except RowError as error:
                 outcomes.append(error)
-        if rows[0]["start_s"] is not None:
-            self._decoder.run(Close())
         return outcomes
 
     def _words(self, row: dict[str, Any], clip: DecodedClip) -> "_Words":

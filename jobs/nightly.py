@@ -19,7 +19,7 @@ from emo.estimates import Planned
 from emo.jobs.describe import DescribeStep
 from emo.jobs.ingest import IngestStep, note_said
 from emo.jobs.label import steps
-from emo.jobs.split import pieces_manifest, superseded
+from emo.jobs.split import dropped, pieces_manifest
 from emo.nightly import retention, retries
 from emo.report import write as report
 from emo.report.rounds import RoundsReport
@@ -170,7 +170,8 @@ def tidy(session: Session, manifest: pa.Table) -> tuple[Compacted, list[str]]:
         if note:
             notes.append(note)
         elif splits:
-            pieces = superseded(storage, manifest)
+            pieces, superseded = dropped(storage, manifest)
+            drop += superseded
     parts = []
     # Clips last: which clips are gone is seen from them, also when a night is killed in the middle of this.
     for table, where in [*_folders(storage), (RETRIES, RETRIES.name), (CLIPS, CLIPS.name)]:

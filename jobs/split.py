@@ -6,6 +6,7 @@ manifest minus segments  →  look (sandboxed, one CPU each)  →  segments  →
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -18,27 +19,26 @@ from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
-from emo.media.tasks import Close
 from emo.media.transcript import SidecarFile
-from emo.sources.fetching import faults_of, sidecar_of
+from emo.needs import Need
+from emo.sources.fetching import faults_of, parts_of, sidecar_of
 from emo.sources.lookup import MANIFEST, look_up
 from emo.sources.times import END, START, piece_id
+from emo.split.diarise import missing
 from emo.split.finder import Finder, Pieces
+from emo.split.pace import Pace, bytes_of, pace_of
 from emo.split.segment import reason_to_leave_out
 from emo.split.settings import Split
-from emo.split.table import current
+from emo.split.table import current, supersede
 from emo.step import Pass, Step
 from emo.store import committed, planning
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
-from emo.store.tables import SEGMENTS, Table
+from emo.store.tables import CLIPS, SEGMENTS, Table
 
-# Of a film as people have it, and how much of it one worker does in a second: by speech and by shots.
-BYTES_PER_S = 300_000.0
+# How much of a recording one worker does in a second: by speech and by shots.
 _TIMES_REAL = {"subtitles": 2000.0, "fixed": 2000.0, "shots": 15.0}
 _TIMES_REAL_SPEECH = 100.0
-# Pieces of an hour, where none has been split yet.
-_PIECES_PER_HOUR = 500.0
 _OF_SEGMENT = ("text", "speaker", "speech_share", "music", "people", "light")
 _FILE_VERSION = ("size", "modified", "transcript_version")
 # One recording is hours of work for a worker: each is committed when it is done.
@@ -63,9 +63,20 @@ class SplitStep(Step):
 
     @property
     def assumed_seconds(self) -> float:
-        rate = _TIMES_REAL.get(self.config.by or "", _TIMES_REAL_SPEECH)
         recordings = MANIFEST.empty_table() if self.manifest is None else recordings_of(self.manifest)
-        return hours_of(_bytes(recordings)) * 3600 / max(1, recordings.num_rows) / rate
+        return self._assumed(Pace(), recordings)
+
+    def _assumed(self, pace: Pace, recordings: pa.Table) -> float:
+        times_real = _TIMES_REAL.get(self.config.by or "", _TIMES_REAL_SPEECH)
+        return pace.hours(bytes_of(recordings)) * 3600 / max(1, recordings.num_rows) / times_real
+
+    def rate(self, storage: Storage, left: pa.Table, measured: tuple[float, int] | None) -> tuple[float, int]:
+        """By the bytes: a recording of two hours takes longer than those of a minute that were split."""
+        pace = pace_of(storage)
+        if measured is None or not pace.recordings or not left.num_rows:
+            return measured or (self._assumed(pace, left), 0)
+        seconds, rows = measured
+        return seconds * bytes_of(left) / left.num_rows / pace.mean_bytes, rows
 
     def given(self, storage: Storage) -> pa.Table:
         if self.manifest is None:
@@ -96,11 +107,28 @@ class SplitStep(Step):
         place = failed.column_names.index("video_id")
         return _keyed(failed.set_column(place, "video_id", failed.column("recording")))
 
-    def arriving(self, planned: Mapping[str, int]) -> int:
+    def settle(self, storage: Storage, run_id: str) -> str | None:
+        """Pieces that a recording no longer has, and what was one clip and is pieces now, count no more."""
+        timed = None if self.manifest is None else timed_of(self.manifest)
+        clips = supersede(storage, run_id, MANIFEST.empty_table() if timed is None else timed)
+        if not clips:
+            return None
+        return (
+            f"split: {clips} clips of earlier runs count no more, since their recordings have other pieces "
+            "now; their rows stay in the files of OUT until a night merges them"
+        )
+
+    def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
         return 0
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Split)
+
+    def needs(self) -> list[Need]:
+        asked = self.config.diarise
+        if asked is None:
+            return []
+        return [Need(self.name, "split.diarise", partial(missing, asked), self.resources)]
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
         config, s3 = self.config, self.s3
@@ -134,18 +162,9 @@ def recordings_of(manifest: pa.Table) -> pa.Table:
     return manifest.filter(pc.is_null(manifest.column(START)))
 
 
-def hours_of(size: int) -> float:
-    """About how many hours of recording so many bytes are: nobody has opened them yet."""
-    return size / BYTES_PER_S / 3600
-
-
-def arriving_pieces(recordings: pa.Table) -> int:
-    """About how many pieces recordings will have."""
-    return round(hours_of(_bytes(recordings)) * _PIECES_PER_HOUR)
-
-
-def _bytes(recordings: pa.Table) -> int:
-    return int(pc.sum(recordings.column("size")).as_py() or 0)
+def timed_of(manifest: pa.Table) -> pa.Table:
+    """The rows of a manifest that are parts of files."""
+    return manifest.filter(pc.is_valid(manifest.column(START)))
 
 
 def pieces_manifest(storage: Storage, manifest: pa.Table) -> pa.Table:
@@ -164,8 +183,7 @@ def pieces_manifest(storage: Storage, manifest: pa.Table) -> pa.Table:
     # Words of a manifest are those of the whole recording.
     columns["subtitle"] = pa.nulls(kept.num_rows, pa.string())
     pieces = pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
-    timed = manifest.filter(pc.is_valid(manifest.column(START))).select(MANIFEST.names)
-    return pa.concat_tables([timed, pieces]).sort_by("video_id")
+    return pa.concat_tables([timed_of(manifest).select(MANIFEST.names), pieces]).sort_by("video_id")
 
 
 def recordings_again(storage: Storage, s3: S3Settings, wanted: pa.Table) -> pa.Table:
@@ -183,15 +201,17 @@ def recordings_again(storage: Storage, s3: S3Settings, wanted: pa.Table) -> pa.T
     return look_up(uses.allowed(storage, rows), s3)
 
 
-def superseded(storage: Storage, manifest: pa.Table) -> list[str]:
-    """The pieces (`video_id`) of recordings that are not in the manifest, and those that a later run has not
-    found again.
+def dropped(storage: Storage, manifest: pa.Table) -> tuple[list[str], list[str]]:
+    """What a night removes of what was split, by `video_id`: pieces, of recordings that are not in the
+    manifest and those that a later run has not found again; and of these the clips.
     """
     every = committed.read_newest(storage, committed.folder(SEGMENTS), SEGMENTS, [])
     there = recordings_of(manifest).select(["video_id"]).rename_columns(["recording"])
-    stays = planning.in_both(current(storage, []), there, ("recording",))
-    ids: list[str] = planning.not_in(every, stays, SEGMENTS.key).column("video_id").to_pylist()
-    return ids
+    gone = planning.not_in(every, there, ("recording",))
+    old = planning.not_in(committed.superseded(storage, SEGMENTS), every, ("video_id",))
+    pieces = pa.concat_tables([gone.select(["video_id"]), old.select(["video_id"])])
+    clips = committed.superseded(storage, CLIPS)
+    return pieces.column("video_id").to_pylist(), clips.column("video_id").to_pylist()
 
 
 class SplitWorker:
@@ -216,10 +236,8 @@ class SplitWorker:
     def _find(self, row: dict[str, Any]) -> Pieces:
         storage, name = storage_of(row["uri"], self._s3)
         with faults_of(row["uri"]), ExitStack() as stack:
-            path = stack.enter_context(storage.download(name))
-            found = self._finder.find(path, self._sidecar(row, stack))
-            self._decoder.run(Close())
-            return found
+            file = stack.enter_context(parts_of(storage, name, self._decoder))
+            return self._finder.find(file, self._sidecar(row, stack))
 
     def _sidecar(self, row: dict[str, Any], stack: ExitStack) -> SidecarFile | None:
         if not row["sidecar"]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emo.aus.rules import Rules
-from emo.aus.table import UnitTable
+from emo.aus.table import TOP, UnitTable
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Reading:
 
     strongest: Peak
     peaks: tuple[Peak, ...]
-    top: float
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:
@@ -37,7 +36,7 @@ class Reading:
         best: dict[str, float] = {}
         for peak in (self.strongest, *self.peaks):
             for name, value in peak.emotions:
-                best[name] = max(best.get(name, 0.0), value / self.top)
+                best[name] = max(best.get(name, 0.0), value / TOP)
         return tuple(sorted(best.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -45,17 +44,16 @@ def read_clip(table: UnitTable, rules: Rules) -> Reading | None:
     """The reading of a clip; None where no frame has a face.
 
     The strongest frame is that with the greatest sum over the whole clip, the first of equal ones. A peak is
-    a frame whose sum stands out from its neighbours and is at least the limit of the scale.
+    a frame whose sum stands out from its neighbours and is at least the limit of the rules.
     """
     from scipy.signal import find_peaks
 
     if not len(table):
         return None
     total = rules.sum(table)
-    height = rules.scales[table.scale].height
-    found, _ = find_peaks(total, height=height, distance=rules.distance)
+    found, _ = find_peaks(total, height=rules.limits.height, distance=rules.distance)
     peaks = tuple(_peak(table, rules, int(row)) for row in found)
-    return Reading(_peak(table, rules, int(np.argmax(total))), peaks, table.top)
+    return Reading(_peak(table, rules, int(np.argmax(total))), peaks)
 
 
 def _peak(table: UnitTable, rules: Rules, row: int) -> Peak:
@@ -68,11 +66,10 @@ def _peak(table: UnitTable, rules: Rules, row: int) -> Peak:
     )
 
 
-def expression(peak: Peak, rules: Rules, scale: str) -> str:
+def expression(peak: Peak, rules: Rules) -> str:
     """The active units in words: `lip corner puller (AU12, strong), cheek raiser (AU06, slight)`."""
-    limits = rules.scales[scale]
     return ", ".join(
-        f"{rules.names.get(unit, 'action unit')} (AU{unit:02d}, {limits.word(value)})"
+        f"{rules.names.get(unit, 'action unit')} (AU{unit:02d}, {rules.limits.word(value)})"
         for unit, value in peak.units
     )
 
@@ -83,14 +80,13 @@ def in_words(reading: Reading | None, table: UnitTable, rules: Rules) -> str:
         return f"No face was found in any of {table.total} frames, so no action unit was read."
     share = f"A face was found in {len(table)} of {table.total} frames."
     peak = reading.strongest
-    seen = expression(peak, rules, table.scale)
-    limits = rules.scales[table.scale]
+    seen = expression(peak, rules)
     if not seen:
         return f"{share} No action unit is active, so the face shows no clear expression."
     sentences = [share, f"At its strongest, {peak.time_s:.2f} s, the face shows {seen}."]
     for one in reading.peaks:
         if one.emotions:
-            fits = ", ".join(f"{name} ({limits.word(value)})" for name, value in one.emotions)
+            fits = ", ".join(f"{name} ({rules.limits.word(value)})" for name, value in one.emotions)
             sentences.append(f"Peak at {one.time_s:.2f} s: {fits}.")
     if reading.labels:
         names = " or ".join(name for name, _ in reading.labels)

@@ -16,8 +16,8 @@ Variant = Literal["emfacs", "published"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one scale of intensities: from where a unit is active, an emotion slight, moderate, strong; height:
-    of a peak of the sum over the units."""
+    """Of intensities: from where a unit is active, an emotion slight, moderate, strong; height: of a peak of
+    the sum over the units."""
 
     active: float
     slight: float
@@ -43,7 +43,7 @@ class Rules:
     least: int
     peak: str
     left_out: frozenset[int]
-    scales: Mapping[str, Limits]
+    limits: Limits
     distance: int
     names: Mapping[int, str]
 
@@ -53,7 +53,7 @@ class Rules:
         One fires where the table has all of its units as present or absent, enough of them are present, and
         the mean intensity of those that have one is at least slight.
         """
-        limits, found = self.scales[table.scale], []
+        found = []
         for emotion, units in self.emotions.items():
             if not all(unit in table.present for unit in units):
                 continue
@@ -61,16 +61,15 @@ class Rules:
             strengths = [float(table.intensity[unit][frame]) for unit in units if unit in table.intensity]
             if present < max(self.share * len(units), self.least) or not strengths:
                 continue
-            if (mean := float(np.mean(strengths))) >= limits.slight:
+            if (mean := float(np.mean(strengths))) >= self.limits.slight:
                 found.append((emotion, mean))
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
     def active(self, table: UnitTable, frame: int) -> list[tuple[int, float]]:
         """The units that are active in one frame with their intensities, the strongest first."""
-        limits = self.scales[table.scale]
         found = [(unit, float(values[frame])) for unit, values in table.intensity.items()]
         return sorted(
-            [(unit, value) for unit, value in found if value > limits.active],
+            [(unit, value) for unit, value in found if value > self.limits.active],
             key=lambda pair: (-pair[1], pair[0]),
         )
 
@@ -96,7 +95,7 @@ def load_rules(variant: str) -> Rules:
         least=one["least"],
         peak=one["peak"],
         left_out=frozenset(one["left_out"]),
-        scales={name: Limits(**limits) for name, limits in data["scales"].items()},
+        limits=Limits(**data["limits"]),
         distance=data["distance"],
         names=data["names"],
     )

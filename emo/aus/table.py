@@ -16,6 +16,7 @@ import numpy as np
 from emo.errors import RowError
 
 _UNIT = re.compile(r"AU(\d\d)_([rc])")
+TOP = 5.0  # the strongest that OpenFace tells of
 LEAST_CONFIDENCE = 0.8  # below it OpenFace's own landmarks do not lie on the face
 
 
@@ -24,9 +25,9 @@ class UnitTable:
     """Action units over the frames in which a face was found, in time order.
 
     times: float64 [frames], seconds from the start of the video; frames: int64 [frames], their numbers there;
-    intensity: float64 [frames] by the number of the unit, from 0 to `top`; present: bool [frames] by the
+    intensity: float64 [frames] by the number of the unit, from 0 to TOP; present: bool [frames] by the
     number of the unit; a unit may be in one of the two alone. total: frames of the video, with those that
-    have no face; scale: which limits of the rules fit the intensities (`intensity` or `probability`).
+    have no face.
     """
 
     times: np.ndarray
@@ -34,14 +35,9 @@ class UnitTable:
     intensity: Mapping[int, np.ndarray]
     present: Mapping[int, np.ndarray]
     total: int
-    scale: str = "intensity"
 
     def __len__(self) -> int:
         return len(self.times)
-
-    @property
-    def top(self) -> float:
-        return 5.0 if self.scale == "intensity" else 1.0
 
 
 def read_openface(data: bytes, least_confidence: float = LEAST_CONFIDENCE) -> UnitTable:
@@ -76,7 +72,7 @@ def read_openface(data: bytes, least_confidence: float = LEAST_CONFIDENCE) -> Un
     intensity, present = {}, {}
     for name, match in units.items():
         number, cells = int(match[1]), values[name][seen]
-        top = 5.0 if match[2] == "r" else 1.0
+        top = TOP if match[2] == "r" else 1.0
         if ((cells < 0) | (cells > top)).any():
             raise _bad(f"{name} lies outside 0 to {top:g}")
         if match[2] == "r":

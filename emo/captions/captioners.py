@@ -36,7 +36,7 @@ def _captioner(settings: Settings, prompts: Sequence[CaptionPrompt]) -> Captione
                 "fits any expert as their question, such as person"
             )
         return Captioner(settings.name, tuple(free), 1)
-    senses = _senses(settings)
+    senses = senses_of(settings)
     fitting = tuple(prompt for prompt in prompts if prompt.needs is None or prompt.needs in senses)
     if not fitting:
         raise InputError(f"caption: no prompt of caption.prompts is about what {settings.name} perceives")
@@ -52,7 +52,7 @@ def takes_prompt(settings: Settings) -> bool:
     return "prompt" in experts.expert_class(settings.kind).Settings.model_fields
 
 
-def _senses(settings: Settings) -> tuple[str, ...]:
+def senses_of(settings: Settings) -> tuple[str, ...]:
     """What an expert perceives, as far as it says so before it is loaded; else everything."""
     cls = experts.expert_class(settings.kind)
     if issubclass(cls, InProcessExpert):

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from emo.captions.groups import grouping
+from emo.captions.merr.settings import Merr
 from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS, VIDEO_OF
 from emo.captions.windows import Window, parse_window
@@ -17,6 +18,10 @@ from emo.store.s3 import S3Settings
 class Caption(Section):
     """What `emo caption` makes, and what its filters leave out."""
 
+    merr: Merr | None = None
+    """Captions in the manner of MERR, in place of those that `experts`, `prompts`, `windows`, `samples` and
+    `target` ask for.
+    """
     experts: tuple[str, ...] | None = None
     """The names of the experts that write captions. `null` is all of them."""
     prompts: tuple[str, ...] = Field(("person", "face", "body", "situation", "voice"), min_length=1)
@@ -104,6 +109,12 @@ class Caption(Section):
         if groups != 1:
             raise ValueError(f"expected a pattern with one group, not {groups}")
         return value
+
+    @model_validator(mode="after")
+    def _one_manner(self) -> "Caption":
+        if self.merr is not None and (self.experts, self.samples, self.target) != (None, "auto", None):
+            raise ValueError("merr makes its own captions: leave out experts, samples and target")
+        return self
 
     @model_validator(mode="after")
     def _split_by_a_column(self) -> "Caption":

@@ -109,6 +109,12 @@ def add(commands: Commands) -> None:
         help="every number for each group of clips: a table with video_id (or name) and the column group, or "
         "the one that is named; or a column that the clips of OUT carry (ingest.carry), or language",
     )
+    command.add_argument(
+        "--data-set",
+        metavar="NAME",
+        help="which data set of the field gold is of, such as MELD: warns where an expert of an OUT was "
+        "trained on it; by default what the metric, --classes or the paths of gold are called",
+    )
     command.add_argument("--plots", metavar="DIR", help="write plots there: SVG files and index.html")
 
 
@@ -123,5 +129,7 @@ def run(options: argparse.Namespace) -> int:
     tell_json(options, **evaluation.as_json())
     if not options.json:
         print(evaluation.as_text())
+    for line in evaluation.warnings if options.json else ():
+        print(f"emo evaluate: warning: {line}", file=sys.stderr)
     print(f"emo evaluate: {evaluation.headline()}", file=sys.stderr)
     return 0

@@ -6,7 +6,7 @@ from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.store.storage import Storage
 
-_FORMATS = ("csv", "fiftyone", "huggingface", "label-studio", "mer", "ms-swift", "ms-swift-images")
+_FORMATS = ("csv", "fiftyone", "huggingface", "label-studio", "mer", "merr", "ms-swift", "ms-swift-images")
 
 
 def add(commands: cli.Commands) -> None:

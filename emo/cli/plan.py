@@ -19,7 +19,7 @@ def add(commands: cli.Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from emo import estimates
     from emo.jobs.label import steps, tell_downloads
-    from emo.jobs.split import hours_of
+    from emo.split.pace import pace_of
     from emo.status import plan
 
     config = cli.config_of(options)
@@ -30,7 +30,14 @@ def run(options: argparse.Namespace) -> int:
     hours = estimates.total(costs)
     tell_downloads(config, cli.say)
     rows = [_row(one) for one in planned.steps]
-    tell_json(options, steps=rows, bytes=planned.bytes, estimate=estimates.as_rows(costs), total=hours)
+    recordings = next((one.rows for one in planned.steps if one.step == "split"), 0)
+    pace = pace_of(storage) if recordings else None
+    # Null without the step: the files are clips then, and nobody knows how long they are.
+    video = pace.hours(planned.bytes) if pace else None
+    costs_told = estimates.as_rows(costs)
+    tell_json(
+        options, steps=rows, bytes=planned.bytes, hours_of_video=video, estimate=costs_told, total=hours
+    )
     if not options.json:
         for what, one in zip(planned.steps, costs, strict=True):
             how = f"measured on {one.measured} rows" if one.measured else "assumed"
@@ -48,10 +55,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"in all {hours['cpu_hours']:.2f} CPU-hours, {hours['gpu_hours']:.2f} GPU-hours{money}")
     rows_of = {one.step: one.rows for one in planned.steps}
     clips = f"{rows_of['ingest']} clips to ingest"
-    if recordings := rows_of.get("split"):
-        hours_of_video = hours_of(planned.bytes)
+    if pace is not None:
+        how = f"measured on {pace.recordings}" if pace.recordings else "assumed"
         clips = (
-            f"about {hours_of_video:.1f} hours of video in {recordings} recordings to split, about {clips}"
+            f"about {pace.hours(planned.bytes):.2f} hours of video in {recordings} recordings to split "
+            f"({pace.bytes_per_s / 1000:.0f} kB a second, {how}), about {clips}"
         )
     cli.say(f"emo plan: {clips}; nothing was started")
     return cli.DONE

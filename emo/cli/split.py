@@ -62,11 +62,15 @@ def _dry(options: argparse.Namespace, config: Config, recordings: list[dict[str,
     rows = worker(pa.Table.from_pylist(recordings, schema=MANIFEST)).to_pylist()
     tell_json(options, pieces=[{name: row[name] for name in _TOLD} for row in rows])
     if not options.json:
-        print(f"{'start_s':>10}{'end_s':>11}  {'by':<11}{'becomes':<26}text")
+        width = 2 + max((len(row["speaker"]) for row in rows if row["speaker"]), default=-2)
+        width = max(width, len("speaker  ")) if width else 0
+        head = f"{'speaker':<{width}}" if width else ""
+        print(f"{'start_s':>10}{'end_s':>11}  {'by':<11}{'becomes':<26}{head}text")
         for row in rows:
             times = ("", "") if row["start_s"] is None else (f"{row['start_s']:.3f}", f"{row['end_s']:.3f}")
             becomes = row["error_message"] or row["reason"] or "a clip"
-            line = f"{times[0]:>10}{times[1]:>11}  {row['by'] or '':<11}{becomes:<26}{row['text'] or ''}"
+            line = f"{times[0]:>10}{times[1]:>11}  {row['by'] or '':<11}{becomes:<26}"
+            line += f"{row['speaker'] or '':<{width}}{row['text'] or ''}"
             print(line.rstrip())
     kept = sum(bool(row["kept"]) for row in rows)
     failed = sum(row["status"] == "failed" for row in rows)

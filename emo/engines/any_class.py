@@ -17,6 +17,11 @@ _CLASSES = {
 _OWN = ("AutoModelForMultimodalLM", "AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
 
 
+def brings_code(name: str) -> bool:
+    """Whether a name that `class_name` gave means a class of the checkpoint's own code."""
+    return name in _OWN
+
+
 def families() -> dict[str, str]:
     """Each family (`model_type`) that transformers has a class for, with the class."""
     from emo.engines.private import class_of_family
@@ -31,7 +36,7 @@ def model_class(folder: Path, trust_remote_code: bool) -> Any:
     from emo.engines.private import class_of_own_code
 
     name = class_name(folder, trust_remote_code)
-    if name not in _OWN:
+    if not brings_code(name):
         return getattr(transformers, name)
     return class_of_own_code(read_config(folder)["auto_map"][name], str(folder))
 

@@ -7,10 +7,12 @@
 | EmoBench-M, questions | `video`, `conversations`: the class is what the last turn answers |
 | EmoBench-M, results | `video`, `expected_value` (and `predicted_value`, which is a prediction) |
 | MME-Emotion | `video_id`, `label`, `label_set`: every clip has a set of its own |
+| RAVDESS | its folder: the third number in the name of a file is its class |
 """
 
 import ast
 import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,10 +27,13 @@ from emo.evaluation.labels import LABELS, Kind
 from emo.sources.labelsets import as_labels
 from emo.sources.lookup import VIDEO_SUFFIXES
 from emo.sources.record import Record, check_text, is_missing, short
-from emo.sources.records import load, tables_at
+from emo.sources.records import is_table, load, tables_at
+from emo.store.storage import Storage
 
 IDS = ("video_id", "name", "names", "video", "video_name", "filename", "modal_path")
 _LABEL = ("discrete", "label", "expected_value", "emotion", "Emotion", "class")
+# Modality, channel, emotion, intensity, statement, repetition, actor.
+_RAVDESS = re.compile(r"\d\d-\d\d-(0[1-8])-\d\d-\d\d-\d\d-\d\d\.(?:mp4|wav)")
 _MELD = ("Dialogue_ID", "Utterance_ID")
 _WANTED = (*IDS, *_LABEL, *_MELD, "conversations", "label_set")
 
@@ -135,6 +140,8 @@ def read_class_gold(path: str, classes: str | None = None) -> ClassGold:
     for which nothing says what it stands for.
     """
     given, codes = read_classes(classes) if classes is not None else ((), {})
+    if classes == "ravdess" and (named := _in_file_names(path, codes)):
+        return ClassGold(named, dict.fromkeys(named, given), given)
     found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
     for record in records_at(path, _WANTED):
         video_id, labels, of_row = _gold_row(record)
@@ -157,6 +164,17 @@ def read_class_gold(path: str, classes: str | None = None) -> ClassGold:
             )
     every = tuple(dict.fromkeys(name for of_clip in sets.values() for name in of_clip))
     return ClassGold(of_clips, sets, every)
+
+
+def _in_file_names(path: str, codes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The classes of the files of RAVDESS in a folder; none where `path` is no folder of such files."""
+    if is_table(path):
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name in Storage(path).names():
+        if match := _RAVDESS.fullmatch(posixpath.basename(name)):
+            found[posixpath.splitext(name)[0]] = (codes[_code(match[1])],)
+    return found
 
 
 def _gold_row(record: Record) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

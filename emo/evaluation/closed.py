@@ -1,7 +1,8 @@
 """Closed sets of classes: how open labels become one class, and the numbers that the field reports on them.
 
 A clip has one gold class. A prediction is a list of open labels, best first; the first of them that means a
-class of the set is the answer. Where none does, there is no answer, and that is wrong; it is not neutral.
+class of the set is the answer, or where none does the first whose family has one class in the set. Where
+there is none either, there is no answer, and that is wrong; it is not neutral.
 """
 
 from collections import Counter
@@ -18,7 +19,8 @@ from emo.evaluation.overlap import Labels, check_ids
 SENTIMENTS = ("negative", "neutral", "positive")
 _BY_CLUSTER = (
     "a label means the class that it names, in any form; else the one class of its cluster in emo's "
-    "vocabulary; the first label of a clip that means a class is the answer"
+    "vocabulary; the first label of a clip that means a class is the answer; where none does, the first "
+    "whose family in the vocabulary (furious is of anger) has one class in the set, but never neutral"
 )
 _BY_VALENCE = (
     "an answer is a class that is named, else the sign of the mean valence of the labels in emo's vocabulary"
@@ -60,6 +62,19 @@ def class_of(label: str, classes: tuple[str, ...]) -> str | None:
     return of_cluster[0] if len(of_cluster) == 1 else None
 
 
+@cache
+def class_of_family(label: str, classes: tuple[str, ...]) -> str | None:
+    """The one class of the set that is of the label's family; None where it has none or several.
+
+    Never neutral, with which calm shares a family: who is calm was not found to feel nothing.
+    """
+    family = vocabulary.family_of(label)
+    if family is None:
+        return None
+    found = [name for name in classes if vocabulary.family_of(name) == family]
+    return found[0] if len(found) == 1 and class_of(found[0], ("neutral",)) is None else None
+
+
 def is_sentiment_set(classes: Sequence[str]) -> bool:
     """Whether the set is positive and negative, with or without neutral."""
     names = {name.lower() for name in classes}
@@ -77,11 +92,16 @@ def to_classes(gold: Mapping[str, str], predicted: Labels, sets: Mapping[str, tu
         found = [class_of(label, classes) for label in labels]
         for label, name in zip(labels, found, strict=True):
             counts[label] += 1
-            meant[label] = name
+            meant[label] = name or meant.get(label)
         answer = next((name for name in found if name is not None), None)
         if answer is None and is_sentiment_set(classes):
             by_valence = True
             answer = _of_valence(labels, classes)
+        elif answer is None:
+            related = [(label, class_of_family(label, classes)) for label in labels]
+            word, answer = next((pair for pair in related if pair[1] is not None), (None, None))
+            if word is not None:
+                meant[word] = answer
         answers[video_id] = answer
     ordered = {label: (meant[label], count) for label, count in counts.most_common()}
     sentiment = by_valence or any(map(is_sentiment_set, set(sets.values())))

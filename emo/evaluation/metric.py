@@ -17,7 +17,7 @@ from emo.evaluation.text import table, to_json
 from emo.review.gold import gold_in, reviewed_out
 
 # Options of a request that every metric takes, and those that say which system is meant.
-ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots", "by"})
+ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots", "by", "data_set"})
 ONE_SYSTEM = frozenset({"expert", "sample", "compare_expert", "compare_sample", "split"})
 
 
@@ -60,6 +60,7 @@ class Request:
     unparsable: str | None = None
     split: str | None = None
     by: str | None = None
+    data_set: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Evaluation:
     """Everything that is said about a system; values are 0 to 1, unless the metric has another unit.
 
     intervals, comparisons: by the name of the number; groups: of --by; compared: the system of --compare;
-    voters: the score of each voter that a co-judgment was made of; draw: makes the plots, name -> SVG; page:
+    voters: the score of each voter that a co-judgment was made of; warnings: of experts that were trained on
+    what they are scored on; draw: makes the plots, name -> SVG; page:
     where they are.
     """
 
@@ -90,6 +92,7 @@ class Evaluation:
     voters: dict[str, dict[str, float]] = field(default_factory=dict)
     groups: Groups | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     draw: Callable[[], dict[str, str]] = dict
     page: str | None = None
 
@@ -108,6 +111,7 @@ class Evaluation:
             "voters": self.voters,
             "groups": None if self.groups is None else to_json(self.groups),
             "notes": [*dict.fromkeys([*getattr(self.scored.result, "notes", ()), *self.notes])],
+            "warnings": list(self.warnings),
             "page": self.page,
         }
 
@@ -134,7 +138,8 @@ class Evaluation:
                     f"{name}: {unit * difference.value:+.2f} (95% interval {unit * difference.low:+.2f} to "
                     f"{unit * difference.high:+.2f}), p = {found.p_value:.4f}, {found.clips} clips"
                 )
-        return "\n".join([*lines, *(f"note: {note}" for note in dict.fromkeys(self.notes))])
+        lines += [f"note: {note}" for note in dict.fromkeys(self.notes)]
+        return "\n".join([*lines, *(f"warning: {line}" for line in self.warnings)])
 
     def headline(self) -> str:
         """One line with the number that counts."""

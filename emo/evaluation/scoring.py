@@ -13,15 +13,19 @@ from emo.evaluation.groups import by_group, read_groups
 from emo.evaluation.metric import ALL_TAKE, Evaluation, Metric, Request
 from emo.evaluation.metrics import REGISTRY
 from emo.evaluation.page import plot_folder, write_page
+from emo.evaluation.seen import warnings
 
 
 def run(request: Request) -> Evaluation:
     """Score what was asked for; raises InputError before any model is loaded where something is wrong."""
     metric = REGISTRY.named(request.metric)()
     _check(request, metric)
+    # Before the metric asks any model: of a wrong --data-set a user is told at once.
+    told = warnings(request) if metric.needs_gold or request.data_set else ()
     folder = plot_folder(request.plots) if request.plots else None
     groups = read_groups(request.by, (*request.gold, *request.predicted)) if request.by else None
     evaluation = metric.score(request)
+    evaluation.warnings = tuple(told)
     if groups is not None:
         evaluation.groups = by_group(evaluation.scored.per_clip, groups)
     if folder is not None:

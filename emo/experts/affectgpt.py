@@ -25,6 +25,7 @@ from emo.experts.in_process import EngineExpert
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import load_prompt, prompt_sha
 from emo.experts.protocol import AUDIO, FACES, FRAMES, TRANSCRIPT, Card, Clip
+from emo.experts.trained_on import trained_on
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +36,6 @@ _TURN = "###"
 _LICENCE = (
     "checkpoint MIT, as tagged where it is published; the published code's README: non-commercial research"
 )
-# The published folders are named after the training data.
-_TRAINED_ON = {"mercaptionplus": "MER-Caption+", "ovmerd": "OV-MERD", "emercoarse": "MER-Caption"}
 
 
 class AffectGPTSettings(protocol.Settings, ModelSettings):
@@ -131,9 +130,8 @@ class AffectGPTExpert(EngineExpert):
             adapter=f"{folders.checkpoint.name}@{sha[:16]} (merged{ignored})",
             prompt_sha=prompts.sha,
             licence=_LICENCE,
-            trained_on=tuple(
-                name for mark, name in _TRAINED_ON.items() if mark in str(folders.checkpoint).lower()
-            ),
+            # The published folders are named after the training data.
+            trained_on=trained_on(str(folders.checkpoint)),
             memory_gib=round(memory_gib(folders.llm) + _size_gib([folders.vision, folders.audio]), 3),
         )
 

@@ -20,6 +20,7 @@ from emo.errors import RowError
 from emo.experts import measuring, protocol
 from emo.experts.media import audio_wave
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert, Resources
+from emo.experts.trained_on import trained_on
 from emo.media.transcript import guess_language
 from emo.media.wave import AUDIO_HZ
 
@@ -102,14 +103,13 @@ class ClassifierExpert(Expert):
             self._faces = FaceFinder(settings.smallest_face)
             self._second = NetworkFinder(settings.smallest_face)
         about = described(self._classifier.folder)
-        trained_on = about.get("datasets") or []
         self.card = Card(
             name=settings.name,
             modalities=(self._modality,),
             model=settings.model,
             revision=self._classifier.revision,
             licence=licence_of(self._classifier.folder),
-            trained_on=tuple(map(str, [trained_on] if isinstance(trained_on, str) else trained_on)),
+            trained_on=trained_on(settings.model, card=about),
             memory_gib=round(memory_gib(self._classifier.folder, settings.pickled_weights), 3),
         )
 

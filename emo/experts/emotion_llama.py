@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from emo.aus.reading import read_clip
-from emo.aus.rules import load_rules
-from emo.aus.table import LEAST_CONFIDENCE
-from emo.aus.tables import UnitTables, missing_tables
+from emo.aus.peaks import Peaks
+from emo.aus.tables import missing_tables
 from emo.engines.models import NamedModel, missing_model, named_models
 from emo.engines.pickled import pth_file, read_pth, weights_in
 from emo.engines.preprocessing import ModelInput, Preprocessor, normalise
@@ -219,12 +216,7 @@ class EmotionLlamaPreprocessor(Preprocessor[Clip]):
             *self.tokenizer.get_added_vocab(),
         }
         self._special = sorted(special, key=len, reverse=True)
-        self._rules = load_rules("emfacs")
-
-    @cached_property
-    def _tables(self) -> UnitTables:
-        assert self._settings.tables is not None
-        return UnitTables(self._settings.tables, LEAST_CONFIDENCE)
+        self._peaks = None if settings.tables is None else Peaks(settings.tables)
 
     def size(self, item: Clip) -> int:
         return self._count + (len(self._question) + len(item.transcript or "")) // 3
@@ -272,10 +264,9 @@ class EmotionLlamaPreprocessor(Preprocessor[Clip]):
             return 0
         if self._settings.frame == "middle":
             return len(clip.frames) // 2
-        reading = read_clip(self._tables.of(clip.video_id), self._rules)
-        if reading is None:
-            return len(clip.frames) // 2  # as in the published training, where no face was found
-        return int(np.abs(np.asarray(clip.frame_times) - reading.strongest.time_s).argmin())
+        assert self._peaks is not None
+        # Where no face was found the middle, as in the published training.
+        return self._peaks.place(clip.video_id, clip.frame_times)
 
     def _ids(self, subtitle: str) -> list[int]:
         # A subtitle must not bring in tokens that mean something to the model.

@@ -50,13 +50,16 @@ class HfExpert(ChatExpert):
 
     @classmethod
     def _missing_model(cls, settings: InProcessSettings) -> list[str]:
-        from emo.engines.any_class import class_name
+        from emo.engines.any_class import brings_code, class_name
+        from emo.engines.models import read_config
+        from emo.engines.own_code import lacking
 
         lines = missing_model(settings, None)
         folder = Path(settings.model).expanduser()
         if (folder / "config.json").exists():
             try:
-                class_name(folder, settings.trust_remote_code)
+                if brings_code(class_name(folder, settings.trust_remote_code)):
+                    lines += lacking(folder, read_config(folder))
             except InputError as error:
                 lines.append(str(error))
         return lines

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from emo import experts
+from emo.aus.tables import missing_tables
 from emo.engines.models import (
     NamedModel,
     described,
@@ -24,6 +25,7 @@ from emo.engines.settings import ModelSettings
 from emo.engines.vllm_server import VllmSettings
 from emo.errors import InputError, RowError
 from emo.experts.family import Family
+from emo.experts.peak import check_one_frame, described_at_peaks
 from emo.experts.prompts import load_prompt, prompt_sha
 from emo.experts.prompts.plain import as_text
 from emo.experts.protocol import (
@@ -37,6 +39,7 @@ from emo.experts.protocol import (
     Resources,
     Settings,
 )
+from emo.experts.trained_on import trained_on
 
 if TYPE_CHECKING:
     from emo.engines.generate import GenerateEngine
@@ -74,6 +77,15 @@ class FramesSettings(InProcessSettings):
 
     max_frames: int = Field(8, ge=1)
     """The most frames of a clip that the expert is shown, at even distances."""
+    peak_tables: str | None = None
+    """The folder with the CSV of OpenFace for each clip, for `max_frames: 1`. The one frame is then where the
+    face moves most, and not the middle one.
+    """
+
+    @model_validator(mode="after")
+    def _one_frame(self) -> FramesSettings:
+        check_one_frame(self.peak_tables, self.max_frames)
+        return self
 
 
 class Question:
@@ -168,10 +180,12 @@ class ChatExpert(EngineExpert):
 
     prompts: ClassVar[str]
 
+    def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
+        return described_at_peaks(clips, getattr(self.settings, "peak_tables", None), super().describe)
+
     def _card(self, question: Question, wanted: Sequence[str]) -> Card:
         settings = self.settings
         about = described(self.engine.folder)
-        trained_on = about.get("datasets") or []
         return Card(
             name=settings.name,
             modalities=tuple(wanted),
@@ -180,7 +194,7 @@ class ChatExpert(EngineExpert):
             adapter=self.engine.adapter,
             prompt_sha=question.sha,
             licence=licence_of(self.engine.folder),
-            trained_on=tuple(map(str, [trained_on] if isinstance(trained_on, str) else trained_on)),
+            trained_on=trained_on(settings.model, settings.adapter, card=about),
             memory_gib=round(memory_gib(self.engine.folder), 3),
             engine=self.engine.name,
         )
@@ -220,6 +234,8 @@ class ChatExpert(EngineExpert):
         lines = cls._missing_model(settings)
         if settings.engine == "vllm" and settings.vllm is not None:
             lines += settings.vllm.missing()
+        if (tables := getattr(settings, "peak_tables", None)) is not None:
+            lines += missing_tables(tables)
         try:
             Question(settings, cls.prompts)
         except InputError as error:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from emo.aus.tables import missing_tables
 from emo.engines.openai_client import (
     Answer,
     ChatRequest,
@@ -18,7 +19,9 @@ from emo.errors import InputError, RowError
 from emo.experts import protocol
 from emo.experts.in_process import Question, given
 from emo.experts.media import audio_wave, evenly, video_metadata
+from emo.experts.peak import check_one_frame, described_at_peaks
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip, Description, Expert
+from emo.experts.trained_on import trained_on
 from emo.media.wave import AUDIO_HZ, wav_of
 
 # Of a video without times vLLM takes so many frames and drops the rest.
@@ -38,6 +41,10 @@ class OpenAISettings(protocol.Settings):
     """Whether the expert is told what is said. By default a text model takes the words in later."""
     max_frames: int = Field(8, ge=0)
     """The most frames of a clip that are sent as images, at even distances. 0 sends none."""
+    peak_tables: str | None = None
+    """The folder with the CSV of OpenFace for each clip, for `max_frames: 1`. The one frame is then where the
+    face moves most, and not the middle one.
+    """
     frames_as: Literal["images", "video", "timed_video"] = "images"
     """How the frames are sent. `images` is what any server takes. `video` is one video, as an adapter of `emo
     finetune` was trained on them; vLLM takes up to 32 frames so. `timed_video` also says when each frame
@@ -52,6 +59,7 @@ class OpenAISettings(protocol.Settings):
             raise ValueError("nothing would be sent: max_frames is 0 and audio is off")
         if self.frames_as == "video" and self.max_frames > _MOST_FRAMES:
             raise ValueError(f"frames_as video: a server takes {_MOST_FRAMES} frames, max_frames is more")
+        check_one_frame(self.peak_tables, self.max_frames)
         return self
 
     @property
@@ -79,6 +87,7 @@ class OpenAIExpert(Expert):
             modalities=settings.wanted,
             model=settings.server.model,
             prompt_sha=self._question.sha,
+            trained_on=trained_on(settings.server.model),
         )
 
     @classmethod
@@ -88,6 +97,8 @@ class OpenAIExpert(Expert):
     @classmethod
     def missing(cls, settings: OpenAISettings) -> list[str]:
         lines = settings.server.missing()
+        if settings.peak_tables is not None:
+            lines += missing_tables(settings.peak_tables)
         try:
             _question(settings)
         except InputError as error:
@@ -95,6 +106,9 @@ class OpenAIExpert(Expert):
         return lines
 
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
+        return described_at_peaks(clips, self._settings.peak_tables, self._answers)
+
+    def _answers(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         asked = [self._asked(clip) for clip in clips]
         requests = [one[0] for one in asked if not isinstance(one, RowError)]
         answers = iter(self._client.chat(requests))

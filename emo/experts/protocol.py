@@ -102,6 +102,10 @@ class Settings(Section):
     """How much a vote of the expert counts beside those of the others, until `emo judge` learns it. The fewer
     voters did not give a label, the closer to 1 it is taken for that label.
     """
+    trained_on: NoResult[tuple[str, ...]] = ()
+    """The data sets that the expert was trained on, beside those that its checkpoint tells of. `emo evaluate`
+    warns where the expert is scored on one of them.
+    """
 
     @model_validator(mode="after")
     def _fewer_first(self) -> Self:
@@ -114,8 +118,8 @@ class Settings(Section):
 class Resources:
     """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated).
 
-    light: a worker loads in well under a second and holds no process of its own, so it may be made anew in a
-    process that other steps of the run use too. A worker of another kind has a process to itself.
+    light: a worker loads in well under a second, so it may be made anew in a process that other steps of the
+    run use too. A worker of another kind has a process to itself.
     """
 
     cpus: float = 1.0

@@ -24,6 +24,7 @@ from emo.experts.in_process import EngineExpert, given
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import Prompt, load_prompt
 from emo.experts.protocol import AUDIO, FRAMES, Card, Clip
+from emo.experts.trained_on import trained_on
 from emo.media.wave import AUDIO_HZ
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ ARCHITECTURE = "HumanOmniQwen2ForCausalLM"
 VIDEO, SOUND = "<video>", "<audio>"
 _BOTH = (VIDEO, SOUND)
 _GREY = 127  # of what training filled up to a square
-# By what the checkpoint is called: of the reinforcement, of the cold start before it, of the base.
-_TRAINED_ON = {
-    "r1-omni": ("MAFW", "DFEW", "EMER", "HumanOmni"),
-    "emer-sft": ("EMER", "HumanOmni"),
-    "humanomni": ("HumanOmni",),
-}
 
 
 class R1OmniSettings(protocol.Settings, ModelSettings):
@@ -71,7 +66,7 @@ class R1OmniExpert(EngineExpert):
     def __init__(self, settings: R1OmniSettings) -> None:
         import torch
 
-        from emo.engines.models import licence_of, memory_gib, resolve_model
+        from emo.engines.models import described, licence_of, memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import r1_omni_model as parts
@@ -100,6 +95,7 @@ class R1OmniExpert(EngineExpert):
             shares.to(weight.device, weight.dtype),
             preprocessor.placeholders,
         ).requires_grad_(False)
+        about = described(folder)
         self.card = Card(
             name=settings.name,
             modalities=(FRAMES, AUDIO),
@@ -108,9 +104,7 @@ class R1OmniExpert(EngineExpert):
             adapter=self.engine.adapter,
             prompt_sha=question.sha,
             licence=licence_of(folder),
-            trained_on=next(
-                (sets for mark, sets in _TRAINED_ON.items() if mark in settings.model.lower()), ()
-            ),
+            trained_on=trained_on(settings.model, card=about),
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )

@@ -19,6 +19,7 @@ from emo.experts.in_process import EngineExpert, given
 from emo.experts.media import audio_wave
 from emo.experts.prompts import load_prompt, prompt_sha
 from emo.experts.protocol import AUDIO, Card, Clip
+from emo.experts.trained_on import trained_on
 from emo.media.wave import AUDIO_HZ
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class StepAudioExpert(EngineExpert):
     Settings = StepAudioSettings
 
     def __init__(self, settings: StepAudioSettings) -> None:
-        from emo.engines.models import licence_of, memory_gib, resolve_model
+        from emo.engines.models import described, licence_of, memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import step_audio_model as parts
@@ -78,6 +79,7 @@ class StepAudioExpert(EngineExpert):
             {PATCH: preprocessor.tokens[PATCH]},
         ).requires_grad_(False)
         self.engine.end_tokens |= {preprocessor.tokens[_TURN_ENDS]}
+        about = described(folder)
         self.card = Card(
             name=settings.name,
             modalities=(AUDIO,),
@@ -86,6 +88,7 @@ class StepAudioExpert(EngineExpert):
             adapter=self.engine.adapter,
             prompt_sha=prompt_sha(question, settings.system or "", "think" if settings.think else ""),
             licence=licence_of(folder),
+            trained_on=trained_on(settings.model, card=about),
             memory_gib=round(memory_gib(folder), 3),
             engine=self.engine.name,
         )

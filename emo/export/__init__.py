@@ -14,5 +14,6 @@ REGISTRY = Registry[Exporter](
         "ms-swift": "emo.export.ms_swift:MsSwift",
         "ms-swift-images": "emo.export.ms_swift:MsSwiftImages",
         "mer": "emo.export.mer:Mer",
+        "merr": "emo.export.merr:Merr",
     },
 )

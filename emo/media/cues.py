@@ -34,6 +34,7 @@ _NUMBER = re.compile(r"\s*#?(\d{1,9})[.:)]?\s*")
 _NOTE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>")
 _OVERRIDE = re.compile(r"\{(\\[^{}]*)\}")
 _COMMENT = re.compile(r"\{[^{}]*\}")
 _DRAWING = re.compile(r"\\p(\d+)")
@@ -53,11 +54,15 @@ _USUAL_RATE = 25.0
 
 @dataclass(frozen=True)
 class Cue:
-    """A piece of a subtitle track: seconds (NaN where they are not known), and its lines."""
+    """A piece of a subtitle track: seconds (NaN where they are not known), and its lines.
+
+    speaker: who says it, where the format has a place for that: a voice of WebVTT, a name of ASS.
+    """
 
     start: float
     end: float
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,12 @@ def lines_of(text: str) -> tuple[str, ...]:
     return tuple(line for line in (" ".join(line.split()) for line in text.split("\n")) if line)
 
 
+def voice_of(text: str) -> str | None:
+    """The name in the voice tags of a cue of WebVTT (`<v Anna>`); None without one, or with several."""
+    names = {" ".join(html.unescape(name).split()) for name in _VOICE.findall(text)}
+    return names.pop() if len(names) == 1 else None
+
+
 def lines_of_ass(text: str) -> tuple[str, ...]:
     """The lines of an event of ASS, in which everything in braces is not shown."""
     return lines_of(_COMMENT.sub("", _without_drawings(text)))
@@ -139,7 +150,8 @@ def _timed(text: str, webvtt: bool) -> Parsed:
             named = place < len(timings) and len(body) == ends[place - 1] - timings[place - 1][0] - 1
             body = _without_notes(body, named)
         start, end, beside = timing
-        cues.append(Cue(start, end, lines_of("\n".join([beside, *body]))))
+        shown = "\n".join([beside, *body])
+        cues.append(Cue(start, end, lines_of(shown), voice_of(shown) if webvtt else None))
     return Parsed(tuple(cues), unused)
 
 
@@ -245,10 +257,11 @@ def _ass(text: str) -> Iterator[Cue]:
             fields = dict(zip(names, rest.strip().split(",", len(names) - 1), strict=False))
             if "text" in fields:
                 times = (_centiseconds(fields.get(name, "")) for name in ("start", "end"))
-                events.append(f"Dialogue: 0,{','.join(times)},,,0,0,0,,{fields['text']}")
+                name = fields.get("name") or fields.get("actor") or ""
+                events.append(f"Dialogue: 0,{','.join(times)},,{name.strip()},0,0,0,,{fields['text']}")
     read = pysubs2.SSAFile.from_string("\n".join(["[Events]", *events]), format_="ass")
     for event in read.events:
-        yield Cue(event.start / 1000, event.end / 1000, lines_of_ass(event.text))
+        yield Cue(event.start / 1000, event.end / 1000, lines_of_ass(event.text), event.name.strip() or None)
 
 
 def _centiseconds(time: str) -> str:

@@ -14,6 +14,7 @@ from emo.errors import RowError
 from emo.media import by_decord, frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.partial import File
 from emo.media.transcript import SubtitleTrack
 
 # Up to here all packets of a file are read for a full index of its frames; a longer file is only sought in.
@@ -278,7 +279,7 @@ def _check_cut(path: str, size: int, promised_s: float | None, duration_s: float
     return [missing]
 
 
-def is_cut(path: str, size: int) -> bool:
+def is_cut(path: File, size: int) -> bool:
     """Whether a file announces more bytes than it has."""
     found = probe.announced(path)
     return found is not None and found.size is not None and found.size > size

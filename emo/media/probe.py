@@ -11,6 +11,7 @@ from av.stream import Disposition
 
 from emo.errors import RowError
 from emo.machine import raise_fault_of_machine
+from emo.media.partial import File, opened_bytes, path_of
 
 # Only these demuxers may open a file. FFmpeg goes by content, not by name: a playlist or a script renamed
 # .mp4 would make it read other files or the network, and an image or a text would count as a video. Bare
@@ -54,8 +55,9 @@ class Announced:
     has_index: bool = True
 
 
-def size_of(path: str) -> int:
+def size_of(file: File) -> int:
     """Bytes of a regular, readable, not empty file; raises RowError (`unreadable`, `empty`)."""
+    path = path_of(file)
     try:
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode):
@@ -70,16 +72,17 @@ def size_of(path: str) -> int:
     return found.st_size
 
 
-def open_container(path: str) -> Any:
+def open_container(file: File) -> Any:
     """The PyAV container of a file; raises RowError (`not_a_video`, `truncated`, `unreadable`)."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
-        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+        source = f"file:{file}" if isinstance(file, str) else opened_bytes(file)
+        return av.open(source, options=options, metadata_errors="replace")
     except MemoryError:
         raise
     except av.FFmpegError as error:
         raise_fault_of_machine(error)
-        raise _fault(path, error) from None
+        raise _fault(file, error) from None
 
 
 def choose(container: Any) -> Tracks:
@@ -150,9 +153,9 @@ def announced_duration(container: Any, track: Any) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def announced(path: str) -> Announced | None:
+def announced(path: File) -> Announced | None:
     """What the structure of a file says about itself; None where it is of no family known here."""
-    with Path(path).open("rb") as file:
+    with opened_bytes(path) as file:
         head = file.read(64)
         if head[4:8] in _ISO_BOXES:
             return _iso(file)
@@ -176,14 +179,14 @@ def _is_text(stream: Any) -> bool:
     return stream.codec_context is not None and stream.codec_context.name in _TEXT_SUBTITLES
 
 
-def _fault(path: str, error: Exception) -> RowError:
+def _fault(path: File, error: Exception) -> RowError:
     """The RowError for a file that no demuxer takes."""
     found = announced(path)
     if found is None:
         return RowError("not_a_video", "the file is of no known video format")
     if not found.has_index:
         return RowError("truncated", "the index (moov) is missing: the file was cut")
-    if found.size is not None and found.size > Path(path).stat().st_size:
+    if found.size is not None and found.size > Path(path_of(path)).stat().st_size:
         return RowError("truncated", f"the file ends before the {found.size} bytes that it announces")
     return RowError("unreadable", f"the header is broken: {error}")
 

@@ -7,7 +7,6 @@ part while the packets of the next one are looked at.
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from emo.media.clock import BACK_S
 from emo.media.cues import Cue
 from emo.media.decode import Pictures, is_cut, painted, set_filter
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.partial import File, path_of
 from emo.media.transcript import SubtitleTrack
 from emo.media.unneeded import marks_all
 
@@ -60,7 +60,7 @@ class Recording:
     Raises RowError as `decode_file` does where it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: File) -> None:
         self._path = path
         self._size = probe.size_of(path)
         self._container = probe.open_container(path)
@@ -227,6 +227,7 @@ class Recording:
         seen = heard = False
         previous = -math.inf
         lead_is_sound = self._lead is self._beside.audio
+        begin_s = self._start * self._base
         for packet in self._packets_from(max(0.0, start_s)):
             stamp = packet.dts if packet.pts is None else packet.pts
             if packet.size == 0 or stamp is None:
@@ -236,10 +237,13 @@ class Recording:
                 if audio is not None and packet.stream is self._beside.audio:
                     audio.add(packet)
                 continue
-            at_s = float(stamp * packet.time_base) - self._start * self._base
+            # Whole numbers: a fraction for every packet costs as much as decoding its sound.
+            base = packet.time_base
+            units, parts = base.numerator, base.denominator
+            at_s = stamp * units / parts - begin_s
             if packet.stream is self._lead:
                 if self._stored_dts and packet.dts is not None:
-                    decoding_s = float(packet.dts * packet.time_base)
+                    decoding_s = packet.dts * units / parts
                     if decoding_s < previous - BACK_S:
                         raise RowError("damaged", f"the clock of the file jumps back after {at_s:.1f} s")
                     previous = decoding_s
@@ -292,13 +296,13 @@ class Recording:
             return last_s
         if end_s is not None and start_s < last_s and end_s - last_s <= _OVERHANG_S:
             return last_s
+        # Where nothing can be read around the part, nobody has looked for the end.
+        after = f"after {last_s:.1f} s" if last_s else "before it"
         wanted = f"the part from {start_s:g} to {'the end' if end_s is None else f'{end_s:g}'} s"
         if is_cut(self._path, self._size):
-            raise RowError(
-                "truncated", f"{wanted} is missing: the file was cut and ends after {last_s:.1f} s"
-            )
+            raise RowError("truncated", f"{wanted} is missing: the file was cut and ends {after}")
         if (self.promised_s or 0.0) >= (start_s if end_s is None else end_s) - _OVERHANG_S:
-            raise RowError("damaged", f"{wanted} cannot be read: what can be read ends after {last_s:.1f} s")
+            raise RowError("damaged", f"{wanted} cannot be read: what can be read ends {after}")
         raise RowError("out_of_range", f"{wanted} is outside of the file, which ends after {last_s:.1f} s")
 
     def _pictures(
@@ -332,16 +336,19 @@ class Recording:
         return round((tick - self._start) * self._base - start_s, 6)
 
 
-_open: dict[tuple[str, int, int], Recording] = {}
+_open: dict[tuple[File, int, int], Recording] = {}
 
 
-def opened(path: str) -> Recording:
-    """The recording of a local path, opened once for as long as the same file is asked for."""
-    stat = os.stat(path) if Path(path).exists() else None  # noqa: PTH116
-    key = (path, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0)
+def opened(file: File) -> Recording:
+    """The recording of a local file, opened once for as long as the same file is asked for."""
+    path = Path(path_of(file))
+    stat = path.stat() if path.exists() else None
+    # One that is filled changes while it is read, and has a path of its own.
+    written = stat.st_mtime_ns if stat and isinstance(file, str) else 0
+    key = (file, stat.st_size if stat else 0, written)
     if key not in _open:
         close_all()
-        _open[key] = Recording(path)
+        _open[key] = Recording(file)
     return _open[key]
 
 

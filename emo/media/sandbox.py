@@ -16,8 +16,8 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import Pipe
@@ -31,6 +31,7 @@ import psutil
 from emo.errors import MachineError, RowError, one_line
 from emo.machine import machine_fault, raise_fault_of_machine
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.partial import Span, Wanted, asking
 from emo.media.transcript import Sidecar, SidecarFile, read_file
 
 _START_S = 120.0
@@ -94,6 +95,7 @@ class Decoder:
         self._settings = settings
         self._function = decode
         self._clips_per_child = clips_per_child
+        self._fetch: Callable[[int, int], Span] | None = None
         self._children: list[_Child] = []
         self._finalizer = weakref.finalize(self, _stop_all, self._children)
         self._replace()
@@ -112,6 +114,18 @@ class Decoder:
         """Call a small value of ours with the settings in the child; it raises what `decode` does."""
         answer: Answer = self._ask(task)
         return answer
+
+    @contextmanager
+    def filling(self, fetch: Callable[[int, int], Span]) -> Iterator[None]:
+        """While this lasts, a file that is a `Partial` is filled by this function, in this process.
+
+        The time that it takes does not count for the deadline, and what it raises comes out of `run`.
+        """
+        self._fetch = fetch
+        try:
+            yield
+        finally:
+            self._fetch = None
 
     def read_sidecar(self, file: SidecarFile) -> Sidecar:
         """Read one local subtitle file, within the same bounds; raises RowError and MachineError."""
@@ -173,9 +187,22 @@ class Decoder:
         return child
 
     def _wait(self, child: _Child) -> "_Outcome":
-        """Wait for the reply with an eye on the clock and on memory; raises RowError."""
+        """Wait for the reply, and give what the child needs for it; raises RowError."""
+        deadline = time.monotonic() + self._settings.deadline_s
+        while isinstance(said := self._hear(child, deadline), Wanted):
+            if self._fetch is None:
+                raise RuntimeError("a file is to be filled, and nobody fills it")
+            began = time.monotonic()
+            span = self._fetch(said.start, said.end)
+            deadline += time.monotonic() - began
+            with suppress(OSError):
+                # Where the child is dead, the next look says why.
+                child.connection.send(span)
+        return said
+
+    def _hear(self, child: _Child, deadline: float) -> "_Outcome | Wanted":
+        """The next word of the child, with an eye on the clock and on memory."""
         seconds, mebibytes = self._settings.deadline_s, self._settings.memory_mib
-        deadline = time.monotonic() + seconds
         try:
             watched = psutil.Process(child.process.pid)
             while not child.connection.poll(_LOOK_S):
@@ -183,7 +210,8 @@ class Decoder:
                     raise RowError("timeout", f"decoding took longer than {seconds:g} s")
                 if watched.memory_info().rss > mebibytes * _MIB:
                     raise RowError("out_of_memory", f"decoding needed more than {mebibytes} MiB")
-            return child.connection.recv()
+            said: _Outcome | Wanted = child.connection.recv()
+            return said
         except (EOFError, OSError, psutil.NoSuchProcess) as error:
             # Without a free file handle nobody can look at the child, which is alive.
             raise_fault_of_machine(error)
@@ -271,6 +299,16 @@ def serve(descriptor: str, function: str) -> None:
     decode: Callable[[str, DecodeSettings], DecodedClip] = getattr(import_module(module), name)
     _limit(resource.RLIMIT_DATA, _data_bytes() + settings.memory_mib * _MIB)
     threads = threading.active_count()
+
+    def ask(start: int, end: int) -> Span:
+        # The parent does not count the time that it takes for this either.
+        left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send(Wanted(start, end))
+        span: Span = connection.recv()
+        signal.setitimer(signal.ITIMER_REAL, left)
+        return span
+
+    asking(ask)
     connection.send(True)
     while True:
         try:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from emo.media.decoded import DecodedClip, DecodeSettings
+from emo.media.partial import File
 from emo.media.transcript import Cues, SidecarFile, cues_of
 
 
@@ -10,7 +11,7 @@ from emo.media.transcript import Cues, SidecarFile, cues_of
 class Piece:
     """The clip of a part of a local file, in seconds from its first frame; end_s: None: its end."""
 
-    path: str
+    path: File
     start_s: float
     end_s: float | None
 

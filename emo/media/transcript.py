@@ -227,20 +227,23 @@ class SubtitleTrack:
             return
         start = float(packet.pts * packet.time_base)
         end = start + float((packet.duration or 0) * packet.time_base)
-        self._cues += [Cue(start, end, lines) for lines in shown]
+        self._cues += [Cue(start, end, lines, speaker) for lines, speaker in shown]
 
-    def _shown(self, packet: Any) -> list[tuple[str, ...]]:
-        """The lines of each cue in a packet."""
+    def _shown(self, packet: Any) -> list[tuple[tuple[str, ...], str | None]]:
+        """The lines of each cue in a packet, and who says them."""
         data = bytes(packet)
         if data[4:8] in cue_files.WEBVTT_BOXES:
-            return [cue_files.lines_of(text) for text in cue_files.webvtt_in_boxes(data)]
+            cues = list(cue_files.webvtt_in_boxes(data))
+            return [(cue_files.lines_of(text), cue_files.voice_of(text)) for text in cues]
         if self.stream.codec_context is None:
             return self._undecoded(data)
         # Number, layer, style, name, three margins and an effect come before the text.
-        texts = (event.ass.decode("utf-8", "replace").split(",", 8)[-1] for event in packet.decode())
-        return [cue_files.lines_of_ass(text) for text in texts]
+        events = (event.ass.decode("utf-8", "replace").split(",", 8) for event in packet.decode())
+        return [
+            (cue_files.lines_of_ass(one[-1]), (one[3].strip() or None) if one[8:] else None) for one in events
+        ]
 
-    def _undecoded(self, data: bytes) -> list[tuple[str, ...]]:
+    def _undecoded(self, data: bytes) -> list[tuple[tuple[str, ...], str | None]]:
         """For TTML and some names of WebVTT FFmpeg has no decoder: a packet is a document, or text."""
         try:
             text = data.decode()
@@ -250,7 +253,9 @@ class SubtitleTrack:
             self._unread += 1
             return []
         parsed = cue_files.parse(text)
-        return [cue_files.lines_of(text)] if parsed is None else [cue.lines for cue in parsed.cues]
+        if parsed is None:
+            return [(cue_files.lines_of(text), cue_files.voice_of(text))]
+        return [(cue.lines, cue.speaker) for cue in parsed.cues]
 
     @property
     def notes(self) -> list[str]:

@@ -17,6 +17,8 @@ from emo.media.wave import AUDIO_HZ
 WINDOW = 512  # samples: 32 ms, the only size that the detector takes at 16 kHz
 # Windows of a stretch of a long sound, 16 s, and of what it is given before, 2 s.
 _STRETCH, _BEFORE = 500, 62
+# Samples of the window before that the detector gets with each, and windows that are looked at together.
+_CONTEXT, _AT_ONCE = 64, 500
 _PEAK = 0.5  # what the loudest sample is brought to
 
 
@@ -31,6 +33,7 @@ class SpeechFinder:
             from silero_vad import load_silero_vad
 
             self._model: Any = load_silero_vad()
+        self._parts = _parts_of(self._model)
 
     def probabilities(self, wave: np.ndarray) -> np.ndarray:
         """How likely each 32 ms of a sound holds speech, 0 to 1: float [windows], the last one filled up.
@@ -69,14 +72,61 @@ class SpeechFinder:
         backwards = windows[:_BEFORE][::-1, ::-1]
         filled[_BEFORE - len(backwards) : _BEFORE] = backwards
         starts = np.arange(rows) * _STRETCH
-        self._model.reset_states()
-        answers = []
         with _one_thread(), torch.inference_mode():
-            for step in range(_BEFORE + _STRETCH):
-                batch = torch.from_numpy(filled[starts + step])
-                answers.append(self._model(batch, AUDIO_HZ).numpy()[:, 0])
+            heard = self._by_parts(filled, starts) if self._parts else self._step_by_step(filled, starts)
+        return heard[:, _BEFORE:].reshape(-1)[: len(windows)]
+
+    def _step_by_step(self, filled: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """What the detector says of each stretch, window by window: float [stretches, windows]."""
+        import torch
+
         self._model.reset_states()
-        return np.stack(answers[_BEFORE:], axis=1).reshape(-1)[: len(windows)]
+        answers = [
+            self._model(torch.from_numpy(filled[starts + step]), AUDIO_HZ).numpy()[:, 0]
+            for step in range(_BEFORE + _STRETCH)
+        ]
+        self._model.reset_states()
+        return np.stack(answers, axis=1)
+
+    def _by_parts(self, filled: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """The same, three times as fast: only the memory of the detector goes window by window. What it sees
+        of each depends on the window alone, and is found for many windows together.
+        """
+        import torch
+
+        assert self._parts is not None
+        see, remember, answer = self._parts
+        context = np.zeros((len(filled), _CONTEXT), np.float32)
+        context[1:] = filled[:-1, -_CONTEXT:]
+        seen = torch.cat(
+            [
+                see(torch.from_numpy(np.hstack([context[at : at + _AT_ONCE], filled[at : at + _AT_ONCE]])))
+                for at in range(0, len(filled), _AT_ONCE)
+            ]
+        )
+        stretches = seen[torch.from_numpy(starts[:, None] + np.arange(_BEFORE + _STRETCH))]
+        # A stretch begins as a sound does, with nothing before.
+        stretches[:, 0] = see(torch.from_numpy(np.pad(filled[starts], ((0, 0), (_CONTEXT, 0)))))
+        hidden = remember(stretches)[0]
+        heard: np.ndarray = answer(hidden.reshape(-1, hidden.shape[-1], 1)).reshape(hidden.shape[:2]).numpy()
+        return heard
+
+
+def _parts_of(model: Any) -> tuple[Any, Any, Any] | None:
+    """Of the detector for 16 kHz: windows with their context to features, its memory over stretches of these,
+    and what it remembers to answers. None where a version of the package is made otherwise.
+    """
+    import torch
+
+    try:
+        inner = model._model
+        cell = inner.decoder.rnn
+        memory = torch.nn.LSTM(cell.weight_ih.shape[1], cell.weight_hh.shape[1], batch_first=True)
+        memory.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
+        extract, encode, answer = inner.run_extractors, inner.encoder, inner.decoder.decoder
+    except (AttributeError, RuntimeError):
+        return None
+    return lambda windows: encode(extract(windows)).squeeze(-1), memory.eval(), answer
 
 
 @contextlib.contextmanager

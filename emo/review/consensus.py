@@ -17,7 +17,7 @@ import pyarrow as pa
 from emo import uses
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import REVIEWS
+from emo.store.tables import CLIPS, REVIEWS
 from emo.vocabulary.meaning import meaning
 
 UNUSABLE = "unusable"
@@ -81,13 +81,16 @@ def read_reviews(storage: Storage) -> list[dict[str, Any]]:
 
 
 def reviewed(storage: Storage) -> dict[str, Agreed | None]:
-    """video_id -> what its reviewers agree on, None where they do not; no clip that a manifest gives no
-    use.
+    """video_id -> what its reviewers agree on, None where they do not. Pieces that their recordings no longer
+    have are left out, and clips that a manifest gives no use.
     """
-    rows = by_clip(read_reviews(storage))
-    ids = pa.table({"video_id": pa.array(list(rows), pa.string())})
+    found = by_clip(read_reviews(storage))
+    gone = committed.superseded(storage, CLIPS).column("video_id").to_pylist() if found else []
+    for video_id in gone:
+        found.pop(video_id, None)
+    ids = pa.table({"video_id": pa.array(list(found), pa.string())})
     used = uses.allowed(storage, ids).column("video_id").to_pylist()
-    return {video_id: agreed(rows[video_id]) for video_id in used}
+    return {video_id: agreed(found[video_id]) for video_id in used}
 
 
 def gold_of(storage: Storage) -> dict[str, tuple[str, ...]]:

@@ -38,11 +38,15 @@ def check(config: Config, places: Sequence[str]) -> None:
                 f"{place!r} means another folder on a cluster: give an s3:// address, or an absolute path of "
                 "a file system that all nodes share"
             )
-    if config.nightly.webhook or len(config.nightly.command) > 1:
+    diarise = config.split.diarise
+    commands = {"nightly": config.nightly.command, "split.diarise": diarise.command if diarise else ()}
+    long = [section for section, words in commands.items() if len(words) > 1]
+    if config.nightly.webhook or long:
+        section = long[0] if long else "nightly"
         raise InputError(
-            "the configuration holds nightly.webhook, or nightly.command with arguments. Either may hold a "
-            "secret, and the cluster keeps what a job brings along. Name in nightly.command one program that "
-            "the nodes have, without arguments"
+            f"the configuration holds nightly.webhook, or {section}.command with arguments. Either may hold "
+            f"a secret, and the cluster keeps what a job brings along. Name in {section}.command one program "
+            "that the nodes have, without arguments"
         )
     if config.s3.key or config.s3.secret or config.s3.token:
         raise InputError(

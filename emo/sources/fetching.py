@@ -1,16 +1,20 @@
 """The files of a row of a manifest, as workers read them: a local copy each, and whose fault it is if not."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from emo.errors import InputError, PlaceError, RowError, StorageError
 from emo.machine import raise_fault_of_machine
+from emo.media.partial import File, Partial
+from emo.media.sandbox import Decoder
+from emo.media.tasks import Close
 from emo.media.transcript import MAX_SIDECAR_BYTES, SidecarFile, too_long
 from emo.sources.times import START, recording_of
+from emo.store.backend import OtherVersionError
 from emo.store.s3 import S3Settings
-from emo.store.storage import storage_of
+from emo.store.storage import Storage, storage_of
 
 
 @contextmanager
@@ -26,11 +30,30 @@ def faults_of(uri: str) -> Iterator[None]:
         raise RowError("unreadable", f"{uri} is not there") from None
     except InputError as error:
         raise RowError("unreadable", str(error)) from None
+    except OtherVersionError:
+        raise RowError("replaced", f"{uri} was written while it was read") from None
     except PlaceError:
         raise
     except StorageError as error:
         # Not the clip's own fault: a night tries it again.
         raise RowError("unreachable", str(error)) from None
+
+
+@contextmanager
+def parts_of(storage: Storage, name: str, decoder: Decoder) -> Iterator[File]:
+    """A recording of which the decoder reads parts: of S3 only these are fetched, each byte once.
+
+    Raises OtherVersionError where it is replaced meanwhile. The decoder lets go of it in the end.
+    """
+    with storage.parts(name) as (path, ranges), ExitStack() as stack:
+        if ranges is not None:
+            stack.enter_context(decoder.filling(ranges.fetch))
+        try:
+            yield path if ranges is None else Partial(path)
+        except RowError:
+            decoder.run(Close())
+            raise
+        decoder.run(Close())
 
 
 @contextmanager

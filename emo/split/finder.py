@@ -1,28 +1,34 @@
 """The pieces of one recording: looked at in the sandbox, decided here."""
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emo.errors import RowError
 from emo.media.decoded import DecodeSettings
+from emo.media.partial import File
 from emo.media.sandbox import Answer, Decoder
 from emo.media.tasks import CuesBeside
 from emo.media.transcript import SidecarFile
 from emo.media.voice_activity import SpeechFinder
-from emo.media.wave import read_wave
+from emo.media.wave import AUDIO_HZ, read_wave
 from emo.split import fixed, speech, subtitles
+from emo.split.diarise import turns_of
 from emo.split.music import is_music
 from emo.split.segment import Segment, at_cuts, reason_to_leave_out
-from emo.split.settings import Split
+from emo.split.settings import Diarise, Split
 from emo.split.tasks import CuesIn, CutsIn, Known, Look, MiddleFrames, SoundOf
+from emo.split.turns import Turn, changes, named
 
 # Windows of sound that are held at once: 320 s. Of damaged sound as little as 10 s is given up.
 _CHUNK, _SMALLEST = 10_000, 312
+_CHUNK_S = _CHUNK * speech.WINDOW_S
 # In so small a share of a piece the detector hears speech where there is none.
 _NOBODY_SPEAKS = 0.05
 # What may be wrong with one piece and not with another.
@@ -62,7 +68,7 @@ class Finder:
         self._speech: SpeechFinder | None = None
         self._faces: Any = None
 
-    def find(self, path: str, sidecar: SidecarFile | None) -> Pieces:
+    def find(self, path: File, sidecar: SidecarFile | None) -> Pieces:
         """The pieces of a local file. Raises RowError where it cannot be opened."""
         settings = self._settings
         known = self.decoder.run(Look(path))
@@ -70,7 +76,13 @@ class Finder:
         segments = list(found.segments)
         if settings.at_shots and known.pictures and found.by != "shots":
             segments = list(at_cuts(segments, self.decoder.run(CutsIn(path))))
-        if (settings.least_speech is not None or settings.without_music) and known.sound:
+        if settings.diarise is not None and known.sound:
+            turns = self._turns(settings.diarise, path, known)
+            if settings.diarise.at_turns:
+                segments = list(at_cuts(segments, changes(turns, settings.shortest_s)))
+            segments = named(segments, turns)
+        asked = settings.least_speech is not None or settings.without_music
+        if known.sound and (asked or found.voice is not None):
             voice = found.voice if found.voice is not None else self._voice(path, known)[0]
             segments = [
                 replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in segments
@@ -83,7 +95,7 @@ class Finder:
             missing.append(Missing(known.length_s, promised_s, RowError("truncated", why)))
         return replace(found, segments=segments, missing=missing)
 
-    def _by(self, by: str, path: str, sidecar: SidecarFile | None, known: Known) -> Pieces:
+    def _by(self, by: str, path: File, sidecar: SidecarFile | None, known: Known) -> Pieces:
         settings, length_s = self._settings, known.length_s
         if by == "fixed":
             return Pieces(by, list(fixed.windows(length_s, settings.window_s, settings.step_s)))
@@ -96,10 +108,7 @@ class Finder:
             voice, missing = self._voice(path, known)
             spoken = speech.stretches(voice, settings.silence_s, settings.longest_s)
             if spoken or by == "speech":
-                shares = [
-                    replace(one, speech_share=speech.share(voice, one.start_s, one.end_s)) for one in spoken
-                ]
-                return Pieces("speech", shares, missing=missing, voice=voice)
+                return Pieces("speech", spoken, missing=missing, voice=voice)
         if not known.pictures:
             return Pieces("shots", [])
         borders = [0.0, *self.decoder.run(CutsIn(path)), length_s]
@@ -111,7 +120,7 @@ class Finder:
         ]
         return Pieces("shots", shots)
 
-    def _cues(self, path: str, sidecar: SidecarFile | None) -> tuple[Sequence[subtitles.Cue], str | None]:
+    def _cues(self, path: File, sidecar: SidecarFile | None) -> tuple[Sequence[subtitles.Cue], str | None]:
         if sidecar is not None:
             try:
                 read = self.decoder.run(CuesBeside(sidecar))
@@ -124,7 +133,7 @@ class Finder:
                     return read.cues, sidecar.language
         return self.decoder.run(CuesIn(path))
 
-    def _looked_at(self, path: str, known: Known, one: Segment) -> Segment:
+    def _looked_at(self, path: File, known: Known, one: Segment) -> Segment:
         """A piece with what the filters ask of its sound and pictures; not where it is left out anyway."""
         settings = self._settings
         if reason_to_leave_out(one, settings):
@@ -156,7 +165,23 @@ class Finder:
                 raise
             return None
 
-    def _voice(self, path: str, known: Known) -> tuple[np.ndarray, list[Missing]]:
+    def _turns(self, settings: Diarise, path: File, known: Known) -> list[Turn]:
+        """Who speaks when; of a stretch that cannot be decoded the sound is silence."""
+        # Here, because who only lists the steps writes no sound.
+        import soundfile
+
+        with tempfile.TemporaryDirectory(prefix="emo-") as folder:
+            sound = Path(folder) / "sound.wav"
+            with soundfile.SoundFile(sound, "w", AUDIO_HZ, 1, "PCM_16") as written:
+                for start_s in np.arange(0.0, known.length_s, _CHUNK_S).tolist():
+                    end_s = min(start_s + _CHUNK_S, known.length_s)
+                    heard = self._asked(SoundOf(path, start_s, end_s))
+                    wave = read_wave(heard) if heard else np.zeros(0, np.float32)
+                    length = round((end_s - start_s) * AUDIO_HZ)
+                    written.write(np.pad(wave[:length], (0, max(0, length - len(wave)))))
+            return turns_of(settings, sound)
+
+    def _voice(self, path: File, known: Known) -> tuple[np.ndarray, list[Missing]]:
         """How likely each 32 ms of the recording holds speech, and what of its sound cannot be decoded."""
         windows = math.ceil(known.length_s / speech.WINDOW_S) if known.sound else 0
         voice = np.zeros(windows)
@@ -165,7 +190,7 @@ class Finder:
             self._hear(path, voice, first, min(first + _CHUNK, windows), missing)
         return voice, missing
 
-    def _hear(self, path: str, voice: np.ndarray, first: int, end: int, missing: list[Missing]) -> None:
+    def _hear(self, path: File, voice: np.ndarray, first: int, end: int, missing: list[Missing]) -> None:
         """Fill in some windows; of a stretch that cannot be decoded the parts that can."""
         self._speech = self._speech or SpeechFinder()
         start_s, end_s = first * speech.WINDOW_S, end * speech.WINDOW_S

@@ -2,11 +2,50 @@
 
 import math
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from emo.marks import NoResult
 from emo.section import Section, Workers
+
+
+class Diarise(Section):
+    """A program or a server that says who speaks when. emo guesses no speakers itself."""
+
+    command: tuple[SecretStr, ...] = ()
+    """A program and its arguments. It gets the path of the recording's sound (WAV, 16 kHz, mono) as its last
+    argument, and writes RTTM or JSON to its standard output. Run files do not show it.
+    """
+    url: NoResult[str | None] = None
+    """The http(s) address of a server, in place of a command. It gets the same sound by POST, and answers
+    the same.
+    """
+    api_key_env: NoResult[str | None] = None
+    """The name of the environment variable that holds the key of the server. It is sent as a bearer token."""
+    timeout_s: NoResult[float] = Field(3600.0, gt=0)
+    """The seconds that one recording may take. A recording that takes longer fails."""
+    at_turns: bool = False
+    """Whether pieces are also cut where another person begins to speak, for at least `split.shortest_s`."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_plain_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an http(s) URL such as http://host:8000/diarise")
+        # Anywhere: a password with a slash in it is no user information to a parser.
+        if "@" in url or parts.query:
+            raise ValueError("no credentials in the URL; name an environment variable with api_key_env")
+        return url
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Diarise":
+        if self.command and self.url:
+            raise ValueError("expected command or url, got both")
+        return self
 
 
 class Split(Section):
@@ -18,6 +57,8 @@ class Split(Section):
     """
     at_shots: bool = False
     """Whether pieces are also cut where the shot changes."""
+    diarise: Diarise | None = None
+    """Who says who speaks. With `null` only a mark in the subtitles does."""
     shortest_s: float = Field(1.0, ge=0)
     """The seconds that a piece lasts at least. A shorter one is left out."""
     longest_s: float = Field(15.0, gt=0)

@@ -48,7 +48,9 @@ def utterances(cues: Iterable[Cue], pause_s: float, longest_s: float, length_s: 
 
 
 def speaker_of(cue: Cue) -> str | None:
-    """The name that stands before the words of a cue, as in `ANNA: Come in.`"""
+    """The name that the format gives, or that stands before the words of a cue, as in `ANNA: Come in.`"""
+    if cue.speaker is not None:
+        return cue.speaker
     marks = [found[1].strip() for line in cue.lines if (found := _NAME.match(line + " "))]
     return marks[0] if len(marks) == 1 else None
 
@@ -59,5 +61,6 @@ def _goes_on(group: list[Cue], cue: Cue, pause_s: float, longest_s: float) -> bo
         return False
     if cue.start < last.end - _OVERLAP_S:
         return True
-    speaks_up = _DASH.match(cue.lines[0]) or _NAME.match(cue.lines[0] + " ")
+    another = cue.speaker is not None and cue.speaker != group[-1].speaker
+    speaks_up = another or _DASH.match(cue.lines[0]) or _NAME.match(cue.lines[0] + " ")
     return not (speaks_up or cue.start - last.end > pause_s or _SENTENCE.search(group[-1].lines[-1]))

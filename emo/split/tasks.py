@@ -6,6 +6,7 @@ from typing import Any
 
 from emo.media.cues import Cue
 from emo.media.decoded import DecodeSettings
+from emo.media.partial import File
 
 # Of a piece, when nobody wants more than to count who is in it.
 _MIDDLE_FRAMES = 3
@@ -25,7 +26,7 @@ class Known:
 class Look:
     """Open a recording."""
 
-    path: str
+    path: File
 
     def __call__(self, settings: DecodeSettings) -> Known:
         from emo.media.recording import opened
@@ -38,7 +39,7 @@ class Look:
 class SoundOf:
     """The sound of a stretch as FLAC; None: there is none."""
 
-    path: str
+    path: File
     start_s: float
     end_s: float
 
@@ -52,7 +53,7 @@ class SoundOf:
 class MiddleFrames:
     """Some frames of a stretch as JPEG, none of sound alone."""
 
-    path: str
+    path: File
     start_s: float
     end_s: float
 
@@ -67,7 +68,7 @@ class MiddleFrames:
 class CuesIn:
     """The cues of the text track in a recording, on its clock; and their language."""
 
-    path: str
+    path: File
 
     def __call__(self, settings: DecodeSettings) -> tuple[list[Cue], str | None]:
         from emo.media.recording import opened
@@ -79,7 +80,7 @@ class CuesIn:
 class CutsIn:
     """When the shots of a recording but the first begin."""
 
-    path: str
+    path: File
 
     def __call__(self, settings: DecodeSettings) -> list[float]:
         from emo.media.recording import opened

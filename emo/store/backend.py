@@ -1,7 +1,7 @@
 """What a place must be able to do so that emo can keep tables there: one protocol, a file for each kind."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +100,11 @@ class Backend(Protocol):
 
     def local(self, path: str) -> AbstractContextManager[Path | None]:
         """The file as a local one with a plain name, or None where it must be fetched."""
+
+    def ranges(self, path: str) -> tuple[int, Callable[[int, int], bytes]] | None:
+        """The size of a file, and how to get its bytes from a start to an end (not included), all of one
+        version; None where it is a local one. What it gives raises OtherVersionError.
+        """
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy one file to a local one without holding it in memory."""

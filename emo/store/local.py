@@ -133,6 +133,9 @@ class LocalFolder:
             link.symlink_to(place.resolve(strict=True))
             yield link
 
+    def ranges(self, path: str) -> None:
+        return None
+
     def fetch(self, path: str, target: Path) -> None:
         with self.open(path) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy)

@@ -14,6 +14,7 @@ from emo.store.backend import PART_SUFFIX, Backend, Entry, OtherVersionError
 from emo.store.bucket import S3Prefix
 from emo.store.conditions import Conditions
 from emo.store.local import LocalFolder
+from emo.store.ranges import WHOLE, Ranges
 from emo.store.s3 import S3Settings
 
 
@@ -162,6 +163,28 @@ class Storage:
                 place = Path(folder) / ("clip" + Path(path).suffix)
                 self.fetch(path, place)
             yield str(place)
+
+    @contextmanager
+    def parts(self, path: str) -> Iterator[tuple[str, Ranges | None]]:
+        """As `download`, and what fills the local file where it is read; None: it is all there.
+
+        What fills it raises what reading does, and OtherVersionError where the object is another one by now.
+        """
+        with ExitStack() as stack:
+            with self._asked(path) as backend:
+                found = backend.ranges(path)
+            if found is None or found[0] <= WHOLE:
+                yield stack.enter_context(self.download(path)), None
+                return
+            size, get = found
+
+            def asked(start: int, end: int) -> bytes:
+                with self._asked(path):
+                    return get(start, end)
+
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="emo-"))
+            place = Path(folder) / ("clip" + Path(path).suffix)
+            yield str(place), Ranges(place, size, asked)
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy one file to a local one, without holding it in memory."""

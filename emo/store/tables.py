@@ -19,7 +19,8 @@ from emo.errors import RowError
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
-# 5: descriptions say the licence of their model.
+# 5: descriptions say the licence of their model and what their expert was trained on, drafts of MERR's kind
+# what they are made of.
 SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
@@ -27,9 +28,12 @@ OK = "ok"
 FAILED = "failed"
 # Captions only: made without a fault, and not to be trained on; `filters` says why.
 FILTERED = "filtered"
+# Of a piece that its recording no longer has: the newest row of its key, so that no row of it counts.
+SUPERSEDED = "superseded"
 
 _STATUS = [
-    pa.field("status", pa.string(), nullable=False),  # ok | failed; of captions also filtered
+    # ok | failed; of captions also filtered; superseded: a piece that its recording no longer has
+    pa.field("status", pa.string(), nullable=False),
     pa.field("error", pa.string()),  # a short stable code, null where ok
     pa.field("error_message", pa.string()),  # what went wrong, for a person
     pa.field("run_id", pa.string(), nullable=False),  # the run that made it; the greatest counts
@@ -75,6 +79,15 @@ class Table:
         nothing = [None] * len(errors)
         return pa.table({name: every.get(name, nothing) for name in self.schema.names}, schema=self.schema)
 
+    def superseded(self, rows: pa.Table, run_id: str) -> pa.Table:
+        """Rows that say of these, of which only what may not be null is needed, that they count no more."""
+        said = {"status": SUPERSEDED, "run_id": run_id}
+        columns = {name: pa.repeat(pa.scalar(text), rows.num_rows) for name, text in said.items()}
+        for field in self.schema:
+            kept = rows.column(field.name) if not field.nullable and field.name not in said else None
+            columns.setdefault(field.name, pa.nulls(rows.num_rows, field.type) if kept is None else kept)
+        return pa.table({name: columns[name] for name in self.schema.names}, schema=self.schema)
+
 
 SEGMENTS = Table(
     "segments",
@@ -93,7 +106,7 @@ SEGMENTS = Table(
             pa.field("by", pa.string()),  # what found it: subtitles | speech | shots | fixed
             pa.field("text", pa.string()),  # the words, where subtitles found it
             pa.field("language", pa.string()),  # a code such as en or zh
-            pa.field("speaker", pa.string()),  # a name that stands before the words; null: none does
+            pa.field("speaker", pa.string()),  # a name before the words, or who says most (`split.diarise`)
             pa.field("speech_share", pa.float64()),  # share of it in which somebody speaks, 0 to 1
             # These three, as others above, are null where nobody asked.
             pa.field("music", pa.bool_()),  # whether its sound is music without speech
@@ -138,7 +151,7 @@ CLIPS = Table(
     ),
     light=(
         *("status", "error", "uri", "size", "modified", "transcript_version"),
-        *("start_s", "end_s", "duration_s"),
+        *("start_s", "end_s", "duration_s", "error_message"),
     ),
     row_group_rows=64,
     needs=("frames",),
@@ -163,6 +176,7 @@ DESCRIPTIONS = Table(
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
             pa.field("licence", pa.string()),  # as the checkpoint says of itself; null: it says nothing
             pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
+            pa.field("trained_on", pa.list_(pa.string())),  # data sets, as far as they are told; null: before
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
@@ -264,6 +278,7 @@ DRAFTS = Table(
             pa.field("revision", pa.string()),  # which version of the checkpoint
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
+            pa.field("clues", pa.string()),  # JSON: what a caption of caption.merr is made of; null: another
             *_STATUS,
         ]
     ),

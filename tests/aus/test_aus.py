@@ -85,7 +85,7 @@ def test_one_unit_alone_makes_a_prototype_only_by_the_published_arithmetic():
 def test_the_limits_are_inclusive_and_name_the_strength():
     assert fired(PUBLISHED, AU6=0.8, AU12=0.8, AU14=0.8) == [("happy", pytest.approx(0.8))]
     assert fired(PUBLISHED, AU6=0.8, AU12=0.8, AU14=0.7) == []
-    word = EMFACS.scales["intensity"].word
+    word = EMFACS.limits.word
     assert [word(value) for value in (0.79, 0.8, 1.6, 2.4)] == [
         "faint",
         "slight",
@@ -103,7 +103,7 @@ def test_the_peak_is_the_strongest_frame_and_is_put_into_words():
     table = read_openface(openface_csv(SMILE))
     reading = read_clip(table, EMFACS)
     assert (reading.strongest.frame, reading.strongest.time_s) == (4, 0.12)
-    assert expression(reading.strongest, EMFACS, table.scale) == (
+    assert expression(reading.strongest, EMFACS) == (
         "lip corner puller (AU12, strong), cheek raiser (AU06, moderate)"
     )
     assert reading.labels == (("happy", 0.6),)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emo.cli import main
-from emo.evaluation.closed import class_of
+from emo.evaluation.closed import class_of, class_of_family
 from emo.evaluation.generation_overlap import rouge_l
 from emo.evaluation.metrics.emobench_generation import read_grades
 from emo.evaluation.metrics.prefer import read_preference
@@ -131,6 +131,42 @@ def test_two_classes_of_one_cluster_are_told_apart_by_the_word_alone():
     assert class_of("happiness", ("happy", "joyful")) == "happy"
     assert class_of("cheerful", ("happy", "joyful")) is None
     assert class_of("cheerful", ("happy", "sad")) == "happy"
+
+
+def test_a_label_of_the_family_counts_where_none_means_a_class_and_never_becomes_neutral(tmp_path):
+    names = ("furious", "scared", "calm", "tired")
+    gold = rows(
+        tmp_path / "g.csv", "name,label", *zip(names, ("angry", "worried", "neutral", "happy"), strict=True)
+    )
+    said = [[name] for name in names[:3]] + [["tired", "joyful"]]
+    predicted = records(
+        tmp_path / "p.json",
+        *({"video_id": name, "labels": labels} for name, labels in zip(names, said, strict=True)),
+    )
+    found = evaluate("--metric", "classes", "--gold", gold, "--predicted", predicted, "--classes", "mer")
+    # What means a class goes first: of tired and joyful it is joyful.
+    assert found["recall"] == {"angry": 1.0, "happy": 1.0, "neutral": 0.0, "worried": 1.0}
+    assert found["labels"]["angry"] == {"furious": 1}
+    assert set(found["unmapped"]) == {"calm", "tired"}
+    assert "never neutral" in found["rule"]
+    assert class_of_family("worried", ("fear", "anxiety")) is None
+
+
+def test_mafw_is_read_by_its_numbers_and_ravdess_by_the_names_of_its_files(tmp_path):
+    gold = rows(tmp_path / "mafw.csv", "name,label", ("00001.mp4", 9), ("00002.mp4", 11))
+    predicted = rows(tmp_path / "p.csv", "video_id,labels", ("00001", "[nervous]"), ("00002", "[let down]"))
+    found = evaluate("--metric", "classes", "--gold", gold, "--predicted", predicted, "--classes", "mafw")
+    assert set(found["recall"]) == {"anxiety", "disappointment"}
+    assert found["recall"]["anxiety"] == 1.0
+    folder = tmp_path / "RAVDESS" / "Actor_12"
+    folder.mkdir(parents=True)
+    for name in ("01-01-06-01-02-01-12.mp4", "01-01-02-01-02-01-12.mp4", "notes.txt"):
+        (folder / name).touch()
+    said = (("01-01-06-01-02-01-12", "[scared]"), ("01-01-02-01-02-01-12", "[happy]"))
+    predicted = rows(tmp_path / "r.csv", "video_id,labels", *said)
+    given = ("--gold", folder.parent, "--predicted", predicted, "--classes", "ravdess")
+    found = evaluate("--metric", "classes", *given)
+    assert (found["clips"], found["recall"]) == (2, {"calm": 0.0, "fearful": 1.0})
 
 
 def test_meld_dfew_emobench_and_mme_are_read_as_they_are_handed_out(tmp_path):

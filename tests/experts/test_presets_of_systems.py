@@ -2,6 +2,7 @@
 
 import pytest
 
+import affectgpt_checkpoint
 import checkpoints
 import r1_omni_checkpoint
 import step_audio_checkpoint
@@ -21,10 +22,14 @@ def tiny_models(preset, folder):
         }
     if preset == "videmo":
         return {"experts.videmo.model": checkpoints.make_qwen2_5_vl(folder / "vl")}
+    if preset == "affectgpt-r1":
+        files = affectgpt_checkpoint.make(folder / "affectgpt-r1")
+        parts = {name: getattr(files, name) for name in ("vision", "audio", "checkpoint")}
+        return {f"experts.affectgpt-r1.{key}": place for key, place in {"model": files.llm, **parts}.items()}
     return {"experts.humanomni-v2.model": checkpoints.make_qwen2_5_omni(folder / "omni")}
 
 
-@pytest.mark.parametrize("preset", ["r1-omni", "humanomni-v2", "videmo"])
+@pytest.mark.parametrize("preset", ["r1-omni", "humanomni-v2", "videmo", "affectgpt-r1"])
 def test_a_preset_of_another_system_describes_a_clip(preset, tmp_path):
     models = tiny_models(preset, tmp_path)
     names = {key.split(".")[1] for key in models}
@@ -37,5 +42,9 @@ def test_a_preset_of_another_system_describes_a_clip(preset, tmp_path):
     for settings in config.experts:
         cls = experts.expert_class(settings.kind)
         assert cls.missing(settings) == []
-        (answers,) = experts.load(settings).describe([clip(0)])
+        expert = experts.load(settings)
+        (answers,) = expert.describe([clip(0)])
         assert answers[0].text
+        if settings.name == "affectgpt-r1":
+            # Its folder says what it is.
+            assert expert.card.trained_on == ("MER-Caption+", "MER2025")

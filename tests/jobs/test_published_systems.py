@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import emotion_llama_checkpoint
 import r1_omni_checkpoint
@@ -93,18 +94,46 @@ def test_what_was_written_in_batches_is_what_the_expert_says_of_each_clip_alone(
     assert [description.text for description in answer] == [row["text"] for row in written]
 
 
-def test_a_checkpoint_with_a_wrong_key_is_refused_before_anything_runs(videos, settings, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(settings[1]["model"], copy)
-    state = step_audio_checkpoint.read(copy)
+def other_r1_omni(settings, folder):
+    shutil.copytree(settings["model"], folder)
+    state = load_file(folder / "model.safetensors")
+    state["model.bert_gate.3.weight"] = state.pop("model.bert_gate.2.weight")
+    r1_omni_checkpoint.write(folder, state)
+    return {"model": str(folder)}, "model.bert_gate.2.weight", "model.bert_gate.3.weight"
+
+
+def other_step_audio(settings, folder):
+    shutil.copytree(settings["model"], folder)
+    state = step_audio_checkpoint.read(folder)
     state["adapter.linear3.weight"] = state.pop("adapter.linear2.weight")
-    step_audio_checkpoint.write(copy, state)
+    step_audio_checkpoint.write(folder, state)
+    return {"model": str(folder)}, "adapter.linear2.weight", "adapter.linear3.weight"
+
+
+def other_emotion_llama(settings, folder):
+    folder.mkdir()
+    state = torch.load(settings["checkpoint"], weights_only=True)["model"]
+    state["conv_pro_module.fc_att2.weight"] = state.pop("conv_pro_module.fc_att.weight")
+    emotion_llama_checkpoint.write(folder / "stage2.pth", state)
+    changed = {"checkpoint": str(folder / "stage2.pth")}
+    return changed, "conv_pro_module.fc_att.weight", "conv_pro_module.fc_att2.weight"
+
+
+@pytest.mark.parametrize(
+    ("place", "other"), enumerate([other_r1_omni, other_step_audio, other_emotion_llama]), ids=NAMES
+)
+def test_a_checkpoint_with_a_wrong_key_is_refused_before_anything_runs(
+    videos, settings, tmp_path, place, other
+):
+    changed, missing, unknown = other(settings[place], tmp_path / "copy")
     out = tmp_path / "out"
-    line_up = ("--set", f"experts={json.dumps([{**settings[1], 'model': str(copy)}])}")
+    line_up = ("--set", f"experts={json.dumps([{**settings[place], **changed}])}")
     done = emo("label", videos, "--out", out, *line_up, "--set", "extract={kind: rules}")
     assert done.returncode == 2
-    assert "keys are missing: adapter.linear2.weight" in done.stderr
-    assert "not understood (allow with ignore_unknown_keys): adapter.linear3.weight" in done.stderr
+    told = done.stderr
+    assert f"keys are missing: {missing}" in told or f"{missing} is missing" in told
+    assert "not understood" in told
+    assert unknown in told
     assert not out.exists()
 
 

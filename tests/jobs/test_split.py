@@ -149,6 +149,18 @@ def test_killed_and_resumed_it_is_equal_to_an_undisturbed_run(films, film, tmp_p
     assert len(made(killed)["clips"]) == 18
 
 
+def test_files_that_were_one_clip_each_are_their_pieces_once_they_are_split(films, tmp_path, ray_cluster):
+    out = tmp_path / "out"
+    done = label_words(films, out, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert sorted(by_id(rows(out, JUDGMENTS), "run_id")) == ["a", "b"]
+    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert "split: 2 clips of earlier runs count no more" in done.stderr
+    for table in (CLIPS, JUDGMENTS):
+        assert sorted(by_id(rows(out, table), "run_id")) == sorted([*of("a"), *of("b")])
+
+
 def test_a_night_splits_what_is_new_and_drops_what_is_gone(films, film, tmp_path, ray_cluster):
     out, settings = tmp_path / "out", tmp_path / "emo.yaml"
     tree = {

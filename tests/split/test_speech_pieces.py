@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from emo.media import voice_activity
 from emo.media.voice_activity import SpeechFinder
 from emo.split import speech
 from spoken import RATE, recording
@@ -32,6 +33,18 @@ def test_side_by_side_the_detector_hears_what_it_hears_one_after_the_other(tmp_p
     quick, slow = finder.of_recording(spoken.wave), finder.probabilities(spoken.wave)
     assert len(quick) == len(slow)
     assert np.mean((quick >= 0.5) == (slow >= 0.5)) > 0.97
+
+
+def test_the_parts_of_the_detector_say_what_the_whole_says(tmp_path, monkeypatch):
+    """A version of its package that is made otherwise is asked window by window: slower, and the same."""
+    spoken = recording(tmp_path, 16)
+    finder = SpeechFinder()
+    by_parts = finder.of_recording(spoken.wave)
+    monkeypatch.setattr(voice_activity, "_parts_of", lambda model: None)
+    whole = SpeechFinder().of_recording(spoken.wave)
+    assert finder._parts is not None
+    assert np.abs(by_parts - whole).max() < 1e-4
+    assert speech.stretches(by_parts, 0.3, 15.0) == speech.stretches(whole, 0.3, 15.0)
 
 
 def test_noise_and_tones_and_silence_hold_no_speech():

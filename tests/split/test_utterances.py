@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from emo.media.cues import Cue
+from emo.media.cues import Cue, parse
 from emo.media.transcript import read_cues
 from emo.split.subtitles import utterances
 
@@ -143,3 +143,35 @@ def test_of_two_hours_of_subtitles_no_word_is_lost_and_none_stands_twice(write, 
     # Utterances are longer than cues, and few are too long.
     assert len(found) < 0.8 * len(cues)
     assert max(one.length_s for one in found) <= 15.0
+
+
+VTT = """WEBVTT
+
+00:01.000 --> 00:02.000
+<v Anna>I thought that you
+
+00:02.100 --> 00:03.000
+<v Anna>would be here.</v>
+
+00:03.100 --> 00:04.000
+<v.loud Ben &amp; Co>And I
+
+00:04.100 --> 00:05.000
+<v Carl>No</v> <v Dora>Yes</v>
+"""
+ASS = """[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:01.00,0:00:02.00,Default,Anna,0,0,0,,I thought that you
+Dialogue: 0,0:00:02.10,0:00:03.00,Default,Anna,0,0,0,,would be here.
+Dialogue: 0,0:00:03.10,0:00:04.00,Default,Ben & Co,0,0,0,,And I
+Dialogue: 0,0:00:04.10,0:00:05.00,Default,,0,0,0,,No Yes
+"""
+
+
+@pytest.mark.parametrize("text", [VTT, ASS])
+def test_a_speaker_that_the_format_names_begins_an_utterance_and_is_kept(text):
+    parsed = parse(text)
+    found = utterances(parsed.cues, 1.0, 15.0, 60.0)
+    assert [(one.speaker, one.text) for one in found] == [
+        ("Anna", "I thought that you would be here."), ("Ben & Co", "And I No Yes")
+    ]  # fmt: skip
