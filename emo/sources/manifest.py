@@ -14,11 +14,12 @@ from emo.sources.parquet import PARQUET
 from emo.sources.record import MISSING, Record, short, text_of
 from emo.sources.records import load, suffix_of, tables_at
 from emo.sources.times import END, START, piece_id, read_times
+from emo.sources.turns import DIALOGUE, read_turn, refuse_doubled
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 
 _TEXTS = ("uri", "video_id", "subtitle", "language")
-MANIFEST_COLUMNS = (*_TEXTS, START, END, "use")
+MANIFEST_COLUMNS = (*_TEXTS, START, END, "use", *DIALOGUE)
 
 
 def from_manifest(source: str, s3: S3Settings) -> pa.Table:
@@ -50,6 +51,7 @@ def from_manifest(source: str, s3: S3Settings) -> pa.Table:
             f"{', '.join(MANIFEST_COLUMNS)}",
             file=sys.stderr,
         )
+    refuse_doubled(((row.dialogue_id, row.turn, row.where) for row in rows), source)
     return finish(rows, list_parents(rows, s3), [])
 
 
@@ -66,7 +68,8 @@ def _manifest_row(record: Record, base: str) -> Row:
     use = use.strip().lower() if use else None
     if use is not None and use not in uses.ALL:
         raise InputError(f"{record.where}: use is {short(use)}; expected {', '.join(uses.ALL)}, or nothing")
-    return Row(uri, video_id, record.where, cells["subtitle"], cells["language"], start_s, end_s, use)
+    turn = read_turn(record.values, record.where)
+    return Row(uri, video_id, record.where, cells["subtitle"], cells["language"], start_s, end_s, use, *turn)
 
 
 def _resolve(uri: str, base: str) -> tuple[str, str]:

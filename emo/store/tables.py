@@ -19,7 +19,8 @@ from emo.errors import RowError
 # 3: descriptions say which engine wrote them; clips may be a part of their file.
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
-SCHEMA_VERSION = 4
+# 5: clips may be turns of a dialogue; descriptions and votes say which turns before them were told.
+SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
 OK = "ok"
@@ -116,6 +117,10 @@ CLIPS = Table(
             pa.field("uri", pa.string(), nullable=False),  # where the video is
             pa.field("start_s", pa.float64()),  # where in its file it begins, seconds; null: it is all of it
             pa.field("end_s", pa.float64()),  # where in the file the clip ends; null: at the end of the file
+            # Of the manifest, as the next two: the conversation that it is a turn of; null: of none.
+            pa.field("dialogue_id", pa.string()),
+            pa.field("turn", pa.int32()),  # where it comes in its dialogue; only the order counts
+            pa.field("speaker", pa.string()),  # who speaks; null: not known
             pa.field("size", pa.int64()),  # of the file in bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
             pa.field("duration_s", pa.float64()),  # length in seconds
@@ -137,7 +142,7 @@ CLIPS = Table(
     ),
     light=(
         *("status", "error", "uri", "size", "modified", "transcript_version"),
-        *("start_s", "end_s", "duration_s"),
+        *("start_s", "end_s", "dialogue_id", "turn", "speaker", "duration_s"),
     ),
     row_group_rows=64,
     needs=("frames",),
@@ -161,6 +166,8 @@ DESCRIPTIONS = Table(
             pa.field("adapter", pa.string()),  # the LoRA adapter; null: none
             pa.field("prompt_sha", pa.string()),  # digest of the prompt
             pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
+            # The clips whose words it was told as the turns before, oldest first; null: it is told none.
+            pa.field("context", pa.list_(pa.string())),
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
@@ -186,6 +193,9 @@ VOTES = Table(
             pa.field("merged_text", pa.string()),
             # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
             pa.field("from_transcript", pa.bool_()),
+            # The clips before it in its dialogue, oldest first, that the extractor had at hand: it was told
+            # their words where those of the clip were merged in or shown. Null: it is given none.
+            pa.field("context", pa.list_(pa.string())),
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable vote
             *_STATUS,
         ]
