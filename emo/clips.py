@@ -6,13 +6,15 @@ from typing import Any
 import pyarrow as pa
 
 from emo import uses
-from emo.experts.protocol import Clip
+from emo.experts.protocol import Clip, Turn
 from emo.store import committed, planning
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS
 
 # What a Clip is made of, some of it large.
-CLIP_COLUMNS = ["video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language"]
+CLIP_COLUMNS = [
+    *("video_id", "duration_s", "frame_times", "frames", "audio", "transcript", "language", "speaker")
+]
 
 
 def ingested(storage: Storage, columns: Sequence[str] = (), training: bool = False) -> pa.Table:
@@ -30,7 +32,7 @@ def read_clips(storage: Storage, rows: pa.Table) -> pa.Table:
 
 
 def to_clip(row: dict[str, Any]) -> Clip:
-    """A row of the `clips` table as experts see it."""
+    """A row of the `clips` table as experts see it; `before`: its turns before, where it has them."""
     return Clip(
         video_id=row["video_id"],
         frames=tuple(row["frames"] or ()),
@@ -39,4 +41,6 @@ def to_clip(row: dict[str, Any]) -> Clip:
         transcript=row["transcript"],
         language=row["language"],
         duration_s=row["duration_s"],
+        speaker=row["speaker"],
+        before=tuple(Turn(**turn) for turn in row.get("before") or ()),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import experts
+from emo import dialogues, experts
 from emo.aligned import answers_of
 from emo.clips import ingested, read_clips, to_clip
 from emo.cojudgment.rounds import Rounds
@@ -71,6 +71,11 @@ class DescribeStep(Step):
         return self.rounds.numbers(self.expert.name, self.number)
 
     @property
+    def turns(self) -> int:
+        """How many turns before a clip the expert is told."""
+        return self._kind.previous_turns(self.expert)
+
+    @property
     def follows(self) -> bool:
         """Whether the expert was asked before: its further answers are older than its new first one."""
         return self.answers.start > 0
@@ -78,6 +83,8 @@ class DescribeStep(Step):
     def given(self, storage: Storage) -> pa.Table:
         """Clips that were ingested; of a later round with `open`: those that are, and those that it did."""
         clips = ingested(storage)
+        if self.turns:
+            clips = dialogues.with_context(storage, clips, self.turns)
         if self.rounds is None or self.number == 1:
             return clips
         waiting = open_before(storage, self.rounds, self.number)
@@ -117,13 +124,17 @@ class DescribeStep(Step):
         )
 
     def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
-        """Those that lack answers since they were ingested; `answers`: which, null for all of this step."""
+        """Those that lack answers since they, and the turns that go with them, were ingested; `answers`:
+        which, null for all of this step.
+        """
         if "open" in given.column_names:
             given = given.filter(given.column("open"))
-        rows = self._rows(storage, self.answers)
+        rows = self._rows(storage, self.answers, [dialogues.CONTEXT] if self.turns else [])
         rows = planning.well(rows) if retry else rows
         clip = planning.place(rows, given, CLIPS.key)
         new = pc.greater_equal(rows.column("run_id"), given.column("run_id").take(clip)).fill_null(False)
+        if self.turns:
+            new = pc.and_(new, dialogues.of_same_context(rows, given, CLIPS.key))
         places = rows.column("sample").filter(new).to_numpy() - self.answers.start
         there = np.zeros((given.num_rows, len(self.answers)), dtype=bool)
         there[clip.filter(new).to_numpy(), places] = True
@@ -190,7 +201,7 @@ class DescribeStep(Step):
             step=self.name,
             table=DESCRIPTIONS,
             where=self.where,
-            rows=rows.select(["video_id", "file", "answers"]),
+            rows=rows.select(["video_id", "file", "answers", *_context_of(rows)]),
             key=self.key,
             read=lambda shard: read_asked(storage, shard),
             worker=lambda: DescribeWorker(settings, run_id, numbers),
@@ -201,6 +212,7 @@ class DescribeStep(Step):
                 None,
                 run_id,
                 asked_of(lost, numbers),
+                context_of(lost),
             ),
             resources=self.resources(),
             shard_rows=SHARD_ROWS,
@@ -211,7 +223,26 @@ class DescribeStep(Step):
 def read_asked(storage: Storage, rows: pa.Table) -> pa.Table:
     """The clips of a shard with what each is asked for."""
     found = read_clips(storage, rows)
-    return found.append_column("answers", rows.column("answers").take(planning.place(found, rows, CLIPS.key)))
+    at = planning.place(found, rows, CLIPS.key)
+    found = found.append_column("answers", rows.column("answers").take(at))
+    if not _context_of(rows):
+        return found
+    told = rows.column(dialogues.CONTEXT).take(at)
+    turns = dialogues.read_turns(storage, rows).take(at)
+    return found.append_column(dialogues.CONTEXT, told).append_column("before", turns)
+
+
+def _context_of(rows: pa.Table) -> list[str]:
+    """The columns of rows that say which turns go along."""
+    return [name for name in (dialogues.CONTEXT, dialogues.CONTEXT_FILES) if name in rows.column_names]
+
+
+def context_of(rows: pa.Table) -> list[list[str] | None]:
+    """The ids of the turns that go along with each row, None where none is asked for."""
+    if dialogues.CONTEXT not in rows.column_names:
+        return [None] * rows.num_rows
+    told: list[list[str] | None] = rows.column(dialogues.CONTEXT).to_pylist()
+    return told
 
 
 def asked_of(rows: pa.Table, numbers: range) -> list[Sequence[int]]:
@@ -251,11 +282,12 @@ class DescribeWorker:
     def __call__(self, rows: pa.Table) -> pa.Table:
         asked = asked_of(rows, self._numbers)
         # Who is asked for all its answers need not be told which.
-        told = [None if len(one) == self._settings.samples else tuple(one) for one in asked]
-        clips = [replace(to_clip(row), samples=one) for row, one in zip(rows.to_pylist(), told, strict=True)]
+        which = [None if len(one) == self._settings.samples else tuple(one) for one in asked]
+        clips = [replace(to_clip(row), samples=one) for row, one in zip(rows.to_pylist(), which, strict=True)]
         results = answers_of(self._expert.describe, clips, "expert_error")
         ids = [clip.video_id for clip in clips]
-        return rows_of(ids, results, self._settings, self._expert.card, self._run_id, asked)
+        told = context_of(rows)
+        return rows_of(ids, results, self._settings, self._expert.card, self._run_id, asked, told)
 
 
 def learned_from(settings: Settings, card: Card) -> list[str]:
@@ -270,10 +302,12 @@ def rows_of(
     card: Card | None,
     run_id: str,
     asked: Sequence[Sequence[int]] | None = None,
+    context: Sequence[list[str] | None] | None = None,
 ) -> pa.Table:
     """Rows of the `descriptions` table: one per clip and answer, failed ones included.
 
-    asked: per clip the numbers of the answers that it was asked for, None: all.
+    asked: per clip the numbers of the answers that it was asked for, None: all; context: per clip the ids of
+    the turns that went along, None: none were asked for.
     """
     nothing = Description("")
     lines: list[tuple[str, int, Description, RowError | None]] = []
@@ -292,11 +326,13 @@ def rows_of(
                 missing = RowError("sample_missing", told)
                 lines.append((video_id, sample, nothing, missing))
     failed = [error is not None for _, _, _, error in lines]
+    turns = dict(zip(video_ids, context or [None] * len(video_ids), strict=True))
     columns = {
         "video_id": [video_id for video_id, _, _, _ in lines],
         "expert": [settings.name] * len(lines),
         "sample": [sample for _, sample, _, _ in lines],
         "text": [None if bad else d.text for (_, _, d, _), bad in zip(lines, failed, strict=True)],
+        dialogues.CONTEXT: [turns[video_id] for video_id, _, _, _ in lines],
         "modalities": [None if bad or not card else card.modalities for bad in failed],
         "degraded": [None if bad else d.degraded for (_, _, d, _), bad in zip(lines, failed, strict=True)],
         **{

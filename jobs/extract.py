@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo import experts, extraction
+from emo import dialogues, experts, extraction
 from emo.aligned import answers_of
 from emo.cojudgment.rounds import Rounds
 from emo.errors import RowError
-from emo.experts.protocol import TRANSCRIPT, Resources, Settings
+from emo.experts.protocol import TRANSCRIPT, Resources, Settings, Turn
 from emo.extraction import protocol as extraction_protocol
 from emo.extraction.protocol import Extractor, ExtractRow, Reading
-from emo.jobs.describe import DescribeStep
+from emo.jobs.describe import DescribeStep, context_of
 from emo.marks import deciding
 from emo.needs import Need, of_kind
 from emo.step import Pass, Step
@@ -63,6 +63,11 @@ class ExtractStep(Step):
         return extraction.extractor_class(self.config.kind)
 
     @property
+    def turns(self) -> int:
+        """How many turns before a clip go with its words."""
+        return self._kind.previous_turns(self.config)
+
+    @property
     def _names(self) -> list[str]:
         return [expert.name for expert in self.experts]
 
@@ -70,10 +75,14 @@ class ExtractStep(Step):
         """The descriptions that count, failed ones included, with the file that holds them."""
         clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status"])
         parts = []
+        merged = unread(self.experts) if self.turns else []
         for expert in self._names:
             where = committed.folder(DESCRIPTIONS, expert)
             rows = committed.read_newest(storage, where, DESCRIPTIONS, ["status"], with_file=True)
-            parts.append(self._of_the_round(planning.current(rows, clips), expert))
+            rows = self._of_the_round(planning.current(rows, clips), expert)
+            if self.turns:
+                rows = dialogues.with_context(storage, rows, self.turns if expert in merged else 0)
+            parts.append(rows)
         return pa.concat_tables(parts)
 
     def _of_the_round(self, rows: pa.Table, expert: str) -> pa.Table:
@@ -88,16 +97,20 @@ class ExtractStep(Step):
         return rows.filter(inside if self.follows else pc.invert(inside))
 
     def made(self, storage: Storage) -> pa.Table:
+        columns = ["status", dialogues.CONTEXT] if self.turns else ["status"]
         parts = [
-            committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, ["status"])
+            committed.read_newest(storage, committed.folder(VOTES, expert), VOTES, columns)
             for expert in self._names
         ]
         return pa.concat_tables(parts)
 
     def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
-        """Those that have no vote as new as they are."""
+        """Those that have no vote as new as they and the turns that go with them are."""
         votes = self.made(storage)
-        return planning.stale(given, planning.well(votes) if retry else votes, self.key)
+        votes = planning.well(votes) if retry else votes
+        if self.turns:
+            votes = votes.filter(dialogues.of_same_context(votes, given, self.key))
+        return planning.stale(given, votes, self.key)
 
     def failed(self, storage: Storage, given: pa.Table | None = None) -> pa.Table:
         """A vote that failed because its description did is the describing expert's failure."""
@@ -122,7 +135,8 @@ class ExtractStep(Step):
 
     def work(self, storage: Storage, run_id: str, rows: pa.Table) -> Pass:
         settings = self.config
-        rows = rows.select([*self.key, "file"])
+        told = [dialogues.CONTEXT, dialogues.CONTEXT_FILES] if self.turns else []
+        rows = rows.select([*self.key, "file", *told])
         if rows.num_rows:
             rows = with_clip_file(storage, rows, unread(self.experts))
         return Pass(
@@ -158,18 +172,30 @@ def with_clip_file(storage: Storage, rows: pa.Table, unread: list[str]) -> pa.Ta
 
 
 def read_texts(storage: Storage, rows: pa.Table) -> pa.Table:
-    """The text of each description of a shard, and the transcript of its clip where it is wanted."""
+    """The text of each description of a shard, and the words of its clip where they are wanted.
+
+    Where turns go along, `context` and `before` are those of the vote; `told` is what the expert was told.
+    """
     said = ["text", "labels", "strengths", "modalities", "degraded", "status", "error", "error_message"]
-    texts = committed.read_given(storage, DESCRIPTIONS, rows, said)
-    return texts.append_column("transcript", _transcripts(storage, texts, rows))
+    texts = committed.read_given(storage, DESCRIPTIONS, rows, [*said, dialogues.CONTEXT])
+    names = ["told" if name == dialogues.CONTEXT else name for name in texts.column_names]
+    texts = texts.rename_columns(names)
+    texts = texts.append_column("transcript", _of_clips(storage, texts, rows, "transcript"))
+    if dialogues.CONTEXT in rows.column_names:
+        at = planning.place(texts, rows, DESCRIPTIONS.key)
+        turns = dialogues.read_turns(storage, rows).take(at)
+        texts = texts.append_column(dialogues.CONTEXT, rows.column(dialogues.CONTEXT).take(at))
+        texts = texts.append_column("before", turns)
+        texts = texts.append_column("speaker", _of_clips(storage, texts, rows, "speaker"))
+    return texts
 
 
-def _transcripts(storage: Storage, texts: pa.Table, rows: pa.Table) -> pa.Array:
-    """The transcript beside each text, null where none is wanted or there is none."""
+def _of_clips(storage: Storage, texts: pa.Table, rows: pa.Table, column: str) -> pa.Array:
+    """A column of the clips beside each text, null where no words are wanted or there is none."""
     merged = rows.filter(pc.is_valid(rows.column("clip_file"))).select(["video_id", "clip_file"])
     clips = merged.rename_columns(["video_id", "file"]).group_by(["video_id", "file"]).aggregate([])
-    found = committed.read_given(storage, CLIPS, clips, ["transcript"])
-    said = dict(zip(*(found.column(name).to_pylist() for name in ("video_id", "transcript")), strict=True))
+    found = committed.read_given(storage, CLIPS, clips, [column])
+    said = dict(zip(*(found.column(name).to_pylist() for name in ("video_id", column)), strict=True))
     wanted = rows.filter(pc.is_valid(rows.column("clip_file"))).select(list(DESCRIPTIONS.key))
     asks = pc.is_valid(planning.place(texts, wanted, DESCRIPTIONS.key)).to_pylist()
     ids = texts.column("video_id").to_pylist()
@@ -201,7 +227,8 @@ class ExtractWorker:
             elif saw_nothing(row):
                 results.append(Reading([], notes=(f"there was no {' and no '.join(row['degraded'])}",)))
             else:
-                waiting.append(ExtractRow(row["text"], row["transcript"], key))
+                before = tuple(Turn(**turn) for turn in row.get("before") or ())
+                waiting.append(ExtractRow(row["text"], row["transcript"], key, row.get("speaker"), before))
                 results.append(None)
         answers = iter(answers_of(self._extractor.read, waiting, "extractor_error"))
         found = [next(answers) if result is None else result for result in results]
@@ -219,10 +246,12 @@ def saw_nothing(description: dict[str, Any]) -> bool:
 
 
 def rests_on_words(description: dict[str, Any], result: Reading | RowError) -> bool | None:
-    """Whether a vote rests on the transcript; None where the description tells not what its expert read."""
+    """Whether a vote rests on words that are said in the clip or in turns before it; None where the
+    description tells not what its expert read.
+    """
     if isinstance(result, RowError):
         return None
-    if result.with_transcript:
+    if result.with_transcript or description.get("told"):
         return True
     if description["modalities"] is None:
         return None
@@ -261,6 +290,7 @@ def vote_rows(
         "strengths": strengths,
         "alternatives": [reading and _numbered(reading) for reading in read],
         "merged_text": [reading and reading.merged for reading in read],
+        dialogues.CONTEXT: context_of(rows),
         "from_transcript": list(from_transcript or [None] * rows.num_rows),
         "notes": [reading and list(reading.notes) for reading in read],
     }

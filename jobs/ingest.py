@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo import carried, uses
 from emo.aligned import row_failure
@@ -30,6 +31,7 @@ from emo.needs import Need
 from emo.sources.fetching import faults_of, parts_of, sidecar_of
 from emo.sources.lookup import look_up
 from emo.sources.times import END, LONG_S, START
+from emo.sources.turns import DIALOGUE, refuse_doubled
 from emo.split.pace import bytes_of, pace_of
 from emo.step import Pass, Step
 from emo.store import committed, planning
@@ -86,6 +88,8 @@ class IngestStep(Step):
                 f"first is {row['video_id']!r}, now {row['uri']}; use another OUT, other ids in a manifest, "
                 "or, if the files were moved there, --redo"
             )
+        others = planning.not_in(before, given, CLIPS.key)
+        refuse_doubled((turn for rows in (others, given) for turn in _turns(rows)), storage.url)
         return planning.clips_to_ingest(given, planning.well(before) if retry else before)
 
     def arriving(self, storage: Storage, planned: Mapping[str, int]) -> int:
@@ -142,6 +146,12 @@ def note_said(storage: Storage, run_id: str, manifest: pa.Table) -> None:
         say(f"{shut.num_rows} clips have the use none and are not read{before}")
 
 
+def _turns(rows: pa.Table) -> Iterator[tuple[str, int, str]]:
+    """Dialogue, turn and id of the rows that have a turn."""
+    rows = rows.filter(pc.is_valid(rows.column("dialogue_id")))
+    return zip(*(rows.column(name).to_pylist() for name in ("dialogue_id", "turn", "video_id")), strict=True)
+
+
 def by_file(rows: pa.Table) -> pa.Table:
     """Rows of a manifest, the parts of a file in their order in time, so that shards keep them together."""
     if rows.column(START).null_count == rows.num_rows:
@@ -151,7 +161,7 @@ def by_file(rows: pa.Table) -> pa.Table:
 
 def failed_before(storage: Storage, s3: S3Settings) -> pa.Table:
     """The manifest rows of the clips that failed, from the table itself and the files as they are now."""
-    columns = ["uri", "language", "transcript", "status", START, END]
+    columns = ["uri", "language", "transcript", "status", START, END, *DIALOGUE]
     failed = planning.failed_rows(committed.read_newest(storage, committed.folder(CLIPS), CLIPS, columns))
     failed = uses.allowed(storage, failed)
     # A failed row holds no transcript but that of its manifest.
@@ -352,7 +362,10 @@ def clip_rows(rows: pa.Table, results: "list[Ingested | RowError]", run_id: str)
         return [getattr(result.clip, name) if result else None for result in done]
 
     columns = {
-        **{name: rows.column(name) for name in ("video_id", "uri", "transcript_version", START, END)},
+        **{
+            name: rows.column(name)
+            for name in ("video_id", "uri", "transcript_version", START, END, *DIALOGUE)
+        },
         "size": [r.version[0] if r else listed for r, listed in zip(done, sizes, strict=True)],
         "modified": [r.version[1] if r else listed for r, listed in zip(done, times, strict=True)],
         **{name: of_clip(name) for name in ("duration_s", "width", "height", "fps", "audio", "decoder")},

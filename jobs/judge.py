@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import dialogues
 from emo.arrays import distinct, starts_of
 from emo.cojudgment.adjudication import adjudicate
 from emo.cojudgment.closing import decide
@@ -99,12 +100,12 @@ class JudgeStep(Step):
         return f"{self.rule.judge} of {','.join(sorted(self.experts))}{rounds}{by}"
 
     def given(self, storage: Storage) -> pa.Table:
-        """Every clip with the files of its votes and descriptions."""
+        """Every clip with the files of its votes and descriptions, and where they count its neighbours."""
         clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
         votes = _files(storage, VOTES, self.experts, clips)
         texts = _files(storage, DESCRIPTIONS, self.experts, clips)
         failed = pc.equal(clips.column("status"), FAILED)
-        return pa.table(
+        rows = pa.table(
             {
                 "video_id": clips.column("video_id"),
                 "run_id": pc.max_element_wise(clips.column("run_id"), votes.column("run_id")),
@@ -116,6 +117,9 @@ class JudgeStep(Step):
             },
             schema=_ROWS,
         )
+        if not self.config.smoothing:
+            return rows
+        return dialogues.with_neighbours(rows, dialogues.neighbours(storage))
 
     def made(self, storage: Storage) -> pa.Table:
         columns = ["judge", "status", "error", "seen"]
@@ -272,9 +276,18 @@ class JudgeWorker:
         self._text_model = TextModel(asked.text_model) if asked else None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        votes, texts = counting(self._storage, rows, ["text", "modalities", "degraded", "status"])
+        said = ["text", "modalities", "degraded", "status"]
+        pairs, own = None, rows
+        if dialogues.BESIDE in rows.column_names:
+            near, pairs = dialogues.beside(rows)
+            own = pa.concat_tables([rows.drop_columns(dialogues.BESIDE), near])
+        votes, texts = counting(self._storage, own, said)
         texts = as_read(texts, votes)
-        judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id)
+        judged = judged_rows(votes, texts, self._rule, self._judge, self._run_id, pairs)
+        if pairs is not None:
+            judged, votes, texts = (
+                planning.in_both(one, rows, JUDGMENTS.key) for one in (judged, votes, texts)
+            )
         if self._text_model is not None:
             model = self._text_model
             judged = adjudicate(judged, texts, model.ask, model.name, self._below).judgments
@@ -332,9 +345,16 @@ def _as_clips(rows: pa.Table) -> pa.Table:
     )
 
 
-def judged_rows(votes: pa.Table, texts: pa.Table | None, rule: Rule, judge: str, run_id: str) -> pa.Table:
-    """Rows of the `judgments` table for the clips that have a voter."""
-    judged = judge_votes(votes, rule, texts)
+def judged_rows(
+    votes: pa.Table,
+    texts: pa.Table | None,
+    rule: Rule,
+    judge: str,
+    run_id: str,
+    pairs: pa.Table | None = None,
+) -> pa.Table:
+    """Rows of the `judgments` table for the clips that have a voter; pairs: `beside` of `judge_votes`."""
+    judged = judge_votes(votes, rule, texts, pairs)
     columns = {name: judged.column(name) for name in judged.column_names}
     columns["judge"] = pa.repeat(judge, judged.num_rows)
     columns["n_answers"] = _answers(votes, judged)

@@ -45,6 +45,8 @@ def run_votes(session: Session, voters: Voters, rule: Rule) -> StepRecord:
     """Judge all given voters (of `votes_from`); a clip whose voters all failed is a failed row."""
     if session.config.judge.adjudicate is not None:
         raise InputError("judge.adjudicate: the text model reads descriptions, and given votes have none")
+    if rule.smoothing:
+        raise InputError("judge.smoothing: given votes have no dialogues; set it to 0")
     judge, run_id = f"{rule.judge} of given votes", session.run_id
     plan = Pass(
         step="judge",

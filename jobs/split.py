@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from emo import uses
 from emo.aligned import row_failure
-from emo.errors import RowError
+from emo.errors import InputError, RowError
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodeSettings
@@ -82,6 +82,12 @@ class SplitStep(Step):
         if self.manifest is None:
             return self.made(storage)
         rows = recordings_of(uses.read(self.manifest))
+        turns = rows.filter(pc.is_valid(rows.column("dialogue_id")))
+        if turns.num_rows:
+            raise InputError(
+                f"{turns.column('video_id')[0].as_py()!r} is a turn of a dialogue, and would be split into "
+                "several; give turns as rows with start_s and end_s, or leave dialogue_id and turn out"
+            )
         return _keyed(rows.append_column("recording", rows.column("video_id")))
 
     def made(self, storage: Storage) -> pa.Table:

@@ -7,6 +7,7 @@ from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.config import Config
 from emo.errors import InputError
+from emo.evaluation.overlap import NodeOf
 from emo.evaluation.text import to_json
 from emo.store.storage import Storage
 
@@ -31,7 +32,13 @@ def add(commands: cli.Commands) -> None:
         "recommend rounds and enough. The gold clips need every answer: label them without rounds",
     )
     judge.add_argument(
-        "--wheels", metavar="DIR", help="with --rounds: score by EW, with these emotion wheels"
+        "--smoothing",
+        action="store_true",
+        help="with --calibrate: judge nothing, print F on gold dialogues for scores shared along turns of "
+        "a speaker, and recommend judge.smoothing",
+    )
+    judge.add_argument(
+        "--wheels", metavar="DIR", help="with --rounds or --smoothing: score by EW, with these emotion wheels"
     )
     judge.add_argument(
         "--save", metavar="FILE", help="where to keep what was learned (judge.learned names it)"
@@ -44,10 +51,14 @@ def run(options: argparse.Namespace) -> int:
     from emo.step import Mode
 
     config = cli.config_of(options) if options.votes else cli.config_of_out(options)
+    if options.rounds and options.smoothing:
+        raise InputError("--rounds and --smoothing exclude each other: each prints a curve of its own")
     if options.rounds:
         return _rounds(options, config)
+    if options.smoothing:
+        return _smoothing(options, config)
     if options.wheels:
-        raise InputError("--wheels DIR goes with --calibrate GOLD --rounds")
+        raise InputError("--wheels DIR goes with --calibrate GOLD and --rounds or --smoothing")
     if bool(options.save) != (options.calibrate is not None or options.estimate):
         raise InputError("--save FILE goes with --calibrate GOLD or --estimate, and they with it")
     if options.save:
@@ -97,9 +108,8 @@ def _learned(options: argparse.Namespace, config: Config) -> Config:
 
 def _rounds(options: argparse.Namespace, config: Config) -> int:
     """Show what asking in rounds would keep and save, by the answers that are there and gold."""
-    from emo.evaluation.ew import EW, ew_mappings, own_mappings
+    from emo.evaluation.ew import EW
     from emo.evaluation.rounds import curve, lines, outcomes, shapes, told
-    from emo.evaluation.wheels import load_wheels
     from emo.jobs import judge, judge_given
     from emo.review import teaching
 
@@ -109,10 +119,7 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
     samples = {expert.name: expert.samples for expert in config.experts}
     configured = config.asked_in_rounds
     tried = [configured.by_then] if configured else shapes(samples)
-    mappings = {"clusters": own_mappings()["clusters"]}
-    if options.wheels:
-        of_wheels = ew_mappings(load_wheels(options.wheels)).items()
-        mappings = {name: node for name, node in of_wheels if name.endswith("/level1")}
+    mappings = _mappings(options.wheels)
     rule = config.judge.rule(judge.priors_of(config.experts))
     full, found = outcomes(
         voters.table, teaching.gold_of(options.calibrate)[0], tried, samples, rule, mappings
@@ -131,3 +138,41 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
         f"{result.in_full}, {100 * knee.loss.value:.1f} points of F lost (at most one standard error)"
     )
     return cli.DONE
+
+
+def _smoothing(options: argparse.Namespace, config: Config) -> int:
+    """Show what sharing scores along a speaker's turns would gain, by the votes that are there and gold."""
+    from emo import dialogues
+    from emo.evaluation.ew import EW
+    from emo.evaluation.smoothing import learn, lines, summary
+    from emo.jobs import judge, judge_given
+    from emo.review import teaching
+
+    if options.calibrate is None or options.save or options.redo or options.votes:
+        raise InputError("--smoothing goes with --calibrate GOLD, and without --save, --redo and --votes")
+    storage = Storage(options.out, config.s3)
+    voters = judge_given.votes_from(storage.full("votes"), config.s3)
+    turns = dialogues.in_dialogues(storage)
+    found = learn(
+        voters.table,
+        dialogues.neighbours(storage),
+        dict(zip(turns["video_id"].to_pylist(), turns["dialogue_id"].to_pylist(), strict=True)),
+        teaching.gold_of(options.calibrate)[0],
+        config.judge.rule(judge.priors_of(config.experts)),
+        _mappings(options.wheels),
+    )
+    tell_json(options, smoothing=to_json(found))
+    if not options.json:
+        print("\n".join(lines(found, EW if options.wheels else "emo's clusters")))
+    cli.say(f"emo judge: {summary(found)}")
+    return cli.DONE
+
+
+def _mappings(wheels: str | None) -> dict[str, NodeOf]:
+    """How labels are compared: by emo's clusters, or by the first level of emotion wheels in a folder."""
+    from emo.evaluation.ew import ew_mappings, own_mappings
+    from emo.evaluation.wheels import load_wheels
+
+    if wheels is None:
+        return {"clusters": own_mappings()["clusters"]}
+    return {name: node for name, node in ew_mappings(load_wheels(wheels)).items() if name.endswith("/level1")}

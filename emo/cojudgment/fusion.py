@@ -23,12 +23,15 @@ _OF_THE_STEP = ("run_id", "seen", "n_answers", "closed_in", "round_agreement")
 JUDGMENT_COLUMNS = tuple(name for name in tables.JUDGMENTS.schema.names if name not in _OF_THE_STEP)
 
 
-def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = None) -> pa.Table:
+def judge_votes(
+    votes: pa.Table, rule: Rule, descriptions: pa.Table | None = None, beside: pa.Table | None = None
+) -> pa.Table:
     """One judgment for each clip of `votes` that has a voter, sorted by video_id.
 
     votes: a votes table (extra columns are not read; failed rows are no voters; the newest run of a key
     counts) with all rows of each of its clips. descriptions: a descriptions table, for the `description`
-    column. Returns the columns JUDGMENT_COLUMNS of the judgments table, `status` always ok.
+    column. beside: pairs `video_id` and `neighbour`, where the rule smooths; None: it does not. Returns the
+    columns JUDGMENT_COLUMNS of the judgments table, `status` always ok.
 
     A voter is (expert, sample); one without labels is silent: it is not counted, in `n_voters` neither. The
     candidates of a clip are the words its voters wrote. The most used spelling of a word stands for all its
@@ -44,7 +47,7 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
     Raises InputError where `votes` is not a votes table.
     """
     ballot = read_ballot(votes)
-    found = weigh(ballot, rule)
+    found = weigh(ballot, rule, None if beside is None else _pairs(ballot, beside))
     n_clips, words = len(ballot.clips), ballot.words
     value = (found.wins.astype(np.int64) << 62) + (whole(found.score) << 20) + found.form_voters
     ranked = np.lexsort((-value, found.clip))
@@ -80,6 +83,13 @@ def judge_votes(votes: pa.Table, rule: Rule, descriptions: pa.Table | None = Non
         },
         schema=pa.schema([tables.JUDGMENTS.schema.field(name) for name in JUDGMENT_COLUMNS]),
     )
+
+
+def _pairs(ballot: Ballot, beside: pa.Table) -> np.ndarray:
+    """Clips and neighbours as numbers of the ballot, those that have votes: int64 (2, n)."""
+    both = [pc.index_in(beside.column(name), value_set=ballot.clips) for name in ("video_id", "neighbour")]
+    there = pc.and_(*(pc.is_valid(one) for one in both))
+    return np.stack([one.filter(there).to_numpy().astype(np.int64) for one in both])
 
 
 def agreement_of(votes: pa.Table) -> pa.Table:

@@ -107,15 +107,19 @@ class Rule:
 
     priors: expert -> what its votes count where nothing was learned, above 0; 1 for an expert that is not
     named. The fewer voters of a clip did not give a label, the closer to 1 they are taken for it.
-    max_labels: of the labels that win, so many of the best stay; None: all.
+    max_labels: of the labels that win, so many of the best stay; None: all. smoothing: how much the scores of
+    a clip take of those of its neighbours (`emo.cojudgment.smoothing`), 0 to below 1.
     """
 
     share: float = TRADE_OFFS["balanced"]
     learned: Learned | None = None
     priors: Mapping[str, float] = field(default_factory=dict)
     max_labels: int | None = None
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise InputError(f"judge: smoothing is {self.smoothing}; expected a number from 0 to below 1")
         if not 0 <= self.share <= 1:
             raise InputError(f"judge: share is {self.share}; expected a number from 0 to 1")
         if self.max_labels is not None and self.max_labels < 1:
@@ -151,6 +155,8 @@ class Rule:
         base = named.get(self.share, f"share-{self.share:g}")
         if self.max_labels is not None:
             base += f"+at-most-{self.max_labels}"
+        if self.smoothing:
+            base += f"+smoothed-{self.smoothing:g}"
         weighed = self.learned is None or not self.learned.weights
         if weighed and (told := {name: one for name, one in self.priors.items() if one != 1}):
             base += f"+priors-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"

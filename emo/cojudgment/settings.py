@@ -1,6 +1,7 @@
 """The section `judge` of the configuration."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import Field, field_validator, model_validator
 
@@ -61,10 +62,16 @@ class Judge(Section):
             raise ValueError(str(error)) from None
         return value
 
+    smoothing: float = Field(0, ge=0, lt=1)
+    """How much the scores of a clip take of those of the turns of its speaker right before and after it, by
+    the columns `dialogue_id`, `turn` and `speaker` of the manifest. `emo judge --calibrate GOLD --smoothing`
+    recommends a factor. With 0 every clip is judged alone.
+    """
+
     def rule(self, priors: Mapping[str, float] | None = None) -> Rule:
         """The rule of these settings; raises InputError where the learned file is not one.
 
         priors: expert -> its weight as it is set (`experts.weight`).
         """
         learned = Learned.load(self.learned) if self.learned else None
-        return Rule.of(self.trade_off, learned, priors, self.max_labels)
+        return replace(Rule.of(self.trade_off, learned, priors, self.max_labels), smoothing=self.smoothing)

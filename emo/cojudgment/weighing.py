@@ -8,6 +8,7 @@ import numpy as np
 from emo.arrays import starts_of
 from emo.cojudgment.ballot import Ballot, Marks, place_in_list, signs_of
 from emo.cojudgment.rule import Rule
+from emo.cojudgment.smoothing import smoothed
 from emo.errors import InputError
 
 _TOLERANCE = 1e-9
@@ -33,8 +34,11 @@ class Candidates:
     wins: np.ndarray
 
 
-def weigh(ballot: Ballot, rule: Rule) -> Candidates:
-    """Every candidate of every clip, its score under the rule, and whether it wins."""
+def weigh(ballot: Ballot, rule: Rule, pairs: np.ndarray | None = None) -> Candidates:
+    """Every candidate of every clip, its score under the rule, and whether it wins.
+
+    pairs: int64 (2, n), clips and a neighbour of each, where the rule smooths; None: it does not.
+    """
     n_clips = len(ballot.clips)
     bar_of = _bars(ballot, rule)
     written, said, meant = ballot.written, ballot.said, ballot.meant
@@ -52,15 +56,21 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     # A mark is never worth less than the bar that its label must pass, for the same reason.
     bar = bar_of[ballot.cluster_of[label]]
     weigh_marks = _weighing(ballot, rule)
+    of_cluster = weigh_marks(meant, bar_of[meant.group_what])
     score = np.where(
         for_cluster,
-        weigh_marks(meant, bar_of[meant.group_what])[cluster],
+        of_cluster[cluster],
         np.where(
             for_form,
             weigh_marks(said, bar[_any_of(form, len(said.group_clip))])[form],
             weigh_marks(written, bar),
         ),
     )
+
+    if pairs is not None and rule.smoothing:
+        now = smoothed(meant, of_cluster, pairs, ballot.n_voters > 0, rule.smoothing)
+        # Words that do not speak for their cluster keep their share of it.
+        score = np.minimum(score * (now / of_cluster)[cluster], 1.0)
 
     may_win = for_form | (word_voters == form_voters)
     may_win &= _leads_or_stands_beside(ballot, form, cluster, for_cluster)[form]

@@ -28,6 +28,7 @@ from emo.experts.family import Family
 from emo.experts.peak import check_one_frame, described_at_peaks
 from emo.experts.prompts import load_prompt, prompt_sha
 from emo.experts.prompts.plain import as_text
+from emo.experts.prompts.turns import PreviousTurns
 from emo.experts.protocol import (
     AUDIO,
     FRAMES,
@@ -58,6 +59,10 @@ class InProcessSettings(ModelSettings, Settings):
     """The system turn. `null` is what the checkpoint's chat template does without one."""
     give_transcript: bool = False
     """Whether the expert is told what is said. By default a text model takes the words in later."""
+    previous_turns: int = Field(0, ge=0, le=100)
+    """The number of turns of the dialogue before a clip that the expert is told, by the columns `dialogue_id`
+    and `turn` of the manifest. Captions and training are told none.
+    """
     engine: Literal["emo", "vllm"] = "emo"
     """What runs the model. `emo` is the process of the worker. `vllm` is a vLLM server that the worker
     starts.
@@ -97,15 +102,20 @@ class Question:
         if name is not None:
             self._asked = load_prompt(name if name.endswith(".txt") else f"{prompts}-{name}").text
         self._transcript = load_prompt("transcript") if settings.give_transcript else None
+        self._turns = PreviousTurns() if settings.previous_turns else None
         parts = [self._asked, settings.system or ""]
-        self.sha = prompt_sha(*parts, self._transcript.text) if self._transcript else prompt_sha(*parts)
+        parts += [self._transcript.text] if self._transcript else []
+        parts += [self._turns.sha] if self._turns else []
+        self.sha = prompt_sha(*parts)
         self.system = settings.system
 
     def text(self, clip: Clip) -> str:
-        if self._transcript is None or not clip.transcript:
-            return self._asked
-        said = self._transcript.text.replace("{transcript}", as_text(clip.transcript))
-        return f"{self._asked}\n{said}".lstrip("\n")
+        parts = [self._asked]
+        if self._turns is not None:
+            parts.append(self._turns.told(clip.before, clip.speaker))
+        if self._transcript is not None and clip.transcript:
+            parts.append(self._transcript.text.replace("{transcript}", as_text(clip.transcript)))
+        return "\n".join(part for part in parts if part)
 
     def turns(self, clip: Clip, media: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The chat: the media, in order, before the question."""
@@ -213,6 +223,10 @@ class ChatExpert(EngineExpert):
     @classmethod
     def reads_transcript(cls, settings: InProcessSettings) -> bool:
         return settings.give_transcript
+
+    @classmethod
+    def previous_turns(cls, settings: InProcessSettings) -> int:
+        return settings.previous_turns
 
     @classmethod
     def resources(cls, settings: InProcessSettings) -> Resources:

@@ -39,6 +39,10 @@ class OpenAISettings(protocol.Settings):
     """The system turn. `null` sends none."""
     give_transcript: bool = False
     """Whether the expert is told what is said. By default a text model takes the words in later."""
+    previous_turns: int = Field(0, ge=0, le=100)
+    """The number of turns of the dialogue before a clip that the expert is told, by the columns `dialogue_id`
+    and `turn` of the manifest. Captions and training are told none.
+    """
     max_frames: int = Field(8, ge=0)
     """The most frames of a clip that are sent as images, at even distances. 0 sends none."""
     peak_tables: str | None = None
@@ -93,6 +97,10 @@ class OpenAIExpert(Expert):
     @classmethod
     def reads_transcript(cls, settings: OpenAISettings) -> bool:
         return settings.give_transcript
+
+    @classmethod
+    def previous_turns(cls, settings: OpenAISettings) -> int:
+        return settings.previous_turns
 
     @classmethod
     def missing(cls, settings: OpenAISettings) -> list[str]:

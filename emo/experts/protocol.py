@@ -21,13 +21,22 @@ FACES = "faces"
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What was said in a clip before, by whom; text: None where its words are not known."""
+
+    speaker: str | None
+    text: str | None
+
+
+@dataclass(frozen=True)
 class Clip:
     """One row of the `clips` table as an expert sees it.
 
     frames: JPEG images, RGB, in time order; frame_times: seconds, as many as frames; audio: FLAC, 16 kHz
     mono, or None where the clip has no sound; transcript: what is said, or None; language: a code such as
     `en` or `zh`, or None where it is not known; samples: the numbers of the answers that are asked for, None:
-    from 0, as many as the expert is set to.
+    from 0, as many as the expert is set to; speaker: who speaks, or None; before: the turns of the dialogue
+    before it, oldest first, as many as the expert is told.
     """
 
     video_id: str
@@ -38,6 +47,8 @@ class Clip:
     language: str | None
     duration_s: float
     samples: tuple[int, ...] | None = None
+    speaker: str | None = None
+    before: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,11 @@ class Expert(ABC):
     def reads_transcript(cls, settings: Any) -> bool:
         """Whether its descriptions already say what the transcript says: then nobody merges it in again."""
         return False
+
+    @classmethod
+    def previous_turns(cls, settings: Any) -> int:
+        """How many turns of the dialogue before a clip the expert is told, in `Clip.before`."""
+        return 0
 
     @classmethod
     def missing(cls, settings: Any) -> list[str]:

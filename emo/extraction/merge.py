@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from emo.answers import read_answer
 from emo.errors import RowError
 from emo.experts.prompts import Prompt
+from emo.experts.prompts.turns import PreviousTurns
 from emo.extraction.prompts import filled, load_prompt
 from emo.extraction.protocol import ExtractRow
 from emo.extraction.writers import Writer
@@ -20,10 +21,11 @@ def merge_prompt(name: str) -> Prompt:
 
 
 class Merger:
-    """Writes one reasoned description from a description and a transcript."""
+    """Writes one reasoned description from a description and a transcript; turns: with those before it."""
 
-    def __init__(self, writer: Writer, prompt: Prompt, seed: int) -> None:
+    def __init__(self, writer: Writer, prompt: Prompt, seed: int, turns: PreviousTurns | None = None) -> None:
         self._writer = writer
+        self._turns = turns
         self._prompt = prompt
         self._seed = seed
 
@@ -34,17 +36,17 @@ class Merger:
         """
         results: list[str | RowError] = [row.text for row in rows]
         places = [place for place, row in enumerate(rows) if (row.transcript or "").strip()]
-        questions = [
-            filled(
-                self._prompt, {"description": rows[p].text, "transcript": (rows[p].transcript or "").strip()}
-            )
-            for p in places
-        ]
+        questions = [self._question(rows[place]) for place in places]
         keys = [rows[place].key for place in places]
         answers = self._writer.write(questions, keys, task="merge", seed=self._seed) if places else []
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer if isinstance(answer, RowError) else _checked(answer.text)
         return results
+
+    def _question(self, row: ExtractRow) -> str:
+        texts = {"description": row.text, "transcript": (row.transcript or "").strip()}
+        question = filled(self._prompt, texts)
+        return self._turns.above(question, row.before, row.speaker) if self._turns else question
 
 
 def _checked(text: str) -> str | RowError:

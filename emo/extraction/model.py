@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from emo.answers import EMPTY_ANSWER, read_answer
 from emo.engines.models import NamedModel, memory_gib, missing_model, named_models
 from emo.engines.settings import ModelSettings
 from emo.errors import InputError, RowError
 from emo.experts.prompts import Prompt
+from emo.experts.prompts.turns import PreviousTurns
 from emo.experts.protocol import Resources
 from emo.extraction import protocol
 from emo.extraction.absence import tells_nothing
@@ -30,6 +31,10 @@ class TextModelSettings(protocol.Settings):
     `beside`: they are shown with the description. `apart`: an expert that reads nothing else (`transcript`
     or `words`) votes on them, once. `ignore`: nobody reads them.
     """
+    previous_turns: int = Field(0, ge=0, le=100)
+    """The number of turns of the dialogue before a clip that are told with its words, by the columns
+    `dialogue_id` and `turn` of the manifest. They go with `transcript: merge` and `beside`.
+    """
     prompt: str = "extract"
     """The prompt for a description alone: a name of the package, or a text file."""
     beside_prompt: str = "extract-beside"
@@ -38,6 +43,14 @@ class TextModelSettings(protocol.Settings):
     """The prompt that takes the words into a description: a name of the package, or a text file."""
     seed: int = 0
     """The seed of the random numbers, together with the key of a row."""
+
+    @model_validator(mode="after")
+    def _turns_go_with_words(self) -> Self:
+        if self.previous_turns and self.transcript not in ("merge", "beside"):
+            raise ValueError(
+                f"previous_turns goes with transcript: merge or beside; transcript is {self.transcript}"
+            )
+        return self
 
 
 class ModelExtractSettings(TextModelSettings, ModelSettings):
@@ -65,9 +78,10 @@ class Prompts:
             self.beside = load_prompt(settings.beside_prompt, ("{description}", "{transcript}"))
         if settings.transcript == "merge":
             self.merge = merge_prompt(settings.merge_prompt)
+        self.turns = PreviousTurns() if settings.previous_turns else None
 
     def __str__(self) -> str:
-        named = {"extract": self.plain, "beside": self.beside, "merge": self.merge}
+        named = {"extract": self.plain, "beside": self.beside, "merge": self.merge, "turns": self.turns}
         return " ".join(f"{use}:{prompt.sha}" for use, prompt in named.items() if prompt)
 
 
@@ -78,8 +92,12 @@ class TextModelExtractor(Extractor):
         self._settings = settings
         self._writer = writer
         self._prompts = prompts
-        self._merger = Merger(writer, prompts.merge, settings.seed) if prompts.merge else None
+        self._merger = Merger(writer, prompts.merge, settings.seed, prompts.turns) if prompts.merge else None
         self.name = f"{writer.name} {prompts}"
+
+    @classmethod
+    def previous_turns(cls, settings: TextModelSettings) -> int:
+        return settings.previous_turns
 
     def extract(self, rows: Sequence[ExtractRow]) -> list[list[str] | RowError]:
         return [row if isinstance(row, RowError) else row.labels for row in self.read(rows)]
@@ -154,8 +172,11 @@ class TextModelExtractor(Extractor):
 
     def _question(self, row: ExtractRow, text: str) -> str:
         transcript = (row.transcript or "").strip()
-        prompt = self._prompts.beside if self._prompts.beside and transcript else self._prompts.plain
-        return filled(prompt, {"description": text, "transcript": transcript})
+        prompts = self._prompts
+        if prompts.beside is None or not transcript:
+            return filled(prompts.plain, {"description": text, "transcript": transcript})
+        question = filled(prompts.beside, {"description": text, "transcript": transcript})
+        return prompts.turns.above(question, row.before, row.speaker) if prompts.turns else question
 
 
 def _without_asking(row: ExtractRow) -> Reading | RowError | ExtractRow:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emo.errors import RowError
-from emo.experts.protocol import Resources
+from emo.experts.protocol import Resources, Turn
 from emo.section import Section
 
 if TYPE_CHECKING:
@@ -19,12 +19,15 @@ class ExtractRow:
 
     text: what the expert wrote; transcript: what is said in the clip, or None where there is none or where
     the expert has read it already; key: names the row (`video_id/expert/sample`), and with the seed of the
-    settings decides the random numbers, so that a row gives the same labels in any batch.
+    settings decides the random numbers, so that a row gives the same labels in any batch; speaker, before:
+    who says it, and the turns of the dialogue before it, oldest first, where these are asked for.
     """
 
     text: str
     transcript: str | None
     key: str
+    speaker: str | None = None
+    before: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Extractor(ABC):
     def resources(cls, settings: Any) -> Resources:
         """What one worker needs."""
         return Resources()
+
+    @classmethod
+    def previous_turns(cls, settings: Any) -> int:
+        """How many turns of the dialogue before a clip go with its transcript, in `ExtractRow.before`."""
+        return 0
 
     @classmethod
     def missing(cls, settings: Any) -> list[str]:

@@ -14,6 +14,7 @@ from emo.paths import split
 from emo.sources.folders import left_out
 from emo.sources.sidecars import Sidecars
 from emo.sources.times import END, START
+from emo.sources.turns import DIALOGUE
 from emo.store.backend import Entry
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
@@ -22,7 +23,7 @@ from emo.store.tables import CLIPS
 MANIFEST = pa.schema(
     [
         *(CLIPS.schema.field(name) for name in ("video_id", "uri", "size", "modified", "language")),
-        *(CLIPS.schema.field(name) for name in ("transcript_version", START, END)),
+        *(CLIPS.schema.field(name) for name in ("transcript_version", START, END, *DIALOGUE)),
         pa.field("subtitle", pa.string()),
         pa.field("sidecar", pa.string()),  # uri of a subtitle file beside the video
         pa.field("carried", pa.string()),  # JSON: the cells of the columns that `ingest.carry` names
@@ -67,14 +68,20 @@ class Row(NamedTuple):
     end_s: float | None = None
     use: str | None = None
     carried: str | None = None
+    dialogue_id: str | None = None
+    turn: int | None = None
+    speaker: str | None = None
 
 
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
-    """The manifest of rows that hold video_id, uri, subtitle, language and times, by the files as they are
-    now.
+    """The manifest of rows that hold video_id, uri, subtitle, language and times, and may hold a turn, by the
+    files as they are now.
     """
     found = [
-        Row(*(row[name] for name in ("uri", "video_id", "uri", "subtitle", "language", START, END)))
+        Row(
+            *(row[name] for name in ("uri", "video_id", "uri", "subtitle", "language", START, END)),
+            **{name: row.get(name) for name in DIALOGUE},
+        )
         for row in rows.to_pylist()
     ]
     return finish(found, list_parents(found, s3 or S3Settings()), [])
@@ -149,6 +156,7 @@ def finish(
             "transcript_version": versions,
             START: [row.start_s for row in rows],
             END: [row.end_s for row in rows],
+            **{name: [getattr(row, name) for row in rows] for name in DIALOGUE},
             "subtitle": [row.subtitle for row in rows],
             "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
             "use": [row.use for row in rows],

@@ -16,11 +16,12 @@ from emo.sources.parquet import PARQUET
 from emo.sources.record import MISSING, Record, short, text_of
 from emo.sources.records import load, suffix_of, tables_at
 from emo.sources.times import END, START, piece_id, read_times
+from emo.sources.turns import DIALOGUE, read_turn, refuse_doubled
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 
 _TEXTS = ("uri", "video_id", "subtitle", "language")
-MANIFEST_COLUMNS = (*_TEXTS, START, END, "use")
+MANIFEST_COLUMNS = (*_TEXTS, START, END, "use", *DIALOGUE)
 
 
 def from_manifest(source: str, s3: S3Settings, carry: Sequence[str] = ()) -> pa.Table:
@@ -59,6 +60,7 @@ def from_manifest(source: str, s3: S3Settings, carry: Sequence[str] = ()) -> pa.
             f"{', '.join(MANIFEST_COLUMNS)}; ingest.carry names others that stay with the clips",
             file=sys.stderr,
         )
+    refuse_doubled(((row.dialogue_id, row.turn, row.where) for row in rows), source)
     return finish(rows, list_parents(rows, s3), [])
 
 
@@ -76,8 +78,9 @@ def _manifest_row(record: Record, base: str, carry: Sequence[str]) -> Row:
     if use is not None and use not in uses.ALL:
         raise InputError(f"{record.where}: use is {short(use)}; expected {', '.join(uses.ALL)}, or nothing")
     carried = cells_of(record.values, carry, record.where)
+    dialogue, turn, speaker = read_turn(record.values, record.where)
     texts = cells["subtitle"], cells["language"]
-    return Row(uri, video_id, record.where, *texts, start_s, end_s, use, carried)
+    return Row(uri, video_id, record.where, *texts, start_s, end_s, use, carried, dialogue, turn, speaker)
 
 
 def _resolve(uri: str, base: str) -> tuple[str, str]:

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from emo.store.tables import FAILED, OK
 
 # The columns by which a clip is seen to have changed.
-VERSION = ("size", "modified", "transcript_version", "start_s", "end_s")
+VERSION = ("size", "modified", "transcript_version", "start_s", "end_s", "dialogue_id", "turn", "speaker")
 
 
 def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
-    """Rows of the manifest that are new, or whose file, words or times changed.
+    """Rows of the manifest that are new, or whose file, words, times or turn changed.
 
     `committed` holds the newest clips row per id with the columns VERSION. A row that failed counts as
     done until its file changes or it is asked for with `failed_keys`.

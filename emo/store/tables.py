@@ -20,7 +20,7 @@ from emo.errors import RowError
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
 # 5: descriptions say what their expert was trained on and the licence of its model, drafts of MERR's kind
-# what they are made of.
+# what they are made of; clips may be turns of a dialogue; descriptions and votes say which turns were told.
 SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
@@ -130,6 +130,10 @@ CLIPS = Table(
             pa.field("uri", pa.string(), nullable=False),  # where the video is
             pa.field("start_s", pa.float64()),  # where in its file it begins, seconds; null: it is all of it
             pa.field("end_s", pa.float64()),  # where in the file the clip ends; null: at the end of the file
+            # Of the manifest, as the next two: the conversation that it is a turn of; null: of none.
+            pa.field("dialogue_id", pa.string()),
+            pa.field("turn", pa.int32()),  # where it comes in its dialogue; only the order counts
+            pa.field("speaker", pa.string()),  # who speaks; null: not known
             pa.field("size", pa.int64()),  # of the file in bytes
             pa.field("modified", pa.timestamp("us", tz="UTC")),  # when the file was last written
             pa.field("duration_s", pa.float64()),  # length in seconds
@@ -151,7 +155,7 @@ CLIPS = Table(
     ),
     light=(
         *("status", "error", "uri", "size", "modified", "transcript_version"),
-        *("start_s", "end_s", "duration_s", "error_message"),
+        *("start_s", "end_s", "dialogue_id", "turn", "speaker", "duration_s", "error_message"),
     ),
     row_group_rows=64,
     needs=("frames",),
@@ -177,6 +181,8 @@ DESCRIPTIONS = Table(
             pa.field("licence", pa.string()),  # as the checkpoint says of itself; null: it says nothing
             pa.field("engine", pa.string()),  # what ran the model, with its version; null: not known
             pa.field("trained_on", pa.list_(pa.string())),  # data sets, as far as they are told; null: before
+            # The clips whose words it was told as the turns before, oldest first; null: it is told none.
+            pa.field("context", pa.list_(pa.string())),
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
             *_STATUS,
@@ -202,6 +208,9 @@ VOTES = Table(
             pa.field("merged_text", pa.string()),
             # Whether it rests on what is said, read by the expert or merged in: such votes share a source.
             pa.field("from_transcript", pa.bool_()),
+            # The clips before it in its dialogue, oldest first, that the extractor had at hand: it was told
+            # their words where those of the clip were merged in or shown. Null: it is given none.
+            pa.field("context", pa.list_(pa.string())),
             pa.field("notes", pa.list_(pa.string())),  # what is not as it should be in a usable vote
             *_STATUS,
         ]
