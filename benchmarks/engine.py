@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from figures import add_json_option, write
+from figures import add_json_option, compare, write
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
@@ -159,7 +159,7 @@ def timed(act: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def compare(
+def three_ways(
     model: Any,
     folder: Path,
     clips: Sequence[Clip],
@@ -256,7 +256,7 @@ def on_cpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
         chosen = random.Random(1)
         clips = made_clips(count, [2, 4, 8, 12, 16], (448, 252))
         limits = [chosen.choice([32, 64, 96, 128, 192, 256]) for _ in clips]
-        result = compare(model, folder, clips, limits, Budget(48_000, 2_048), workers=2, repeats=repeats)
+        result = three_ways(model, folder, clips, limits, Budget(48_000, 2_048), workers=2, repeats=repeats)
         text = checkpoints.make_text(
             Path(scratch) / "text", hidden_size=256, intermediate_size=1024, num_hidden_layers=4
         )
@@ -277,7 +277,7 @@ def on_gpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
         free = torch.cuda.mem_get_info()[0]
         per_token = 2 * 28 * 4 * 128 * 2
         budget = Budget(int(0.6 * free / per_token), 16_384)
-        result = compare(model, folder, clips, [128] * count, budget, workers=8, repeats=repeats)
+        result = three_ways(model, folder, clips, [128] * count, budget, workers=8, repeats=repeats)
         result |= prefill_share(model)
         result["device"] = torch.cuda.get_device_name()
         del model
@@ -363,6 +363,8 @@ def main() -> None:
     )
     result["torch"] = torch.__version__
     show(result)
+    where = arguments.json or (Path("engine_gpu.json") if arguments.gpu else None)
+    compare(where, result, lower=("ratio",), higher=("_over_", "share_of_ceiling"))
     write(arguments.json, result)
 
 

@@ -25,6 +25,7 @@ def show(figures: dict[str, Any]) -> None:
         print(f"{name:<44}{shown!s:>14}")
 
 
+RESULTS = Path(__file__).parent / "results"
 # A figure that is worse than the committed one by more than this share is told.
 WORSE = 0.1
 
@@ -32,12 +33,14 @@ WORSE = 0.1
 def compare(
     path: Path | None, figures: dict[str, Any], lower: tuple[str, ...], higher: tuple[str, ...] = ()
 ) -> None:
-    """Say on standard error which ratios are worse by more than a tenth than those last committed at a path.
+    """Say on standard error which ratios are worse by more than a tenth than those last committed.
 
+    path: where they are committed, or a file named as one in results/; None: that of the script that runs.
     lower, higher: parts of the names of the ratios that are better when they are lower, or higher. Only
     ratios of one run are compared: seconds are those of a machine and of an hour.
     """
-    for line in slower(committed(path), figures, lower, higher):
+    name = path.name if path else f"{Path(sys.argv[0]).stem}.json"
+    for line in slower(committed(path) or committed(RESULTS / name), figures, lower, higher):
         print(line, file=sys.stderr)
 
 

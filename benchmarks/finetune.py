@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from figures import add_json_option, show, write
+from figures import add_json_option, compare, show, write
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -219,6 +219,8 @@ def main() -> None:
     options = parser.parse_args()
     figures = on_gpu() if options.gpu else on_cores(options.threads)
     show(figures)
+    where = options.json or (Path("finetune_gpu.json") if options.gpu else None)
+    compare(where, figures, lower=(), higher=("ratio", "share"))
     write(options.json, figures)
 
 

@@ -25,7 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
-from figures import add_json_option, show, write
+from figures import add_json_option, compare, show, write
 
 from emo.media.decode import decode_file
 from emo.media.decoded import DecodeSettings
@@ -163,6 +163,7 @@ def main() -> None:
             result["peak_mib_4x"] = peak
             result["memory_growth"] = peak / result["peak_mib"] - 1
     show(result)
+    compare(options.json, result, lower=("memory_growth",), higher=("_ratio",))
     write(options.json, result)
 
 

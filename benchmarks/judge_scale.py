@@ -2,8 +2,8 @@
 
 Writes clips and votes of five experts with three samples each, as runs leave them, for each number of clips,
 then judges them as a whole command. Reports the time of the command, that of the fusion alone on one table
-in memory (left out above --plain-up-to clips), and the peak of the proportional resident memory (PSS) of all
-processes together.
+in memory (left out above --plain-up-to clips), `to_goal`: the first as a share of 1.5 times the second and
+5 s, and the peak of the proportional resident memory (PSS) of all processes together.
 
     python benchmarks/judge_scale.py --clips 10000 100000 1000000 --json results.json
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from figures import add_json_option, write
+from figures import add_json_option, compare, write
 from ingest import Peak
 
 from emo import vocabulary
@@ -130,6 +130,8 @@ def measure(count: int, plain_up_to: int, cores: int) -> dict[str, float]:
         answer, _ = process.communicate()
         result["emo_judge_s"] = time.monotonic() - began
         result["peak_mib"] = peak.stop()
+        if "plain_s" in result:
+            result["to_goal"] = result["emo_judge_s"] / (1.5 * result["plain_s"] + 5)
         assert json.loads(answer)["steps"][0]["ok"] == count, answer
         return result
 
@@ -144,10 +146,11 @@ def main() -> None:
     add_json_option(parser)
     options = parser.parse_args()
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.cores]))
-    results = []
+    results = {}
     for count in options.clips:
-        results.append(measure(count, options.plain_up_to, options.cores))
-        print("  ".join(f"{name} {value:,.1f}" for name, value in results[-1].items()), flush=True)
+        found = results[str(count)] = measure(count, options.plain_up_to, options.cores)
+        print("  ".join(f"{name} {value:,.2f}" for name, value in found.items()), flush=True)
+    compare(options.json, results, lower=("to_goal",))
     write(options.json, results)
 
 

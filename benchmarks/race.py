@@ -1,12 +1,14 @@
 """emo beside what a user might take instead, on the same work, in turn on the same cores.
 
-    python benchmarks/race.py --clips 300 --repeats 3 --daft FOLDER --json benchmarks/results/race.json
+    python benchmarks/race.py --daft FOLDER --vllm PYTHON --json benchmarks/results/race.json
 
 `ingest`: 8 frames and the sound of the same clips (5 s, 1280x720, H.264 with AAC) into Parquet, by emo, by a
 pool of plain processes with emo's decode, by plain Ray Data and by Daft. `reduce`: the votes of the same
 clips of five experts with three samples each into one set of labels per clip, by emo, by its fusion alone in
-one process, by DuckDB, polars and Daft. emo's are whole commands: they keep a lease and a run file, commit
-shard by shard, decode in a sandbox, and keep evidence, spellings and agreement, which the others leave out.
+one process, by DuckDB, polars and Daft. `engine`: what `engine.py` says of the engine on the CPU, the loop of
+`generate`, static batches and, with --vllm, vLLM. emo's first two are whole commands: they keep a lease and a
+run file, commit shard by shard, decode in a sandbox, and keep evidence, spellings and agreement, which the
+others leave out.
 DuckDB, polars and Daft count by a simpler rule: they agree with one another, and not with emo's labels.
 
 Reports medians of seconds, of the processor's seconds (of the process and its descendants, looked at twice a
@@ -15,6 +17,7 @@ Daft, since it wants another Arrow; it is made where it is not there, and withou
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -38,7 +41,9 @@ from emo import vocabulary
 from emo.store.storage import Storage
 
 PEERS = Path(__file__).with_name("race_peers.py")
+ENGINE = Path(__file__).with_name("engine.py")
 DAFT_NEEDS = ("daft", "decord", "av", "soundfile", "opencv-python-headless", "numpy", "pyarrow")
+PARTS = ("ingest", "reduce", "engine")
 LOOK_S = 0.5
 # Daft ends in a fault of its libraries now and then; its run is then taken again, and counted.
 ATTEMPTS = 4
@@ -190,6 +195,19 @@ def reduce_race(clips: int, repeats: int, cores: int, daft: str | None) -> dict[
         return race(ways, repeats, check)
 
 
+def engine_race(clips: int, repeats: int, cores: int, vllm: str | None) -> dict[str, object]:
+    """The race of the engine on the CPU, in a process that has loaded nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "engine.json")
+        command = [sys.executable, str(ENGINE), "--clips", clips, "--repeats", repeats, "--threads", cores]
+        command += ["--json", told, *(["--vllm", vllm] if vllm else [])]
+        # Threads of OpenMP that spin would take the cores from the engine's other threads.
+        subprocess.run(
+            [str(part) for part in command], check=True, env={**os.environ, "OMP_WAIT_POLICY": "passive"}
+        )
+        return dict(json.loads(told.read_text())["figures"])
+
+
 def read(folder: Path, columns: list[str]) -> pa.Table:
     files = sorted(map(str, folder.rglob("*.parquet")))
     return ds.dataset(files).to_table(columns)
@@ -215,18 +233,22 @@ def main() -> None:
     parser.add_argument(
         "--daft", type=Path, metavar="FOLDER", help="an environment with Daft, or where to make it"
     )
-    parser.add_argument("--only", choices=("ingest", "reduce"))
+    parser.add_argument("--answered", type=int, default=64, help="clips of the engine")
+    parser.add_argument("--vllm", metavar="PYTHON", help="of an environment with vLLM for CPUs")
+    parser.add_argument("--only", nargs="+", choices=("ingest", "reduce", "engine"), default=PARTS)
     add_json_option(parser)
     options = parser.parse_args()
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: options.cores]))
     daft = environment(options.daft) if options.daft else None
     result: dict[str, object] = {"clips": options.clips, "voted": options.voted, "cores": options.cores}
-    if options.only != "reduce":
+    if "ingest" in options.only:
         result["ingest"] = ingest_race(options.clips, options.repeats, options.cores, daft)
-    if options.only != "ingest":
+    if "reduce" in options.only:
         result["reduce"] = reduce_race(options.voted, options.repeats, options.cores, daft)
+    if "engine" in options.only:
+        result["engine"] = engine_race(options.answered, options.repeats, options.cores, options.vllm)
     show(result)
-    compare(options.json, result, lower=(), higher=("to_emo",))
+    compare(options.json, result, lower=("ratio",), higher=("to_emo", "engine_over_", "emo_over_"))
     write(options.json, result)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-from figures import add_json_option, show, write
+from figures import add_json_option, compare, show, write
 
 from emo.media.decode import decode_file
 from emo.media.decoded import DecodeSettings
@@ -156,6 +156,7 @@ def main() -> None:
         "shots_over_bare_decoding": decoded / shots,
     }
     show(figures)
+    compare(options.json, figures, lower=(), higher=("_over_",))
     write(options.json, figures)
 
 

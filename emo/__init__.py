@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emo.api import cluster as cluster
     from emo.api import evaluate as evaluate
     from emo.api import extract as extract
     from emo.api import judge as judge
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from emo.store.reading import read as read
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "Description", "Expert", "evaluate", "extract", "judge", "label", "read"]
+__all__ = ["Clip", "Description", "Expert", "cluster", "evaluate", "extract", "judge", "label", "read"]
 
 # Public name -> its module; imported when it is asked for, so that `import emo` costs nothing.
 _PUBLIC = {
-    **dict.fromkeys(("label", "judge", "extract", "evaluate"), "emo.api"),
+    **dict.fromkeys(("label", "judge", "extract", "evaluate", "cluster"), "emo.api"),
     **dict.fromkeys(("Expert", "Clip", "Description"), "emo.experts.protocol"),
     "read": "emo.store.reading",
 }

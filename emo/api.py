@@ -1,7 +1,8 @@
 """emo from Python: what the commands do, as functions. Each is an attribute of the package `emo`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from emo.jobs.extract import ExtractStep
 from emo.jobs.label import Labelled, label_source
 from emo.needs import check_here
 from emo.review import teaching
+from emo.run import connection
 from emo.store.reading import check_form, in_form
 from emo.store.runs import too_many_failed
 from emo.store.s3 import s3_in_use, use_s3
 from emo.terminal.progress import say
+from emo.terminal.signals import ended_by_signals
 
 # Of judgments that stand in no OUT these columns say nothing.
 _OF_AN_OUT = ("run_id", "seen", "round_agreement", "closed_in")
@@ -45,16 +48,31 @@ def label(
     tables; preset: the name of a preset; config: a YAML file, or its content as a mapping, instead of a
     preset; set: keys to change, such as `{"ingest.frames": 4}`; redo: make all rows of the source anew.
 
-    Ray starts in this process and ends with the call, or RAY_ADDRESS names the cluster to join. Progress goes
-    to standard error. Raises InputError before anything starts where an argument, the source or a model is
-    wrong, and TooManyFailedError after the run where more than `max_failed_share` of a step failed; rows that
-    are done stay in `out` whatever is raised, and the same call goes on from there.
+    Ray starts in this process and ends with the call, or RAY_ADDRESS names the cluster to join; within
+    `emo.cluster` the call shares what is connected. Progress goes to standard error. Raises InputError before
+    anything starts where an argument, the source or a model is wrong, and TooManyFailedError after the run
+    where more than `max_failed_share` of a step failed; rows that are done stay in `out` whatever is raised,
+    and the same call goes on from there.
     """
     settings = _configuration(preset, config, set)
     done = label_source(settings, str(source), str(out), redo, say)
     if fault := too_many_failed(done.steps, settings.max_failed_share):
         raise TooManyFailedError(f"{fault}; what was made is in {out}")
     return done
+
+
+@contextmanager
+def cluster(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
+    """Within this block all calls share one Ray: the next call finds it and its processes there.
+
+    address: of a running cluster, otherwise that of RAY_ADDRESS; without either Ray starts on this machine,
+    with `num_cpus` CPUs or all of them, and ends with the block. A configuration with a `ray.address` must
+    name the same cluster.
+
+    Raises InputError where this process uses Ray otherwise, and EmoError where the cluster does not answer.
+    """
+    with ended_by_signals(), connection.cluster(address, num_cpus):
+        yield
 
 
 def judge(

@@ -97,7 +97,7 @@ class DescribeStep(Step):
         """The newest answers of these numbers, without those from before the expert was asked anew."""
         rows = committed.read_newest(storage, self.where, DESCRIPTIONS, ["status", *columns])
         rows = planning.answering(rows) if numbers.stop > 1 else rows
-        return rows.filter(planning.numbered(rows, numbers))
+        return planning.kept(rows, planning.numbered(rows, numbers))
 
     def made(self, storage: Storage) -> pa.Table:
         """One row per clip; failed where any of its answers did."""

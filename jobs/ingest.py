@@ -99,7 +99,7 @@ class IngestStep(Step):
         """One CPU each: the decoder process of a worker keeps one core busy, the worker itself only waits."""
         speech = self.config.transcribe
         gpus = self.config.transcribe_gpus if speech and speech.device == "cuda" else 0
-        return Resources(cpus=1, gpus=gpus)
+        return Resources(cpus=1, gpus=gpus, light=speech is None)
 
     def needs(self) -> list[Need]:
         speech = self.config.transcribe

@@ -16,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.arrays import distinct, starts_of
 from emo.cojudgment.adjudication import adjudicate
 from emo.cojudgment.closing import decide
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rounds import Rounds
 from emo.cojudgment.rule import Rule
 from emo.cojudgment.settings import Adjudicate, Judge
+from emo.cojudgment.votes import codes
 from emo.errors import RowError
 from emo.evaluation.judging import Judge as TextModel
 from emo.evaluation.judging import missing
@@ -99,20 +101,18 @@ class JudgeStep(Step):
     def given(self, storage: Storage) -> pa.Table:
         """Every clip with the files of its votes and descriptions."""
         clips = committed.read_newest(storage, committed.folder(CLIPS), CLIPS, ["status", "error"])
-        votes = _files(storage, VOTES, self.experts)
-        texts = _files(storage, DESCRIPTIONS, self.experts)
-        voted, told = _of(votes, clips), _of(texts, clips)
-        newest_run = pc.max_element_wise(clips.column("run_id"), voted.column("run_id_max"))
+        votes = _files(storage, VOTES, self.experts, clips)
+        texts = _files(storage, DESCRIPTIONS, self.experts, clips)
         failed = pc.equal(clips.column("status"), FAILED)
         return pa.table(
             {
                 "video_id": clips.column("video_id"),
-                "run_id": newest_run,
+                "run_id": pc.max_element_wise(clips.column("run_id"), votes.column("run_id")),
                 "clip_run": clips.column("run_id"),
-                "votes": voted.column("file_distinct"),
-                "texts": told.column("file_distinct"),
+                "votes": votes.column("files"),
+                "texts": texts.column("files"),
                 "clip_error": pc.if_else(failed, clips.column("error"), pa.scalar(None, pa.string())),
-                "seen": pc.add(*(pc.fill_null(one.column("mark_sum"), 0) for one in (voted, told))),
+                "seen": pc.add(votes.column("mark"), texts.column("mark")),
             },
             schema=_ROWS,
         )
@@ -131,8 +131,9 @@ class JudgeStep(Step):
         by = done.column("judge")
         # What the text model decided says so behind a plus.
         same = pc.or_(pc.equal(by, self.mark), pc.starts_with(by, f"{self.mark}+"))
-        same_rule = done.filter(pc.fill_null(same, False))
-        return planning.stale(given, same_rule.filter(_of_the_same(same_rule, given)), self.key)
+        same_rule = planning.kept(done, same)
+        same_rows = planning.kept(same_rule, _of_the_same(same_rule, given))
+        return planning.stale(given, same_rows, self.key)
 
     def failed(self, storage: Storage, given: pa.Table | None = None) -> pa.Table:
         """A clip that could not be ingested is the failure of ingest. Votes from elsewhere have no clips."""
@@ -171,23 +172,51 @@ def _handed_on(judgments: pa.Table) -> pa.Array:
     return pc.is_in(judgments.column("error"), value_set=pa.array([CLIP_FAILED, NO_VOTER]))
 
 
-def _files(storage: Storage, table: Table, experts: Sequence[str]) -> pa.Table:
-    """Per clip: the newest run, the files and the digest of its newest rows, over all experts and samples."""
-    parts, marks = [], []
+def _files(storage: Storage, table: Table, experts: Sequence[str], clips: pa.Table) -> pa.Table:
+    """For each of the clips the newest run (null: no row), the files (null: none) and the digest of its
+    newest rows, over all experts and samples.
+    """
+    ids, count = planning.flat(clips, "video_id"), clips.num_rows
+    mark = np.zeros(count, dtype=np.int64)
+    newest: pa.Array = pa.nulls(count, pa.string())
+    pairs, paths = [], pa.array([], pa.string())
     for expert in experts:
         rows = committed.read_newest(storage, committed.folder(table, expert), table, [], with_file=True)
-        parts.append(without_repeats(rows.select(["video_id", "run_id", "file"])))
-        marked = rows.select(["video_id"]).append_column("mark", _marks(rows, f"{table.name} {expert}"))
-        summed = marked.group_by("video_id").aggregate([("mark", "sum")])
-        marks.append(summed.rename_columns(["video_id", "mark"]))
-    found = pa.concat_tables(parts).group_by("video_id").aggregate([("run_id", "max"), ("file", "distinct")])
-    digest = pa.concat_tables(marks).group_by("video_id").aggregate([("mark", "sum")])
-    sums = digest.column("mark_sum").take(planning.place(found, digest, ("video_id",)))
-    return found.append_column("mark_sum", sums)
+        if rows.num_rows == 0:
+            continue
+        # Rows are sorted by clip: those of one stand together.
+        starts = planning.starts(planning.flat(rows, "video_id"))
+        at = pc.index_in(planning.flat(rows, "video_id").take(pa.array(starts)), value_set=ids)
+        clip_of = at.fill_null(-1).to_numpy()
+        known = np.flatnonzero(clip_of >= 0)
+        sums = np.add.reduceat(_marks(rows, f"{table.name} {expert}"), starts)
+        mark[clip_of[known]] += sums[known]
+
+        clip_of_row = np.repeat(clip_of, np.diff(np.append(starts, rows.num_rows)))
+        runs, names = codes(rows.column("run_id"))
+        latest = np.full(count, -1)
+        np.maximum.at(latest, clip_of_row[clip_of_row >= 0], runs[clip_of_row >= 0])
+        newest = pc.max_element_wise(newest, names.take(pa.array(latest, mask=latest < 0)))
+
+        files = planning.flat(rows, "file").dictionary_encode()
+        pair = clip_of_row * len(files.dictionary) + files.indices.to_numpy()
+        pair = pair[clip_of_row >= 0]
+        # Most stand together already, and the rest is less to sort.
+        pair = distinct(pair[starts_of(pair)])
+        clip, file = np.divmod(pair, len(files.dictionary))
+        pairs.append((clip, file + len(paths)))
+        paths = pa.concat_arrays([paths, files.dictionary])
+    clip, file = (np.concatenate(part) for part in zip((np.zeros(0, np.int64),) * 2, *pairs, strict=True))
+    order = np.argsort(clip, kind="stable")
+    offsets = np.zeros(count + 1, dtype=np.int32)
+    np.cumsum(np.bincount(clip, minlength=count), out=offsets[1:])
+    nothing = pa.array(offsets[1:] == offsets[:-1])
+    files = pa.ListArray.from_arrays(pa.array(offsets), paths.take(pa.array(file[order])), mask=nothing)
+    return pa.table({"run_id": newest, "files": files, "mark": mark})
 
 
-def _marks(rows: pa.Table, of: str) -> pa.Array:
-    """A number below 2^48 for each row, by its run and sample and by what it is of.
+def _marks(rows: pa.Table, of: str) -> np.ndarray:
+    """A number below 2^48 for each row, by its run and sample and by what it is of: int64.
 
     The sum of those of a clip tells its rows apart from any others, in whatever order they are read.
     """
@@ -200,28 +229,11 @@ def _marks(rows: pa.Table, of: str) -> pa.Array:
     mixed += (rows.column("sample").to_numpy().astype(np.uint64) + np.uint64(1)) * _ODD
     for shift in (30, 27):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * _ODD
-    return pa.array((mixed >> np.uint64(16)).astype(np.int64))
+    return (mixed >> np.uint64(16)).astype(np.int64)
 
 
 # Multiplied with it, near numbers become far ones (splitmix64).
 _ODD = np.uint64(0xBF58476D1CE4E5B9)
-
-
-def without_repeats(rows: pa.Table) -> pa.Table:
-    """The rows that differ from the one before them in any column."""
-    if rows.num_rows == 0:
-        return rows
-    differs = pa.array([False] * (rows.num_rows - 1), pa.bool_())
-    for column in rows.columns:
-        values = column.combine_chunks()
-        differs = pc.or_(differs, pc.not_equal(values[1:], values[:-1]))
-    return rows.filter(pa.concat_arrays([pa.array([True]), differs]))
-
-
-def _of(grouped: pa.Table, clips: pa.Table) -> pa.Table:
-    """The rows of `grouped` in the order of `clips`, nulls where a clip has none."""
-    at = pc.index_in(clips.column("video_id"), value_set=grouped.column("video_id").combine_chunks())
-    return grouped.take(at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at)
 
 
 def _of_the_same(done: pa.Table, rows: pa.Table) -> pa.Array:
@@ -299,7 +311,7 @@ def _read(storage: Storage, table: Table, rows: pa.Table, column: str, columns: 
     names = [*table.key, *columns, "run_id"]
     schema = pa.schema([table.schema.field(name) for name in names])
     # An id may have files of several runs; the newest row of each key counts.
-    files = sorted({path for paths in rows.column(column).to_pylist() for path in paths or ()})
+    files = sorted(pc.unique(pc.list_flatten(rows.column(column))).to_pylist())
     parts = [committed.read_file(storage, table, path, names) for path in files]
     found = planning.in_both(pa.concat_tables([schema.empty_table(), *parts]), rows, ("video_id",))
     return committed.newest(found, table.key)

@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from emo.store.s3 import S3Settings, s3_filesystem
+from standing import TestCluster
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -115,7 +116,7 @@ def bucket(s3_endpoint: str, request: pytest.FixtureRequest) -> tuple[str, S3Set
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def ray_cluster() -> Iterator[TestCluster]:
     """A running Ray cluster of two CPUs and a GPU that is only claimed; the variable that leads to it.
 
     Joining it saves each test the start of its own. Tests that kill everything start their own instead.
@@ -125,7 +126,11 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     folder = Path(f"/tmp/emo-test-ray-{port}")
     options = ["--num-cpus=2", "--num-gpus=1", "--object-store-memory=400000000"]
     with ray_head(port, folder, options):
-        yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+        joined = TestCluster(f"127.0.0.1:{port}")
+        try:
+            yield joined
+        finally:
+            joined.standing.stop()
 
 
 @contextmanager

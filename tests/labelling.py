@@ -17,20 +17,31 @@ import pyarrow as pa
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import DESCRIPTIONS, Table
+from standing import TestCluster
 
 EMO = Path(sys.executable).with_name("emo")
+# After so many seconds a command is taken to hang.
+COMMAND_S = 500
 # The words expert alone: quick, and enough where a test is not about experts.
 WORDS_ONLY = ("--set", "experts=[{kind: words}]", "--set", "ingest.workers=1")
 
 
-def emo(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
+def emo(
+    *arguments: str | Path, env: Mapping[str, str] | None = None, own_process: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end.
+
+    env: variables for it. With those of the tests' cluster alone it runs in the process that stands there for
+    commands, unless it is to have its own_process.
+    """
+    if isinstance(env, TestCluster) and not own_process:
+        return env.standing.run([*map(str, arguments)], {**os.environ, **env}, COMMAND_S)
     return subprocess.run(
         [EMO, *map(str, arguments)],
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=COMMAND_S,
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pandas
 import polars
@@ -183,3 +185,33 @@ def test_too_many_failed_names_the_step_and_counts_only_what_was_tried():
     assert too_many_failed(steps[:1], 0.25) is None
     assert too_many_failed(steps[:1], 0.2) == "more than max_failed_share=0.2 of ingest failed"
     assert too_many_failed([StepRecord("judge", rows=3, left=3)], 0.0) is None
+
+
+def test_calls_within_a_cluster_share_its_ray_and_none_is_left_after_it(videos, tmp_path, ray_cluster):
+    code = f"""
+import emo, ray
+from emo.errors import InputError
+asked = {{"experts": [{{"kind": "words"}}], "ingest": {{"workers": 1}}}}
+with emo.cluster({ray_cluster["RAY_ADDRESS"]!r}):
+    asked["ray"] = {{"address": {ray_cluster["RAY_ADDRESS"]!r}}}
+    jobs = []
+    for out in ("one", "two"):
+        done = emo.label({str(videos)!r}, out, config=asked)
+        jobs.append(ray.get_runtime_context().get_job_id())
+    print("one job:", len(set(jobs)) == 1, "labelled:", [step.ok for step in done.steps])
+    for refused in ({{"ray": {{"address": "127.0.0.1:1"}}}}, {{"ray": asked["ray"] | {{"num_cpus": 7}}}}):
+        try:
+            emo.label({str(videos)!r}, "three", config=asked | refused)
+        except InputError as error:
+            print(error)
+print("left:", ray.is_initialized())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    one, elsewhere, cpus, left = done.stdout.splitlines()
+    assert one.startswith("one job: True labelled: [2")
+    assert elsewhere.endswith("and this call asks for 127.0.0.1:1")
+    assert cpus == "ray.num_cpus is 7, but the Ray of this process has started already"
+    assert left == "left: False"

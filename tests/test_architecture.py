@@ -15,7 +15,7 @@ ROOMS = {
     "ray": {"emo.run"},
     "emo.cli": {"emo.cli", "emo.__main__"},
     "emo.jobs": {"emo.cli", "emo.jobs", "emo.api"},
-    "emo.run": {"emo.cli", "emo.jobs", "emo.run"},
+    "emo.run": {"emo.cli", "emo.jobs", "emo.run", "emo.api"},
     "emo.report": {"emo.cli", "emo.jobs", "emo.report", "emo.evaluation", "emo.review"},
     "emo.nightly": {"emo.cli", "emo.jobs", "emo.nightly"},
 }
@@ -76,7 +76,7 @@ def test_only_the_registry_the_public_names_and_the_sandbox_import_by_name():
     ],
 )
 def test_what_starts_first_loads_no_heavy_library(program):
-    heavy = {"ray", "torch", "transformers", "cv2", "av", "decord", "peft", "deepspeed", "aiohttp"}
+    heavy = {"ray", "torch", "transformers", "cv2", "av", "decord", "peft", "deepspeed", "aiohttp", "scipy"}
     code = f"{program}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -36,8 +36,10 @@ def test_only_ratios_that_are_worse_by_more_than_a_tenth_are_told(figures) -> No
 
 
 def test_what_is_compared_with_is_what_was_committed(
-    figures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    figures, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["other.py"])
     path = tmp_path / "decode.json"
     figures.compare(path, {"ratio": 5.0}, lower=("ratio",))
     figures.compare(None, {"ratio": 5.0}, lower=("ratio",))
@@ -50,3 +52,20 @@ def test_what_is_compared_with_is_what_was_committed(
     path.write_text(json.dumps({"figures": {"ratio": 5.0}}))
     figures.compare(path, {"ratio": 5.0}, lower=("ratio",))
     assert capsys.readouterr().err == "ratio: 5, and 1 when it was last committed\n"
+    # Figures of the same name that go elsewhere, and those of a script that are written nowhere.
+    figures.compare(tmp_path.parent / "decode.json", {"ratio": 4.0}, lower=("ratio",))
+    monkeypatch.setattr(sys, "argv", ["benchmarks/decode.py"])
+    figures.compare(None, {"ratio": 3.0}, lower=("ratio",))
+    told = "ratio: 4, and 1 when it was last committed\nratio: 3, and 1 when it was last committed\n"
+    assert capsys.readouterr().err == told
+
+
+# What they measure is how good something is, or seconds alone.
+WITHOUT_RATIOS = {"extraction", "judge_choice", "judge_quality", "light", "rounds"}
+
+
+def test_every_benchmark_that_keeps_ratios_compares_them() -> None:
+    keep = [script for script in BENCHMARKS.glob("*.py") if "add_json_option(parser)" in script.read_text()]
+    silent = {script.stem for script in keep if "\n    compare(" not in script.read_text()}
+    assert len(keep) > len(WITHOUT_RATIOS)
+    assert silent == WITHOUT_RATIOS

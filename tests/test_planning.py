@@ -1,6 +1,7 @@
 """What is left to do follows from the tables alone."""
 
 from datetime import UTC, datetime
+from unittest.mock import patch
 
 import pyarrow as pa
 from hypothesis import given
@@ -149,3 +150,33 @@ def test_shards_keep_the_pieces_of_a_file_together_as_far_as_their_size_allows(r
         for name, length in enumerate(runs):
             holding = sum(str(name) in part["uri"].to_pylist() for part in parts)
             assert holding == max(1, -(-length // size))
+
+
+voters = st.lists(st.tuples(ids, st.sampled_from("abc"), st.integers(0, 2**31 - 1)), max_size=20)
+few_voters = st.lists(st.tuples(ids, st.sampled_from("abc"), st.integers(0, 2)), max_size=20)
+
+
+@given(voters | few_voters, voters | few_voters, st.booleans(), st.sampled_from([2, 40, planning._MOST_KEYS]))
+def test_a_row_is_found_by_all_columns_of_its_key_and_by_nothing_else(rows, among, same, most):
+    among = rows if same else among + rows[::2]
+    key = ("video_id", "expert", "sample")
+    types = (pa.string(), pa.string(), pa.int32())
+
+    def table(of):
+        columns = zip(*of, strict=True) if of else ((), (), ())
+        return pa.table(
+            {
+                name: pa.array(list(column), kind)
+                for name, column, kind in zip(key, columns, types, strict=True)
+            }
+        )
+
+    with patch.object(planning, "_MOST_KEYS", most):
+        found = planning.place(table(rows), table(among), key).to_pylist()
+    assert found == [among.index(row) if row in among else None for row in rows]
+
+
+@given(st.lists(st.sampled_from("ab")))
+def test_runs_of_equal_values_start_where_a_value_differs_from_the_one_before(values):
+    expected = [at for at, value in enumerate(values) if at == 0 or values[at - 1] != value]
+    assert planning.starts(pa.array(values, pa.string())).tolist() == expected

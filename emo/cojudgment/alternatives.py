@@ -6,6 +6,8 @@ nobody tells them apart, each alternative has its part of the vote.
 
 import numpy as np
 
+from emo.arrays import distinct
+
 _COUNT_BITS = 15
 _MOST = 2**_COUNT_BITS - 1
 
@@ -51,8 +53,8 @@ def shares_of_labels(
     np.maximum.at(most, group, support)
     counts = support == most[group]
     width = int(cluster.max()) + 1
-    distinct = np.unique(group[counts] * width + cluster[guessed][counts]) // width
-    share[guessed] = counts / np.bincount(distinct, minlength=len(most))[group]
+    several = distinct(group[counts] * width + cluster[guessed][counts]) // width
+    share[guessed] = counts / np.bincount(several, minlength=len(most))[group]
     return share
 
 
@@ -61,7 +63,7 @@ def _voters_of(
 ) -> np.ndarray:
     """How many voters of its clip gave what each label in `wanted` is, in a label of `meant`: int64."""
     low, width = int(what.min()), int(what.max() - what.min()) + 1
-    pairs = np.unique(row[meant] * width + what[meant] - low)
+    pairs = distinct(row[meant] * width + what[meant] - low)
     if not len(pairs):
         return np.zeros(len(wanted), dtype=np.int64)
     given, voters = np.unique(clip_of_row[pairs // width] * width + pairs % width, return_counts=True)

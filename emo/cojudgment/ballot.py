@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import vocabulary
+from emo.arrays import starts_of
 from emo.cojudgment.alternatives import shares_of_labels
 from emo.cojudgment.rule import FIRST, LEAST, worth_of_place
-from emo.cojudgment.votes import codes, read_voters
+from emo.cojudgment.votes import codes, key_numbers, read_voters
 from emo.vocabulary import Entry
 
 
@@ -18,10 +19,10 @@ from emo.vocabulary import Entry
 class Marks:
     """Who gave what, each pair once.
 
-    row: int64 per pair, the voter; strength: float64 per pair, what the mark is worth: by the strength that
-    the voter gave, else by its place in the voter's list; group: int64 per pair, what was given, as a number
-    over all (clip, what) that occur, in their order; group_clip, group_what: int64 per group; n_what: all
-    `what` are below it.
+    row: int64 per pair, the voter; pairs are sorted by voter and by what it gave; strength: float64 per pair,
+    what the mark is worth: by the strength that the voter gave, else by its place in the voter's list; group:
+    int64 per pair, what was given, as a number over all (clip, what) that occur, in their order; group_clip,
+    group_what: int64 per group; n_what: all `what` are below it.
     """
 
     row: np.ndarray
@@ -78,10 +79,11 @@ def read_ballot(votes: pa.Table, worth: Callable[[np.ndarray], np.ndarray] = wor
     worth: from the places of labels in their voters' lists, from 0, to what each counts.
     """
     table = read_voters(votes).table
+    place = key_numbers(table)
+    if (place[1:] < place[:-1]).any():
+        table = table.take(pa.array(np.argsort(place)))
     clip, clips = codes(table["video_id"])
     expert, experts = codes(table["expert"])
-    order = np.lexsort((table["sample"].to_numpy(), expert, clip))
-    table, clip, expert = table.take(pa.array(order)), clip[order], expert[order]
 
     labels = table["labels"].combine_chunks() if table.num_rows else pa.array([], pa.list_(pa.string()))
     row, word, words, at = _words(labels)
@@ -140,15 +142,18 @@ def _marks(
     row: np.ndarray, clip_of_row: np.ndarray, what: np.ndarray, n_what: int, strength: np.ndarray
 ) -> Marks:
     pair = row * n_what + what
-    order = np.lexsort((-strength, pair))  # so that of equal pairs the strongest stays
-    order = order[starts_of(pair[order])]
-    row, what, strength = row[order], what[order], strength[order]
+    order = np.argsort(pair)
+    starts = np.flatnonzero(starts_of(pair[order]))
+    # Of equal pairs the strongest counts.
+    strength = np.maximum.reduceat(strength[order], starts) if len(starts) else strength
+    row, what = row[order[starts]], what[order[starts]]
     key = clip_of_row[row] * n_what + what
-    order = np.argsort(key, kind="stable")
-    starts = starts_of(key[order])
+    order = np.argsort(key)
+    ordered = key[order]
+    begins = starts_of(ordered)
     group = np.empty(len(key), dtype=np.int64)
-    group[order] = np.cumsum(starts) - 1
-    groups = key[order][starts]
+    group[order] = np.cumsum(begins) - 1
+    groups = ordered[begins]
     return Marks(row, strength, group, groups // n_what, groups % n_what, n_what)
 
 
@@ -219,9 +224,3 @@ def _meanings(words: pa.Array) -> tuple[np.ndarray, np.ndarray, list[str]]:
         forms[place] = numbers.setdefault(own if form is None else ("form", form), len(numbers))
         clusters[place] = numbers.setdefault(own if cluster is None else ("cluster", cluster), len(numbers))
     return forms, clusters, [name for _, name in numbers]
-
-
-def starts_of(ordered: np.ndarray) -> np.ndarray:
-    starts = np.ones(len(ordered), dtype=bool)
-    starts[1:] = ordered[1:] != ordered[:-1]
-    return starts

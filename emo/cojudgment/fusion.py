@@ -16,7 +16,7 @@ from emo.cojudgment.conflict import conflicts, senses_of_voters
 from emo.cojudgment.rule import Rule
 from emo.cojudgment.votes import codes
 from emo.cojudgment.weighing import Candidates, best_of_group, weigh, whole
-from emo.store import tables
+from emo.store import planning, tables
 
 # Those that the step adds are about its run, not about the votes.
 _OF_THE_STEP = ("run_id", "seen", "n_answers", "closed_in", "round_agreement")
@@ -196,14 +196,9 @@ def _place_of_description(ballot: Ballot, descriptions: pa.Table) -> np.ndarray:
     if "run_id" in descriptions.schema.names:
         run, _ = codes(descriptions["run_id"])
         rows = rows[np.argsort(-run[rows], kind="stable")]
-    return _fill(pc.index_in(_keys(ballot.table), _keys(descriptions).take(pa.array(rows))), rows)
-
-
-def _fill(found: pa.ChunkedArray | pa.Array, rows: np.ndarray) -> np.ndarray:
-    index = pc.fill_null(found, -1).to_numpy()
-    return np.where(index >= 0, rows[index] if len(rows) else -1, -1)
-
-
-def _keys(table: pa.Table) -> pa.ChunkedArray:
-    sample = pc.cast(table["sample"], pa.string())
-    return pc.binary_join_element_wise(table["video_id"], table["expert"], sample, "\x1f")
+    key = tables.VOTES.key
+    told = descriptions.select(key).cast(pa.schema([tables.VOTES.schema.field(name) for name in key]))
+    if len(rows) < told.num_rows or (rows[1:] < rows[:-1]).any():
+        told = told.take(pa.array(rows))
+    found = planning.place(ballot.table, told, key).fill_null(-1).to_numpy()
+    return np.where(found >= 0, rows[found] if len(rows) else -1, -1)

@@ -202,22 +202,31 @@ def codes(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
     return rank[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order))
 
 
-def _newest(votes: pa.Table) -> pa.Array | None:
-    """The rows that count, where keys repeat; None where every key is there once."""
+def key_numbers(votes: pa.Table) -> np.ndarray:
+    """A number for each vote that sorts like its clip, expert and sample: int64."""
     clip, _ = codes(votes["video_id"])
     expert, experts = codes(votes["expert"])
     sample = votes["sample"].to_numpy().astype(np.int64)
     low, high = (int(sample.min()), int(sample.max())) if len(sample) else (0, 0)
-    key = (clip * max(len(experts), 1) + expert) * (high - low + 1) + (sample - low)
+    return (clip * max(len(experts), 1) + expert) * (high - low + 1) + (sample - low)
+
+
+def _newest(votes: pa.Table) -> pa.Array | None:
+    """The rows that count, where keys repeat; None where every key is there once."""
+    key = key_numbers(votes)
+    if (key[1:] > key[:-1]).all():
+        return None
+    ordered = np.sort(key)
+    if (ordered[1:] > ordered[:-1]).all():
+        return None
     row = np.arange(len(key))
     if "run_id" in votes.schema.names:
         run, _ = codes(votes["run_id"].fill_null(""))
         order = np.lexsort((row, run, key))
     else:
         order = np.lexsort((row, key))
-    last = np.append(key[order][1:] != key[order][:-1], True) if len(key) else np.zeros(0, dtype=bool)
-    if last.all():
-        return None
+    ordered = key[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)
     return pa.array(np.sort(order[last]))
 
 

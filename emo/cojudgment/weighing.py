@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emo.cojudgment.ballot import Ballot, Marks, place_in_list, signs_of, starts_of
+from emo.arrays import starts_of
+from emo.cojudgment.ballot import Ballot, Marks, place_in_list, signs_of
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 
@@ -72,8 +73,14 @@ def weigh(ballot: Ballot, rule: Rule) -> Candidates:
     lost = np.flatnonzero(~has_winner[clip])
     wins[lost] = best_of_group(clip[lost], (may_win[lost].astype(np.int64) << 62) + whole(score[lost]))
     if rule.refuses_contradictions:
-        alone = (cluster_voters == 1) & (ballot.n_voters[clip] > 1)
-        wins &= ~(alone & _contradicted(clip, whole(score), signs_of(ballot.words)[label], wins))
+        alone = np.flatnonzero(wins & (cluster_voters == 1) & (ballot.n_voters[clip] > 1))
+        asked = np.zeros(n_clips, dtype=bool)
+        asked[clip[alone]] = True
+        of_them = np.flatnonzero(asked[clip])
+        sign = signs_of(ballot.words)[label[of_them]] if len(of_them) else of_them
+        refused = np.zeros(len(wins), dtype=bool)
+        refused[of_them] = _contradicted(clip[of_them], whole(score[of_them]), sign, wins[of_them])
+        wins[alone] &= ~refused[alone]
     if rule.max_labels is not None:
         # As `judge_votes` ranks them: of equals the one that more voters gave.
         value = (wins.astype(np.int64) << 62) + (whole(score) << 20) + form_voters
@@ -100,8 +107,13 @@ def _leads_or_stands_beside(
     cluster_of_form = np.zeros(len(said.group_clip), dtype=np.int64)
     cluster_of_form[form] = cluster
     n_forms = len(said.group_clip)
+    leader_of = leader[cluster_of_form]
+    # A form that leads stands for itself: only the others are looked up. Marks are sorted by voter and form.
+    others = np.flatnonzero(leader_of[said.group] != said.group)
     gave = said.row * n_forms + said.group
-    beside = np.isin(said.row * n_forms + leader[cluster_of_form[said.group]], gave)
+    wanted = said.row[others] * n_forms + leader_of[said.group[others]]
+    at = np.minimum(np.searchsorted(gave, wanted), max(len(gave) - 1, 0))
+    beside = others[gave[at] == wanted]
     return leading | (np.bincount(said.group[beside], minlength=n_forms) > 0)
 
 
@@ -164,7 +176,7 @@ def _weighing(ballot: Ballot, rule: Rule) -> Callable[[Marks, np.ndarray], np.nd
         power = against / (against + 1)
         support = marks.support(weight[marks.row] ** power[marks.group], least)
         totals = np.empty(len(against))
-        for number in np.unique(against):
+        for number in np.flatnonzero(np.bincount(against)):
             these = against == number
             totals[these] = total(weight ** (number / (number + 1)))[marks.group_clip[these]]
         return support / totals
@@ -187,7 +199,13 @@ def whole(share: np.ndarray) -> np.ndarray:
 
 def best_of_group(group: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Whether each entry has the highest value (int64) of its group; of equals the first entry."""
-    order = np.lexsort((-value, group))
     best = np.zeros(len(group), dtype=bool)
-    best[order[starts_of(group[order])]] = True
+    if len(group) == 0:
+        return best
+    most = np.full(int(group.max()) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(most, group, value)
+    top = np.flatnonzero(value == most[group])[::-1]
+    first = np.zeros(len(most), dtype=np.int64)
+    first[group[top]] = top  # of several the one that is written last stays
+    best[first[group[top]]] = True
     return best

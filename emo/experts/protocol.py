@@ -111,8 +111,8 @@ class Settings(Section):
 class Resources:
     """What one worker of an expert needs: logical CPUs and GPUs of Ray, memory in GiB (0: not stated).
 
-    light: a worker loads in well under a second and holds no process of its own, so it may be made anew in a
-    process that other steps of the run use too. A worker of another kind has a process to itself.
+    light: a worker loads in well under a second, so it may be made anew in a process that other steps of the
+    run use too. A worker of another kind has a process to itself.
     """
 
     cpus: float = 1.0

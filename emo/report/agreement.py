@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.arrays import distinct
 from emo.report.pieces import label_rows
 from emo.vocabulary import cluster_of, normalise
 
@@ -62,7 +63,7 @@ def heatmap(names: Sequence[str], voters: pa.Table, n_clips: int) -> Heatmap:
         samples.append(
             [
                 _label_sets(columns, of_expert & (columns["sample"] == sample), n_labels, n_clips)
-                for sample in np.unique(columns["sample"][of_expert])
+                for sample in distinct(columns["sample"][of_expert])
             ]
         )
     size = len(names)
@@ -77,7 +78,7 @@ def heatmap(names: Sequence[str], voters: pa.Table, n_clips: int) -> Heatmap:
 
 
 def _label_sets(columns: dict[str, np.ndarray], rows: np.ndarray, n_labels: int, n_clips: int) -> _LabelSets:
-    keys = np.unique(columns["clip"][rows] * n_labels + columns["label"][rows])
+    keys = distinct(columns["clip"][rows] * n_labels + columns["label"][rows])
     return _LabelSets(keys, np.bincount(keys // n_labels, minlength=n_clips))
 
 
@@ -122,7 +123,8 @@ class Voters:
             return
         expert = self._codes(self._experts, votes.column("expert").combine_chunks(), str)
         sample = votes.column("sample").to_numpy().astype(np.int64)
-        self._voters.update(map(tuple, np.unique(np.stack([expert, sample]), axis=1).T.tolist()))
+        samples = int(sample.max()) + 1
+        self._voters.update(divmod(voter, samples) for voter in distinct(expert * samples + sample).tolist())
         self._compare_fewer_clips()
         place = pc.index_in(votes.column("video_id"), value_set=self._clips).fill_null(-1).to_numpy()
         near = (place >= 0) & (place < self._n_clips)

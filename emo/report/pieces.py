@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo import arrays
 from emo.errors import InputError
 from emo.store import tables
 
@@ -72,9 +73,12 @@ class First:
         self._parts = [self._schema.empty_table()]
         self._held = 0
         self._sorted = 0
+        # Per group that is full the first column of the order in its last row.
+        self._full: pa.Table | None = None
 
     def add(self, rows: pa.Table) -> None:
-        self._parts.append(rows.select(self._schema.names).cast(self._schema))
+        rows = self._may_stay(rows.select(self._schema.names).cast(self._schema))
+        self._parts.append(rows)
         self._held += len(rows)
         if self._held > 2 * self._sorted + ROWS_AT_ONCE:
             self.table()
@@ -83,7 +87,24 @@ class First:
         """The rows kept so far, sorted by group and order."""
         rows = self._keep(pa.concat_tables(self._parts).combine_chunks())
         self._parts, self._held, self._sorted = [rows], len(rows), len(rows)
+        if len(rows) and len(self._group) <= 1:
+            ends = np.append(np.flatnonzero(_changes(rows, self._group))[1:], len(rows)) - 1
+            full = ends[np.diff(ends, prepend=-1) == self._count]
+            self._full = rows.select([*self._group, self._order[0]]).take(pa.array(full))
         return rows
+
+    def _may_stay(self, rows: pa.Table) -> pa.Table:
+        """Without rows that come after all those of a full group: sorting them takes far longer."""
+        if self._full is None or not len(self._full):
+            return rows
+        last = self._full.column(self._order[0])
+        if self._group:
+            (group,) = self._group
+            last = last.take(pc.index_in(rows.column(group), value_set=self._full.column(group)))
+        else:
+            last = last[0]
+        early = pc.less_equal(rows.column(self._order[0]), last)
+        return rows.filter(pc.fill_null(early, True))
 
     def ids(self) -> tuple[str, ...]:
         return tuple(self.table().column("video_id").to_pylist())
@@ -126,7 +147,7 @@ def label_rows(lists: pa.ListArray) -> tuple[np.ndarray, pa.Array]:
 
 def distinct(row: np.ndarray, code: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:
     """Each pair of row and code once, sorted."""
-    keys = np.unique(row * max(n_codes, 1) + code)
+    keys = arrays.distinct(row * max(n_codes, 1) + code)
     return keys // max(n_codes, 1), keys % max(n_codes, 1)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,19 +30,37 @@ class Recurring:
     texts: int
 
 
-def recurring(pieces: Iterable[pa.Table]) -> tuple[Recurring, ...]:
-    """The texts that recur, the most frequent first; pieces: rows of descriptions with TEXT_COLUMNS."""
-    counts: dict[str, Counter[str]] = {}
-    totals: Counter[str] = Counter()
-    for rows in pieces:
-        good = rows.filter(pc.equal(rows.column("status"), tables.OK))
-        found = good.group_by(["expert", "text"]).aggregate([([], "count_all")]).to_pylist()
-        for row in found:
-            counts.setdefault(row["expert"], Counter())[row["text"]] += row["count_all"]
-            totals[row["expert"]] += row["count_all"]
-        for held in counts.values():
+class Texts:
+    """The texts of each expert that may recur, with how often they came."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[str]] = {}
+        self._totals: Counter[str] = Counter()
+
+    def add(self, rows: pa.Table) -> None:
+        """Take rows of descriptions, with TEXT_COLUMNS."""
+        there = pc.and_(pc.equal(rows.column("status"), tables.OK), pc.is_valid(rows.column("text")))
+        good = rows.filter(there)
+        for expert in pc.unique(good.column("expert")).to_pylist():
+            texts = good.filter(pc.equal(good.column("expert"), expert)).column("text")
+            counted = pc.value_counts(texts)
+            times = counted.field("counts").to_numpy()
+            if len(times) > _HELD:
+                # As `_forget` does. Most texts come once, and leave here before they are Python's.
+                times = times - np.partition(times, -_HELD - 1)[-_HELD - 1]
+            stays = np.flatnonzero(times > 0)
+            held = self._counts.setdefault(expert, Counter())
+            for text, more in zip(
+                counted.field("values").take(pa.array(stays)).to_pylist(), times[stays].tolist(), strict=True
+            ):
+                held[text] += more
+            self._totals[expert] += len(texts)
             _forget(held)
-    return tuple(sorted(_told(counts, totals), key=lambda found: (-found.times, found.expert, found.text)))
+
+    def recurring(self) -> tuple[Recurring, ...]:
+        """The texts that recur, the most frequent first."""
+        found = _told(self._counts, self._totals)
+        return tuple(sorted(found, key=lambda one: (-one.times, one.expert, one.text)))
 
 
 def _forget(held: Counter[str]) -> None:

@@ -6,7 +6,7 @@ decided by a hash of video_id, so that the same tables always give the same repo
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from emo.errors import InputError
 from emo.report.agreement import Heatmap, Voters
 from emo.report.failures import FailureGroup, Failures
 from emo.report.pieces import BY_HASH, HASHED, First, distinct, hashed, label_rows, ok_rows, pieces, ranked
-from emo.report.recurring import Recurring, recurring
+from emo.report.recurring import TEXT_COLUMNS, Recurring, Texts
 from emo.store import tables
 from emo.vocabulary import family_of
 
@@ -125,12 +125,11 @@ def summarise(
     descriptions: Iterable[pa.Table],
     votes: Iterable[pa.Table],
     judgments: Iterable[pa.Table],
-    texts: Iterable[pa.Table] = (),
 ) -> Summary:
     """Count what the tables say.
 
     Each iterable is read once, in the order clips, judgments, descriptions, votes.
-    texts: descriptions with TEXT_COLUMNS, piece by piece, as a text is large.
+    Descriptions may come with their texts, in pieces that memory holds.
     The pieces have at least the columns named in CLIP_COLUMNS and so on; others are not looked at.
     Labels are compared as `emo.vocabulary.normalise` writes them. A failed row that only repeats the failure
     of an earlier step (no description because the clip could not be read) is not counted again.
@@ -155,8 +154,8 @@ def summarise(
         # A clip that changed and can no longer be read keeps its old judgment: the clip counts as failed.
         judged.add(hashed(clip_failures.without(ok_rows(rows))))
 
-    experts = _Experts()
-    for rows in pieces(descriptions, tables.DESCRIPTIONS, DESCRIPTION_COLUMNS):
+    experts, texts = _Experts(), Texts()
+    for rows in pieces(_noting_texts(descriptions, texts), tables.DESCRIPTIONS, DESCRIPTION_COLUMNS):
         experts.add_descriptions(rows)
         description_failures.add(rows)
 
@@ -204,8 +203,15 @@ def summarise(
             failed=(*clip_failures.pools(), *judgment_failures.pools()),
             any=anyone.ids(),
         ),
-        recurring=recurring(texts),
+        recurring=texts.recurring(),
     )
+
+
+def _noting_texts(descriptions: Iterable[pa.Table], texts: Texts) -> Iterator[pa.Table]:
+    for rows in descriptions:
+        if set(TEXT_COLUMNS) <= set(rows.column_names):
+            texts.add(rows)
+        yield rows
 
 
 class _Judged:

@@ -1,7 +1,7 @@
 """tables → OUT/report/index.html."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -59,10 +59,9 @@ def write(
     segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))
     summary = summarise(
         clips=[clips],
-        descriptions=[_light(storage, DESCRIPTIONS, DESCRIPTION_COLUMNS)],
+        descriptions=described(storage),
         votes=[_light(storage, VOTES, VOTE_COLUMNS)],
         judgments=[judgments],
-        texts=texts(storage),
     )
     people = reviewed(read_reviews(storage))
     chosen = choose_gallery(summary, gallery, people.shown_first())
@@ -104,25 +103,43 @@ def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:
     return committed.read_newest(storage, committed.folder(table), table, columns).select(list(columns))
 
 
-def texts(storage: Storage) -> Iterator[pa.Table]:
-    """The texts of the newest descriptions with their key and status, TEXT_ROWS at a time or a file."""
-    rows = committed.read_newest(storage, committed.folder(DESCRIPTIONS), DESCRIPTIONS, [], with_file=True)
+def described(storage: Storage) -> Iterator[pa.Table]:
+    """The newest descriptions with DESCRIPTION_COLUMNS and their texts, TEXT_ROWS at a time or a file."""
+    names = [*DESCRIPTION_COLUMNS, "text"]
 
     def read(path: str, newest: pa.Table) -> pa.Table:
-        found = committed.read_file(storage, DESCRIPTIONS, path, [*DESCRIPTIONS.key, "text", "status"])
+        found = committed.read_file(storage, DESCRIPTIONS, path, names)
         # Where no run came later all rows of a file are the newest.
         whole = found.num_rows == newest.num_rows
         return found if whole else planning.in_both(found, newest, DESCRIPTIONS.key)
 
     with ThreadPoolExecutor(committed.READ_THREADS) as pool:
-        held: list[tuple[str, pa.Table]] = []
+        ahead: list[Future[pa.Table]] = []
+        for batch in _batches(storage):
+            # The next ones are read while these are counted.
+            reading = [pool.submit(read, path, newest) for path, newest in batch]
+            if ahead:
+                yield pa.concat_tables(one.result() for one in ahead)
+            ahead = reading
+        if ahead:
+            yield pa.concat_tables(one.result() for one in ahead)
+
+
+def _batches(storage: Storage) -> Iterator[list[tuple[str, pa.Table]]]:
+    """The files of descriptions with the newest rows of each, TEXT_ROWS at a time or a file."""
+    held: list[tuple[str, pa.Table]] = []
+    count = 0
+    for where in committed.folders(storage, DESCRIPTIONS):
+        # By folder, as the steps read them.
+        rows = committed.read_newest(storage, where, DESCRIPTIONS, [], with_file=True)
         for one in planning.by_file(rows):
             held.append(one)
-            if sum(newest.num_rows for _, newest in held) >= TEXT_ROWS:
-                yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
-                held = []
-        if held:
-            yield pa.concat_tables(pool.map(read, *zip(*held, strict=True)))
+            count += one[1].num_rows
+            if count >= TEXT_ROWS:
+                yield held
+                held, count = [], 0
+    if held:
+        yield held
 
 
 def whole_rows(storage: Storage, table: Table, video_ids: Sequence[str]) -> pa.Table:

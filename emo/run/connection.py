@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,14 +25,43 @@ _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.
 _LONGEST_SOCKET = 107
 
 
+@dataclass(frozen=True)
+class _Connection:
+    """What this process is connected to, and the file with Ray's own messages."""
+
+    where: str | None
+    num_cpus: int | None
+    log: str
+
+
+_connection: _Connection | None = None
+
+
 @contextmanager
 def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     """Connect to a Ray cluster, or start one on this machine; gives the file with Ray's own messages.
 
     `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either a fresh
-    local one is started: one that a killed run left behind is never picked up.
+    local one is started: one that a killed run left behind is never picked up. Within such a block another
+    one shares its connection. Raises InputError where it asks for another cluster.
     """
     where = address or os.environ.get("RAY_ADDRESS")
+    if _connection is None:
+        with _connected(where, num_cpus) as log:
+            yield log
+        return
+    if where != _connection.where:
+        at = _connection.where or "a Ray of its own"
+        asked = where or "a Ray of its own"
+        raise InputError(f"this process is connected to {at} already, and this call asks for {asked}")
+    if num_cpus not in (None, _connection.num_cpus):
+        raise InputError(f"ray.num_cpus is {num_cpus}, but the Ray of this process has started already")
+    yield _connection.log
+
+
+@contextmanager
+def _connected(where: str | None, num_cpus: int | None) -> Iterator[str]:
+    global _connection
     if where:
         offer_token()
         check_answers(where)
@@ -83,8 +113,10 @@ def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
             # A pool whose workers are all busy grows. By default it grows once shards queue at its workers;
             # ours take no more than they work on (jobs/passes.py).
             context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+            _connection = _Connection(where, num_cpus, log)
             yield log
         finally:
+            _connection = None
             attempts_of_connection.cache_clear()
             ray.shutdown()
 

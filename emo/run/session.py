@@ -24,7 +24,7 @@ from emo.store.runs import FOLDER, Run, StepRecord, check_settings, load_runs, n
 from emo.store.storage import Storage
 from emo.store.tables import RETRIES, TABLES, USES
 from emo.terminal.progress import say
-from emo.terminal.signals import ended_by_signals
+from emo.terminal.signals import ended_by_signals, interruption
 
 # A pass writes down how far it is this often, for those who watch it and for whoever finds it killed.
 SAVE_EVERY_S = 5.0
@@ -286,9 +286,8 @@ def session(
             yield current
         except BaseException as error:
             run.outcome = "failed"
-            run.error = str(error) or (
-                "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
-            )
+            interrupt = interruption(error)
+            run.error = str(interrupt or error) or ("interrupted" if interrupt else type(error).__name__)
             raise
         else:
             run.outcome = "done"

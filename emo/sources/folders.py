@@ -5,8 +5,9 @@ import posixpath
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 from emo.paths import on_disk, readable
@@ -61,13 +62,15 @@ def read_through(root: str) -> Found:
         if identity in seen:
             continue
         seen.add(identity)
-        for item in sorted(list_folder(folder), key=lambda one: one.name):
+        for item in sorted(list_folder(folder), key=attrgetter("name")):
             if item.is_dir(follow_symlinks=False):
                 folders.append(item.path)
             elif is_regular(item):
-                # A file may be gone since its folder was read; then it is not there.
-                with suppress(FileNotFoundError):
+                try:
                     found.entries.append(local_entry(item, cut))
+                except FileNotFoundError:
+                    # Gone since its folder was read: it is not there.
+                    continue
             elif is_folder(item.path):
                 links.append(item.path)
             else:
@@ -85,10 +88,18 @@ def is_of_system(path: str, *, hidden: bool = True) -> bool:
 
     hidden: whether every hidden file and folder counts, or only those that are known.
     """
-    for part in path.split("/"):
-        if part.lower() in _OF_SYSTEM or part.startswith("._") or (hidden and part.startswith(".")):
-            return True
-    return False
+    folder, slash, name = path.rpartition("/")
+    return _is_name_of_system(name, hidden) or (bool(slash) and _is_in_one_of_system(folder, hidden))
+
+
+def _is_name_of_system(name: str, hidden: bool) -> bool:
+    return name.lower() in _OF_SYSTEM or name.startswith("." if hidden else "._")
+
+
+# Most files of a source stand in few folders.
+@lru_cache(maxsize=1024)
+def _is_in_one_of_system(folder: str, hidden: bool) -> bool:
+    return any(_is_name_of_system(part, hidden) for part in folder.split("/"))
 
 
 def left_out(

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,8 +54,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One clip before its file has been looked up; `where` names the row for a person."""
 
     uri: str
@@ -124,7 +123,7 @@ def finish(
         for row, none in zip(rows, shut, strict=True)
     ]
     rows = [
-        replace(row, language=row.language or sidecar.language) if sidecar else row
+        row._replace(language=row.language or sidecar.language) if sidecar else row
         for row, sidecar in zip(rows, sidecars, strict=True)
     ]
     spoken = [listing.get(sidecar.uri) if sidecar else None for sidecar in sidecars]

@@ -104,7 +104,8 @@ def _from_folder(storage: Storage) -> pa.Table:
                 f"two files would have the same path in the tables: {storage.full(entry.path)}; rename one"
             )
         entries[entry.path] = entry
-    places = {path: storage.full(path) for path in entries}
+    root = storage.full("x")[:-1]
+    places = {path: root + path for path in entries}
     listing = {places[path]: entry for path, entry in entries.items()}
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
@@ -122,9 +123,8 @@ def _from_folder(storage: Storage) -> pa.Table:
     rows = []
     for path in videos:
         # MER names clips by their file name, wherever below the folder the file stands.
-        video_id = posixpath.splitext(posixpath.basename(path) if subtitles else path)[0]
-        place = places.get(path) or storage.full(path)
-        rows.append(Row(place, video_id, path, *subtitles.get(video_id, (None, None))))
+        video_id = (posixpath.basename(path) if subtitles else path).rpartition(".")[0]
+        rows.append(Row(root + path, video_id, path, *subtitles.get(video_id, (None, None))))
     rest = [path for path in others if not (subtitles and path == MER_SUBTITLES)]
     return finish(rows, listing, rest, storage.url, hidden)
 

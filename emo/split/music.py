@@ -7,7 +7,6 @@ Speech has tones too: this is for sounds in which nobody speaks.
 from itertools import pairwise
 
 import numpy as np
-import scipy.signal
 
 from emo.media.wave import AUDIO_HZ
 
@@ -37,6 +36,8 @@ def is_music(wave: np.ndarray) -> bool:
 
 def _tones(block: np.ndarray) -> frozenset[int]:
     """The bins of the tones in a block; none where they are a small part of it."""
+    import scipy.signal  # takes a second, which every run would pay
+
     hertz, power = scipy.signal.welch(block, AUDIO_HZ, nperseg=2048)
     power = power[(hertz >= _LOWEST_HZ) & (hertz <= _HIGHEST_HZ)]
     around = scipy.signal.medfilt(power, _AROUND_BINS)

@@ -28,8 +28,12 @@ from emo.store.tables import SCHEMA_KEY, SCHEMA_VERSION, Table
 
 # Reads wait for the disk or for S3, not for the processor.
 READ_THREADS = 16
-# About 100 bytes each.
-REMEMBERED_ROWS = 500_000
+# A file with more rows is decoded by several threads at once; for fewer rows they cost more than they bring.
+THREADS_FROM = 100_000
+# About 50 bytes each, as they are packed, and the place of the clip's file.
+REMEMBERED_ROWS = 2_000_000
+# Columns in which many rows have the same few texts.
+_REPEATING = ("expert", "run_id", "status", "error", "judge", "file")
 # A scan holds the footers of all its files until it ends: of 20,000 files they weigh more than a gigabyte.
 SCAN_FILES = 500
 # Files that compaction made of many begin with this; those that workers commit begin with their run's id.
@@ -103,7 +107,8 @@ def entries(storage: Storage, where: str) -> list[Entry]:
 def _parquet(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
     with storage.errors(path):
         try:
-            with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=True) as file:
+            # On a disk there is nothing to fetch ahead.
+            with storage.open(path) as handle, pq.ParquetFile(handle, pre_buffer=storage.on_s3) as file:
                 yield file
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
@@ -120,8 +125,11 @@ def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] 
     """
     schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
     with _parquet(storage, path) as file:
-        fault = _fault(file.schema_arrow, schema, table.needs)
-        rows = None if fault else _filled(file.read(columns=_there(file.schema_arrow, schema)), schema)
+        found = file.schema_arrow
+        fault = _fault(found, schema, table.needs)
+        threads = file.metadata.num_rows > THREADS_FROM
+        rows = None if fault else file.read(columns=_there(found, schema), use_threads=threads)
+        rows = None if rows is None else _filled(rows, schema)
         fault = fault or _fault_of_rows(rows, schema)
         if rows is None or fault:
             raise DamagedError(f"{storage.full(path)} is not a file of the {table.name} table: {fault}")
@@ -129,13 +137,15 @@ def read_file(storage: Storage, table: Table, path: str, columns: Sequence[str] 
 
 
 def _there(found: pa.Schema, expected: pa.Schema) -> list[str]:
-    return [name for name in expected.names if name in found.names]
+    there = set(found.names)
+    return [name for name in expected.names if name in there]
 
 
 def _filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of the schema, those that are not there as nulls."""
+    there = set(rows.schema.names)
     columns = [
-        rows.column(field.name) if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type)
+        rows.column(field.name) if field.name in there else pa.nulls(rows.num_rows, field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)
@@ -149,8 +159,9 @@ def schema_version(storage: Storage, path: str) -> int:
 
 def _fault(found: pa.Schema, expected: pa.Schema, needs: Collection[str]) -> str | None:
     """What a file lacks of the columns that are expected, for a person."""
+    there = set(found.names)
     for field in expected:
-        if field.name not in found.names:
+        if field.name not in there:
             if field.nullable and field.name not in needs:
                 continue
             return f"it has no column {field.name!r}"
@@ -182,10 +193,31 @@ def read_newest(
     if where not in known or known[where].files != paths:
         rows = _newest_light(storage, where, table, paths, known.pop(where, None))
         if rows.num_rows <= REMEMBERED_ROWS:
-            known[where] = Known(paths, rows)
+            known[where] = Known(paths, _packed(rows))
     else:
         rows = known[where].rows
-    return rows.select([*names, "file"] if with_file else names)
+    return _unpacked(rows.select([*names, "file"] if with_file else names))
+
+
+def _packed(rows: pa.Table) -> pa.Table:
+    """The rows in a third of the memory: each text of a repeating column once, and its number in the rows."""
+    for name in _REPEATING:
+        if name in rows.column_names:
+            at = rows.column_names.index(name)
+            column = rows.column(name).dictionary_encode()
+            rows = rows.set_column(at, rows.schema.field(name).with_type(column.type), column)
+    return rows
+
+
+def _unpacked(rows: pa.Table) -> pa.Table:
+    return rows.cast(
+        pa.schema(
+            [
+                field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+                for field in rows.schema
+            ]
+        )
+    )
 
 
 # Light columns by storage and folder, with the files that they are of: committed files never change.
@@ -208,7 +240,7 @@ def _newest_light(
     counts = set(paths)
     few = before is not None and len(counts) - len(before.files) < LEAST_FILES
     if before is not None and few and counts.issuperset(before.files):
-        return _with_rest(storage, where, table, before)
+        return _with_rest(storage, where, table, Known(before.files, _unpacked(before.rows)))
     there = {entry.path: entry for entry in entries(storage, where) if entry.path in counts}
     known = index.load(storage, where, _light_schema(table), there) if len(there) >= LEAST_FILES else None
     if known is None:
@@ -325,12 +357,12 @@ def newest(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     for name in key:
         ranks, distinct = _ranks(rows.column(name))
         place = place * distinct + ranks
+    if (place[1:] > place[:-1]).all():
+        # Sorted, each key once, which is how one run leaves them.
+        return rows.combine_chunks()
     order = np.lexsort((_ranks(rows.column("run_id"))[0], place))
     placed = place[order]
     last_of_key = np.append(placed[1:] != placed[:-1], True)
-    if last_of_key.all() and (order[1:] > order[:-1]).all():
-        # As they are, which is how one run leaves them.
-        return rows.combine_chunks()
     return rows.take(pa.array(order[last_of_key])).combine_chunks()
 
 

@@ -20,7 +20,7 @@ def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
     `committed` holds the newest clips row per id with the columns VERSION. A row that failed counts as
     done until its file changes or it is asked for with `failed_keys`.
     """
-    at = pc.index_in(manifest.column("video_id"), value_set=_flat(committed, "video_id"))
+    at = pc.index_in(manifest.column("video_id"), value_set=flat(committed, "video_id"))
     unchanged = pc.is_valid(at)
     for name in VERSION:
         before = committed.column(name).take(at)
@@ -56,12 +56,53 @@ def of_run(rows: pa.Table, run_id: str) -> pa.Table:
 
 def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
     """For each row the index of a row of `among` with the same key, null where there is none."""
-    return pc.index_in(_joined(rows, key), value_set=_joined(among, key))
+    if len(key) == 1:
+        return pc.index_in(flat(rows, key[0]), value_set=flat(among, key[0]))
+    wanted, there, count = _numbered(rows, among, key)
+    if count > 8 * len(there) + 1024:
+        return pc.index_in(pa.array(wanted, mask=wanted < 0), value_set=pa.array(there))
+    # So few numbers that a table of all of them finds a row at once.
+    at = np.full(count, -1, dtype=np.int32)
+    at[there[::-1]] = np.arange(len(there))[::-1]
+    found = np.where(wanted >= 0, at[wanted], -1)
+    return pa.array(found, mask=found < 0)
+
+
+# Numbers of keys stay below it, so that they fit 64 bits.
+_MOST_KEYS = 2**62
+
+
+def _numbered(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+    """The keys of both as numbers (int64) below the last value; -1 for a row whose key `among` lacks.
+
+    Numbers are told apart far faster than keys that are put together as texts.
+    """
+    wanted, there = np.zeros(rows.num_rows, np.int64), np.zeros(among.num_rows, np.int64)
+    lacking = np.zeros(rows.num_rows, dtype=bool)
+    count = 1
+    for name in key:
+        ours, theirs = flat(rows, name), flat(among, name)
+        encoded = theirs.dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        # Tables that were made one of the other have the same keys, row by row.
+        same = ours.equals(theirs)
+        found = codes if same else pc.index_in(ours, value_set=encoded.dictionary).fill_null(-1).to_numpy()
+        distinct = max(len(encoded.dictionary), 1)
+        if count * distinct >= _MOST_KEYS:
+            values, there = np.unique(there, return_inverse=True)
+            at = np.minimum(np.searchsorted(values, wanted), max(len(values) - 1, 0))
+            lacking |= values[at] != wanted if len(values) else True
+            wanted, count = at, max(len(values), 1)
+        there = there * distinct + codes
+        wanted = wanted * distinct + found
+        lacking |= found < 0
+        count *= distinct
+    return np.where(lacking, -1, wanted), there, count
 
 
 def by_file(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each file that the column `file` names, in their order, sorted by file."""
-    files = _flat(rows, "file").dictionary_encode()
+    files = flat(rows, "file").dictionary_encode()
     places = files.indices.to_numpy()
     order = np.argsort(places, kind="stable")
     ends = np.cumsum(np.bincount(places, minlength=len(files.dictionary)))
@@ -72,12 +113,12 @@ def by_file(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 def not_in(rows: pa.Table, done: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key does not stand in `done`."""
-    return rows.filter(pc.is_null(place(rows, done, key)))
+    return kept(rows, pc.is_null(place(rows, done, key)))
 
 
 def in_both(rows: pa.Table, wanted: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """The rows whose key stands in `wanted`."""
-    return rows.filter(pc.is_valid(place(rows, wanted, key)))
+    return kept(rows, pc.is_valid(place(rows, wanted, key)))
 
 
 def failed_rows(committed: pa.Table) -> pa.Table:
@@ -87,7 +128,7 @@ def failed_rows(committed: pa.Table) -> pa.Table:
 
 def well(rows: pa.Table) -> pa.Table:
     """The rows that did not fail."""
-    return rows.filter(pc.equal(rows.column("status"), OK))
+    return kept(rows, pc.equal(rows.column("status"), OK))
 
 
 def workers_that_fit(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> int:
@@ -126,10 +167,8 @@ def current(descriptions: pa.Table, clips: pa.Table) -> pa.Table:
     at = place(descriptions, clips, ("video_id",))
     ingested = clips.column("run_id").take(at)
     usable = pc.equal(clips.column("status").take(at), OK)
-    rows = descriptions.filter(
-        pc.fill_null(pc.and_(usable, pc.greater_equal(descriptions.column("run_id"), ingested)), False)
-    )
-    return answering(rows)
+    fresh = pc.greater_equal(descriptions.column("run_id"), ingested)
+    return answering(kept(descriptions, pc.and_(usable, fresh)))
 
 
 def numbered(rows: pa.Table, numbers: range) -> pa.ChunkedArray:
@@ -148,7 +187,7 @@ def answering(descriptions: pa.Table) -> pa.Table:
     first = descriptions.filter(pc.equal(descriptions.column("sample"), 0))
     began = first.column("run_id").take(place(descriptions, first, key))
     fresh = pc.greater_equal(descriptions.column("run_id"), began)
-    return descriptions.filter(pc.fill_null(fresh, False))
+    return kept(descriptions, fresh)
 
 
 def moved(manifest: pa.Table, committed: pa.Table) -> pa.Table:
@@ -181,11 +220,9 @@ def shards(rows: pa.Table, size: int, together: str | None = None) -> list[pa.Ta
     """
     if together is None or not rows.num_rows:
         return [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
-    values = rows.column(together)
-    differs = pc.not_equal(values.slice(1), values.slice(0, rows.num_rows - 1)).to_numpy()
-    starts = [0, *(np.flatnonzero(differs) + 1).tolist(), rows.num_rows]
+    begins = [*starts(flat(rows, together)).tolist(), rows.num_rows]
     borders = [0]
-    for start, end in pairwise(starts):
+    for start, end in pairwise(begins):
         if end - borders[-1] <= size:
             continue
         if start > borders[-1]:
@@ -196,15 +233,20 @@ def shards(rows: pa.Table, size: int, together: str | None = None) -> list[pa.Ta
     return [rows.slice(start, end - start) for start, end in pairwise([*borders, rows.num_rows])]
 
 
-def _flat(table: pa.Table, name: str) -> pa.Array:
+def flat(table: pa.Table, name: str) -> pa.Array:
+    """A column in one piece."""
     column = table.column(name)
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def _joined(table: pa.Table, key: tuple[str, ...]) -> pa.Array:
-    if len(key) == 1:
-        return _flat(table, key[0])
-    # The separator cannot stand in an expert's name or in a number, so keys stay apart.
-    parts = [pc.cast(table.column(name), pa.string()) for name in reversed(key)]
-    joined = pc.binary_join_element_wise(*parts, "\x1f")
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+def starts(values: pa.Array) -> np.ndarray:
+    """The places of the values that differ from the one before them, and of the first: int64, rising."""
+    if len(values) == 0:
+        return np.zeros(0, dtype=np.int64)
+    differs = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1))
+    return np.append(0, np.flatnonzero(differs.to_numpy(zero_copy_only=False)) + 1)
+
+
+def kept(rows: pa.Table, keep: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The rows where it is true; all of them, which is the rule, are not copied."""
+    return rows if pc.all(keep, skip_nulls=False).as_py() else rows.filter(keep)

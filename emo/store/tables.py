@@ -137,7 +137,7 @@ CLIPS = Table(
     ),
     light=(
         *("status", "error", "uri", "size", "modified", "transcript_version"),
-        *("start_s", "end_s", "duration_s"),
+        *("start_s", "end_s", "duration_s", "error_message"),
     ),
     row_group_rows=64,
     needs=("frames",),

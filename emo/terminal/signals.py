@@ -18,21 +18,35 @@ class Terminated(KeyboardInterrupt):
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Inside the block SIGTERM and SIGHUP raise Terminated, so that whatever is held is given back."""
-    if threading.current_thread() is not threading.main_thread():
-        # Only the main thread may ask for signals; the program that started this one deals with them.
-        yield
-        return
     before = {number: signal.getsignal(number) for number in _ENDING}
     listen()
     try:
         yield
+    except Exception as error:
+        if (interrupt := interruption(error)) is not None:
+            raise interrupt from None
+        raise
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt behind an error: Python 3.11 wraps one that comes while a class of an import is made."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause
 
 
 def listen() -> None:
-    """Raise Terminated at these signals from now on; Ray sets a handler of its own when it starts."""
+    """Raise Terminated at these signals from now on; Ray sets a handler of its own when it starts.
+
+    Only the main thread may ask for signals. In another one the program that started it deals with them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in _ENDING:
         # A command under `nohup` outlives its terminal.
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emo.errors import InputError
 from emo.report import agreement, pieces
-from emo.report.recurring import recurring
+from emo.report.recurring import Texts
 from emo.report.summary import Count, Summary, summarise
 from emo.vocabulary import cluster_of
 from report_tables import clip, description, judgment, report_tables, vote
@@ -286,13 +286,11 @@ def test_cut_answers_and_recurring_texts_are_said_in_a_line_each():
         description(f"{i}", "face", "She " * 40, finish_reason="length" if i < 3 else "stop")
         for i in range(5)
     ]
-    tables = report_tables(descriptions=rows)
-    summary = summarise(
-        **{name: [table] for name, table in tables.items()}, texts=[texts_of("face", ["She " * 40] * 30)]
-    )
+    rows += [description(f"{i}", "voice", "She " * 40) for i in range(30)]
+    summary = summary_of(report_tables(descriptions=rows))
     cut, same = summary.alarms()
     assert cut == "face: the limit on tokens cut 3 of 5 answers; allow more with max_new_tokens"
-    assert same.startswith("face: 30 of 30 answers are the same text: 'She She")
+    assert same.startswith("voice: 30 of 30 answers are the same text: 'She She")
     assert len(same) < 200
     assert summary_of(report_tables(descriptions=[description("a", "face", "She")])).alarms() == []
 
@@ -302,20 +300,27 @@ def texts_of(expert, texts):
     return report_tables(descriptions=rows)["descriptions"]
 
 
+def recurring_of(pieces):
+    texts = Texts()
+    for rows in pieces:
+        texts.add(rows)
+    return texts.recurring()
+
+
 def test_a_text_that_recurs_over_many_clips_is_told():
     same = ["She smiles."] * 30 + [f"Text {i}" for i in range(970)]
-    (found,) = recurring(
+    (found,) = recurring_of(
         [texts_of("face", same[::2]), texts_of("face", same[1::2]), texts_of("voice", ["a"])]
     )
     assert (found.expert, found.text, found.times, found.texts) == ("face", "She smiles.", 30, 1000)
-    assert recurring([texts_of("face", ["She smiles."] * 20)]) == ()
+    assert recurring_of([texts_of("face", ["She smiles."] * 20)]) == ()
     rare = ["She smiles."] * 25 + [f"Text {i}" for i in range(5000)]
-    assert recurring([texts_of("face", rare)]) == (), "25 of 5,025 are less than a half per cent"
+    assert recurring_of([texts_of("face", rare)]) == (), "25 of 5,025 are less than a half per cent"
 
 
 def test_a_frequent_text_is_found_among_more_texts_than_are_held():
     texts = [f"Text {i}" for i in range(9_000)]
     texts[::10] = ["She smiles."] * 900
-    (found,) = recurring([texts_of("face", texts[at : at + 1_000]) for at in range(0, 9_000, 1_000)])
+    (found,) = recurring_of([texts_of("face", texts[at : at + 1_000]) for at in range(0, 9_000, 1_000)])
     assert found.text == "She smiles."
     assert 500 < found.times <= 900

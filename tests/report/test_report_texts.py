@@ -34,7 +34,7 @@ def storage(tmp_path) -> Storage:
 @pytest.mark.parametrize("together", [1, 3, 20_000])
 def test_each_newest_text_comes_once(storage, together, monkeypatch) -> None:
     monkeypatch.setattr(write, "TEXT_ROWS", together)
-    pieces = list(write.texts(storage))
+    pieces = list(write.described(storage))
     found = pa.concat_tables(pieces)
     assert sorted(found.column("text").to_pylist()) == [
         *("face of a", "face of b", "face of c", "voice of a", "voice of b, again"),
@@ -43,4 +43,4 @@ def test_each_newest_text_comes_once(storage, together, monkeypatch) -> None:
 
 
 def test_where_nothing_was_described_there_are_no_texts(tmp_path) -> None:
-    assert list(write.texts(Storage(str(tmp_path)))) == []
+    assert list(write.described(Storage(str(tmp_path)))) == []

@@ -1,0 +1,52 @@
+"""A signal that asks a command to end does so wherever it meets it."""
+
+import os
+import signal
+
+import pytest
+
+from emo.errors import EmoError
+from emo.terminal.signals import Terminated, ended_by_signals
+
+
+class Met:
+    """What asks this process to end while a class is made, as an import of Ray may be met by a signal."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), self._number)
+        signal.getsignal(self._number)  # handlers run before the next call
+
+
+def make_class(number):
+    class Owner:
+        met = Met(number)
+
+    return Owner
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_meets_an_import_ends_the_command(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Terminated, match=signal.Signals(number).name), ended_by_signals():
+        make_class(number)
+    assert signal.getsignal(number) is before
+
+
+def start_ray():
+    try:
+        make_class(signal.SIGTERM)
+    except Exception as error:
+        raise EmoError("Ray does not start on this machine") from error
+
+
+def test_what_the_error_became_on_its_way_is_still_the_signal():
+    with pytest.raises(Terminated, match="SIGTERM"), ended_by_signals():
+        start_ray()
+
+
+def test_an_error_without_a_signal_stays_what_it_is():
+    with pytest.raises(EmoError, match="full disk"), ended_by_signals():
+        raise EmoError("full disk")
