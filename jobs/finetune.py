@@ -81,7 +81,7 @@ def _train_and_judge(
     settings = config.finetune
     check_resources(settings)
     try:
-        entries = prepared.read_entries(place)
+        entries = prepared.read_outlines(place)
     except FileNotFoundError:
         cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
         entries = prepare(place, out, settings, listed, int(cpus))
