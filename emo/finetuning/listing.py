@@ -150,7 +150,7 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             entry = _as_reviewed(entry, people.get(row["video_id"]))
             drafter = (row["source"] or {}).get("expert")
             senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")
-            turns = messages.turns_of(row["messages"])
+            turns: Sequence[messages.Turn] = messages.turns_of(row["messages"])
             if of_whole_person((row["source"] or {}).get("prompt") or ""):
                 turns = _as_labelled(turns, entry.sample_id, settings)
             entry = _with_turns(entry, turns, settings, has_media=True)
