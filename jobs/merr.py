@@ -34,7 +34,7 @@ from emo.captions.merr.settings import Merr
 from emo.captions.plan import Plan, Variant
 from emo.captions.windows import Window
 from emo.config import Config
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import EngineSettings
 from emo.errors import InputError, RowError
 from emo.evaluation.judging import missing as missing_model
 from emo.experts.protocol import AUDIO, FRAMES, Resources
@@ -230,7 +230,7 @@ class MerrWorker:
             None
             if model is None
             else EngineWriter(model)
-            if isinstance(model, ModelSettings)
+            if isinstance(model, EngineSettings)
             else ServerWriter(model)
         )
 

@@ -6,8 +6,8 @@
 
 It answers with what it saw. A user text that is a JSON object steers it: `tries` lists what happens to the
 first requests with that text (`status`, `retry_after`, `body`, `cut`, `sleep`), `answer` is the message or
-list of messages given afterwards, `again` the one where the request begins the answer. The JSON file is a
-list of [part of a text, answer, answer where the request begins it]. GET /v1/log lists every request (time,
+list of messages given afterwards (an object may have a `finish_reason`), `again` the one where the request
+begins the answer. The JSON file is a list of [part of a text, answer, answer where the request begins it]. GET /v1/log lists every request (time,
 text, seed, n, begun).
 """
 
@@ -116,12 +116,12 @@ class Handler(BaseHTTPRequestHandler):
         choices = [
             {
                 "index": i,
-                "message": {"role": "assistant", "content": message}
-                if not isinstance(message, dict)
-                else message,
-                "finish_reason": "stop",
+                "message": message,
+                "finish_reason": message.get("finish_reason", "stop"),
             }
-            for i, message in enumerate(messages)
+            for i, message in enumerate(
+                one if isinstance(one, dict) else {"role": "assistant", "content": one} for one in messages
+            )
         ]
         self._send(
             200, {"choices": choices, "usage": {"prompt_tokens": 100, "completion_tokens": 7 * len(choices)}}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pydantic import Field, field_validator, model_validator
 
 from emo.cojudgment.rule import Learned, Rule
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import EngineSettings
 from emo.errors import InputError
 from emo.extraction.writers import TextServerSettings
 from emo.section import Section
@@ -19,8 +19,8 @@ class Adjudicate(Section):
 
     below: float = Field(0.3, ge=0, le=1)
     """The model is asked about clips whose agreement is lower than this, from 0 to 1."""
-    model: ModelSettings | None = None
-    """A text model that runs in the process of the worker."""
+    model: EngineSettings | None = None
+    """A text model that the worker runs."""
     server: TextServerSettings | None = None
     """A text model behind a server that speaks the OpenAI protocol."""
 
@@ -31,7 +31,7 @@ class Adjudicate(Section):
         return self
 
     @property
-    def text_model(self) -> ModelSettings | TextServerSettings:
+    def text_model(self) -> EngineSettings | TextServerSettings:
         """The one that is given."""
         one = self.model or self.server
         assert one is not None

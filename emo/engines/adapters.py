@@ -2,11 +2,16 @@
 
 import hashlib
 import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from emo.engines.models import content_of, revision_of
+from emo.engines.settings import ModelSettings
 from emo.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 # What `emo finetune` writes beside the weights.
 MANIFEST = "emo_adapter.json"
@@ -114,6 +119,25 @@ def prompt_note(folder: Path, system: str | None) -> str | None:
     if own == system:
         return f"{said} and the system turn of the expert"
     return f"{said} and the system turn {own!r}; the expert's `system` is {system!r}"
+
+
+def check_trained(
+    settings: ModelSettings, base: Path, adapter: Path | None, template: Callable[[], str | None]
+) -> None:
+    """Compare how the model is asked with how it was trained. What is worth a word is logged (`frame_budget`,
+    `prompt_note`); raises InputError as `check_manifest` does.
+
+    template: reads the chat template; asked only for an adapter that has a manifest.
+    """
+    system = getattr(settings, "system", None)
+    if adapter is not None and (adapter / MANIFEST).exists():
+        check_manifest(adapter, base, template=str(template()), system=system)
+    for told in (
+        frame_budget(adapter or base, getattr(settings, "max_frames", None)),
+        prompt_note(adapter, system) if adapter is not None else None,
+    ):
+        if told:
+            _log.warning(told)
 
 
 def attach(model: Any, folder: Path, merge: bool) -> Any:

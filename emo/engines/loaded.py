@@ -1,19 +1,16 @@
 """One checkpoint of transformers in this process, with all that an engine must know before it answers."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from emo.engines.adapters import adapter_name, attach, check_manifest, frame_budget, prompt_note
+from emo.engines.adapters import adapter_name, attach, check_trained
 from emo.engines.batching import Budget
 from emo.engines.models import load_whole, resolve_model, revision_of
 from emo.engines.settings import ModelSettings, weights_dtype
 from emo.errors import InputError
-
-_log = logging.getLogger(__name__)
 
 _CPU_TOKENS = 32_768
 # On a CPU a longer pass is no faster per token, and the first one waits longer for its inputs.
@@ -57,18 +54,8 @@ class LoadedModel(Generic[Prepares]):
         self.revision = revision_of(self.folder)
         self.preprocessor = preprocessor(self.folder)
         adapter = None if settings.adapter is None else resolve_model(settings.adapter)
-        if adapter is not None:
-            processor = getattr(self.preprocessor, "processor", self.preprocessor.tokenizer)
-            check_manifest(
-                adapter,
-                self.folder,
-                template=str(processor.chat_template),
-                system=getattr(settings, "system", None),
-            )
-        if told := frame_budget(adapter or self.folder, getattr(settings, "max_frames", None)):
-            _log.warning(told)
-        if adapter is not None and (told := prompt_note(adapter, getattr(settings, "system", None))):
-            _log.warning(told)
+        processor = getattr(self.preprocessor, "processor", self.preprocessor.tokenizer)
+        check_trained(settings, self.folder, adapter, lambda: processor.chat_template)
         self.model: Any = _load(settings, self.folder, cls, attention, config)
         self.adapter: str | None = None
         if adapter is not None:

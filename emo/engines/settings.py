@@ -1,9 +1,10 @@
 """What a user may set for one model that runs in this process."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from emo.engines.vllm_server import VllmSettings
 from emo.marks import NoResult
 from emo.section import Section
 
@@ -62,3 +63,24 @@ class ModelSettings(Section):
     """The most tokens of prompts in one forward pass. `null` is what fits the memory."""
     workers: NoResult[int] = Field(2, ge=1)
     """The number of threads that prepare inputs."""
+
+
+class EngineSettings(ModelSettings):
+    """A model of transformers that runs in the worker, or in a server that the worker starts."""
+
+    engine: Literal["emo", "vllm"] = "emo"
+    """What runs the model. `emo` is the process of the worker. `vllm` is a vLLM server that the worker
+    starts.
+    """
+    vllm: VllmSettings | None = None
+    """Where vLLM is, and how its server is started."""
+
+    @model_validator(mode="after")
+    def _names_its_python(self) -> Self:
+        if self.engine == "vllm" and self.vllm is None:
+            raise ValueError("engine: vllm needs vllm.python, the Python that has vLLM installed")
+        return self
+
+    def missing_engine(self) -> list[str]:
+        """What the engine lacks beside the checkpoint, one line each; starts nothing."""
+        return self.vllm.missing() if self.engine == "vllm" and self.vllm is not None else []

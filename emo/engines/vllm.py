@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from emo.engines.adapters import CONFIG, adapter_name
+from emo.engines.adapters import CONFIG, adapter_name, check_trained
 from emo.engines.generation import Completion
 from emo.engines.models import resolve_model, revision_of
 from emo.engines.openai_client import Answer, ChatRequest, OpenAIClient, ServerSettings
@@ -43,8 +43,9 @@ class VllmEngine(Generic[Item]):
         self.revision = revision_of(self.folder)
         self.adapter: str | None = None
         arguments = _arguments(settings, self.folder, media)
-        if settings.adapter is not None:
-            adapter = resolve_model(settings.adapter)
+        adapter = None if settings.adapter is None else resolve_model(settings.adapter)
+        check_trained(settings, self.folder, adapter, lambda: _template(settings, self.folder))
+        if settings.adapter is not None and adapter is not None:
             arguments += _lora(adapter)
             self.adapter = adapter_name(adapter, settings.adapter, False)
         self._asked = asked
@@ -166,6 +167,14 @@ def _arguments(settings: ModelSettings, folder: Path, media: dict[str, int]) -> 
     if settings.trust_remote_code:
         arguments.append("--trust-remote-code")
     return arguments
+
+
+def _template(settings: ModelSettings, folder: Path) -> str | None:
+    """The processor's, or without one the tokenizer's: what vLLM writes prompts with."""
+    from transformers import AutoProcessor
+
+    writer = AutoProcessor.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    return writer.chat_template
 
 
 def _lora(adapter: Path) -> list[str]:

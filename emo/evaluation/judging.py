@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from emo.answers.thinking import parted
 from emo.config import explain, read_yaml
 from emo.engines.models import missing_model
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import EngineSettings
 from emo.errors import EmoError, InputError, RowError
 from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSettings, Writer
 
@@ -17,7 +17,7 @@ from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSetting
 _MAX_NEW_TOKENS = 512
 
 
-def read_judge(text: str) -> ModelSettings | TextServerSettings:
+def read_judge(text: str) -> EngineSettings | TextServerSettings:
     """The settings in `kind=model,model=FOLDER,device=cpu` or `kind=openai,url=URL,model=NAME`.
 
     Raises InputError that names the key that is wrong, or what the model lacks to run here.
@@ -30,10 +30,10 @@ def read_judge(text: str) -> ModelSettings | TextServerSettings:
         key = key.strip()
         content[key] = value if key in ("model", "url") else read_yaml(value, f"--judge: {key}")
     kind = content.pop("kind", None)
-    settings: ModelSettings | TextServerSettings
+    settings: EngineSettings | TextServerSettings
     try:
         if kind == "model":
-            settings = ModelSettings(**{"max_new_tokens": _MAX_NEW_TOKENS, **content})
+            settings = EngineSettings(**{"max_new_tokens": _MAX_NEW_TOKENS, **content})
         elif kind == "openai":
             settings = TextServerSettings(**content)
         else:
@@ -46,9 +46,11 @@ def read_judge(text: str) -> ModelSettings | TextServerSettings:
     return settings
 
 
-def missing(settings: ModelSettings | TextServerSettings) -> list[str]:
+def missing(settings: EngineSettings | TextServerSettings) -> list[str]:
     """What a text model lacks to run here, one line each; looks, but loads nothing."""
-    return missing_model(settings, None) if isinstance(settings, ModelSettings) else settings.missing()
+    if isinstance(settings, EngineSettings):
+        return missing_model(settings, None) + settings.missing_engine()
+    return settings.missing()
 
 
 @contextmanager
@@ -67,9 +69,9 @@ class Judge:
     unanswered: questions without a whole answer so far (it failed, or was cut at the limit of its tokens).
     """
 
-    def __init__(self, settings: ModelSettings | TextServerSettings) -> None:
+    def __init__(self, settings: EngineSettings | TextServerSettings) -> None:
         self._writer: Writer = (
-            EngineWriter(settings) if isinstance(settings, ModelSettings) else ServerWriter(settings)
+            EngineWriter(settings) if isinstance(settings, EngineSettings) else ServerWriter(settings)
         )
         self.name = self._writer.name
         self.unanswered = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -21,8 +21,7 @@ from emo.engines.models import (
     missing_model,
     named_models,
 )
-from emo.engines.settings import ModelSettings
-from emo.engines.vllm_server import VllmSettings
+from emo.engines.settings import EngineSettings
 from emo.errors import InputError, RowError
 from emo.experts.family import Family
 from emo.experts.peak import check_one_frame, described_at_peaks
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from emo.engines.vllm import VllmEngine
 
 
-class InProcessSettings(ModelSettings, Settings):
+class InProcessSettings(EngineSettings, Settings):
     """A model of transformers that runs in the worker, or in a server that the worker starts."""
 
     prompt: str | None = "description"
@@ -63,18 +62,6 @@ class InProcessSettings(ModelSettings, Settings):
     """The number of turns of the dialogue before a clip that the expert is told, by the columns `dialogue_id`
     and `turn` of the manifest. Captions and training are told none.
     """
-    engine: Literal["emo", "vllm"] = "emo"
-    """What runs the model. `emo` is the process of the worker. `vllm` is a vLLM server that the worker
-    starts.
-    """
-    vllm: VllmSettings | None = None
-    """Where vLLM is, and how its server is started."""
-
-    @model_validator(mode="after")
-    def _names_its_python(self) -> Self:
-        if self.engine == "vllm" and self.vllm is None:
-            raise ValueError("engine: vllm needs vllm.python, the Python that has vLLM installed")
-        return self
 
 
 class FramesSettings(InProcessSettings):
@@ -245,9 +232,7 @@ class ChatExpert(EngineExpert):
 
     @classmethod
     def missing(cls, settings: InProcessSettings) -> list[str]:
-        lines = cls._missing_model(settings)
-        if settings.engine == "vllm" and settings.vllm is not None:
-            lines += settings.vllm.missing()
+        lines = cls._missing_model(settings) + settings.missing_engine()
         if (tables := getattr(settings, "peak_tables", None)) is not None:
             lines += missing_tables(tables)
         try:

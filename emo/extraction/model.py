@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from emo.answers import EMPTY_ANSWER, read_answer
 from emo.engines.models import NamedModel, memory_gib, missing_model, named_models
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import EngineSettings
 from emo.errors import InputError, RowError
 from emo.experts.prompts import Prompt
 from emo.experts.prompts.turns import PreviousTurns
@@ -53,7 +53,7 @@ class TextModelSettings(protocol.Settings):
         return self
 
 
-class ModelExtractSettings(TextModelSettings, ModelSettings):
+class ModelExtractSettings(TextModelSettings, EngineSettings):
     """Any causal language model of transformers with a chat template."""
 
     max_new_tokens: int = Field(512, ge=1)
@@ -205,7 +205,7 @@ def _listed(answer: str, complete: bool) -> Reading | RowError:
 
 
 class ModelExtractor(TextModelExtractor):
-    """With a model of transformers in this process."""
+    """With a model of transformers that the worker runs."""
 
     Settings = ModelExtractSettings
 
@@ -214,7 +214,7 @@ class ModelExtractor(TextModelExtractor):
         super().__init__(settings, EngineWriter(settings), prompts)
 
     @classmethod
-    def resources(cls, settings: ModelSettings) -> Resources:
+    def resources(cls, settings: EngineSettings) -> Resources:
         """One core for the model's loop and one for each thread that prepares its inputs."""
         cpus = 1.0 + settings.workers
         if settings.device == "cuda":
@@ -230,7 +230,7 @@ class ModelExtractor(TextModelExtractor):
 
     @classmethod
     def missing(cls, settings: ModelExtractSettings) -> list[str]:
-        return missing_model(settings, None) + _missing_prompts(settings)
+        return missing_model(settings, None) + settings.missing_engine() + _missing_prompts(settings)
 
 
 class ServerExtractor(TextModelExtractor):

@@ -3,12 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from emo.engines.openai_client import ChatRequest, OpenAIClient, ServerSettings
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import EngineSettings
 from emo.errors import RowError
+
+if TYPE_CHECKING:
+    from emo.engines.text import Chat
+    from emo.engines.transformers_engine import TransformersEngine
+    from emo.engines.vllm import VllmEngine
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,13 @@ class Writer(ABC):
 
 
 class EngineWriter(Writer):
-    """A causal language model of transformers in this process."""
+    """A causal language model of transformers, in this process or in a vLLM server of its own."""
 
-    def __init__(self, settings: ModelSettings) -> None:
-        from emo.engines.text import TextPreprocessor
-        from emo.engines.transformers_engine import TransformersEngine
-
-        self._engine = TransformersEngine(
-            settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code, settings.template)
-        )
+    def __init__(self, settings: EngineSettings) -> None:
+        self._engine = _engine(settings)
         adapter = f" with {self._engine.adapter}" if self._engine.adapter else ""
-        self.name = f"{settings.model}@{self._engine.revision}{adapter}"
+        by = f" by {self._engine.name}" if settings.engine != "emo" else ""
+        self.name = f"{settings.model}@{self._engine.revision}{adapter}{by}"
 
     def write(
         self, questions: Sequence[str], keys: Sequence[str], *, task: str, seed: int, begins: str = ""
@@ -70,7 +72,25 @@ class EngineWriter(Writer):
         self._engine.close()
 
 
-def _turns(question: str, begins: str) -> list[dict[str, str]]:
+def _engine(settings: EngineSettings) -> "TransformersEngine[Chat] | VllmEngine[Chat]":
+    if settings.engine == "vllm":
+        from emo.engines.vllm import VllmEngine
+
+        assert settings.vllm is not None
+        return VllmEngine(settings, settings.vllm, _asked, {})
+    from emo.engines.text import TextPreprocessor
+    from emo.engines.transformers_engine import TransformersEngine
+
+    return TransformersEngine(
+        settings, lambda folder: TextPreprocessor(folder, settings.trust_remote_code, settings.template)
+    )
+
+
+def _asked(chat: "Chat") -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    return _turns(chat.user, chat.begins), ()
+
+
+def _turns(question: str, begins: str) -> list[dict[str, Any]]:
     """Servers take the beginning of an answer as a last turn of the model's: some go on from it, some answer
     anew, and `_begun` reads both.
     """

@@ -14,9 +14,15 @@ from pydantic import ValidationError
 import checkpoints
 import hf_checkpoints
 import synthetic_clips
-from emo import experts
+from emo import experts, extraction
+from emo.cojudgment.settings import Adjudicate
+from emo.engines.adapters import template_hash
+from emo.engines.models import content_of, revision_of
 from emo.errors import InputError, RowError
+from emo.evaluation.judging import Judge, missing, read_judge
 from emo.experts.hf import HfSettings
+from emo.extraction.model import ModelExtractor, ModelExtractSettings
+from emo.extraction.protocol import ExtractRow
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +175,7 @@ def test_a_server_that_hangs_is_started_again(model, stand_in):
 
 WORKER = """
 import json, sys, time
-from emo import experts
+from emo import experts, extraction
 expert = experts.load(experts.settings_of(json.loads(sys.argv[1])))
 print("ready", flush=True)
 time.sleep(600)
@@ -213,3 +219,104 @@ def test_a_family_with_a_file_of_its_own_is_asked_of_vllm_too(tmp_path, stand_in
     expert.close()
     given = starts(stand_in)[0]["arguments"]
     assert json.loads(given[given.index("--limit-mm-per-prompt") + 1]) == {"audio": 1}
+
+
+@pytest.mark.parametrize("make", [checkpoints.make_internvl, checkpoints.make_qwen2_audio])
+def test_an_adapter_that_was_trained_for_something_else_is_refused(make, tmp_path, stand_in):
+    folder = make(tmp_path / "base")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"r": 8}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    base = {"model": "base", "revision": revision_of(folder), "content": content_of(folder)}
+    template = template_hash((folder / "chat_template.jinja").read_text())
+    good = {"base": base, "chat_template": template, "system": "Be exact."}
+
+    def load(about, **changes):
+        (adapter / "emo_adapter.json").write_text(json.dumps(about))
+        experts.load(settings(folder, stand_in, adapter=str(adapter), **changes)).close()
+
+    other = {**base, "revision": "another", "content": "another"}
+    with pytest.raises(InputError, match="made for base at revision another, not for"):
+        load({**good, "base": other}, system="Be exact.")
+    with pytest.raises(InputError, match="trained with another chat template"):
+        load({**good, "chat_template": "another"}, system="Be exact.")
+    with pytest.raises(InputError, match=r"trained with the system prompt 'Be exact.'.*`system` is None"):
+        load(good)
+    assert not starts(stand_in), "no server starts for such an adapter"
+    load(good, system="Be exact.")
+    assert len(starts(stand_in)) == 1
+
+
+# Text models.
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    return checkpoints.make_text(tmp_path_factory.mktemp("text"))
+
+
+def text_settings(text_model, stand_in, **changes):
+    vllm = {"python": str(stand_in / "python"), "start_s": 60, "timeout_s": 60}
+    given = {"model": str(text_model), "device": "cpu", "engine": "vllm", "vllm": vllm}
+    return {**given, **changes}
+
+
+def test_a_text_model_extracts_with_vllm(text_model, stand_in, monkeypatch, tmp_path):
+    cut = {"role": "assistant", "content": "[joy, ang", "finish_reason": "length"}
+    answers = [
+        ["a calm voice", "[calm]", ""],
+        ["a long story", cut, cut],
+        ["a riddle", "I would rather tell you about the weather in this part of the world.", "joy, pride]"],
+        ["a mirror", "[", "[fear]"],
+    ]
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    monkeypatch.setenv("CHAT_SERVER_ANSWERS", str(tmp_path / "answers.json"))
+    settings = text_settings(text_model, stand_in, kind="model", max_new_tokens=44)
+    extractor = extraction.load(extraction.settings_of(settings))
+    try:
+        assert isinstance(extractor, ModelExtractor)
+        said = ["He has a calm voice.", "She tells a long story.", "It is a riddle.", "He sees a mirror."]
+        readings = extractor.read(
+            [ExtractRow(text, None, f"v{number}/e/0") for number, text in enumerate(said)]
+        )
+        assert readings[0].labels == ["calm"]
+        assert readings[1].code == "unparsable"
+        assert "cut at the limit" in str(readings[1])
+        assert (readings[2].labels, readings[3].labels) == (["joy", "pride"], ["fear"])
+        assert readings[2].notes == ("its first answer was no list",)
+        revision = revision_of(text_model)
+        assert extractor.name.startswith(f"{text_model}@{revision} by vllm 0.0.stand-in extract:")
+    finally:
+        extractor.close()
+    (start,) = starts(stand_in)
+    assert "--limit-mm-per-prompt" not in start["arguments"]
+    assert gone(start["pid"], start["engine"])
+    bodies = [line["body"] for line in lines(stand_in / "requests.jsonl")]
+    assert {(body["max_tokens"], body["temperature"]) for body in bodies} == {(44, 0.0)}
+    begun = [body["messages"][-1] for body in bodies if len(body["messages"]) == 2]
+    assert begun == [{"role": "assistant", "content": "["}] * 3
+
+
+def test_the_model_that_judges_is_asked_of_vllm_too(text_model, stand_in):
+    vllm = f"vllm={{python: {stand_in / 'python'}}}"
+    given = read_judge(f"kind=model,model={text_model},device=cpu,engine=vllm,{vllm}")
+    judge = Judge(given)
+    try:
+        (answer,) = judge.ask(["Which is nearer?"])
+        assert "Which is nearer?" in answer
+    finally:
+        judge.close()
+    assert len(starts(stand_in)) == 1
+
+
+def test_text_models_name_the_python_of_vllm_too(text_model, stand_in):
+    with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
+        ModelExtractSettings(kind="model", model=str(text_model), engine="vllm")
+    with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
+        Adjudicate(model={"model": str(text_model), "engine": "vllm"})
+    given = text_settings(text_model, stand_in, vllm={"python": "/no/python"})
+    line = "vllm.python: /no/python is no program; name the Python that has vLLM installed"
+    assert ModelExtractor.missing(ModelExtractSettings(kind="model", **given)) == [line]
+    assert missing(Adjudicate(model=given).text_model) == [line]
+    assert missing(Adjudicate(model=text_settings(text_model, stand_in)).text_model) == []

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from emo.engines.settings import ModelSettings
+from emo.engines.settings import EngineSettings
 from emo.extraction.writers import TextServerSettings
 from emo.section import Section
 
@@ -21,8 +21,8 @@ class Merr(Section):
     """The name of the expert that describes the peak frame. It is shown this frame alone."""
     tone: str
     """The name of the expert that describes the voice."""
-    model: ModelSettings | None = None
-    """The text model that writes the fine captions, in the process of the worker."""
+    model: EngineSettings | None = None
+    """The text model that writes the fine captions, run by the worker."""
     server: TextServerSettings | None = None
     """The text model that writes the fine captions, behind a server that speaks the OpenAI protocol."""
     label: Literal["none", "rules", "gold"] = "none"
@@ -40,6 +40,6 @@ class Merr(Section):
         return self
 
     @property
-    def text_model(self) -> ModelSettings | TextServerSettings | None:
+    def text_model(self) -> EngineSettings | TextServerSettings | None:
         """The one that is given."""
         return self.model or self.server
