@@ -44,8 +44,6 @@ def review_server(out: object, *options: str, reviewers: tuple[str, ...] = ("ann
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
-        # Ctrl-C ends it, whatever started the tests: what a shell starts in the background ignores that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         line = process.stdout.readline()
