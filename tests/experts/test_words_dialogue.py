@@ -20,7 +20,6 @@ ENGLISH = {
     "Thank you for everything, Grandpa.": "grateful",
     "How kind of you to bring the soup over.": "grateful",
     "I owe you one, mate.": "grateful",
-    "Thank you, Mrs Brook.": "grateful",
     "Thank you for your attention.": None,
     "Thanks, but no.": None,
     "The chapter on bridges thanks two engineers.": None,
