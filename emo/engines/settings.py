@@ -1,8 +1,8 @@
 """What a user may set for one model that runs in this process."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from emo.engines.vllm_server import VllmSettings
 from emo.marks import NoResult
@@ -75,12 +75,11 @@ class EngineSettings(ModelSettings):
     vllm: VllmSettings | None = None
     """Where vLLM is, and how its server is started."""
 
-    @model_validator(mode="after")
-    def _names_its_python(self) -> Self:
-        if self.engine == "vllm" and self.vllm is None:
-            raise ValueError("engine: vllm needs vllm.python, the Python that has vLLM installed")
-        return self
+    @property
+    def served(self) -> VllmSettings | None:
+        """How vLLM is started; None where it does not run the model."""
+        return (self.vllm or VllmSettings()) if self.engine == "vllm" else None
 
     def missing_engine(self) -> list[str]:
         """What the engine lacks beside the checkpoint, one line each; starts nothing."""
-        return self.vllm.missing() if self.engine == "vllm" and self.vllm is not None else []
+        return self.served.missing() if self.served else []

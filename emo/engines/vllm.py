@@ -19,6 +19,8 @@ Item = TypeVar("Item")
 
 # What may be the server's fault as well as the row's.
 _LOST = ("unreachable", "timeout", "server_error")
+# An answer whose beginning is given goes on from there; without these it would be a turn of its own.
+_GOES_ON = {"add_generation_prompt": False, "continue_final_message": True}
 # Of a LoRA adapter, the ranks that vLLM has room for.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -27,8 +29,9 @@ class VllmEngine(Generic[Item]):
     """One model behind one server.
 
     asked: makes the messages of a request from an item, and what the item lacks; raises RowError for an item
-    that cannot be used. media: how many pictures and sounds a request may have, at most. A server that dies
-    or hangs is started anew, and what it left is asked one by one; a row that ends it alone has failed.
+    that cannot be used. A last turn of the model's is how its answer begins. media: how many pictures and
+    sounds a request may have, at most. A server that dies or hangs is started anew, and what it left is asked
+    one by one; a row that ends it alone has failed.
     """
 
     def __init__(
@@ -75,7 +78,8 @@ class VllmEngine(Generic[Item]):
                 results.append(error)
                 continue
             seeds = (row_seed(seed, name, key, number) for number in numbers or range(samples))
-            request = ChatRequest(messages, tuple(one % 2**31 for one in seeds))
+            more = _GOES_ON if messages[-1]["role"] == "assistant" else {}
+            request = ChatRequest(messages, tuple(one % 2**31 for one in seeds), more)
             requests[place] = request, degraded
             results.append(RowError("unreachable", "not asked yet"))
         answers = self._answered([request for request, _ in requests.values()], samples)
@@ -92,12 +96,13 @@ class VllmEngine(Generic[Item]):
         lost = [place for place, answer in enumerate(answers) if _is_lost(answer)]
         if not lost or self._server.alive():
             return answers
-        why = self._server.told()
+        why, down = self._server.told(), True
         for place in lost:
-            if not self._server.alive():
+            if down or not self._server.alive():
                 self._server.start()
             (answers[place],) = self._ask([requests[place]], samples)
-            if _is_lost(answers[place]) and not self._server.alive():
+            down = _is_lost(answers[place]) and not self._server.alive()
+            if down:
                 answers[place] = RowError("worker_died", f"vLLM died or hung on this row alone: {why}")
         return answers
 

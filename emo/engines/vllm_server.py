@@ -34,8 +34,10 @@ _NOT_PASSED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
 class VllmSettings(Section):
     """A vLLM server that each worker starts for itself."""
 
-    python: NoResult[str]
-    """The Python of the environment in which vLLM is installed. vLLM brings a torch of its own."""
+    python: NoResult[str] = "/opt/vllm/bin/python"
+    """The Python of the environment in which vLLM is installed. vLLM brings a torch of its own. The default
+    is where the image of `cluster/Dockerfile` has it.
+    """
     arguments: tuple[str, ...] = ()
     """Arguments of `vllm serve` beside those that emo gives."""
     start_s: NoResult[float] = Field(1800.0, gt=0)

@@ -39,9 +39,9 @@ class HfExpert(ChatExpert):
         question = Question(settings, self.prompts)
         folder = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
         cls = model_class(folder, settings.trust_remote_code)
-        if settings.engine == "vllm":
+        if settings.served:
             wanted = any_chat(folder, settings, question, cls).wanted
-            self.engine = self._vllm(question, wanted)
+            self.engine = self._vllm(settings.served, question, wanted)
             self.card = self._card(question, wanted)
             return
         preprocessor = partial(any_chat, settings=settings, question=question, cls=cls)

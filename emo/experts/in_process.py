@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from emo.engines.generate import GenerateEngine
     from emo.engines.transformers_engine import TransformersEngine
     from emo.engines.vllm import VllmEngine
+    from emo.engines.vllm_server import VllmSettings
 
 
 class InProcessSettings(EngineSettings, Settings):
@@ -196,16 +197,15 @@ class ChatExpert(EngineExpert):
             engine=self.engine.name,
         )
 
-    def _vllm(self, question: Question, wanted: Sequence[str]) -> VllmEngine[Clip]:
+    def _vllm(self, served: VllmSettings, question: Question, wanted: Sequence[str]) -> VllmEngine[Clip]:
         """The engine of these settings behind vLLM."""
         from emo.engines.vllm import VllmEngine
         from emo.experts.served import asked, media
 
         settings = self.settings
-        assert settings.vllm is not None
         frames = getattr(settings, "max_frames", 0)
         making = partial(asked, question=question, wanted=wanted, max_frames=frames)
-        return VllmEngine(settings, settings.vllm, making, media(wanted, frames))
+        return VllmEngine(settings, served, making, media(wanted, frames))
 
     @classmethod
     def reads_transcript(cls, settings: InProcessSettings) -> bool:
@@ -263,8 +263,8 @@ class InProcessExpert(ChatExpert):
         family = self.family
         wanted = (*family.senses, TRANSCRIPT) if settings.give_transcript else family.senses
         question = Question(settings, family.prompts)
-        if settings.engine == "vllm":
-            self.engine = self._vllm(question, wanted)
+        if settings.served:
+            self.engine = self._vllm(settings.served, question, wanted)
             self.card = self._card(question, wanted)
             return
         preprocessor = partial(family.preprocessor, settings=settings, question=question, wanted=wanted)

@@ -50,7 +50,7 @@ class EngineWriter(Writer):
     def __init__(self, settings: EngineSettings) -> None:
         self._engine = _engine(settings)
         adapter = f" with {self._engine.adapter}" if self._engine.adapter else ""
-        by = f" by {self._engine.name}" if settings.engine != "emo" else ""
+        by = f" by {self._engine.name}" if settings.served else ""
         self.name = f"{settings.model}@{self._engine.revision}{adapter}{by}"
 
     def write(
@@ -73,11 +73,10 @@ class EngineWriter(Writer):
 
 
 def _engine(settings: EngineSettings) -> "TransformersEngine[Chat] | VllmEngine[Chat]":
-    if settings.engine == "vllm":
+    if settings.served:
         from emo.engines.vllm import VllmEngine
 
-        assert settings.vllm is not None
-        return VllmEngine(settings, settings.vllm, _asked, {})
+        return VllmEngine(settings, settings.served, _asked, {})
     from emo.engines.text import TextPreprocessor
     from emo.engines.transformers_engine import TransformersEngine
 

@@ -2,11 +2,14 @@
 
 import json
 import re
+from contextlib import closing
 
 import pyarrow as pa
 import pytest
 import yaml
 
+import checkpoints
+import vllm_environment
 from chat_server import chat_server, requests_to
 from conftest import REPOSITORY
 from emo.aus.peaks import Peaks
@@ -17,6 +20,7 @@ from emo.captions.plan import PlannedClip
 from emo.captions.published import read_published
 from emo.cli import main
 from emo.config import load_config, validate
+from emo.engines.models import revision_of
 from emo.errors import InputError
 from emo.experts.protocol import FACES
 from emo.jobs import caption
@@ -149,14 +153,17 @@ def shard(*clips):
 def made(tmp_path):
     """The rows that a worker writes of a shard, and what its text model was asked."""
 
-    def make(label, *clips, gold=None):
+    def make(label, *clips, gold=None, model=None):
         (tmp_path / "one.csv").write_bytes(SMILE)
         (tmp_path / "still.csv").write_bytes(openface_csv({6: [0.0, 0.1]}))
         with chat_server() as url:
-            merr = Merr(scene="a", tone="b", server={"url": url, "model": "tiny"}, label=label)
+            text_model = {"model": model} if model else {"server": {"url": url, "model": "tiny"}}
+            merr = Merr(scene="a", tone="b", label=label, **text_model)
             plan = merr_plan(merr, [PlannedClip("one", 3, gold)])
             asks = {one.prompt_name: Asked.of(one, merr) for one in plan.variants}
-            rows = MerrWorker(Peaks(str(tmp_path)), merr, asks, RUN)(shard(*clips)).to_pylist()
+            worker = MerrWorker(Peaks(str(tmp_path)), merr, asks, RUN)
+            with closing(worker._writer):
+                rows = worker(shard(*clips)).to_pylist()
             return rows, [one["text"] for one in requests_to(url)["requests"]]
 
     return make
@@ -194,6 +201,21 @@ def test_a_caption_that_was_made_with_a_label_says_so(made):
     rows, asked = made("gold", ("one", "fine-with-label:negative"), gold="negative")
     assert rows[0]["gold_shown"] == "label_conditioned"
     assert "known: negative." in asked[0]
+
+
+def test_a_text_model_behind_vllm_writes_fine_captions_and_a_row_that_ends_it_fails_alone(made, tmp_path):
+    folder = checkpoints.make_text(tmp_path / "text")
+    served = {"python": str(vllm_environment.stand_in(tmp_path)), "start_s": 60}
+    model = {"model": str(folder), "device": "cpu", "engine": "vllm", "vllm": served}
+    deadly = ("one", "fine", {TONE: "DIE"})
+    rows, _ = made("none", ("one", "fine"), deadly, ("one", "coarse"), model=model)
+    assert [(row["status"], row["error"]) for row in rows] == [
+        ("ok", None),
+        ("failed", "worker_died"),
+        ("ok", None),
+    ]
+    assert rows[0]["model"] == f"{folder}@{revision_of(folder)} by vllm 0.0.stand-in"
+    assert "lip corner puller" in rows[0]["text"]
 
 
 def captions_in(out: Storage, made_of):

@@ -5,15 +5,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
-from pydantic import ValidationError
 
 import checkpoints
 import hf_checkpoints
 import synthetic_clips
+import vllm_environment
 from emo import experts, extraction
 from emo.cojudgment.settings import Adjudicate
 from emo.engines.adapters import template_hash
@@ -31,14 +30,9 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch):
+def stand_in(tmp_path):
     """The folder of a stand-in for vLLM; `python` in it is what starts it."""
-    script = Path(checkpoints.__file__).with_name("vllm_stand_in.py")
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
-    python.chmod(0o755)
-    monkeypatch.setenv("VLLM_STAND_IN", str(tmp_path))
-    return tmp_path
+    return vllm_environment.stand_in(tmp_path).parent
 
 
 def settings(model, stand_in, **changes):
@@ -175,7 +169,7 @@ def test_a_server_that_hangs_is_started_again(model, stand_in):
 
 WORKER = """
 import json, sys, time
-from emo import experts, extraction
+from emo import experts
 expert = experts.load(experts.settings_of(json.loads(sys.argv[1])))
 print("ready", flush=True)
 time.sleep(600)
@@ -199,11 +193,11 @@ def test_the_server_ends_with_its_worker_however_that_ends(model, stand_in, numb
 
 
 def test_the_settings_name_the_python_of_vllm(model, stand_in):
-    with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
-        HfSettings(name="a", kind="hf", model=str(model), engine="vllm")
-    missing = settings(model, stand_in, vllm={"python": "/no/python"})
-    (line,) = experts.expert_class("hf").missing(missing)
-    assert line == "vllm.python: /no/python is no program; name the Python that has vLLM installed"
+    line = "vllm.python: {} is no program; name the Python that has vLLM installed"
+    named = settings(model, stand_in, vllm={"python": "/no/python"})
+    assert experts.expert_class("hf").missing(named) == [line.format("/no/python")]
+    image = HfSettings(name="a", kind="hf", model=str(model), device="cpu", engine="vllm")
+    assert experts.expert_class("hf").missing(image) == [line.format("/opt/vllm/bin/python")]
     assert experts.expert_class("hf").missing(settings(model, stand_in)) == []
 
 
@@ -256,10 +250,9 @@ def text_model(tmp_path_factory):
     return checkpoints.make_text(tmp_path_factory.mktemp("text"))
 
 
-def text_settings(text_model, stand_in, **changes):
-    vllm = {"python": str(stand_in / "python"), "start_s": 60, "timeout_s": 60}
-    given = {"model": str(text_model), "device": "cpu", "engine": "vllm", "vllm": vllm}
-    return {**given, **changes}
+def text_settings(text_model, stand_in, **vllm):
+    served = {"python": str(stand_in / "python"), "start_s": 60, "timeout_s": 60, **vllm}
+    return {"model": str(text_model), "device": "cpu", "engine": "vllm", "vllm": served}
 
 
 def test_a_text_model_extracts_with_vllm(text_model, stand_in, monkeypatch, tmp_path):
@@ -268,55 +261,58 @@ def test_a_text_model_extracts_with_vllm(text_model, stand_in, monkeypatch, tmp_
         ["a calm voice", "[calm]", ""],
         ["a long story", cut, cut],
         ["a riddle", "I would rather tell you about the weather in this part of the world.", "joy, pride]"],
-        ["a mirror", "[", "[fear]"],
     ]
     (tmp_path / "answers.json").write_text(json.dumps(answers))
     monkeypatch.setenv("CHAT_SERVER_ANSWERS", str(tmp_path / "answers.json"))
-    settings = text_settings(text_model, stand_in, kind="model", max_new_tokens=44)
-    extractor = extraction.load(extraction.settings_of(settings))
+    given = {**text_settings(text_model, stand_in), "kind": "model", "max_new_tokens": 44}
+    extractor = extraction.load(extraction.settings_of(given))
+    said = ["He has a calm voice.", "She tells a long story.", "It is a riddle.", "He is like DIE."]
     try:
-        assert isinstance(extractor, ModelExtractor)
-        said = ["He has a calm voice.", "She tells a long story.", "It is a riddle.", "He sees a mirror."]
-        readings = extractor.read(
+        calm, story, riddle, deadly = extractor.read(
             [ExtractRow(text, None, f"v{number}/e/0") for number, text in enumerate(said)]
         )
-        assert readings[0].labels == ["calm"]
-        assert readings[1].code == "unparsable"
-        assert "cut at the limit" in str(readings[1])
-        assert (readings[2].labels, readings[3].labels) == (["joy", "pride"], ["fear"])
-        assert readings[2].notes == ("its first answer was no list",)
-        revision = revision_of(text_model)
-        assert extractor.name.startswith(f"{text_model}@{revision} by vllm 0.0.stand-in extract:")
     finally:
         extractor.close()
-    (start,) = starts(stand_in)
-    assert "--limit-mm-per-prompt" not in start["arguments"]
-    assert gone(start["pid"], start["engine"])
+    assert calm.labels == ["calm"]
+    assert (story.code, "cut at the limit" in str(story)) == ("unparsable", True)
+    assert (riddle.labels, riddle.notes) == (["joy", "pride"], ("its first answer was no list",))
+    assert deadly.code == "worker_died"
+    assert extractor.name.startswith(f"{text_model}@{revision_of(text_model)} by vllm 0.0.stand-in extract:")
+    assert "--limit-mm-per-prompt" not in starts(stand_in)[0]["arguments"]
+    assert gone(*(start[name] for start in starts(stand_in) for name in ("pid", "engine")))
     bodies = [line["body"] for line in lines(stand_in / "requests.jsonl")]
     assert {(body["max_tokens"], body["temperature"]) for body in bodies} == {(44, 0.0)}
-    begun = [body["messages"][-1] for body in bodies if len(body["messages"]) == 2]
-    assert begun == [{"role": "assistant", "content": "["}] * 3
+    begun = {len(body["messages"]): body.get("continue_final_message", False) for body in bodies}
+    assert begun == {1: False, 2: True}
+    assert {body["messages"][1]["content"] for body in bodies if len(body["messages"]) == 2} == {"["}
 
 
-def test_the_model_that_judges_is_asked_of_vllm_too(text_model, stand_in):
-    vllm = f"vllm={{python: {stand_in / 'python'}}}"
-    given = read_judge(f"kind=model,model={text_model},device=cpu,engine=vllm,{vllm}")
-    judge = Judge(given)
+def test_a_model_that_decides_where_voters_differ_outlives_a_server_that_hangs(text_model, stand_in):
+    asked = Adjudicate(model=text_settings(text_model, stand_in, timeout_s=3))
+    assert missing(asked.text_model) == []
+    judge = Judge(asked.text_model)
     try:
-        (answer,) = judge.ask(["Which is nearer?"])
-        assert "Which is nearer?" in answer
+        answers = judge.ask(["Is she sad?", "HANG ONCE", "Is he calm?"])
     finally:
         judge.close()
-    assert len(starts(stand_in)) == 1
+    assert [question in answer for question, answer in zip(["sad", "HANG", "calm"], answers, strict=True)]
+    assert judge.unanswered == 0
+    assert len(starts(stand_in)) == 2
+
+
+def test_a_text_model_that_vllm_refuses_is_an_error_before_any_row(text_model, stand_in):
+    (stand_in / "how").write_text("refuse")
+    python = stand_in / "python"
+    told = f"kind=model,model={text_model},device=cpu,engine=vllm,vllm={{python: {python}}}"
+    with pytest.raises(InputError, match=r"vLLM ended with status 1 .*\['Tiny'\] are not supported"):
+        Judge(read_judge(told))
+    python.unlink()
+    with pytest.raises(InputError, match=r"vllm\.python: .* is no program"):
+        read_judge(told)
 
 
 def test_text_models_name_the_python_of_vllm_too(text_model, stand_in):
-    with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
-        ModelExtractSettings(kind="model", model=str(text_model), engine="vllm")
-    with pytest.raises(ValidationError, match=r"engine: vllm needs vllm\.python"):
-        Adjudicate(model={"model": str(text_model), "engine": "vllm"})
-    given = text_settings(text_model, stand_in, vllm={"python": "/no/python"})
+    given = text_settings(text_model, stand_in, python="/no/python")
     line = "vllm.python: /no/python is no program; name the Python that has vLLM installed"
     assert ModelExtractor.missing(ModelExtractSettings(kind="model", **given)) == [line]
     assert missing(Adjudicate(model=given).text_model) == [line]
-    assert missing(Adjudicate(model=text_settings(text_model, stand_in)).text_model) == []
