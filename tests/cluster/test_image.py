@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conftest import REPOSITORY
+from emo.engines.vllm_server import VllmSettings
 
 CLUSTER = REPOSITORY / "cluster"
 CONSTRAINTS = (CLUSTER / "constraints.txt").read_text()
@@ -92,6 +93,12 @@ def constraints():
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+def of_vllm():
+    """The instruction that makes the environment of vLLM."""
+    (line,) = [rest for word, rest in instructions() if word == "RUN" and "VLLM" in rest]
+    return line
 
 
 def installed_extras():
@@ -224,12 +231,46 @@ def test_torch_was_built_for_the_cuda_of_the_pins(made_here):
 
 def test_the_image_runs_as_a_user_by_number_and_installs_by_the_constraints():
     words = [word for word, _ in instructions()]
-    assert set(words) <= {"FROM", "RUN", "USER", "WORKDIR", "ENV", "COPY"}
+    assert set(words) <= {"FROM", "ARG", "RUN", "USER", "WORKDIR", "ENV", "COPY"}
     assert [rest for word, rest in instructions() if word == "USER"] == ["1000:1000"]
     runs = [rest for word, rest in instructions() if word == "RUN"]
-    installs = [line for line in runs if "pip install" in line]
+    installs = [line for line in runs if "pip install" in line and line != of_vllm()]
     assert all("--constraint constraints.txt" in line or "--no-deps" in line for line in installs)
     assert any("useradd --create-home --uid 1000 --gid 1000 ray" in line for line in runs)
+
+
+def test_vllm_has_an_environment_of_its_own_where_the_build_names_a_version_and_none_otherwise(tmp_path):
+    """The very line, in a shell that finds stand-ins of the programs that it calls."""
+    home = str(Path(VllmSettings().python).parent.parent)
+    programs = tmp_path / "programs"
+    for place in (programs, tmp_path / "vllm/bin"):
+        place.mkdir(parents=True)
+    for program in (*(programs / name for name in ("apt-get", "rm", "python")), tmp_path / "vllm/bin/pip"):
+        stand_in = (
+            f'#!/bin/sh\necho "{program.name} $*" >> {tmp_path}/called\n[ "$FAILS" != {program.name} ]\n'
+        )
+        program.write_text(stand_in)
+        program.chmod(0o755)
+
+    def build(version, fails=""):
+        (tmp_path / "called").write_text("")
+        done = subprocess.run(
+            ["/bin/sh", "-c", of_vllm().replace(home, str(tmp_path / "vllm"))],
+            env={"PATH": str(programs), "VLLM": version, "FAILS": fails},
+        )
+        called = (tmp_path / "called").read_text().replace(str(tmp_path / "vllm"), home)
+        return done.returncode, called.splitlines()
+
+    (default,) = [rest for word, rest in instructions() if word == "ARG"]
+    assert default == "VLLM="
+    assert build("") == (0, [])
+    status, called = build("0.33.0")
+    assert status == 0
+    assert called[1] == "apt-get install -y --no-install-recommends g++"
+    assert called[3:] == [f"python -m venv {home}", "pip install --no-cache-dir vllm[audio]==0.33.0"]
+    for program in ("apt-get", "python", "pip"):
+        assert build("0.33.0", fails=program)[0] == 1, "a step that fails fails the build"
+    assert "--build-arg VLLM=" in (REPOSITORY / "docs/cluster.md").read_text()
 
 
 def test_the_context_is_what_is_copied_and_no_more():
@@ -278,7 +319,7 @@ def test_the_launchers_shell_finds_ray_where_the_image_installs_it():
     environment = " ".join(rest for word, rest in instructions() if word == "ENV")
     assert "PATH=" not in environment
     assert "VIRTUAL_ENV" not in environment
-    assert "venv" not in " ".join(rest for word, rest in instructions() if word == "RUN")
+    assert "venv" not in " ".join(rest for word, rest in instructions() if rest != of_vllm())
 
 
 def test_the_sizes_that_the_comment_tells_are_those_of_the_packages(made_here):
