@@ -1,4 +1,4 @@
-"""The same engine against vLLM itself, on a CPU: pictures by one family, sound by another."""
+"""The same engine against vLLM itself, on a CPU: pictures by one family, sound by another, a text model."""
 
 import os
 from dataclasses import replace
@@ -11,8 +11,11 @@ import synthetic_clips
 import vllm_environment
 from clips import make_clip
 from emo import experts
+from emo.engines.text import Chat
 from emo.errors import RowError
 from emo.experts import settings_of
+from emo.extraction.model import ModelExtractor, ModelExtractSettings
+from emo.extraction.protocol import ExtractRow
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS
 from labelling import emo, rows
 
@@ -34,14 +37,19 @@ def models(tmp_path_factory):
         folder / "audio", hidden_size=128, intermediate_size=256, width=128, seconds=30
     )
     pictures = checkpoints.make_internvl(folder / "pictures", hidden_size=128, intermediate_size=256)
-    return {"qwen-audio": audio, "internvl": pictures}
+    text = checkpoints.make_text(folder / "text", hidden_size=128, intermediate_size=256)
+    return {"qwen-audio": audio, "internvl": pictures, "text": text}
+
+
+def model_settings(kind, models, python):
+    arguments = ["--max-model-len", "2048", "--enforce-eager"]
+    vllm = {"python": str(python), "arguments": arguments, "start_s": 900}
+    given = {"model": str(models[kind]), "device": "cpu", "engine": "vllm"}
+    return {**given, "max_new_tokens": 12, "vllm": vllm}
 
 
 def settings(kind, models, python, **changes):
-    arguments = ["--max-model-len", "2048", "--enforce-eager"]
-    vllm = {"python": str(python), "arguments": arguments, "start_s": 900}
-    given = {"name": kind, "kind": kind, "model": str(models[kind]), "device": "cpu", "engine": "vllm"}
-    return {**given, "max_new_tokens": 12, "vllm": vllm, **changes}
+    return {"name": kind, "kind": kind, **model_settings(kind, models, python), **changes}
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +74,28 @@ def test_vllm_describes_clips_and_what_is_broken_fails_alone(kind, models, pytho
         assert described[0][0].text != described[0][1].text
     finally:
         expert.close()
+
+
+def test_vllm_asks_a_text_model_as_emos_own_loop_does(models, python):
+    """As many tokens of prompt, also where an answer has its beginning given, and the same greedy answer."""
+    given = model_settings("text", models, python)
+    asked = [Chat("She smiles."), Chat("She smiles.", begins="["), Chat("He waits at the door.")]
+    keys = ["a", "b", "c"]
+    here = ModelExtractor(ModelExtractSettings(kind="model", **{**given, "engine": "emo"}))
+    ours = here._writer._engine.generate(asked, keys, name="extract")
+    here.close()
+    served = ModelExtractor(ModelExtractSettings(kind="model", **given))
+    try:
+        theirs = served._writer._engine.generate(asked, keys, name="extract")
+        too_long = ExtractRow("She smiles. " * 3000, None, "v0/e/0")
+        long, fits = served.read([too_long, ExtractRow("She smiles.", None, "v1/e/0")])
+    finally:
+        served.close()
+    assert " by vllm 0." in served.name
+    assert [one.prompt_tokens for [one] in theirs] == [one.prompt_tokens for [one] in ours]
+    # vLLM leaves out a last character that is not whole.
+    assert [one.text.rstrip("\ufffd") for [one] in theirs] == [one.text.rstrip("\ufffd") for [one] in ours]
+    assert (long.code, fits.code) == ("refused_by_server", "unparsable")
 
 
 def test_a_run_with_vllm_labels_on_a_cluster(models, python, tmp_path, ray_cluster):
