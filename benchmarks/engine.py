@@ -265,7 +265,9 @@ def on_cpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
             from engine_vllm import against_vllm, small_text
 
             small = small_text(Path(scratch) / "small")
-            result["vllm"] = against_vllm(small, vllm, "cpu", 96, 96, ["--enforce-eager"])
+            # On a CPU the share is one of the machine's memory; by default it is nearly all of it.
+            share = ["--enforce-eager", "--gpu-memory-utilization", "0.2"]
+            result["vllm"] = against_vllm(small, vllm, "cpu", 96, 96, share)
     return result
 
 
