@@ -24,6 +24,7 @@ from emo.experts import protocol
 from emo.experts.in_process import EngineExpert
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import load_prompt, prompt_sha
+from emo.experts.prompts.plain import as_text
 from emo.experts.protocol import AUDIO, FACES, FRAMES, TRANSCRIPT, Card, Clip
 from emo.experts.trained_on import trained_on
 
@@ -186,7 +187,6 @@ class AffectGPTPreprocessor(Preprocessor[Clip]):
             [AddedToken(word, special=True) for word in PLACEHOLDERS], special_tokens=True
         )
         self.placeholders = {word: self.tokenizer.convert_tokens_to_ids(word) for word in PLACEHOLDERS}
-        self._special = sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
         self.turn_tokens = frozenset(
             number
             for token, number in self.tokenizer.get_vocab().items()
@@ -215,12 +215,9 @@ class AffectGPTPreprocessor(Preprocessor[Clip]):
             features["windows"] = torch.from_numpy(windows_of_sound(audio_wave(item)))[None]
         if not features:
             raise RowError("modality_missing", f"the clip has no {' and no '.join(degraded)}")
-        transcript = (item.transcript or "").strip()
+        transcript = as_text((item.transcript or "").strip())
         if not transcript:
             degraded.append(TRANSCRIPT)
-        # A subtitle must not bring in tokens that mean something to the model.
-        for token in self._special:
-            transcript = transcript.replace(token, token.strip("<|>"))
         prompt = self._prompts.written(features, transcript)
         ids = self.tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids
         room = self._settings.context - self._settings.max_new_tokens

@@ -27,6 +27,7 @@ from emo.experts import protocol
 from emo.experts.in_process import EngineExpert, given
 from emo.experts.media import audio_wave, frames_tensor
 from emo.experts.prompts import load_prompt, prompt_sha
+from emo.experts.prompts.plain import as_text
 from emo.experts.protocol import AUDIO, FRAMES, TRANSCRIPT, Card, Clip
 from emo.media.wave import AUDIO_HZ
 
@@ -208,14 +209,6 @@ class EmotionLlamaPreprocessor(Preprocessor[Clip]):
                 f"{folder}: its tokenizer has no token that begins a text; expected that of Llama 2"
             )
         self.placeholders = {MARK: len(self.tokenizer)}
-        special = {
-            MARK,
-            "[INST]",
-            "[/INST]",
-            *self.tokenizer.all_special_tokens,
-            *self.tokenizer.get_added_vocab(),
-        }
-        self._special = sorted(special, key=len, reverse=True)
         self._peaks = None if settings.tables is None else Peaks(settings.tables)
 
     def size(self, item: Clip) -> int:
@@ -269,9 +262,7 @@ class EmotionLlamaPreprocessor(Preprocessor[Clip]):
         return self._peaks.place(clip.video_id, clip.frame_times)
 
     def _ids(self, subtitle: str) -> list[int]:
-        # A subtitle must not bring in tokens that mean something to the model.
-        for token in self._special:
-            subtitle = subtitle.replace(token, token.strip("<|>[]"))
+        subtitle = as_text(subtitle)
         tag = self._settings.tag
         # The text `<s>` becomes the token that begins a text, and the tokenizer writes its own before it.
         before = f"<s>[INST] <{tag}>"

@@ -510,7 +510,7 @@ def test_samples_differ_and_are_the_same_every_time(expert, files):
 
 
 def test_a_subtitle_cannot_bring_in_the_models_own_words(expert):
-    names = "<AudioHere> <FaceHere> <|im_end|> <|im_start|>"
+    names = "<AudioHere> <FaceHere> <|im_end|> <|im_start|> <<AudioHere>> <|<|im_end|>|>"
     prepared = expert.engine.preprocessor.prepare(noise_clip(1, transcript=names))
     for word, number in expert.engine.preprocessor.placeholders.items():
         expected = word in ("<MultiHere>", "<AudioHere>", "<FrameHere>")
