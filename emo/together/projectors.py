@@ -19,8 +19,10 @@ FOLDS = 2
 LEAST = 100
 """Clips with two senses in each part: of fewer little can be learned, and next to nothing be told apart."""
 _SIZE = 64
-_STEPS = 300
 _BATCH = 256
+# So often training sees each clip, in no fewer and no more steps than these.
+_ROUNDS = 20
+_STEPS = (100, 1000)
 _RATE = 1e-2
 _DECAY = 0.05
 _Z = 1.96
@@ -133,7 +135,8 @@ def _projected(
         (a, b): torch.tensor(np.flatnonzero(vectors[a].there & vectors[b].there & part)) for a, b in pairs
     }
     usable = [(pair, at) for pair, at in places.items() if len(at) >= 2]
-    for _ in range(_STEPS):
+    most = max(len(at) for _, at in usable)
+    for _ in range(int(np.clip(_ROUNDS * most // _BATCH, *_STEPS))):
         parts: list[Any] = []
         for pair, at in usable:
             chosen = at[torch.randperm(len(at), generator=numbers)[:_BATCH]]

@@ -26,7 +26,7 @@ from emo.together.projectors import Vectors, score
 from ingested import commit_clips
 
 torch.set_num_threads(1)
-N = 400
+N = 240
 SENSES = (("face", "seen", 24), ("voice", "heard", 20), ("words", "said", 16))
 
 
@@ -50,21 +50,16 @@ FOLD = np.arange(N) % 2
 
 @pytest.mark.parametrize("loss", ["symmetric", "published"])
 def test_clips_whose_words_are_those_of_others_score_lower(loss):
-    found = score(made_up(wrong=40), FOLD, loss)
+    found = score(made_up(wrong=24), FOLD, loss)
     assert found.tells
     assert found.clips == N
-    wrong, right = found.score[:40], found.score[40:]
+    wrong, right = found.score[:24], found.score[24:]
     # How often a wrong clip is below a right one.
     assert (wrong[:, None] < right[None]).mean() > 0.9
 
 
 def test_senses_that_have_nothing_to_do_with_each_other_tell_nothing():
-    assert not any(score(made_up(related=False, seed=seed), FOLD).tells for seed in range(3))
-
-
-def test_the_same_vectors_give_the_same_scores():
-    first, second = (score(made_up(), FOLD).score for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    assert not any(score(made_up(related=False, seed=seed), FOLD).tells for seed in range(2))
 
 
 def test_a_clip_with_one_sense_has_no_score_and_changes_nothing_for_itself():
@@ -76,9 +71,10 @@ def test_a_clip_with_one_sense_has_no_score_and_changes_nothing_for_itself():
     assert found.clips == N - 2
 
 
-def test_what_a_clip_is_scored_by_was_not_learned_on_its_part():
+def test_scores_repeat_and_what_a_clip_is_scored_by_was_not_learned_on_its_part():
     vectors = made_up()
     before = score(vectors, FOLD).score
+    np.testing.assert_array_equal(before, score(vectors, FOLD).score)
     for one in vectors:
         one.views[FOLD == 1] = np.random.default_rng(3).normal(size=one.views[FOLD == 1].shape)
     # The other part teaches nonsense now, so these are scored by nonsense.
@@ -117,7 +113,7 @@ def out_of(tmp_path, vectors):
 
 
 def test_the_table_has_a_row_for_every_clip_and_orders_the_review(tmp_path):
-    vectors = made_up(wrong=40)
+    vectors = made_up(wrong=24)
     vectors[0].there[-1] = vectors[1].there[-1] = False
     out, config = out_of(tmp_path, vectors)
     with session(config, out, "together", None) as current:
@@ -128,9 +124,9 @@ def test_the_table_has_a_row_for_every_clip_and_orders_the_review(tmp_path):
     assert rows[-1]["score"] is None
     assert rows[-1]["experts"] == ["words"]
     candidates = [Candidate(row["video_id"], None, None, (), row["score"]) for row in rows]
-    asked = [one.video_id for one in queue(MISMATCH, candidates, 40)]
-    assert sum(name < "r040" for name in asked) > 25
-    assert "r399/clip" not in [one.video_id for one in queue(MISMATCH, candidates, N)]
+    asked = [one.video_id for one in queue(MISMATCH, candidates, 24)]
+    assert sum(name < "r024" for name in asked) > 15
+    assert "r239/clip" not in [one.video_id for one in queue(MISMATCH, candidates, N)]
 
 
 def test_the_command_says_what_the_control_found(tmp_path, capsys):
@@ -178,6 +174,7 @@ def test_a_classifier_keeps_what_its_last_layer_reads(tmp_path, sees):
     inputs = keeping._ask(clips[0]).inputs
     [answer] = keeping._classifier.answers(inputs[:1])
     # The layer makes the very scores of them.
-    scores = keeping._classifier._last(torch.tensor(answer.vector))
-    np.testing.assert_allclose(torch.softmax(scores, -1).detach().numpy(), answer.probabilities, atol=1e-5)
+    scores = keeping._classifier._last(torch.tensor(answer.vector)).detach()
+    shares = torch.sigmoid(scores) if keeping._classifier.several else torch.softmax(scores, -1)
+    np.testing.assert_allclose(shares.numpy(), answer.probabilities, atol=1e-5)
     assert len(found[0][0].vectors) == len(inputs)
