@@ -42,8 +42,9 @@ def add(commands: cli.Commands) -> None:
     judge.add_argument(
         "--broad-mamba",
         metavar="FILE",
-        help="with --smoothing: train a reconstruction of Broad Mamba on the gold dialogues too, say what it gains "
-        "over smoothing in dialogues that neither was learned on, and write its labels of all turns here (Parquet)",
+        help="with --smoothing: train a reconstruction of Broad Mamba on the gold dialogues too, say what it "
+        "gains over smoothing in dialogues that neither was learned on, and write its labels of all turns "
+        "here (Parquet)",
     )
     judge.add_argument(
         "--wheels", metavar="DIR", help="with --rounds or --smoothing: score by EW, with these emotion wheels"

@@ -201,7 +201,7 @@ class Classifier:
         half = len(inputs) // 2
         return [*self._attempt(inputs[:half]), *self._attempt(inputs[half:])]
 
-    def _forward(self, inputs: list[Input]) -> list[ClassAnswer]:
+    def _forward(self, inputs: list[Input]) -> list[ClassAnswer | RowError]:
         import numpy as np
         import torch
 

@@ -102,12 +102,12 @@ def trained_labels(
                 }
                 spoke[place, row, column] = bool(shares)
                 given[place, row, column, -2] = float(bool(shares))
-                for what, share in shares.items():
-                    given[place, row, column, what] = share
-                    own[row, column, what] = True
+                for at, share in shares.items():
+                    given[place, row, column, at] = share
+                    own[row, column, at] = True
             truth = wanted.get(turn.video_id, set())
-            for what in truth:
-                target[row, column, number[what]] = 1 / len(truth)
+            for one in truth:
+                target[row, column, number[one]] = 1 / len(truth)
     results = []
     for fold in left_out:
         inside = torch.tensor([name in fold for name in names])
