@@ -66,6 +66,9 @@ def out(tmp_path_factory):
     committed.commit(after, SEGMENTS.name, SEGMENTS, "1-0", lost)
     for reviewer in ("ann", "bob"):
         answer(after, "drawn_afraid", ["afraid"], reviewer)
+    scores = {"video_id": ["drawn_afraid"], "score": [0.4], "experts": [["face", "voice"]]}
+    scores |= {"nearer": [0.9], "loss": ["symmetric"]}
+    committed.commit(after, TOGETHER.name, TOGETHER, "1-0", TOGETHER.rows(scores, "1", [None]))
     return folder
 
 
