@@ -17,7 +17,7 @@ from emo import experts, extraction
 from emo.cojudgment.settings import Adjudicate
 from emo.engines.adapters import template_hash
 from emo.engines.models import content_of, revision_of
-from emo.errors import InputError, RowError
+from emo.errors import EmoError, InputError, RowError
 from emo.evaluation.judging import Judge, missing, read_judge
 from emo.experts.hf import HfSettings
 from emo.extraction.model import ModelExtractor, ModelExtractSettings
@@ -293,11 +293,16 @@ def test_a_model_that_decides_where_voters_differ_outlives_a_server_that_hangs(t
     judge = Judge(asked.text_model)
     try:
         answers = judge.ask(["Is she sad?", "HANG ONCE", "Is he calm?"])
+        unanswered = judge.unanswered
+        # One clip that nobody can decide on is no fault of the model.
+        assert judge.ask(["DIE"]) == [""]
+        with pytest.raises(EmoError, match="answered none of 2 questions"):
+            judge.ask(["DIE", "DIE too"])
     finally:
         judge.close()
     assert [question in answer for question, answer in zip(["sad", "HANG", "calm"], answers, strict=True)]
-    assert judge.unanswered == 0
-    assert len(starts(stand_in)) == 2
+    assert unanswered == 0
+    assert len(starts(stand_in)) >= 2
 
 
 def test_a_text_model_that_vllm_refuses_is_an_error_before_any_row(text_model, stand_in):
