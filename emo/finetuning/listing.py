@@ -20,7 +20,7 @@ from emo.experts.in_process import finetunable
 from emo.experts.prompts import load_prompt
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
-from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
+from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TEST, TRAIN, Entry
 from emo.finetuning.settings import Finetune, Source
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
@@ -54,7 +54,8 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
     """All samples, refused ones with their error, and the fingerprint of the data."""
     listed = [one for source in settings.sources for one in _of_source(source, out, settings)]
     _check_names(listed)
-    return listed, batching.fingerprint(_identity(one) for one in listed)
+    # What is asked at the end decides nothing that is trained.
+    return listed, batching.fingerprint(_identity(one) for one in listed if one.entry.split != TEST)
 
 
 def _of_source(source: Source, out: Storage, settings: Finetune) -> list[Listed]:
@@ -69,8 +70,9 @@ def _of_source(source: Source, out: Storage, settings: Finetune) -> list[Listed]
             files[HELD_OUT] = _files(source.held_out, out.s3)[TRAIN]
         elif settings.held_out_share and HELD_OUT not in files:
             listed = [_on_its_side(one, settings.held_out_share) for one in listed]
-        for path in files.get(HELD_OUT, []):
-            listed += _from_file(path, HELD_OUT, source, settings, out.s3)
+        for split in (HELD_OUT, TEST):
+            for path in files.get(split, []):
+                listed += _from_file(path, split, source, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
     if not good:
         bad = [one.entry for one in listed if one.entry.error is not None]
@@ -133,8 +135,6 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     # Captions of one prompt have one question: a million of them would be a gigabyte of the same texts.
     questions: dict[str, str] = {}
     for row in (row for part in rows.to_batches(_READ_ROWS) for row in part.to_pylist()):
-        if row["split"] not in (TRAIN, HELD_OUT):
-            continue
         entry = Entry(
             row["caption_id"],
             row["split"],
@@ -176,7 +176,7 @@ def _as_reviewed(entry: Entry, people: Agreed | None) -> Entry:
         return entry
     if people.labels is None:
         raise RowError("unusable", "people who reviewed the clip call it unusable")
-    if entry.split == HELD_OUT:
+    if entry.split != TRAIN:
         return replace(entry, labels=people.labels)
     both = entry.labels and people.labels
     if both and not {*map(meaning, people.labels)} & {*map(meaning, entry.labels or ())}:
