@@ -5,6 +5,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,7 @@ def _as_labelled(turns: Sequence[Turn], name: str, settings: Finetune) -> list[T
     digest = hashlib.sha256(f"question\0{name}".encode()).digest()
     if int.from_bytes(digest[:8], "big") / 2**64 >= settings.label_question:
         return list(turns)
-    asked = load_prompt(f"{finetunable(settings.family).family.prompts}-description").text
+    asked = _label_question(settings.family)
     users = [number for number, turn in enumerate(turns) if turn.role == "user"]
     if len(users) != 1:
         return list(turns)
@@ -305,6 +306,12 @@ def _as_labelled(turns: Sequence[Turn], name: str, settings: Finetune) -> list[T
     shown = "".join(tag * turns[users[0]].content.count(tag) for tag in messages.TAGS.values())
     changed[users[0]] = replace(turns[users[0]], content=f"{shown}\n{asked}")
     return changed
+
+
+@cache
+def _label_question(family: str) -> str:
+    """What `emo label` asks of the family; read once, not for each of a million samples."""
+    return load_prompt(f"{finetunable(family).family.prompts}-description").text
 
 
 def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:
