@@ -11,14 +11,16 @@ from typing import Any
 from emo.config import Config
 from emo.errors import EmoError, InputError, TooManyFailedError
 from emo.finetuning import held_out, prepared, record
-from emo.finetuning.checks import base_here, check_tensorboard
+from emo.finetuning.checks import base_here
 from emo.finetuning.listing import Listed, list_samples
 from emo.finetuning.live import Live
 from emo.finetuning.result import NOT_ANSWERED, Outcome, finish
 from emo.finetuning.task import Task
+from emo.finetuning.trackers import check_trackers, tracked
 from emo.run import nodes
 from emo.run.connection import cluster
 from emo.run.training import saved_so_far, train
+from emo.run.training_answers import ask_test
 from emo.run.training_data import prepare
 from emo.run.training_nodes import base_on_node, check_resources
 from emo.store.lease import Lease
@@ -54,8 +56,7 @@ def _run(
     out = Storage(out_url, config.s3)
     out.check()
     place = Storage(f"{out.url}/{record.FOLDER}/{name}", config.s3)
-    if settings.tensorboard:
-        check_tensorboard(place)
+    check_trackers(settings)
     with Lease(place, f"finetune {name}"):
         listed, fingerprint = list_samples(out, settings)
         begun = record.begin(place, settings, fingerprint, base)
@@ -96,12 +97,15 @@ def _train_and_judge(
     prepared.check_refused(entries, config.max_failed_share)
     if task.asks:
         held_out.check(place, settings)
-    try:
-        last, kept = train(task, live)
-    except EmoError:
-        _keep_what_is_there(task, live)
-        raise
-    result = finish(task, last, kept)
+    with tracked(task, live.note) as trackers:
+        live.also = trackers.add
+        try:
+            last, kept = train(task, live)
+        except EmoError:
+            _keep_what_is_there(task, live)
+            raise
+        result = finish(task, last, kept, lambda best: ask_test(task, best, live))
+        trackers.end(result["metrics"])
     if why := result["metrics"].get(NOT_ANSWERED):
         live.note(f"finetune {name}: the best checkpoint has no figures of answers: {why}")
     return result

@@ -23,14 +23,19 @@ ELSEWHERE = "trained_elsewhere.json"
 _SWIFT = "args.json"
 
 
-def adapter_name(folder: Path, source: str, merged: bool) -> str:
-    """What is written beside every text: where the adapter came from, a hash of it, how it was used."""
+def adapter_mark(folder: Path) -> str:
+    """A hash of what an adapter holds."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def adapter_name(folder: Path, source: str, merged: bool) -> str:
+    """What is written beside every text: where the adapter came from, a hash of it, how it was used."""
     revision = json.loads((folder / CONFIG).read_text()).get("revision")
     base = f", base revision {revision}" if revision else ""
-    return f"{source}@{digest.hexdigest()[:16]} ({'merged' if merged else 'beside the base'}{base})"
+    return f"{source}@{adapter_mark(folder)} ({'merged' if merged else 'beside the base'}{base})"
 
 
 def template_hash(template: str) -> str:

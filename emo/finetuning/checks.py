@@ -1,14 +1,18 @@
-"""What is looked at before a run starts: the base, and whether TensorBoard files can be written."""
+"""What is looked at before a run starts: the base, and the adapter that training goes on from."""
 
+from emo.engines.adapters import adapter_mark, check_manifest
 from emo.engines.models import content_of, resolve_model, weight_files
 from emo.errors import InputError
 from emo.finetuning.model import check_family
 from emo.finetuning.settings import Finetune
-from emo.store.storage import Storage
+from emo.finetuning.starting import check_start
 
 
 def base_here(settings: Finetune) -> str:
-    """The mark of the base's content, on this machine; raises InputError with what is missing here."""
+    """The mark of the content of the base, and of the adapter that training goes on from, on this machine.
+
+    Raises InputError with what is missing here.
+    """
     assert settings.model is not None
     if settings.device == "cuda":
         import torch
@@ -20,16 +24,9 @@ def base_here(settings: Finetune) -> str:
     folder = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
     check_family(settings.family, folder)
     weight_files(folder)
-    return content_of(folder)
-
-
-def check_tensorboard(place: Storage) -> None:
-    """Raise InputError where no TensorBoard files can be written."""
-    if place.on_s3:
-        raise InputError("finetune.tensorboard writes local files, and OUT is on S3; leave it out")
-    try:
-        import tensorboardX  # type: ignore[import-untyped]  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "finetune.tensorboard needs the package tensorboardX: pip install 'emo[tensorboard]'"
-        ) from None
+    if settings.adapter is None:
+        return content_of(folder)
+    adapter = resolve_model(settings.adapter)
+    check_start(adapter, settings)
+    check_manifest(adapter, folder)
+    return f"{content_of(folder)} and adapter {adapter_mark(adapter)}"

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 
 from emo.errors import EmoError
+from emo.experts.in_process import finetunable
+from emo.finetuning import parts
 from emo.finetuning.collate import Batch
 from emo.finetuning.loss import loss_sum, on_device
 from emo.finetuning.settings import Finetune
@@ -97,13 +99,9 @@ class TrainingEngine:
         )
         self.dtype = getattr(torch, settings.dtype)
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
-        trained = [value for value in model.parameters() if value.requires_grad]
-        # Biases and norms have one dimension; decay would only pull them away from where they belong.
-        groups = [
-            {"params": [v for v in trained if v.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [v for v in trained if v.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups = parts.optimizer_groups(model, settings, finetunable(settings.family).family)
+        # Of the rate of a step: a part with a rate of its own follows the same curve.
+        self._shares = [group["lr"] / settings.learning_rate for group in groups]
         config = deepspeed_config(settings)
         if universal:
             config["checkpoint"] = {"load_universal": True}
@@ -122,8 +120,8 @@ class TrainingEngine:
         """
         torch.manual_seed(seed * self.workers + self.rank)
         self.engine.train()
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = rate
+        for group, share in zip(self.engine.optimizer.param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
         tokens, trained = self._sum([sum(b.tokens for b in batches), sum(b.trained for b in batches)])
         total = torch.zeros((), dtype=torch.float64)
         for number, batch in enumerate(batches):

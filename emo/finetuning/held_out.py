@@ -1,7 +1,6 @@
 """Answers on the held-out samples of a run: of its base, and of each checkpoint."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from emo.store.s3 import use_s3
 from emo.store.storage import Storage
 
 BASE_ANSWERS = "answers/base.json"
+# To the samples of the split `test`: of the base, and of the best adapter.
+TEST_BASE, TEST_BEST = "answers/test-base.json", "answers/test-best.json"
 
 
 def answers_of(step: int) -> str:
@@ -36,7 +37,7 @@ def judge_result(place: Storage, settings: Finetune, result: Path, step: int) ->
 
 def check(place: Storage, settings: Finetune) -> None:
     """Raise InputError where the answers of the held-out samples could not be scored."""
-    chosen = _chosen(prepared.read_entries(place), settings)
+    chosen = _chosen(place, settings)
     asked = (validation.Asked(entry.sample, None, entry.labels) for entry in chosen)
     validation.check_labels(asked, settings.validation.extract)
 
@@ -48,9 +49,33 @@ def base_answers(place: Storage, settings: Finetune) -> dict[str, Any] | None:
 
 
 def judge_base(place: Storage, settings: Finetune) -> None:
-    """The same for the base, which is what an adapter has to be better than."""
+    """The same for what training begins with, which is what its adapter has to be better than."""
     _one_thread()
-    _judge(place, settings, _base(place, settings), None, BASE_ANSWERS)
+    _judge(place, settings, _base(place, settings), _start(settings), BASE_ANSWERS)
+
+
+def judge_test(place: Storage, settings: Finetune, best: str) -> dict[str, float]:
+    """Let base and best answer the samples of the split `test`; the figures of both.
+
+    best: the folder of the result. Keys: as of `validation.score`, with `test_` and `test_base_` before them.
+    """
+    _one_thread()
+    base = _base(place, settings)
+    result = resolve_model(best)
+    model, beside = (result, None) if settings.lora is None else (base, result)
+    before = read_answers(place, TEST_BASE)
+    if before is None or before.get("asked") != _asking(settings, prepared.TEST):
+        figures = _judge(place, settings, base, _start(settings), TEST_BASE, prepared.TEST)
+    else:
+        figures = before["metrics"]
+    after = _judge(place, settings, model, beside, TEST_BEST, prepared.TEST)
+    return {f"test_{key}": value for key, value in after.items()} | {
+        f"test_base_{key}": value for key, value in figures.items()
+    }
+
+
+def _start(settings: Finetune) -> Path | None:
+    return None if settings.adapter is None else resolve_model(settings.adapter)
 
 
 def _base(place: Storage, settings: Finetune) -> Path:
@@ -60,9 +85,14 @@ def _base(place: Storage, settings: Finetune) -> Path:
 
 
 def _judge(
-    place: Storage, settings: Finetune, model: Path, result: Path | None, target: str
+    place: Storage,
+    settings: Finetune,
+    model: Path,
+    result: Path | None,
+    target: str,
+    split: str = prepared.HELD_OUT,
 ) -> dict[str, float]:
-    asked = _asked(place, settings)
+    asked = _asked(place, settings, split)
     written = validation.answers(settings, model, result, asked)
     metrics = validation.score(asked, written, settings.validation.extract)
     rows = [
@@ -73,24 +103,30 @@ def _judge(
         }
         for one, text in zip(asked, written, strict=True)
     ]
-    place.write(target, as_json({"asked": _asking(settings), "metrics": metrics, "rows": rows}))
+    place.write(target, as_json({"asked": _asking(settings, split), "metrics": metrics, "rows": rows}))
     return metrics
 
 
-def _asking(settings: Finetune) -> dict[str, Any]:
+def _asking(settings: Finetune, split: str = prepared.HELD_OUT) -> dict[str, Any]:
     """What decides the figures of one and the same model."""
-    return settings.validation.model_dump(mode="json", include={"samples", "max_new_tokens", "extract"})
+    asked = settings.validation.model_dump(mode="json", include={"max_new_tokens", "extract"})
+    return {**asked, "samples": _wanted(settings, split)}
 
 
-def _asked(place: Storage, settings: Finetune) -> list[validation.Asked]:
+def _wanted(settings: Finetune, split: str) -> int:
+    asked = settings.validation
+    return asked.test_samples if split == prepared.TEST else asked.samples
+
+
+def _asked(place: Storage, settings: Finetune, split: str) -> list[validation.Asked]:
     reader = prepared.ClipReader(place)
-    chosen = _chosen(prepared.read_entries(place), settings)
+    chosen = _chosen(place, settings, split)
     return [validation.Asked(entry.sample, reader.clip(entry), entry.labels) for entry in chosen]
 
 
-def _chosen(entries: Sequence[prepared.Entry], settings: Finetune) -> list[prepared.Entry]:
-    """The held-out samples that are answered: one per clip where there are enough, always the same ones."""
-    entries = prepared.held_out_entries(entries)
+def _chosen(place: Storage, settings: Finetune, split: str = prepared.HELD_OUT) -> list[prepared.Entry]:
+    """The samples of a split that are answered: one per clip where there are enough, always the same ones."""
+    entries = prepared.Stored(place, split)
     seen: set[Any] = set()
     first: list[Any] = []
     more: list[Any] = []
@@ -99,7 +135,7 @@ def _chosen(entries: Sequence[prepared.Entry], settings: Finetune) -> list[prepa
         (more if key in seen and entry.file is not None else first).append(entry)
         seen.add(key)
     order = batching.order(len(first), settings.seed, 0)
-    return [*(first[number] for number in order), *more][: settings.validation.samples]
+    return [*(first[number] for number in order), *more][: _wanted(settings, split)]
 
 
 def _one_thread() -> None:

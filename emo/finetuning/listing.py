@@ -5,6 +5,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from emo.experts.in_process import finetunable
 from emo.experts.prompts import load_prompt
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
-from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
+from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TEST, TRAIN, Entry
 from emo.finetuning.settings import Finetune, Source
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
@@ -54,7 +55,8 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
     """All samples, refused ones with their error, and the fingerprint of the data."""
     listed = [one for source in settings.sources for one in _of_source(source, out, settings)]
     _check_names(listed)
-    return listed, batching.fingerprint(_identity(one) for one in listed)
+    # What is asked at the end decides nothing that is trained.
+    return listed, batching.fingerprint(_identity(one) for one in listed if one.entry.split != TEST)
 
 
 def _of_source(source: Source, out: Storage, settings: Finetune) -> list[Listed]:
@@ -69,8 +71,9 @@ def _of_source(source: Source, out: Storage, settings: Finetune) -> list[Listed]
             files[HELD_OUT] = _files(source.held_out, out.s3)[TRAIN]
         elif settings.held_out_share and HELD_OUT not in files:
             listed = [_on_its_side(one, settings.held_out_share) for one in listed]
-        for path in files.get(HELD_OUT, []):
-            listed += _from_file(path, HELD_OUT, source, settings, out.s3)
+        for split in (HELD_OUT, TEST):
+            for path in files.get(split, []):
+                listed += _from_file(path, split, source, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
     if not good:
         bad = [one.entry for one in listed if one.entry.error is not None]
@@ -133,8 +136,6 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     # Captions of one prompt have one question: a million of them would be a gigabyte of the same texts.
     questions: dict[str, str] = {}
     for row in (row for part in rows.to_batches(_READ_ROWS) for row in part.to_pylist()):
-        if row["split"] not in (TRAIN, HELD_OUT):
-            continue
         entry = Entry(
             row["caption_id"],
             row["split"],
@@ -176,7 +177,7 @@ def _as_reviewed(entry: Entry, people: Agreed | None) -> Entry:
         return entry
     if people.labels is None:
         raise RowError("unusable", "people who reviewed the clip call it unusable")
-    if entry.split == HELD_OUT:
+    if entry.split != TRAIN:
         return replace(entry, labels=people.labels)
     both = entry.labels and people.labels
     if both and not {*map(meaning, people.labels)} & {*map(meaning, entry.labels or ())}:
@@ -297,7 +298,7 @@ def _as_labelled(turns: Sequence[Turn], name: str, settings: Finetune) -> list[T
     digest = hashlib.sha256(f"question\0{name}".encode()).digest()
     if int.from_bytes(digest[:8], "big") / 2**64 >= settings.label_question:
         return list(turns)
-    asked = load_prompt(f"{finetunable(settings.family).family.prompts}-description").text
+    asked = _label_question(settings.family)
     users = [number for number, turn in enumerate(turns) if turn.role == "user"]
     if len(users) != 1:
         return list(turns)
@@ -305,6 +306,12 @@ def _as_labelled(turns: Sequence[Turn], name: str, settings: Finetune) -> list[T
     shown = "".join(tag * turns[users[0]].content.count(tag) for tag in messages.TAGS.values())
     changed[users[0]] = replace(turns[users[0]], content=f"{shown}\n{asked}")
     return changed
+
+
+@cache
+def _label_question(family: str) -> str:
+    """What `emo label` asks of the family; read once, not for each of a million samples."""
+    return load_prompt(f"{finetunable(family).family.prompts}-description").text
 
 
 def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:

@@ -30,6 +30,7 @@ class Live:
         stream: TextIO | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.also: Callable[[Mapping[str, Any]], None] = lambda record: None  # is given each record too
         self._name, self._steps, self._now = name, steps, now
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
@@ -38,6 +39,7 @@ class Live:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take one record; a step that was repeated after a failure counts once."""
+        self.also(record)
         if self._first is None or record["step"] <= self._first[0]:
             self._first = (record["step"], self._now())
         done = record["step"] - self._first[0]

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emo.engines.models import architecture, load_whole
+from emo.engines.models import architecture, load_whole, resolve_model
 from emo.errors import InputError
 from emo.experts.in_process import finetunable
 from emo.finetuning import parts
 from emo.finetuning.settings import Finetune
+from emo.finetuning.starting import load_start
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
     matched = sorted(model.base_model.targeted_module_names)
     if matched != targets:
         raise InputError(f"LoRA was put on {len(matched)} layers instead of {len(targets)}")
+    if settings.adapter is not None:
+        load_start(model, resolve_model(settings.adapter))
     return model, targets
 
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from emo.pages import charts, rendering
 
 _SHOWN = 12
+_BASE = "test_base_"
 
 
 def curve(history: Sequence[Mapping[str, Any]]) -> str:
@@ -44,8 +45,14 @@ def page(
         "Best checkpoint": f"step {metrics['step']}",
         "Trained": f"{trained.get('trained', 0):,} of {trained.get('total', 0):,} weights",
     }
+    if settings.get("adapter"):
+        # Its answers stand in the column of the base.
+        facts["Goes on from"] = settings["adapter"]
     first = (before or {}).get("metrics", {})
-    figures = [(key, first.get(key), value) for key, value in sorted(metrics.items()) if key != "step"]
+    # Of the split `test` both figures stand among those of the best.
+    first = first | {key.replace("_base", "", 1): value for key, value in metrics.items() if _BASE in key}
+    shown = sorted((key, value) for key, value in metrics.items() if key != "step" and _BASE not in key)
+    figures = [(key, first.get(key), value) for key, value in shown]
     earlier = {row["sample"]: row["answer"] for row in (before or {}).get("rows", [])}
     answers = [
         (row["reference"], earlier.get(row["sample"], ""), row["answer"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from emo.errors import InputError
 from emo.experts.family import Family, Part
-from emo.finetuning.settings import Freeze
+from emo.finetuning.settings import Finetune, Freeze
 
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
 
@@ -71,3 +71,23 @@ def freeze_parts(model: Any, freeze: Freeze, family: Family) -> None:
     trained = set(trained_parts(freeze))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name, family) in trained)
+
+
+# What PEFT writes before the names of a model's weights.
+_WRAPPED = "base_model.model."
+
+
+def optimizer_groups(model: Any, settings: Finetune, family: Family) -> list[dict[str, Any]]:
+    """The trained parameters as AdamW takes them: one group for each learning rate and weight decay.
+
+    Biases and norms have one dimension; decay would only pull them away from where they belong.
+    """
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, value in model.named_parameters():
+        if not value.requires_grad:
+            continue
+        part = part_of(name.removeprefix(_WRAPPED), family)
+        rate = getattr(settings.learning_rates, part) or settings.learning_rate
+        decay = settings.weight_decay if value.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(value)
+    return [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]

@@ -25,7 +25,7 @@ from emo.store.storage import Storage
 
 FOLDER = "data"
 SAMPLES = f"{FOLDER}/samples.parquet"
-TRAIN, HELD_OUT = "train", "validation"
+TRAIN, HELD_OUT, TEST = "train", "validation", "test"
 # The error of a sample whose clip may not be trained on.
 NOT_FOR_TRAINING = "not_for_training"
 # Lines about samples that cannot be trained on, for each reason.
@@ -274,19 +274,32 @@ def check_refused(entries: Sequence[Entry], share: float) -> None:
 
 
 def about(entries: Sequence[Entry], fingerprint: str) -> dict[str, Any]:
-    """What manifest and page say about the data; `epoch`: the samples of an epoch, by their weights."""
+    """What manifest and page say about the data.
+
+    epoch: the samples of an epoch, by their weights; test: those of the split `test` that can be asked about.
+    """
     weights = [entry.weight for entry in training_entries(entries)]
-    return {"fingerprint": fingerprint, **counts(entries), "epoch": batching.epoch_size(weights)}
+    return {
+        "fingerprint": fingerprint,
+        **counts(entries),
+        "epoch": batching.epoch_size(weights),
+        "test": len(usable(entries, TEST)),
+    }
 
 
 def training_entries(entries: Sequence[Entry]) -> list[Entry]:
     """Those that are trained on, in the order that the plan of the steps counts."""
-    return [entry for entry in entries if entry.error is None and entry.split == TRAIN]
+    return usable(entries, TRAIN)
 
 
 def held_out_entries(entries: Sequence[Entry]) -> list[Entry]:
     """Those that a run is measured on."""
-    return [entry for entry in entries if entry.error is None and entry.split == HELD_OUT]
+    return usable(entries, HELD_OUT)
+
+
+def usable(entries: Sequence[Entry], split: str) -> list[Entry]:
+    """Those of a split that were not refused."""
+    return [entry for entry in entries if entry.error is None and entry.split == split]
 
 
 def refusals(entries: Sequence[Entry]) -> list[str]:

@@ -35,7 +35,7 @@ def begin(place: Storage, settings: Finetune, fingerprint: str, base: str) -> di
         return record
     changed = differences(record["settings"], now["settings"])
     if record["base"] != base:
-        changed.append("the weights of the base are others")
+        changed.append("the weights of the base, or of the adapter that it goes on from, are others")
     if record["data"] != fingerprint:
         changed.append("the data are others")
     if changed:

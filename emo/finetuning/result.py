@@ -44,10 +44,15 @@ class Kept:
     folder: Callable[[], AbstractContextManager[str]]
 
 
-def finish(task: Task, last: Kept, kept: Sequence[Kept]) -> dict[str, Any]:
+def finish(
+    task: Task,
+    last: Kept,
+    kept: Sequence[Kept],
+    tested: Callable[[str], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Keep best and last as folders, and write the page; the fields of the Outcome but for its seconds.
 
-    kept: the checkpoints that the best one is among.
+    kept: the checkpoints that the best one is among; tested: what more is measured of the folder of the best.
     """
     place = task.place
     best = max(kept, key=lambda one: _rank(one.metrics))
@@ -61,6 +66,9 @@ def finish(task: Task, last: Kept, kept: Sequence[Kept]) -> dict[str, Any]:
                 history = read_state(Path(path)).history
             else:
                 metrics = figures
+    if tested is not None and (more := tested(place.full("best"))):
+        metrics = {**metrics, **more}
+        _note_figures(place, "best", metrics)
     place.write("curve.json", as_json(history))
     before = read_answers(place, BASE_ANSWERS)
     after = read_answers(place, answers_of(int(metrics["step"])))
@@ -90,6 +98,13 @@ def _rank(metrics: dict[str, Any]) -> tuple[float, float, float]:
 def _with_answers(place: Storage, figures: dict[str, Any]) -> dict[str, Any]:
     answers = read_answers(place, answers_of(int(figures["step"])))
     return figures if answers is None else {**figures, **answers["metrics"]}
+
+
+def _note_figures(place: Storage, where: str, metrics: dict[str, Any]) -> None:
+    """Write figures into the manifest and the card of a result that was kept."""
+    about = {**json.loads(place.read(f"{where}/{adapter.MANIFEST}")), "metrics": metrics}
+    place.write(f"{where}/README.md", adapter.card(about).encode())
+    place.write(f"{where}/{adapter.MANIFEST}", as_json(about))
 
 
 def _keep(place: Storage, folder: Path, where: str, metrics: dict[str, Any]) -> None:

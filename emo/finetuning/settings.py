@@ -37,6 +37,17 @@ class Freeze(Section):
     """Whether the language model stays as it is."""
 
 
+class LearningRates(Section):
+    """Highest learning rates of single parts. A part without one has `learning_rate`."""
+
+    vision: float | None = Field(None, gt=0)
+    """That of the part that sees, or hears."""
+    projector: float | None = Field(None, gt=0)
+    """That of what lies between that part and the language model."""
+    language: float | None = Field(None, gt=0)
+    """That of the language model."""
+
+
 class Source(Section):
     """One of several sources that a run is trained on."""
 
@@ -59,6 +70,10 @@ class Validation(Section):
 
     samples: int = Field(64, ge=0)
     """The number of held-out samples that get an answer at every checkpoint. With 0 none does."""
+    test_samples: int = Field(256, ge=0)
+    """The number of samples of the split `test` that the base and the best adapter answer at the end. With 0
+    none is. No choice depends on them.
+    """
     loss_samples: int = Field(256, ge=1)
     """The number of held-out samples over which the loss is taken."""
     max_new_tokens: int = Field(256, ge=1)
@@ -69,6 +84,28 @@ class Validation(Section):
     """
     extract: str = "rules"
     """The kind of the extractor that reads the answers."""
+
+
+class Wandb(Section):
+    """A project of Weights and Biases. The key is read from `WANDB_API_KEY`, or from where `wandb login` put
+    it, on the machine of the command.
+    """
+
+    project: str
+    """The project that the run is shown in."""
+    entity: str | None = None
+    """The person or team of the project. `null` is that of the key."""
+
+
+class Mlflow(Section):
+    """An experiment of MLflow. Names and passwords are read from MLflow's own variables on the machine of the
+    command.
+    """
+
+    uri: str
+    """The address of the server, or where MLflow keeps its files."""
+    experiment: str = "emo"
+    """The experiment that the run is shown in. It is made where it is not there."""
 
 
 class Gate(Section):
@@ -95,6 +132,10 @@ class Finetune(Section):
     """The commit, branch or tag of a hub id."""
     trust_remote_code: bool = False
     """Whether the Python code that comes with the base is run."""
+    adapter: str | None = None
+    """A local or `s3://` folder with a LoRA adapter of this base. Training goes on from it, and what it makes
+    must be better than it. It has the rank and the layers that are set here.
+    """
     data: str | tuple[Source, ...] = "captions"
     """What is trained on, or a list of sources. `captions` is the table of OUT. A file holds chats (JSONL,
     JSON or Parquet), or captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR) about
@@ -152,6 +193,8 @@ class Finetune(Section):
     """The most padded tokens of one forward pass of one worker."""
     learning_rate: float = Field(4e-5, gt=0)
     """The highest learning rate of the run."""
+    learning_rates: LearningRates = LearningRates()
+    """Those of single parts."""
     warmup_share: float = Field(0.03, ge=0, lt=1)
     """The share of all steps until that rate is reached."""
     weight_decay: float = Field(0.05, ge=0)
@@ -170,6 +213,10 @@ class Finetune(Section):
     gate: NoResult[Gate] = Gate()
     tensorboard: NoResult[bool] = False
     """Whether event files are written to OUT/finetune/NAME/tensorboard."""
+    wandb: NoResult[Wandb | None] = None
+    """The project of Weights and Biases that shows the run."""
+    mlflow: NoResult[Mlflow | None] = None
+    """The experiment of MLflow that shows the run."""
 
     @field_validator("family")
     @classmethod
@@ -190,6 +237,8 @@ class Finetune(Section):
             raise ValueError("quantise: 4-bit weights cannot be trained themselves; set lora")
         if self.quantise and self.zero == 3:
             raise ValueError("quantise: 4-bit weights cannot be partitioned; use zero 0, 1 or 2")
+        if self.adapter is not None and self.lora is None:
+            raise ValueError("adapter: training goes on from a LoRA; set lora")
         if not isinstance(self.data, str):
             named = [one.data for one in self.data]
             if not named:
@@ -198,6 +247,9 @@ class Finetune(Section):
                 raise ValueError("data: a source is named twice; give it a weight instead")
             if self.held_out is not None:
                 raise ValueError("held_out: with several sources each names its own file")
+        for part, rate in self.learning_rates:
+            if rate is not None and getattr(self.freeze, part):
+                raise ValueError(f"learning_rates.{part}: freeze.{part} is true, the part is not trained")
         fewest, most = self.worker_range
         if fewest < 1 or most < fewest:
             raise ValueError("workers: expected a whole number of at least 1, or [min, max]")

@@ -28,6 +28,11 @@ class Task:
         return batching.steps_in(count, settings.batch, settings.epochs, settings.max_steps)
 
     @property
+    def tests(self) -> bool:
+        """Whether samples of the split `test` are answered at the end."""
+        return self.settings.validation.test_samples > 0 and self.data.get("test", 0) > 0
+
+    @property
     def asks(self) -> bool:
         """Whether every checkpoint answers held-out samples."""
         return self.settings.validation.samples > 0 and self.data["held_out"] > 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from emo.errors import EmoError
-from emo.finetuning.held_out import base_answers, judge_base, judge_result
+from emo.finetuning.held_out import base_answers, judge_base, judge_result, judge_test
 from emo.finetuning.live import Live
 from emo.finetuning.result import NOT_ANSWERED, RESULT
 from emo.finetuning.settings import Finetune
@@ -54,6 +54,25 @@ def _validate(checkpoint: Any, *, step: int, settings: Finetune, place: Storage)
 def _judge(checkpoint: Any, step: int, settings: Finetune, place: Storage) -> dict[str, float]:
     with checkpoint.as_directory() as path:
         return judge_result(place, settings, Path(path) / RESULT, step)
+
+
+def ask_test(task: Task, best: str, live: Live) -> dict[str, Any]:
+    """The figures of base and best on the split `test`, or why there are none; best: its folder.
+
+    The training is over: nothing that fails here costs it.
+    """
+    import ray
+
+    if not task.tests:
+        return {}
+    live.note(f"finetune {task.name}: base and best answer samples of the split test")
+    try:
+        asked = ray.remote(judge_test).options(**_options(task.settings))
+        return dict(ray.get(asked.remote(task.place, task.settings, best)))
+    except ray.exceptions.RayError as error:
+        why = telling_line(error)
+        live.note(f"finetune {task.name}: there are no figures of the split test: {why}")
+        return {f"test_{NOT_ANSWERED}": why}
 
 
 def _options(settings: Finetune) -> dict[str, Any]:

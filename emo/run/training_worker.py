@@ -8,8 +8,8 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +109,10 @@ class _Worker:
         self.attempt = attempt[0]
         if self.rank == 0 and start.step == 0:
             self._tell_targets()
-        with self._tensorboard(start.step) as self._board:
-            if ray.train.get_checkpoint() is None and start.step:
-                # Ray does not know the checkpoint that was found; from now on it does.
-                self._save(start)
-            self._train_from(start)
+        if ray.train.get_checkpoint() is None and start.step:
+            # Ray does not know the checkpoint that was found; from now on it does.
+            self._save(start)
+        self._train_from(start)
 
     def _train_from(self, start: batching.Cursor) -> None:
         settings = self.settings
@@ -189,9 +188,6 @@ class _Worker:
         self.history.append(record)
         if self.rank == 0:
             self.monitor.add.remote(record)
-            if self._board is not None:
-                for key in ("loss", "rate", "tokens_per_s", "memory_gib"):
-                    self._board.add_scalar(key, record[key], step)
 
     def _save(self, cursor: batching.Cursor) -> None:
         settings = self.settings
@@ -205,8 +201,6 @@ class _Worker:
             metrics["held_out_loss"] = self.history[-1]["held_out_loss"] = loss
             if self.rank == 0:
                 self.monitor.add.remote(self.history[-1])
-                if self._board is not None:
-                    self._board.add_scalar("held_out_loss", loss, cursor.step)
         with tempfile.TemporaryDirectory(prefix="emo-checkpoint-") as path, telling_of_space(path):
             folder = Path(path)
             self.engine.save(folder)
@@ -256,18 +250,6 @@ class _Worker:
             "sample": sample,
         }
         self.place.write(TRAINED, as_json(about))
-
-    @contextmanager
-    def _tensorboard(self, done: int) -> Iterator[Any]:
-        """The writer of TensorBoard files where they are asked for; done: steps that stand already."""
-        if self.rank or not self.settings.tensorboard:
-            yield None
-            return
-        from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
-
-        # What an earlier attempt wrote of later steps is made again.
-        with SummaryWriter(f"{self.place.url}/tensorboard", purge_step=done + 1) as board:
-            yield board
 
 
 def _memory_gib(device: str) -> float:

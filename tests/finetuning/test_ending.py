@@ -1,26 +1,22 @@
 """How a run begins and ends: what is checked before the first step, and what is left when it stops."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
 import checkpoints
 import synthetic_clips
-from emo.captions.messages import Turn
 from emo.errors import InputError, PlaceError, StorageError, TooManyFailedError
-from emo.finetuning import adapter, held_out, model, prepared, record
-from emo.finetuning.batching import Cursor
+from emo.finetuning import adapter, held_out, prepared, record
 from emo.finetuning.live import Live
 from emo.finetuning.result import NOT_ANSWERED
 from emo.finetuning.settings import Finetune, Gate, differences
-from emo.finetuning.state import State
 from emo.finetuning.task import Task
 from emo.jobs import finetune
 from emo.run import training_worker
-from emo.run.training_checkpoints import list_part
 from emo.store.storage import Storage
+from trained_folders import checkpoint, entry
 
 torch.set_num_threads(1)
 
@@ -28,11 +24,6 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return checkpoints.make_internvl(tmp_path_factory.mktemp("base"))
-
-
-def entry(name, answer, split="train", **changes):
-    turns = (Turn("user", "What is felt?"), Turn("assistant", answer))
-    return prepared.Entry(name, split, turns, tokens=9, trained=3, **changes)
 
 
 def run_of(folder, entries):
@@ -110,28 +101,6 @@ def test_a_busy_storage_is_tried_again_and_a_full_or_refused_one_is_not():
     assert training_worker._hopeless(StorageError("s3://b: S3 answered SlowDown")) is None
     assert training_worker._hopeless(PlaceError("s3://b: the bucket does not exist")) is not None
     assert training_worker._hopeless(InputError("no")) == "no"
-
-
-def checkpoint(place: Storage, base: Path, settings: Finetune, step: int, loss: float, whole=True) -> None:
-    """What the workers of Ray Train leave of a step."""
-    made = model.prepare(settings, base)
-    torch.manual_seed(step)
-    weights = {n: torch.randn(v.shape) for n, v in made.model.named_parameters() if v.requires_grad}
-    about = adapter.manifest(
-        "stopped", settings, base, targets=made.targets, template="t",
-        data={"fingerprint": "f", "train": 1, "held_out": 1, "refused": {}},
-        step=step, metrics={"step": step, "held_out_loss": loss},
-    )  # fmt: skip
-    folder = Path(place.full(f"train/checkpoint-{step:07d}-a"))
-    adapter.write_adapter(folder / "adapter", made.model, weights, about)
-    history = [
-        {"step": n, "loss": 1.0, "rate": 0.1, "held_out_loss": None, "tokens_per_s": 1, "memory_gib": 1,
-         "tokens": 1, "trained": 1, "norm": 1.0, "waited_share": 0}
-        for n in range(1, step + 1)
-    ]  # fmt: skip
-    State(Cursor(step), 1, 1.0, history).write(folder)
-    if whole:
-        list_part(folder, 0)
 
 
 def test_a_training_that_stopped_leaves_the_best_and_the_last_of_its_checkpoints(base, tmp_path, capsys):

@@ -11,7 +11,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +24,6 @@ import checkpoints
 import drawn_faces
 from clips import ffmpeg
 from conftest import REPOSITORY
-from emo.errors import InputError
 from emo.finetuning import prepared
 from emo.finetuning.settings import Finetune
 from emo.store.s3 import S3Settings
@@ -270,18 +268,6 @@ def test_tensorboard_reads_the_curve_back(proof):
     assert list(found["loss"].values()) == pytest.approx(losses(out, "voices"), rel=1e-6)
     assert list(found["held_out_loss"]) == [145]
     assert found["rate"].keys() == found["tokens_per_s"].keys() == found["loss"].keys()
-
-
-def test_tensorboard_that_cannot_be_is_said_before_anything_starts(folder, monkeypatch):
-    from emo.finetuning.checks import check_tensorboard
-
-    place = Storage(str(folder / "other"))
-    check_tensorboard(place)
-    with pytest.raises(InputError, match="OUT is on S3"):
-        check_tensorboard(Storage("s3://bucket/out"))
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as Python marks what cannot be imported
-    with pytest.raises(InputError, match=r"pip install 'emo\[tensorboard\]'"):
-        check_tensorboard(place)
 
 
 @pytest.mark.long

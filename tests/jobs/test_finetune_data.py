@@ -92,7 +92,7 @@ def out(tmp_path):
 def test_captions_become_samples_with_the_frames_of_their_window(out, base, tmp_path):
     settings = Finetune(model=str(base), device="cpu", max_frames=4)
     listed, fingerprint = listing.list_samples(out, settings)
-    assert sorted(one.entry.sample_id for one in listed) == ["broken", "gone", "held", "one", "two"]
+    assert sorted(one.entry.sample_id for one in listed) == ["broken", "gone", "held", "one", "test", "two"]
     run = Storage(str(tmp_path / "run"))
     entries = prepare(out, run, settings, listed)
     assert entries["broken"].error == "untrained"
