@@ -58,7 +58,8 @@ def show(state: dict[str, Any], prices: Prices) -> None:
 
 def _did(step: dict[str, Any]) -> str:
     failed = f" ({step['failed']} failed)" if step["failed"] else ""
-    return f"{step['name']} {step['ok']}{failed}"
+    loss = [f"loss {step['figures']['loss']:.4f}"] if step.get("figures") else []
+    return " ".join([f"{step['name']} {step['ok']}{failed}", *loss])
 
 
 def _spent(run: dict[str, Any], prices: Prices) -> str:

@@ -132,6 +132,23 @@ class Session:
         self._clock()
         return sum(step.gpus * step.seconds for step in self.run.steps) / 3600
 
+    @contextmanager
+    def doing(self, step: StepRecord) -> Iterator[Callable[[], None]]:
+        """A step that is no pass over a table, such as a training.
+
+        What it yields is called while the step goes on: the run file then says how far it is. Raises EmoError
+        there where the run must not go on.
+        """
+        self.run.steps.append(step)
+        self._running, self._step_began = [step], time.monotonic()
+        self.run.save(self.storage)
+        try:
+            yield self._between
+        finally:
+            step.seconds = time.monotonic() - self._step_began
+            self._running = []
+            _save(self.run, self.storage)
+
     def redo_since(self, step: str) -> str:
         """The run from which on rows count as made anew: of this redo, or of the one that it continues."""
         settings = self._settings.get(step)

@@ -23,7 +23,8 @@ class StepRecord:
 
     empty: of the ok, those without any label; error_codes: how many of the failed have which code; left: not
     tried, because a bound was reached; under_way: shards that were being done when the step was cut short,
-    whose rows may still come; workers, cpus, gpus: what all workers together held, on average.
+    whose rows may still come; workers, cpus, gpus: what all workers together held, on average; figures: of a
+    training, the newest of its loss, rate, speed and memory.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StepRecord:
     workers: float = 0
     cpus: float = 0.0
     gpus: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def too_many_failed(records: Sequence[StepRecord], share: float) -> str | None:

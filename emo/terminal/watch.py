@@ -8,7 +8,7 @@ from typing import Any
 from emo.store.lease import EXPIRES_S, Held, read_lease
 from emo.store.runs import load_runs
 from emo.store.storage import Storage
-from emo.terminal.progress import counts
+from emo.terminal.progress import counts, figures
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class View:
         if not step["rows"]:
             return "nothing to do"
         done = step["ok"] + step["failed"]
-        return counts(done, step["failed"], step["rows"], step["seconds"], self._goes_on(step))
+        how_far = counts(done, step["failed"], step["rows"], step["seconds"], self._goes_on(step))
+        return ", ".join([how_far, *figures(step.get("figures", {}))])
 
     def _goes_on(self, step: dict[str, Any]) -> bool:
         return self.active and step["ok"] + step["failed"] + step.get("left", 0) < step["rows"]
