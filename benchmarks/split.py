@@ -16,7 +16,7 @@ else the machine does counts little:
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -115,7 +115,9 @@ def alone(how: str, recording: Path, seconds: int) -> None:
         by_speech(SpeechFinder(), recording, seconds)
     else:
         CutsIn(str(recording))(SETTINGS)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not `ru_maxrss`, which begins with what the process that started this one held.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    print(int(peak) / 1024)
 
 
 def by_speech(finder: SpeechFinder, recording: Path, seconds: int) -> int:

@@ -18,12 +18,12 @@ from emo.finetuning.result import NOT_ANSWERED, Outcome, finish
 from emo.finetuning.task import Task
 from emo.run import nodes
 from emo.run.connection import cluster
-from emo.run.session import Session, session
 from emo.run.training import saved_so_far, train
 from emo.run.training_data import prepare
 from emo.run.training_nodes import base_on_node, check_resources
+from emo.run.training_run import TrainingRun, training_run
 from emo.store.lease import Lease
-from emo.store.runs import StepRecord, load_runs
+from emo.store.runs import StepRecord, training_place
 from emo.store.storage import Storage
 
 
@@ -31,8 +31,7 @@ def run(config: Config, out_url: str, name: str) -> Outcome:
     """Finetune as the configuration's section says, or go on with the run of that name.
 
     Raises InputError, before anything is started, where the section, the base or the data cannot be used or
-    the name belongs to a run of other settings, data or base; LeaseHeldError where another run holds OUT;
-    EmoError where training stopped.
+    the name belongs to a run of other settings, data or base; EmoError where training stopped.
     """
     started = time.monotonic()
     settings = config.finetune
@@ -56,27 +55,19 @@ def _run(
     settings = config.finetune
     out = Storage(out_url, config.s3)
     out.check()
-    place = Storage(f"{out.url}/{record.FOLDER}/{name}", config.s3)
+    place = training_place(out, name)
     if settings.tensorboard:
         check_tensorboard(place)
-    # Before the run: an OUT that cannot be trained on gets no run file.
-    list_samples(out, settings)
-    shown = _shown(config, out)
-    # The lease of OUT keeps other runs out, that of its folder also a finetuning of an earlier version.
-    with (
-        session(config, out_url, "finetune", None, shown=shown) as current,
-        Lease(place, f"finetune {name}"),
-    ):
+    with Lease(place, f"finetune {name}") as lease:
         listed, fingerprint = list_samples(out, settings)
         begun = record.begin(place, settings, fingerprint, base)
         if begun["outcome"] == "done":
-            steps = begun["result"]["steps"]
-            current.run.steps.append(StepRecord(f"finetune {name}", skipped=steps))
             return Outcome(**begun["result"], seconds=0.0, already=True)
         try:
-            if starts is not None:
-                starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
-            result = _train_and_judge(current, place, name, listed, fingerprint)
+            with training_run(config, out, name, lease) as told:
+                if starts is not None:
+                    starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
+                result = _train_and_judge(told, config, out, place, name, listed, fingerprint)
         except BaseException as error:
             never_began = isinstance(error, InputError | TooManyFailedError)
             outcome = record.REFUSED if never_began else "failed"
@@ -86,26 +77,35 @@ def _run(
         return Outcome(**result, seconds=time.monotonic() - started)
 
 
-def _shown(config: Config, out: Storage) -> dict[str, Any]:
-    """What the run file says of the configuration: that of OUT, of which only the section finetune is new."""
-    own = config.model_dump(mode="json")
-    for earlier in load_runs(out, last=1):
-        return {**earlier["config"], "finetune": own["finetune"]}
-    return own
-
-
 def _train_and_judge(
-    current: Session, place: Storage, name: str, listed: Sequence[Listed], fingerprint: str
+    told: TrainingRun,
+    config: Config,
+    out: Storage,
+    place: Storage,
+    name: str,
+    listed: Sequence[Listed],
+    fingerprint: str,
 ) -> dict[str, Any]:
     """The fields of the Outcome but for its seconds."""
-    config, settings = current.config, current.config.finetune
+    settings = config.finetune
     check_resources(settings)
-    entries = _prepared(current, place, name, listed)
+    preparing = StepRecord(f"prepare {name}")
+    with told.doing(preparing):
+        try:
+            entries = prepared.read_outlines(place)
+            preparing.skipped = len(entries)
+        except FileNotFoundError:
+            preparing.rows = len(listed)
+            cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
+            entries = prepare(place, out, settings, listed, int(cpus))
+            preparing.error_codes = prepared.counts(entries)["refused"]
+            preparing.failed = sum(preparing.error_codes.values())
+            preparing.ok = len(entries) - preparing.failed
     task = Task(name, settings, place, prepared.about(entries, fingerprint))
-    step = StepRecord(f"finetune {name}", rows=task.steps)
-    step.workers = step.cpus = settings.worker_range[0]
-    step.gpus = step.workers if settings.device == "cuda" else 0
-    live = Live(name, task.steps, step)
+    training = StepRecord(f"finetune {name}", rows=task.steps, workers=settings.worker_range[0])
+    training.cpus = training.workers
+    training.gpus = training.workers if settings.device == "cuda" else 0
+    live = Live(name, task.steps, training)
     for line in prepared.refusals(entries):
         live.note(f"finetune {name}: {line}")
     train_on, refused = task.data["train"], task.data["refused"]
@@ -116,31 +116,16 @@ def _train_and_judge(
     if task.asks:
         held_out.check(place, settings)
     try:
-        with current.doing(step) as go_on:
-            last, kept = train(task, live, go_on)
+        with told.doing(training):
+            last, kept = train(task, live, told.go_on)
     except EmoError:
         _keep_what_is_there(task, live)
         raise
     result = finish(task, last, kept)
+    training.figures |= {name: value for name, value in result["metrics"].items() if name == "f1"}
     if why := result["metrics"].get(NOT_ANSWERED):
         live.note(f"finetune {name}: the best checkpoint has no figures of answers: {why}")
     return result
-
-
-def _prepared(current: Session, place: Storage, name: str, listed: Sequence[Listed]) -> list[prepared.Entry]:
-    """The samples with their media read, by this run or by the one that it goes on from."""
-    step = StepRecord(f"prepare {name}", rows=len(listed))
-    with current.doing(step):
-        try:
-            entries = prepared.read_entries(place)
-            step.rows, step.skipped = 0, len(entries)
-        except FileNotFoundError:
-            cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
-            entries = prepare(place, current.storage, current.config.finetune, listed, int(cpus))
-            step.error_codes = prepared.counts(entries)["refused"]
-            step.failed = sum(step.error_codes.values())
-            step.ok = len(entries) - step.failed
-    return entries
 
 
 def _keep_what_is_there(task: Task, live: Live) -> None:

@@ -103,9 +103,7 @@ class SplitStep(Step):
 
     def left(self, storage: Storage, given: pa.Table, retry: bool = False) -> pa.Table:
         before = self.made(storage)
-        whole = pa.nulls(before.num_rows, pa.float64())
-        before = before.append_column(START, whole).append_column(END, whole)
-        return planning.clips_to_ingest(given, planning.well(before) if retry else before)
+        return planning.clips_to_ingest(given, planning.well(before) if retry else before, _FILE_VERSION)
 
     def all_failed(self, storage: Storage) -> pa.Table:
         rows = current(storage, ["status", "error", "error_message"])

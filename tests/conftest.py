@@ -75,6 +75,8 @@ def free_port() -> int:
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment() -> None:
     """The tests' own settings: no cluster of the user's, no credentials but the server's below."""
+    # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.update(
         AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test-secret", AWS_DEFAULT_REGION="us-east-1"

@@ -16,25 +16,17 @@ file_states = st.tuples(few, few, st.sampled_from(["x", "y", None]))
 
 
 def _manifest(files):
-    return pa.table(
-        {
-            "video_id": list(files),
-            "uri": [f"/v/{name}" for name in files],
-            "size": [size for size, _, _ in files.values()],
-            "modified": [
-                datetime.fromtimestamp(when, UTC) if when is not None else None
-                for _, when, _ in files.values()
-            ],
-            "transcript_version": pa.array([words for _, _, words in files.values()], pa.string()),
-            "start_s": pa.nulls(len(files), pa.float64()),
-            "end_s": pa.nulls(len(files), pa.float64()),
-            "language": pa.nulls(len(files), pa.string()),
-            "subtitle": pa.nulls(len(files), pa.string()),
-            "sidecar": pa.nulls(len(files), pa.string()),
-            "use": pa.nulls(len(files), pa.string()),
-        },
-        schema=MANIFEST,
-    )
+    told = {
+        "video_id": list(files),
+        "uri": [f"/v/{name}" for name in files],
+        "size": [size for size, _, _ in files.values()],
+        "modified": [
+            datetime.fromtimestamp(when, UTC) if when is not None else None for _, when, _ in files.values()
+        ],
+        "transcript_version": pa.array([words for _, _, words in files.values()], pa.string()),
+    }
+    unsaid = {field.name: pa.nulls(len(files), field.type) for field in MANIFEST if field.name not in told}
+    return pa.table(told | unsaid, schema=MANIFEST)
 
 
 @given(st.dictionaries(ids, file_states), st.dictionaries(ids, file_states))

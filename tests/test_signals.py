@@ -27,6 +27,15 @@ def make_class(number):
     return Owner
 
 
+@pytest.fixture(autouse=True)
+def _not_ignored():
+    """Whoever starts the tests may ignore signals, as `nohup` does."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_meets_an_import_ends_the_command(number):
     before = signal.getsignal(number)

@@ -233,7 +233,8 @@ def test_columns_of_a_manifest_that_are_not_used_are_named_once(tmp_path, capsys
     assert _column(read_source(path), "subtitle") == ["x", "x"]
     assert capsys.readouterr().err == (
         f"{path}: columns that are not used: 'subtitel', ' note'; those of a manifest are uri, video_id, "
-        "subtitle, language, start_s, end_s, use\n"
+        "subtitle, language, start_s, end_s, use, dialogue_id, turn, speaker; ingest.carry names others that "
+        "stay with the clips\n"
     )
 
 

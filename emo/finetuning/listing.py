@@ -12,15 +12,16 @@ from emo import uses
 from emo.captions import messages
 from emo.captions.chat_files import files_of, read_chats
 from emo.captions.messages import Sample, Turn, Video
-from emo.captions.prompts import load_caption_prompt
+from emo.captions.prompts import load_caption_prompt, of_whole_person
 from emo.captions.published import read_published, to_sample
 from emo.captions.splits import split_of
 from emo.errors import InputError, RowError
 from emo.experts.in_process import finetunable
+from emo.experts.prompts import load_prompt
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import batching, samples, senses
 from emo.finetuning.prepared import HELD_OUT, NOT_FOR_TRAINING, TRAIN, Entry
-from emo.finetuning.settings import Finetune
+from emo.finetuning.settings import Finetune, Source
 from emo.review.consensus import Agreed, reviewed
 from emo.sources.folders import read_through
 from emo.sources.lookup import VIDEO_SUFFIXES
@@ -31,6 +32,9 @@ from emo.store.storage import Storage, storage_of
 from emo.store.tables import CAPTIONS
 from emo.terminal.progress import say
 from emo.vocabulary.meaning import meaning
+
+# Rows of the captions table that are Python values at one time.
+_READ_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -48,19 +52,25 @@ class Listed:
 
 def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
     """All samples, refused ones with their error, and the fingerprint of the data."""
-    if settings.data == "captions":
+    listed = [one for source in settings.sources for one in _of_source(source, out, settings)]
+    _check_names(listed)
+    return listed, batching.fingerprint(_identity(one) for one in listed)
+
+
+def _of_source(source: Source, out: Storage, settings: Finetune) -> list[Listed]:
+    if source.data == "captions":
         listed = _from_table(out, settings)
         what = f"{out.full(CAPTIONS.name)}"
     else:
-        what = settings.data
+        what = source.data
         files = _files(what, out.s3)
-        listed = [one for path in files[TRAIN] for one in _from_file(path, TRAIN, settings, out.s3)]
-        if settings.held_out is not None:
-            files = {HELD_OUT: _files(settings.held_out, out.s3)[TRAIN]}
+        listed = [one for path in files[TRAIN] for one in _from_file(path, TRAIN, source, settings, out.s3)]
+        if source.held_out is not None:
+            files[HELD_OUT] = _files(source.held_out, out.s3)[TRAIN]
         elif settings.held_out_share and HELD_OUT not in files:
             listed = [_on_its_side(one, settings.held_out_share) for one in listed]
         for path in files.get(HELD_OUT, []):
-            listed += _from_file(path, HELD_OUT, settings, out.s3)
+            listed += _from_file(path, HELD_OUT, source, settings, out.s3)
     good = [one for one in listed if one.entry.error is None and one.entry.split == TRAIN]
     if not good:
         bad = [one.entry for one in listed if one.entry.error is not None]
@@ -69,7 +79,20 @@ def list_samples(out: Storage, settings: Finetune) -> tuple[list[Listed], str]:
         raise InputError(f"{what} holds no sample that can be trained on ({len(listed)} in all){more}")
     if settings.data == "captions" and settings.validation.samples:
         _check_held_out(listed, what)
-    return listed, batching.fingerprint([_identity(one) for one in listed])
+    if source.weight == 1.0:
+        return listed
+    return [replace(one, entry=replace(one.entry, weight=source.weight)) for one in listed]
+
+
+def _check_names(listed: Sequence[Listed]) -> None:
+    """Files name their samples by what they hold: one file behind two names would be two of each."""
+    counts = Counter(one.entry.sample_id for one in listed)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"finetune.data: {len(twice)} samples are there twice, such as {twice[0]!r}: two of the files "
+            "are the same; name each once and give it a weight"
+        )
 
 
 def _check_held_out(listed: Sequence[Listed], what: str) -> None:
@@ -96,7 +119,8 @@ def _on_its_side(one: Listed, share: float) -> Listed:
 def _identity(one: Listed) -> Any:
     entry = one.entry
     times = one.frame_times
-    return (entry, one.clip, one.images, one.videos, one.audios, *([times] if times else []))
+    weight = [] if entry.weight == 1.0 else [entry.weight]
+    return (entry, one.clip, one.images, one.videos, one.audios, *([times] if times else []), *weight)
 
 
 def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
@@ -106,7 +130,9 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
     people = reviewed(out)
     free = set(uses.allowed(out, rows, training=True).column("video_id").to_pylist())
     listed = []
-    for row in rows.to_pylist():
+    # Captions of one prompt have one question: a million of them would be a gigabyte of the same texts.
+    questions: dict[str, str] = {}
+    for row in (row for part in rows.to_batches(_READ_ROWS) for row in part.to_pylist()):
         if row["split"] not in (TRAIN, HELD_OUT):
             continue
         entry = Entry(
@@ -124,12 +150,21 @@ def _from_table(out: Storage, settings: Finetune) -> list[Listed]:
             entry = _as_reviewed(entry, people.get(row["video_id"]))
             drafter = (row["source"] or {}).get("expert")
             senses.check(settings, senses.of_caption(row), f"{drafter or 'its expert'} wrote it about")
-            turns = messages.turns_of(row["messages"])
+            turns: Sequence[messages.Turn] = messages.turns_of(row["messages"])
+            if of_whole_person((row["source"] or {}).get("prompt") or ""):
+                turns = _as_labelled(turns, entry.sample_id, settings)
             entry = _with_turns(entry, turns, settings, has_media=True)
+            entry = replace(entry, turns=tuple(_kept_once(turn, questions) for turn in entry.turns))
         except RowError as error:
             entry = replace(entry, error=error.code, error_message=f"{row['caption_id']}: {error.message}")
         listed.append(Listed(entry, clip=row["video_id"]))
     return listed
+
+
+def _kept_once(turn: Turn, known: dict[str, str]) -> Turn:
+    if turn.role == "assistant":
+        return turn
+    return replace(turn, content=known.setdefault(turn.content, turn.content))
 
 
 def _as_reviewed(entry: Entry, people: Agreed | None) -> Entry:
@@ -163,7 +198,7 @@ def _files(path: str, s3: S3Settings) -> dict[str, list[str]]:
     return {split: [folder.full(name) for name in names] for split, names in files_of(folder).items()}
 
 
-def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> list[Listed]:
+def _from_file(path: str, split: str, source: Source, settings: Finetune, s3: S3Settings) -> list[Listed]:
     folder, name = storage_of(path, s3)
     try:
         data = folder.read(name)
@@ -171,7 +206,7 @@ def _from_file(path: str, split: str, settings: Finetune, s3: S3Settings) -> lis
         raise InputError(f"finetune.data: {path} does not exist") from None
     chats = read_chats(data, path, folder.url)
     if chats is None:
-        found = _published(data, path, settings, s3)
+        found = _published(data, path, source, settings, s3)
     else:
         found = [(sample, None, _shown(sample)) for sample in chats]
         _tell_unused(path, chats)
@@ -211,17 +246,17 @@ def _shown(sample: Sample | RowError) -> set[str]:
     return senses.of_files(sample.images, sample.videos, sample.audios)
 
 
-def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> list[_Found]:
+def _published(data: bytes, path: str, source: Source, settings: Finetune, s3: S3Settings) -> list[_Found]:
     """Captions that others published, each with its video.
 
     Their authors saw and heard the clips; a set of labels speaks of neither.
     """
-    if settings.videos is None:
+    if source.videos is None:
         raise InputError(
             f"{path} names its clips by the stems of their videos; set finetune.videos to the folder of these"
         )
-    question = load_caption_prompt(settings.prompt).question
-    folder = Storage(settings.videos, s3)
+    prompt = load_caption_prompt(source.prompt or "person")
+    folder = Storage(source.videos, s3)
     by_stem: dict[str, list[str]] = {}
     # As `emo label` lists the same folder, links included.
     for entry in folder.entries() if folder.on_s3 else read_through(folder.url).entries:
@@ -229,7 +264,7 @@ def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> li
         if suffix.lower() in VIDEO_SUFFIXES:
             by_stem.setdefault(stem, []).append(folder.full(entry.path))
     if not by_stem:
-        raise InputError(f"finetune.videos: {settings.videos} holds no video")
+        raise InputError(f"finetune.videos: {source.videos} holds no video")
     found: list[_Found] = []
     for caption in read_published(data, path):
         if isinstance(caption, RowError):
@@ -238,17 +273,38 @@ def _published(data: bytes, path: str, settings: Finetune, s3: S3Settings) -> li
         videos = by_stem.get(caption.video_id, [])
         if len(videos) == 1:
             try:
-                sample = to_sample(caption, question, videos=tuple(videos))
+                sample = to_sample(caption, prompt.question, videos=tuple(videos))
+                if caption.described and of_whole_person(prompt.name):
+                    turns = _as_labelled(sample.turns, f"{caption.video_id}\0{caption.text}", settings)
+                    sample = replace(sample, turns=tuple(turns))
                 found.append(
                     (sample, caption.labels or None, {FRAMES, AUDIO} if caption.described else set())
                 )
             except RowError as error:
                 found.append((RowError(error.code, f"{caption.where}: {error.message}"), None, set()))
             continue
-        expected = f"expected one video {caption.video_id!r} below {settings.videos}"
+        expected = f"expected one video {caption.video_id!r} below {source.videos}"
         there = f"{len(videos)} are there: {', '.join(videos)}" if videos else "none is there"
         found.append((RowError("media", f"{caption.where}: {expected}, {there}"), None, set()))
     return found
+
+
+def _as_labelled(turns: Sequence[Turn], name: str, settings: Finetune) -> list[Turn]:
+    """A chat about the whole person, in some samples with the question that `emo label` asks of the family.
+
+    name: of the sample, which decides. An adapter that never met that question is asked it all the same.
+    """
+    digest = hashlib.sha256(f"question\0{name}".encode()).digest()
+    if int.from_bytes(digest[:8], "big") / 2**64 >= settings.label_question:
+        return list(turns)
+    asked = load_prompt(f"{finetunable(settings.family).family.prompts}-description").text
+    users = [number for number, turn in enumerate(turns) if turn.role == "user"]
+    if len(users) != 1:
+        return list(turns)
+    changed = list(turns)
+    shown = "".join(tag * turns[users[0]].content.count(tag) for tag in messages.TAGS.values())
+    changed[users[0]] = replace(turns[users[0]], content=f"{shown}\n{asked}")
+    return changed
 
 
 def _with_turns(entry: Entry, turns: Sequence[Turn], settings: Finetune, has_media: bool) -> Entry:

@@ -8,6 +8,9 @@ from typing import Any, TextIO
 from emo.store.runs import StepRecord
 from emo.terminal.progress import BAR_EVERY_S, FIGURES, LINE_EVERY_S, duration, figures
 
+# Of so many steps at the most the run file tells the loss.
+CURVE_POINTS = 400
+
 
 def line(name: str, steps: int, record: Mapping[str, Any], seconds_per_step: float | None) -> str:
     """One line about a step. record: step, loss, rate, tokens_per_s, memory_gib, held_out_loss (or None)."""
@@ -27,6 +30,10 @@ def enter(told: StepRecord, steps: int, record: Mapping[str, Any]) -> None:
     told.gpus = told.workers if told.gpus else 0.0
     # The held-out loss comes with few steps, and stays until the next one.
     told.figures |= {name: record[name] for name in FIGURES if record.get(name) is not None}
+    held_out = record.get("held_out_loss")
+    told.curve = [point for point in told.curve if point[0] < record["step"]]
+    if held_out is not None or record["step"] % -(-steps // CURVE_POINTS) == 0:
+        told.curve.append([record["step"], record["loss"], held_out])
 
 
 class Live:

@@ -7,7 +7,7 @@ import json
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, overload
 
@@ -19,7 +19,7 @@ from emo.captions.messages import Turn
 from emo.captions.windows import cut_audio, parse_window
 from emo.errors import TooManyFailedError
 from emo.experts.protocol import Clip
-from emo.finetuning import senses
+from emo.finetuning import batching, senses
 from emo.finetuning.samples import Sample
 from emo.store.storage import Storage
 
@@ -33,6 +33,9 @@ REFUSALS_SHOWN = 20
 _OPEN_FILES = 16
 # Samples that are read at once where one of them is needed; and how many such parts are kept.
 _PART_ROWS, _PARTS_KEPT = 128, 16
+# What an outline of a sample has; and how many are made at once.
+_OUTLINE = ["sample_id", "split", "error", "error_message", "weight"]
+_OUTLINED = 65_536
 
 _CLIP = pa.schema(
     [
@@ -58,6 +61,7 @@ _SAMPLE = pa.schema(
         pa.field("labels", pa.list_(pa.string())),
         pa.field("tokens", pa.int32()),
         pa.field("trained", pa.int32()),
+        pa.field("weight", pa.float64()),
         pa.field("error", pa.string()),
         pa.field("error_message", pa.string()),
     ]
@@ -72,7 +76,7 @@ class Entry:
     places of the clip's frames that it shows, None for all; window: the part of the clip whose sound it
     plays, None for all of it; audio: whether it plays any; pictures: see Sample; labels: of its answer, None
     where nobody said; tokens, trained: its length and how much of it counts, 0 where it was refused with
-    `error`.
+    `error`; weight: how often an epoch uses it, on the mean.
     """
 
     sample_id: str
@@ -90,6 +94,8 @@ class Entry:
     trained: int = 0
     error: str | None = None
     error_message: str | None = None
+    # Out of the text that the fingerprint of the data is made of: runs without weights began before it was.
+    weight: float = field(default=1.0, repr=False)
 
     @property
     def sample(self) -> Sample:
@@ -125,6 +131,17 @@ def read_entries(run: Storage) -> list[Entry]:
     return [_entry(row) for row in pq.read_table(io.BytesIO(run.read(SAMPLES))).to_pylist()]
 
 
+def read_outlines(run: Storage) -> list[Entry]:
+    """The list without its texts, for what counts and tells of samples; raises as `read_entries` does."""
+    file = pq.ParquetFile(run.open(SAMPLES), pre_buffer=False)
+    outlines: list[Entry] = []
+    for batch in file.iter_batches(_OUTLINED, columns=_OUTLINE):
+        columns = batch.to_pydict()
+        rows = zip(*columns.values(), strict=True)
+        outlines += [Entry(turns=(), **dict(zip(columns, row, strict=True))) for row in rows]
+    return outlines
+
+
 def _entry(row: dict[str, Any]) -> Entry:
     row["turns"] = tuple(Turn(*turn) for turn in json.loads(row["turns"]))
     for name in ("frames", "labels"):
@@ -136,15 +153,19 @@ class Stored(Sequence[Entry]):
     """The usable samples of one split, in the order that the plan of the steps counts.
 
     Their texts stay in the file: a million of them in every process of a node would fill its memory.
-    tokens: the length of each, by place. Raises FileNotFoundError where the preparation has not ended.
+    tokens, weights: the length and the weight of each, by place. Raises FileNotFoundError where the
+    preparation has not ended.
     """
 
     def __init__(self, run: Storage, split: str) -> None:
         self._file = pq.ParquetFile(run.open(SAMPLES), pre_buffer=False)
-        columns = self._file.read(["split", "error", "tokens"])
+        columns = self._file.read(["split", "error", "tokens", "weight"])
         fits = pc.and_(pc.equal(columns["split"], split), pc.is_null(columns["error"]))
         self._rows = pc.indices_nonzero(fits).to_numpy()
         self.tokens: list[int] = columns["tokens"].filter(fits).to_pylist()
+        # A run that another version prepared has none.
+        weighted = "weight" in columns.column_names
+        self.weights: Sequence[float] = columns["weight"].filter(fits).to_numpy() if weighted else ()
         meta = self._file.metadata
         sizes = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]
@@ -253,8 +274,9 @@ def check_refused(entries: Sequence[Entry], share: float) -> None:
 
 
 def about(entries: Sequence[Entry], fingerprint: str) -> dict[str, Any]:
-    """What manifest and page say about the data."""
-    return {"fingerprint": fingerprint, **counts(entries)}
+    """What manifest and page say about the data; `epoch`: the samples of an epoch, by their weights."""
+    weights = [entry.weight for entry in training_entries(entries)]
+    return {"fingerprint": fingerprint, **counts(entries), "epoch": batching.epoch_size(weights)}
 
 
 def training_entries(entries: Sequence[Entry]) -> list[Entry]:

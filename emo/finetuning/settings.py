@@ -37,6 +37,23 @@ class Freeze(Section):
     """Whether the language model stays as it is."""
 
 
+class Source(Section):
+    """One of several sources that a run is trained on."""
+
+    data: str = "captions"
+    """What is trained on, as in `finetune.data`."""
+    weight: float = Field(1.0, gt=0)
+    """How often an epoch uses each sample, on the mean. 2 is twice. 0.5 is every second one, and the next
+    epoch goes on with the others.
+    """
+    held_out: str | None = None
+    """A second file of the same form with held-out samples."""
+    videos: str | None = None
+    """The folder with the clips of published captions. `null` is `finetune.videos`."""
+    prompt: str | None = None
+    """The caption prompt that published captions answer. `null` is `finetune.prompt`."""
+
+
 class Validation(Section):
     """What is measured on held-out samples."""
 
@@ -78,10 +95,10 @@ class Finetune(Section):
     """The commit, branch or tag of a hub id."""
     trust_remote_code: bool = False
     """Whether the Python code that comes with the base is run."""
-    data: str = "captions"
-    """What is trained on. `captions` is the table of OUT. A file holds chats (JSONL, JSON or Parquet), or
-    captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR) about the clips in the
-    folder `videos`. A folder holds such files as hubs hand them out.
+    data: str | tuple[Source, ...] = "captions"
+    """What is trained on, or a list of sources. `captions` is the table of OUT. A file holds chats (JSONL,
+    JSON or Parquet), or captions that others published (CSV or JSON: MER-Caption, OV-MERD, EMER, MERR) about
+    the clips in the folder `videos`. A folder holds such files as hubs hand them out.
     """
     held_out: str | None = None
     """A second file of the same form with held-out samples."""
@@ -93,6 +110,11 @@ class Finetune(Section):
     """The folder with the clips of published captions."""
     prompt: str = "person"
     """The caption prompt that published captions answer."""
+    label_question: float = Field(0.5, ge=0, le=1)
+    """The share of captions of the whole person (prompts `person` and `person-with-label`) that are trained
+    as answers to the question that `emo label` asks. The others answer the question of their prompt. Chats
+    of files stay as they are.
+    """
     other_senses: bool = False
     """Whether answers are trained on that speak of what the family cannot sense, such as a voice where it is
     given pictures alone.
@@ -168,10 +190,29 @@ class Finetune(Section):
             raise ValueError("quantise: 4-bit weights cannot be trained themselves; set lora")
         if self.quantise and self.zero == 3:
             raise ValueError("quantise: 4-bit weights cannot be partitioned; use zero 0, 1 or 2")
+        if not isinstance(self.data, str):
+            named = [one.data for one in self.data]
+            if not named:
+                raise ValueError("data: the list of sources is empty")
+            if len(set(named)) < len(named):
+                raise ValueError("data: a source is named twice; give it a weight instead")
+            if self.held_out is not None:
+                raise ValueError("held_out: with several sources each names its own file")
         fewest, most = self.worker_range
         if fewest < 1 or most < fewest:
             raise ValueError("workers: expected a whole number of at least 1, or [min, max]")
         return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the run is trained on, one or several, with all that concerns each."""
+        if isinstance(self.data, str):
+            return (Source(data=self.data, held_out=self.held_out, videos=self.videos, prompt=self.prompt),)
+        own = {"videos": self.videos, "prompt": self.prompt}
+        return tuple(
+            one.model_copy(update={key: getattr(one, key) or value for key, value in own.items()})
+            for one in self.data
+        )
 
     @property
     def worker_range(self) -> tuple[int, int]:

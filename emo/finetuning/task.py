@@ -23,7 +23,9 @@ class Task:
     def steps(self) -> int:
         """How many optimizer steps the run has in all."""
         settings = self.settings
-        return batching.steps_in(self.data["train"], settings.batch, settings.epochs, settings.max_steps)
+        # A run that another version prepared has no weights.
+        count = self.data.get("epoch", self.data["train"])
+        return batching.steps_in(count, settings.batch, settings.epochs, settings.max_steps)
 
     @property
     def asks(self) -> bool:

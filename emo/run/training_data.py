@@ -81,7 +81,7 @@ def feed(
     run: Storage,
     settings: Finetune,
     model: Path,
-    lengths: Sequence[int],
+    entries: prepared.Stored,
     start: Cursor,
     rank: int,
     workers: int,
@@ -94,7 +94,13 @@ def feed(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     plans = batching.steps(
-        len(lengths), settings.batch, settings.epochs, settings.seed, settings.max_steps, start
+        len(entries),
+        settings.batch,
+        settings.epochs,
+        settings.seed,
+        settings.max_steps,
+        start,
+        entries.weights,
     )
     # On the worker's own node, and beside the CPUs that Ray counts: the training may hold all of them.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -109,8 +115,8 @@ def feed(
 
     def ask() -> None:
         for plan in islice(plans, 1):
-            places = batching.micro_batches(plan.samples, lengths, workers, settings.batch_tokens)[rank]
-            waiting.append((plan, next(feeders).batches.remote(places)))
+            shared = batching.micro_batches(plan.samples, entries.tokens, workers, settings.batch_tokens)
+            waiting.append((plan, next(feeders).batches.remote(shared[rank])))
 
     for _ in range(max(AHEAD, settings.data_workers)):
         ask()

@@ -118,7 +118,7 @@ class _Worker:
     def _train_from(self, start: batching.Cursor) -> None:
         settings = self.settings
         last_end = time.perf_counter()
-        steps = feed(self.place, settings, self.base, self.entries.tokens, start, self.rank, self.workers)
+        steps = feed(self.place, settings, self.base, self.entries, start, self.rank, self.workers)
         for plan, batches in steps:
             waited = time.perf_counter() - last_end
             self._step(plan, batches, waited, last_end)

@@ -14,15 +14,15 @@ from emo.store.tables import FAILED, OK
 VERSION = ("size", "modified", "transcript_version", "start_s", "end_s", "dialogue_id", "turn", "speaker")
 
 
-def clips_to_ingest(manifest: pa.Table, committed: pa.Table) -> pa.Table:
+def clips_to_ingest(manifest: pa.Table, committed: pa.Table, by: Sequence[str] = VERSION) -> pa.Table:
     """Rows of the manifest that are new, or whose file, words, times or turn changed.
 
-    `committed` holds the newest clips row per id with the columns VERSION. A row that failed counts as
-    done until its file changes or it is asked for with `failed_keys`.
+    `committed` holds the newest clips row per id with the columns `by`, which tell of a change. A row that
+    failed counts as done until its file changes or it is asked for with `failed_keys`.
     """
     at = pc.index_in(manifest.column("video_id"), value_set=flat(committed, "video_id"))
     unchanged = pc.is_valid(at)
-    for name in VERSION:
+    for name in by:
         before = committed.column(name).take(at)
         now = manifest.column(name)
         # A file that is still not there is unchanged: null equals null here.

@@ -13,6 +13,7 @@ BAR_WIDTH = 24
 FIGURES = {
     "loss": "loss {:.4f}",
     "held_out_loss": "held out {:.4f}",
+    "f1": "F1 {:.4f}",
     "rate": "lr {:.1e}",
     "tokens_per_s": "{:.0f} tokens/s",
     "memory_gib": "{:.1f} GiB",

@@ -133,6 +133,7 @@ def test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that
             "audio": [sound, None, sound, None, None, None],
             "transcript": pa.array(missing, pa.string()),
             "language": pa.array(missing, pa.string()),
+            "speaker": pa.array(missing, pa.string()),
             "prompt": ["person"] * 6,
             "window": ["0-100", "0-100", "50-100", "50-100", "0-100", "0-100"],
             "sample": pa.array([0, 1] * 3, pa.int32()),

@@ -261,7 +261,7 @@ def test_published_captions_beside_a_folder_of_other_videos_are_refused_with_the
     )
     with pytest.raises(InputError, match=says):
         listing.list_samples(out, settings)
-    refused = listing._from_file(data, "train", settings, out.s3)
+    refused = listing._from_file(data, "train", settings.sources[0], settings, out.s3)
     entries = training_data.prepare(run, out, settings, refused, 1)
     assert prepared.counts(entries)["refused"] == {"media": 2, "empty": 1}
     assert len(prepared.read_entries(run)) == 3

@@ -107,7 +107,9 @@ def everything(out):
 
 
 def is_worker(process):
+    """One that is at a shard, or between two."""
     try:
-        return works(" ".join(process.cmdline()[:1]))
+        title = " ".join(process.cmdline()[:1])
+        return works(title) or title == "ray::IDLE"
     except psutil.Error:
         return False

@@ -55,6 +55,11 @@ def sense_asked(name: str) -> str | None:
     return _NEEDS.get(name.partition(":")[0])
 
 
+def of_whole_person(name: str) -> bool:
+    """Whether a prompt, by its name in the tables, asks for all that is seen and heard of the person."""
+    return name.partition(":")[0] in ("person", "person-with-label")
+
+
 def names() -> list[str]:
     """The prompts of this package."""
     return sorted(entry.name[:-4] for entry in files(__name__).iterdir() if entry.name.endswith(".txt"))
