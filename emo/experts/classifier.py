@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from emo.engines.classification import Classifier, ClassifierSettings, Medium, check_labels
-from emo.engines.models import NamedModel, described, licence_of, memory_gib, missing_classifier
+from emo.engines.model_cards import described, licence_of
+from emo.engines.models import NamedModel, memory_gib, missing_classifier
 from emo.errors import RowError
 from emo.experts import measuring, protocol
 from emo.experts.media import audio_wave

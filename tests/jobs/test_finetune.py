@@ -236,7 +236,7 @@ def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(pro
         assert "It fits no other base" in (run / where / "README.md").read_text()
     [told] = load_runs(Storage(str(folder / "out")), trainings=True)
     preparing, training = told["steps"]
-    assert (told["outcome"], preparing["ok"], training["ok"], training["rows"]) == ("done", 916, 145, 145)
+    assert (told["outcome"], preparing["ok"], training["ok"], training["rows"]) == ("done", 996, 145, 145)
     assert [loss for _, loss, _ in training["curve"]] == curve
     assert training["figures"]["f1"] == json.loads(done.stdout)["metrics"]["f1"]
     page = (run / "index.html").read_text()
