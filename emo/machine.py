@@ -4,8 +4,10 @@ A full disk or a folder that is gone meets every row alike: as a failed row it w
 """
 
 import errno
+import math
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from emo.errors import MachineError, one_line
@@ -19,12 +21,23 @@ _EXHAUSTED = {
     errno.ENOMEM: "the machine has no memory left",
 }
 _NO_MORE_FILES = {errno.EMFILE, errno.ENFILE}
+# What a container may use of the CPUs: microseconds of so many.
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 # The device is lost to the process that used it; another process starts anew.
 _LOST_DEVICE = ("CUDA error:", "CUDA driver error:")
 
 
 class DeviceLostError(MachineError):
     """A GPU that answers no more in this process."""
+
+
+def cpus() -> int:
+    """The CPUs that this process may use: those of the machine, or the share of its container."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = _CPU_QUOTA.read_text().split()
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    return max(1, allowed)
 
 
 def machine_fault(error: BaseException) -> MachineError | None:

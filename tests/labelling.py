@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from emo.store import committed
 from emo.store.storage import Storage
-from emo.store.tables import DESCRIPTIONS, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
 from standing import TestCluster
 
 EMO = Path(sys.executable).with_name("emo")
@@ -106,6 +106,22 @@ def rows(out: str | Path | Storage, table: Table, *columns: str) -> list[dict[st
     """The newest rows of a table."""
     storage = out if isinstance(out, Storage) else Storage(str(out))
     return committed.read_newest(storage, committed.folder(table), table, columns).to_pylist()
+
+
+# What tells when a row was made; `seen` is made of the runs of the votes.
+WHEN = ("run_id", "seen")
+
+
+def tables(storage, without=WHEN):
+    """All that a run found out, row for row, but for when it did."""
+    found = {}
+    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
+        columns = [name for name in table.schema.names if name not in without]
+        newest = committed.read_newest(storage, table.name, table, columns).select(columns)
+        everything = committed.read_all(storage, table.name, table, [])
+        assert everything.num_rows == newest.num_rows, f"{table.name}: a row is there twice"
+        found[table.name] = newest.to_pylist()
+    return found
 
 
 def raw_rows(out: str | Path | Storage, table: Table) -> pa.Table:

@@ -5,13 +5,9 @@ It ends with its parent, however that ends, and is replaced after anything bad a
 the libraries leak.
 """
 
-import json
-import os
 import resource
-import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +23,7 @@ from typing import IO, Any, TypeVar
 
 import psutil
 
+from emo import children
 from emo.errors import MachineError, RowError, one_line
 from emo.machine import machine_fault, raise_fault_of_machine
 from emo.media.decoded import DecodedClip, DecodeSettings
@@ -41,14 +37,6 @@ _LOOK_S = 0.025
 _GRACE_S = 3.0
 _MIB = 2**20
 Answer = TypeVar("Answer")
-
-# The parent's search path, because a job's code may come from a folder that no environment variable names.
-_CHILD = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from emo.media.sandbox import serve
-serve(*sys.argv[2:])
-"""
 
 
 class SandboxError(MachineError):
@@ -69,12 +57,6 @@ class _Child:
         self.process.kill()
         self.process.wait()
         self.chatter.close()
-
-    def last_words(self) -> str:
-        """The last line that it wrote on its standard error."""
-        self.chatter.seek(max(0, self.chatter.seek(0, os.SEEK_END) - 4096))
-        lines = self.chatter.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1].strip()[:300] if lines else ""
 
 
 class Decoder:
@@ -180,7 +162,7 @@ class Decoder:
             except (EOFError, OSError):
                 started = False
             if not started:
-                words = child.last_words()
+                words = children.last_words(child.chatter)
                 self._replace()
                 raise SandboxError(f"the decoder process does not start: {words or 'no word from it'}")
             child.ready = True
@@ -239,21 +221,8 @@ def _start(settings: DecodeSettings, function: str) -> _Child:
     try:
         # Not the standard error of the parent: what FFmpeg says belongs into an error message, if anywhere.
         chatter = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115
-        ours, theirs = Pipe()
-        arguments = [json.dumps(_search_path()), str(theirs.fileno()), function]
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=chatter,
-                stderr=chatter,
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                # The folder of the parent may vanish, or hold modules of the same names as ours.
-                cwd="/",
-                # Ctrl-C is for the parent, which then ends the child.
-                start_new_session=True,
-            )
+        # The folder of the parent may vanish.
+        process, ours = children.start(serve, function, said=chatter, folder="/")
     except OSError as error:
         reason = machine_fault(error) or one_line(error)
         raise SandboxError(f"the decoder process does not start: {reason}") from error
@@ -263,18 +232,9 @@ def _start(settings: DecodeSettings, function: str) -> _Child:
     return _Child(process, ours, chatter)
 
 
-def _search_path() -> list[str]:
-    """The parent's search path, its relative entries as they are for the parent."""
-    try:
-        here = str(Path.cwd())
-    except FileNotFoundError:
-        return [path for path in sys.path if Path(path).is_absolute()]
-    return [str(Path(here, path)) for path in sys.path]
-
-
 def _cause_of_death(child: _Child, settings: DecodeSettings) -> RowError:
     code = child.process.wait()
-    words = child.last_words()
+    words = children.last_words(child.chatter)
     if code == -signal.SIGKILL:
         return RowError("out_of_memory", "the decoder process was killed, as a system short of memory does")
     if code == -signal.SIGABRT and "bad_alloc" in words:
@@ -287,8 +247,7 @@ def _cause_of_death(child: _Child, settings: DecodeSettings) -> RowError:
 
 def serve(descriptor: str, function: str) -> None:
     """The child: decode the paths and read the sidecars that come in until the parent is gone."""
-    connection = Connection(int(descriptor))
-    threading.Thread(target=_end_with_parent, args=(int(descriptor),), daemon=True).start()
+    connection = children.connect(descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit(resource.RLIMIT_FSIZE, 16 * _MIB)
     with suppress(OSError):
@@ -336,15 +295,6 @@ def _attempt(
         return RowError("out_of_memory", f"decoding needed more than {settings.memory_mib} MiB"), True
     except Exception as error:
         return machine_fault(error) or RowError("decode_failed", one_line(error)), True
-
-
-def _end_with_parent(descriptor: int) -> None:
-    """Hangs up with the other end of the connection. A signal on the parent's death would not do: it comes
-    when the thread dies that started the child."""
-    hangup = select.poll()
-    hangup.register(descriptor, 0)
-    hangup.poll()
-    os._exit(0)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -6,7 +6,7 @@ This file imports nothing but the standard library: the process that counts is o
 import functools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 # A shard is started at most this often, and then again each of its rows: the engine itself would restart a
 # worker and repeat its task for ever (batch pools default to unlimited restarts).
@@ -23,6 +23,63 @@ def attempts_of_connection() -> Any:
 
     lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
     return lasting.options(name="emo attempts", get_if_exists=True).remote()
+
+
+class Watch(Protocol):
+    """What a worker tells of itself while it works."""
+
+    def arrive(self, of_pass: str) -> None:
+        """It has started."""
+
+    def load(self, of_pass: str) -> None:
+        """It is ready for rows."""
+
+    def start(self, of_pass: str, shard: str) -> bool:
+        """Whether it is to do the shard."""
+
+    def finish(self, of_pass: str, shard: str) -> None:
+        """It is done with the shard."""
+
+
+@dataclass(frozen=True)
+class ByActor:
+    """Tells a process of Ray that counts."""
+
+    attempts: Any
+
+    def arrive(self, of_pass: str) -> None:
+        import ray
+
+        # A worker that is started again keeps its id. One that shares its process has the process's.
+        here = ray.get_runtime_context()
+        self.attempts.arrive.remote(of_pass, here.get_actor_id() or here.get_worker_id())
+
+    def load(self, of_pass: str) -> None:
+        self.attempts.load.remote(of_pass)
+
+    def start(self, of_pass: str, shard: str) -> bool:
+        import ray
+
+        go: bool = ray.get(self.attempts.start.remote(of_pass, shard))
+        return go
+
+    def finish(self, of_pass: str, shard: str) -> None:
+        import ray
+
+        ray.get(self.attempts.finish.remote(of_pass, shard))
+
+
+class Unwatched:
+    """Tells nobody: whoever gave out the shard counts."""
+
+    def arrive(self, of_pass: str) -> None: ...
+
+    def load(self, of_pass: str) -> None: ...
+
+    def start(self, of_pass: str, shard: str) -> bool:
+        return True
+
+    def finish(self, of_pass: str, shard: str) -> None: ...
 
 
 class Attempts:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from emo.aligned import ENDINGS, UNEXPECTED, row_failure
 from emo.errors import EmoError, RowError, one_line
 from emo.machine import DeviceLostError, raise_fault_of_machine
+from emo.run.attempts import Watch
 from emo.step import Pass
 from emo.store import committed, fences
 from emo.store.s3 import use_s3
@@ -53,22 +54,18 @@ class Committing:
     ends a run.
     """
 
-    def __init__(self, plan: Pass, storage: Storage, run_id: str, attempts: Any, this_pass: str) -> None:
-        import ray
-
+    def __init__(self, plan: Pass, storage: Storage, run_id: str, watch: Watch, this_pass: str) -> None:
         self._plan = plan
         self._storage = storage
         self._run_id = run_id
-        self._attempts = attempts
+        self._watch = watch
         self._pass = this_pass
         self._broken: str | None = None
         use_s3(storage.s3)
-        # A worker that is started again keeps its id. One that shares its process has the process's.
-        here = ray.get_runtime_context()
-        attempts.arrive.remote(this_pass, here.get_actor_id() or here.get_worker_id())
+        watch.arrive(this_pass)
         try:
             self._worker = plan.worker()
-            attempts.load.remote(this_pass)
+            watch.load(this_pass)
         except ENDINGS:
             raise
         except BaseException as error:
@@ -77,13 +74,11 @@ class Committing:
             self._broken = one_line(error)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        import ray
-
         if self._broken is not None:
             return _counts(self._pass, stop=self._broken)
         key = self._plan.key
         shard = _shard_name(self._run_id, rows, key)
-        if not ray.get(self._attempts.start.remote(self._pass, shard)):
+        if not self._watch.start(self._pass, shard):
             return _counts(self._pass)
         began = time.monotonic()
         try:
@@ -96,7 +91,7 @@ class Committing:
         except EmoError as error:
             return _counts(self._pass, stop=one_line(error))
         finally:
-            ray.get(self._attempts.finish.remote(self._pass, shard))
+            self._watch.finish(self._pass, shard)
         outcome = outcome_of(result, key)
         failed = result.filter(pc.equal(result.column("status"), FAILED))
         log_failures(failed, self._plan.step, self._run_id)
@@ -152,7 +147,7 @@ class Sharing:
     plan: Pass
     storage: Storage
     run_id: str
-    attempts: Any
+    watch: Watch
     this_pass: str
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -163,7 +158,7 @@ class Sharing:
             while len(_shared) > 1:
                 del _shared[next(iter(_shared))]
             _shared[self.this_pass] = Committing(
-                self.plan, self.storage, self.run_id, self.attempts, self.this_pass
+                self.plan, self.storage, self.run_id, self.watch, self.this_pass
             )
         return _shared[self.this_pass](rows)
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import emo
 from emo.errors import EmoError, InputError, one_line
 from emo.run.attempts import attempts_of_connection
+from emo.run.nodes import LOCAL, cluster_address
 from emo.terminal.signals import Terminated, listen
 
 ANSWERS_WITHIN_S = 15.0
@@ -37,15 +38,21 @@ class _Connection:
 _connection: _Connection | None = None
 
 
+def connected() -> bool:
+    """Whether this process is connected to a Ray cluster by the block of `cluster`."""
+    return _connection is not None
+
+
 @contextmanager
 def cluster(address: str | None, num_cpus: int | None) -> Iterator[str]:
     """Connect to a Ray cluster, or start one on this machine; gives the file with Ray's own messages.
 
-    `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either a fresh
-    local one is started: one that a killed run left behind is never picked up. Within such a block another
-    one shares its connection. Raises InputError where it asks for another cluster.
+    `address` or RAY_ADDRESS name a running cluster; a Ray job has RAY_ADDRESS set. Without either, or with
+    `local`, a fresh one is started: one that a killed run left behind is never picked up. Within such a
+    block another one shares its connection. Raises InputError where it asks for another cluster.
     """
-    where = address or os.environ.get("RAY_ADDRESS")
+    named = cluster_address(address)
+    where = None if named == LOCAL else named
     if _connection is None:
         with _connected(where, num_cpus) as log:
             yield log

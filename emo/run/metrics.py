@@ -5,7 +5,7 @@ before its own metrics were collected.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Seconds per clip: from a fusion (microseconds) to a long video through a large model.
@@ -16,7 +16,29 @@ _STATUSES = ("ok", "failed")
 _DIRECTIONS = ("prompt", "output")
 
 
-class PassMetrics:
+class Metrics:
+    """The metrics of a pass that nobody collects."""
+
+    def begin(self, left: Callable[[], int]) -> None:
+        """Say from now on how many rows of the step are not done, also while none of them ends.
+
+        left: how many those are now; called in a thread.
+        """
+
+    def shard(self, counts: Mapping[str, Any]) -> None:
+        """Count one committed shard: ok, failed, seconds, prompt_tokens, output_tokens."""
+
+    def lost(self, rows: int) -> None:
+        """Count rows that failed because no worker survived them: no shard of theirs was committed."""
+
+    def retried(self, rows: int) -> None:
+        """Count rows that are tried again."""
+
+    def end(self) -> None:
+        """Nothing waits any more, also where rows were left over: they wait for another run."""
+
+
+class PassMetrics(Metrics):
     """The metrics of one pass: clips by status, seconds per clip, tokens, rows waiting, rows tried again, and
     for how long the pass has been on.
 
@@ -51,16 +73,11 @@ class PassMetrics:
             _start_at_zero(counter, self._step)
 
     def begin(self, left: Callable[[], int]) -> None:
-        """Say from now on how many rows of the step are not done, also while none of them ends.
-
-        left: how many those are now; called in a thread.
-        """
         self._waiting.set(left(), self._step)
         self._timer = threading.Thread(target=self._keep_saying, args=(left,), daemon=True)
         self._timer.start()
 
-    def shard(self, counts: dict[str, Any]) -> None:
-        """Count one committed shard: ok, failed, seconds, prompt_tokens, output_tokens."""
+    def shard(self, counts: Mapping[str, Any]) -> None:
         for status in _STATUSES:
             if counts[status]:
                 self._clips.inc(counts[status], {**self._step, "status": status})
@@ -72,15 +89,12 @@ class PassMetrics:
                 self._tokens.inc(counts[f"{direction}_tokens"], {**self._step, "direction": direction})
 
     def lost(self, rows: int) -> None:
-        """Count rows that failed because no worker survived them: no shard of theirs was committed."""
         self._clips.inc(rows, {**self._step, "status": "failed"})
 
     def retried(self, rows: int) -> None:
-        """Count rows that are tried again."""
         self._retries.inc(rows, self._step)
 
     def end(self) -> None:
-        """Nothing waits any more, also where rows were left over: they wait for another run."""
         self._over.set()
         if self._timer is not None:
             # One that still asks Ray when the connection has been closed ends the whole process.

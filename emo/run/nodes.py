@@ -18,6 +18,8 @@ GIB = 1024**3
 LOOK_S = 1.0
 # Ray needs some seconds to start a process. Who waits this long waits for a place or for a node.
 TELL_AFTER_S = 15.0
+# As Ray calls one that is started for a program alone.
+LOCAL = "local"
 TELL_EVERY_S = 300.0
 # For so long the autoscaler must call a demand hopeless. It looks every few seconds.
 HOPELESS_S = 8.0
@@ -25,7 +27,12 @@ HOPELESS_S = 8.0
 
 def joined(address: str | None) -> bool:
     """Whether a run of this configuration joins a cluster, rather than starting one on this machine."""
-    return bool(address or os.environ.get("RAY_ADDRESS"))
+    return cluster_address(address) not in (None, LOCAL)
+
+
+def cluster_address(address: str | None) -> str | None:
+    """Where the Ray of a run of this configuration is; None: on this machine, if it is needed at all."""
+    return address or os.environ.get("RAY_ADDRESS") or None
 
 
 def alive() -> list[Mapping[str, float]]:

@@ -14,8 +14,12 @@ from emo.experts.protocol import Resources
 from emo.marks import differences
 from emo.needs import Need
 from emo.run.asking import check_on_nodes
-from emo.run.connection import cluster
-from emo.run.passes import BoundReached, fit_together, run_passes
+from emo.run.connection import cluster, connected
+from emo.run.here import Here
+from emo.run.nodes import cluster_address
+from emo.run.on_ray import OnRay
+from emo.run.passes import Engine, fit_together, run_passes
+from emo.run.running import BoundReached
 from emo.step import Pass, Step, Todo
 from emo.store import committed, index
 from emo.store.fences import fence
@@ -47,7 +51,7 @@ class Bounds:
 
 
 class Session:
-    """One run on one OUT. Ray starts only when a step has something to do."""
+    """One run on one OUT. Ray starts only when a step has something to do that needs it."""
 
     def __init__(
         self,
@@ -63,7 +67,8 @@ class Session:
         self.storage = storage
         self.run = run
         self._stack = stack
-        self._connected = False
+        self._on_ray: OnRay | None = None
+        self._here: Here | None = None
         self._lease = lease
         self._bounds = Bounds()
         self._began = time.monotonic()
@@ -81,14 +86,30 @@ class Session:
         """The id of this run."""
         return self.run.run_id
 
-    def _connect(self) -> None:
-        if not self._connected:
-            self._connected = True
-            logs = self._stack.enter_context(cluster(self.config.ray.address, self.config.ray.num_cpus))
+    def _engine(self, plans: Iterable[Pass]) -> Engine:
+        """Where passes run beside each other: light ones in processes of their own, where no Ray is there
+        that this run is to use. All others on Ray.
+        """
+        ray = self.config.ray
+        free = self._on_ray is None and cluster_address(ray.address) is None and not connected()
+        if free and all(plan.resources.light for plan in plans):
+            self._here = self._here or self._stack.enter_context(Here(ray.num_cpus))
+            return self._here
+        return self._connect()
+
+    def _connect(self) -> Engine:
+        ray = self.config.ray
+        if self._on_ray is None:
+            if self._here is not None:
+                # The models that come now may need the memory.
+                self._here.stop()
+            logs = self._stack.enter_context(cluster(ray.address, ray.num_cpus))
+            self._on_ray = OnRay(ray.grows_to)
             say(f"Ray is up; its own messages are in {logs}")
         if self._needs:
             needs, self._needs = self._needs, ()
-            self._taken = check_on_nodes(needs, say, self.check, self.config.ray.grows_to)
+            self._taken = check_on_nodes(needs, say, self.check, ray.grows_to)
+        return self._on_ray
 
     def _as_taken(self, plan: Pass) -> Pass:
         """The pass with what its workers take on the nodes, which see models that the sender may not."""
@@ -183,11 +204,11 @@ class Session:
         if not plans or self.bound is not None:
             return True
         try:
-            self._connect()
+            engine = self._engine(plans)
         except BoundReached:
             # The pass that comes next says so.
             return False
-        return fit_together([self._as_taken(plan) for plan in plans], self.config.ray.grows_to)
+        return fit_together([self._as_taken(plan) for plan in plans], engine)
 
     def _execute(self, passes: list[tuple[Pass, int]]) -> list[StepRecord]:
         """Run passes side by side."""
@@ -202,7 +223,7 @@ class Session:
         self._step_began = time.monotonic()
         try:
             self.check()
-            self._connect()
+            engine = self._engine(plan for plan, _ in running)
         except BoundReached:
             for _, step in running:
                 step.left = step.rows
@@ -215,7 +236,7 @@ class Session:
         # Before the passes, because a run that is killed must still show what settings it worked with.
         self.run.save(self.storage)
         try:
-            run_passes(running, self.storage, self.run_id, self._between, self.config.ray.grows_to)
+            run_passes(running, self.storage, self.run_id, self._between, engine)
             for name in names:
                 self.run.redo_since.pop(name, None)
         except BoundReached as bound:

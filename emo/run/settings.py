@@ -18,8 +18,9 @@ class Ray(Section):
     """The Ray cluster that a run uses."""
 
     address: str | None = None
-    """The address of a running cluster. `null` is what RAY_ADDRESS names, or else a fresh cluster on this
-    machine.
+    """The address of a running cluster. `null` is what RAY_ADDRESS names. Where neither names one, models run
+    on a fresh cluster on this machine, and what needs no model in processes of its own, without Ray. `local`
+    runs everything on a fresh cluster.
     """
     num_cpus: int | None = Field(None, ge=1)
     """The CPUs of a fresh cluster on this machine. `null` is all of them."""

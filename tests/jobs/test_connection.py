@@ -15,6 +15,7 @@ from emo.store.tables import JUDGMENTS
 from labelling import EMO, WORDS_ONLY, last_run, rows
 
 CLIPS_FOLDER = REPOSITORY / "samples/clips"
+OWN_RAY = ("--set", "ray.address=local", "--set", "ray.num_cpus=2")
 
 
 def on_its_own(tmp_path, **more):
@@ -33,7 +34,7 @@ def start(tmp_path, *more, environment=None, **options):
             for path in CLIPS_FOLDER.glob(f"{name}.*"):
                 shutil.copy(path, source)
     return subprocess.Popen(
-        [EMO, "label", source, "--out", tmp_path / "out", *WORDS_ONLY, "--set", "ray.num_cpus=2", *more],
+        [EMO, "label", source, "--out", tmp_path / "out", *WORDS_ONLY, *OWN_RAY, *more],
         env=environment or on_its_own(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -34,7 +34,8 @@ from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
 from emo.jobs.judge import JudgeStep
 from emo.run.connection import cluster
-from emo.run.passes import BoundReached, run_passes
+from emo.run.on_ray import OnRay
+from emo.run.passes import run_passes
 from emo.run.session import Bounds, session
 from emo.run.settings import GrowsTo
 from emo.step import Pass
@@ -43,8 +44,8 @@ from emo.store.lease import Lease, read_lease
 from emo.store.runs import StepRecord
 from emo.store.s3 import s3_filesystem
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, rows, works
+from emo.store.tables import CLIPS, VOTES
+from labelling import EMO, WHEN, WORDS_ONLY, by_id, emo, label_words, rows, tables, works
 from ray_nodes import Nodes
 from small_disk import small_disk
 
@@ -73,27 +74,11 @@ def undisturbed(videos, tmp_path_factory, ray_cluster):
     return tables(Storage(str(out)))
 
 
-# What tells when a row was made; `seen` is made of the runs of the votes.
-WHEN = ("run_id", "seen")
-
-
-def tables(storage, without=WHEN):
-    """All that a run found out, row for row, but for when it did."""
-    found = {}
-    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
-        columns = [name for name in table.schema.names if name not in without]
-        newest = committed.read_newest(storage, table.name, table, columns).select(columns)
-        everything = committed.read_all(storage, table.name, table, [])
-        assert everything.num_rows == newest.num_rows, f"{table.name}: a row is there twice"
-        found[table.name] = newest.to_pylist()
-    return found
-
-
 @contextmanager
 def running(videos, out, *more):
     """`emo label` with a Ray cluster of its own, in a process group of its own."""
     command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=1", *more]
-    command += ["--set", "ingest.workers=2"]
+    command += ["--set", "ingest.workers=2", "--set", "ray.address=local"]
     process = subprocess.Popen(
         list(map(str, command)),
         start_new_session=True,
@@ -320,7 +305,7 @@ def until(condition, seconds=60):
 
 def run(plan, out, stop=lambda: None, grows_to=None):
     step = StepRecord(plan.step, rows=plan.rows.num_rows)
-    run_passes([(plan, step)], Storage(str(out)), "1", stop, grows_to)
+    run_passes([(plan, step)], Storage(str(out)), "1", stop, OnRay(grows_to))
     return step
 
 
@@ -371,21 +356,6 @@ def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tm
         thread.join()
     assert (step.ok, step.failed) == (100, 0)
     assert len(where_rows_were_made(tmp_path / "out")) == 2
-
-
-def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(ray_cluster, tmp_path):
-    def stop():
-        raise BoundReached("enough")
-
-    with cluster(ray_cluster["RAY_ADDRESS"], None):
-        plan = make_pass(40)
-        step = StepRecord(plan.step, rows=40)
-        with pytest.raises(BoundReached, match="enough"):
-            run_passes([(plan, step)], Storage(str(tmp_path)), "1", stop)
-    written = len(rows(tmp_path, VOTES))
-    # What is on disk is what was counted, and few enough: one or two shards per worker.
-    assert step.ok == written
-    assert 1 <= written <= 6
 
 
 def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(ray_cluster, tmp_path):

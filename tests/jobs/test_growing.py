@@ -14,6 +14,7 @@ from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
 from emo.run.connection import cluster as connected
+from emo.run.on_ray import OnRay
 from emo.run.passes import run_passes
 from emo.step import Pass
 from emo.store.runs import StepRecord
@@ -100,7 +101,7 @@ def test_a_pool_grows_to_all_nodes_that_there_may_be_and_all_its_workers_are_acc
     )
     step = StepRecord("slow", rows=count)
     with connected(cluster["RAY_ADDRESS"], None):
-        run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None)
+        run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None, OnRay())
         with_gpu = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
     assert (step.ok, step.failed) == (count, 0)
     assert sorted(with_gpu) == sorted(node.name for node in came.iterdir())

@@ -20,7 +20,9 @@ from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
 from emo.run import metrics
 from emo.run.connection import cluster
-from emo.run.passes import BoundReached, run_passes
+from emo.run.on_ray import OnRay
+from emo.run.passes import run_passes
+from emo.run.running import BoundReached
 from emo.step import Pass
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
@@ -134,7 +136,7 @@ def counted(monkeypatch):
             super().shard(counts)
             ok.append(counts["ok"])
 
-    monkeypatch.setattr("emo.run.passes.PassMetrics", Noted)
+    monkeypatch.setattr("emo.run.on_ray.PassMetrics", Noted)
     return ok
 
 
@@ -144,7 +146,7 @@ def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_clu
     assert len(wanted) > 10
     with cluster(ray_cluster["RAY_ADDRESS"], None):
         plan = a_pass(step, ["a", "b", "kills"], Dying)
-        run_passes([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None)
+        run_passes([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None, OnRay())
 
         def missing():
             # One row died three times with its worker and once alone: it failed, and was tried again.
@@ -198,7 +200,7 @@ def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_
         plan = a_pass(step, [str(tmp_path / name) for name in "abc"], Frozen)
         running = threading.Thread(
             target=run_passes,
-            args=([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None),
+            args=([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None, OnRay()),
         )
         running.start()
         try:
@@ -236,7 +238,7 @@ def test_a_pass_that_ends_early_leaves_nothing_waiting(ray_cluster, tmp_path, mo
             super().begin(left)
             waits[self._step["step"]] = self
 
-    monkeypatch.setattr("emo.run.passes.PassMetrics", Noted)
+    monkeypatch.setattr("emo.run.on_ray.PassMetrics", Noted)
     steps = [f"{what} {time.monotonic_ns()}" for what in ("bound", "error")]
 
     def bound():
@@ -249,10 +251,12 @@ def test_a_pass_that_ends_early_leaves_nothing_waiting(ray_cluster, tmp_path, mo
         (tmp_path / "go on").touch()
         plan = a_pass(steps[0], [str(tmp_path / str(n)) for n in range(8)], Frozen)
         with pytest.raises(BoundReached):
-            run_passes([(plan, StepRecord(steps[0], rows=8))], Storage(str(tmp_path)), "1", bound)
+            run_passes([(plan, StepRecord(steps[0], rows=8))], Storage(str(tmp_path)), "1", bound, OnRay())
         plan = a_pass(steps[1], ["a"], lambda: broken)
         with pytest.raises(EmoError, match="cannot start"):
-            run_passes([(plan, StepRecord(steps[1], rows=1))], Storage(str(tmp_path)), "1", lambda: None)
+            run_passes(
+                [(plan, StepRecord(steps[1], rows=1))], Storage(str(tmp_path)), "1", lambda: None, OnRay()
+            )
         for step in steps:
             assert waits[step]._timer is not None
             assert not waits[step]._timer.is_alive()

@@ -13,7 +13,9 @@ from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
 from emo.run.connection import cluster
-from emo.run.passes import BoundReached, run_passes
+from emo.run.on_ray import OnRay
+from emo.run.passes import run_passes
+from emo.run.running import BoundReached
 from emo.run.session import Bounds, session
 from emo.step import Pass
 from emo.store import committed
@@ -82,7 +84,7 @@ def written(out):
 
 def side_by_side(plans, out, stop=lambda: None):
     steps = [StepRecord(plan.step, rows=plan.rows.num_rows) for plan in plans]
-    run_passes(list(zip(plans, steps, strict=True)), Storage(str(out)), "1", stop)
+    run_passes(list(zip(plans, steps, strict=True)), Storage(str(out)), "1", stop, OnRay())
     return steps
 
 
@@ -199,7 +201,7 @@ def test_a_bound_ends_both_between_shards(joined, tmp_path, log):
     plans = [make_pass(log, name, gpus=0.5, count=20, seconds=0.1) for name in ("first", "second")]
     steps = [StepRecord(plan.step, rows=20) for plan in plans]
     with pytest.raises(BoundReached):
-        run_passes(list(zip(plans, steps, strict=True)), Storage(str(tmp_path / "out")), "1", stop)
+        run_passes(list(zip(plans, steps, strict=True)), Storage(str(tmp_path / "out")), "1", stop, OnRay())
     rows = [row["expert"] for row in written(tmp_path / "out")]
     assert [step.ok for step in steps] == [rows.count("first"), rows.count("second")]
     assert 0 < len(rows) < 40

@@ -18,18 +18,22 @@ from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
+import cloudpickle
 import psutil
 import pyarrow as pa
 import pytest
 
 from clips import make_clip
-from emo.errors import EmoError, RowError
+from emo.errors import EmoError, MachineError, RowError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
 from emo.run import committing, waiting
 from emo.run.attempts import ATTEMPTS
 from emo.run.connection import cluster
+from emo.run.here import Here
+from emo.run.on_ray import OnRay
 from emo.run.passes import run_passes
+from emo.run.running import BoundReached
 from emo.step import Pass
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
@@ -94,19 +98,30 @@ def joined(ray_cluster, monkeypatch):
     # The workers cannot import a test module: its classes travel whole.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with cluster(None, None):
-        yield
+        yield OnRay()
 
 
-def run(plan, out):
+@pytest.fixture(params=["on Ray", "here"])
+def engine(request):
+    """Both places where a pass runs."""
+    if request.param == "on Ray":
+        yield request.getfixturevalue("joined")
+        return
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with Here(2) as here:
+        yield here
+
+
+def run(plan, out, engine):
     step = StepRecord(plan.step, rows=plan.rows.num_rows)
-    run_passes([(plan, step)], Storage(str(out)), "1", lambda: None)
+    run_passes([(plan, step)], Storage(str(out)), "1", lambda: None, engine)
     return step
 
 
-def test_a_row_that_always_kills_its_worker_is_one_failed_row(joined, tmp_path):
+def test_a_row_that_always_kills_its_worker_is_one_failed_row(engine, tmp_path):
     ids = [f"clip{number:02d}" for number in range(12)] + ["kills"]
     log = tmp_path / "log"
-    step = run(make_pass(ids, str(log)), tmp_path / "out")
+    step = run(make_pass(ids, str(log)), tmp_path / "out", engine)
     assert (step.ok, step.failed, step.error_codes) == (12, 1, {"worker_died": 1})
     found = {row["video_id"]: row["error"] for row in rows(tmp_path / "out", VOTES, "error")}
     assert found == {**dict.fromkeys(ids[:12]), "kills": "worker_died"}
@@ -123,8 +138,8 @@ class DiesAfterCommit(Labels):
         committing.log_failures = lambda *about: os._exit(1)
 
 
-def test_rows_whose_worker_died_after_their_commit_are_counted(joined, tmp_path):
-    step = run(make_pass(["a", "b"], make=DiesAfterCommit, shard_rows=1), tmp_path / "out")
+def test_rows_whose_worker_died_after_their_commit_are_counted(engine, tmp_path):
+    step = run(make_pass(["a", "b"], make=DiesAfterCommit, shard_rows=1), tmp_path / "out", engine)
     assert (step.ok, step.failed, step.under_way) == (2, 0, 0)
     assert raw_rows(tmp_path / "out", VOTES).num_rows == 2
 
@@ -135,7 +150,7 @@ class Sleeps(Labels):
         time.sleep(100)
 
 
-def test_a_pass_that_is_interrupted_says_how_many_shards_may_still_come(joined, tmp_path):
+def test_a_pass_that_is_interrupted_says_how_many_shards_may_still_come(engine, tmp_path):
     log, plan = tmp_path / "log", make_pass(["a"], str(tmp_path / "log"), make=Sleeps)
 
     def interrupt():
@@ -148,10 +163,12 @@ def test_a_pass_that_is_interrupted_says_how_many_shards_may_still_come(joined, 
     step = StepRecord(plan.step, rows=1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None)
+            run_passes([(plan, step)], Storage(str(tmp_path / "out")), "1", lambda: None, engine)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (step.ok, step.failed, step.under_way) == (0, 0, 1)
+    # Processes of its own end at once.
+    still = 1 if isinstance(engine, OnRay) else 0
+    assert (step.ok, step.failed, step.under_way) == (0, 0, still)
 
 
 def _wait_for(path):
@@ -159,9 +176,9 @@ def _wait_for(path):
         time.sleep(0.05)
 
 
-def test_an_error_of_the_place_stops_the_pass_with_its_own_words(joined, tmp_path):
+def test_an_error_of_the_place_stops_the_pass_with_its_own_words(engine, tmp_path):
     with pytest.raises(EmoError, match=r"^the place of raises is gone$"):
-        run(make_pass(["a", "raises"]), tmp_path / "out")
+        run(make_pass(["a", "raises"]), tmp_path / "out", engine)
 
 
 class Odd(Labels):
@@ -178,14 +195,14 @@ class Odd(Labels):
         return super().__call__(shard)
 
 
-def test_whatever_a_worker_raises_for_a_row_is_that_rows_failure_and_no_others(joined, tmp_path):
+def test_whatever_a_worker_raises_for_a_row_is_that_rows_failure_and_no_others(engine, tmp_path):
     odd = {
         "digits": ("unexpected", "OverflowError: int too large to convert to float"),
         "panics": ("unexpected", "PanicException: index out of bounds"),
         "coded": ("bad_frames", "no picture"),
     }
     ids = [f"clip{number:02d}" for number in range(10)] + list(odd)
-    step = run(make_pass(ids, make=Odd), tmp_path / "out")
+    step = run(make_pass(ids, make=Odd), tmp_path / "out", engine)
     assert (step.ok, step.failed) == (10, 3)
     assert step.error_codes == {"unexpected": 2, "bad_frames": 1}
     found = rows(tmp_path / "out", VOTES, "error", "error_message", "labels")
@@ -195,17 +212,17 @@ def test_whatever_a_worker_raises_for_a_row_is_that_rows_failure_and_no_others(j
     assert len(list((tmp_path / "out").rglob("*.parquet"))) < len(ids)
 
 
-def test_a_row_that_its_reader_cannot_read_is_that_rows_failure(joined, tmp_path):
+def test_a_row_that_its_reader_cannot_read_is_that_rows_failure(engine, tmp_path):
     def read(shard):
         if "digits" in shard.column("video_id").to_pylist():
             float(10**400)
         return shard.append_column("large", pa.array(["x"] * shard.num_rows))
 
-    step = run(make_pass(["a", "digits", "b"], read=read), tmp_path / "out")
+    step = run(make_pass(["a", "digits", "b"], read=read), tmp_path / "out", engine)
     assert (step.ok, step.failed, step.error_codes) == (2, 1, {"unexpected": 1})
     messages = by_id(rows(tmp_path / "out", VOTES, "error_message"), "error_message")
     assert messages["digits"] == "OverflowError: int too large to convert to float"
-    alone = run(make_pass(["digits"], read=read), tmp_path / "alone")
+    alone = run(make_pass(["digits"], read=read), tmp_path / "alone", engine)
     assert (alone.ok, alone.failed) == (0, 1)
 
 
@@ -221,11 +238,11 @@ class WithoutHandles(Labels):
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_fault_of_the_machine_stops_the_pass_and_fails_no_row(joined, tmp_path):
+def test_a_fault_of_the_machine_stops_the_pass_and_fails_no_row(engine, tmp_path):
     log = tmp_path / "log"
     log.touch()
     with pytest.raises(EmoError, match="too many files open"):
-        run(make_pass(["a", "b"], str(log), make=WithoutHandles), tmp_path / "out")
+        run(make_pass(["a", "b"], str(log), make=WithoutHandles), tmp_path / "out", engine)
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
@@ -244,8 +261,34 @@ class LosesItsDevice(Labels):
 def test_a_gpu_that_is_lost_costs_its_process_and_no_row(joined, tmp_path):
     plan = make_pass(["a", "b", "c"], make=LosesItsDevice, shard_rows=1, workers=1)
     plan = replace(plan, worker=lambda: LosesItsDevice("1", str(tmp_path / "pid")))
-    step = run(plan, tmp_path / "out")
+    step = run(plan, tmp_path / "out", joined)
     assert (step.ok, step.failed) == (3, 0)
+
+
+class Slow(Labels):
+    def __call__(self, shard):
+        time.sleep(0.5)
+        return super().__call__(shard)
+
+
+def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(engine, tmp_path):
+    def stop():
+        raise BoundReached("enough")
+
+    plan = make_pass([f"clip{number:02d}" for number in range(40)], make=Slow, shard_rows=1)
+    step = StepRecord(plan.step, rows=40)
+    with pytest.raises(BoundReached, match="enough"):
+        run_passes([(plan, step)], Storage(str(tmp_path)), "1", stop, engine)
+    written = len(rows(tmp_path, VOTES))
+    # What is on disk is what was counted, and few enough: one or two shards per worker.
+    assert step.ok == written
+    assert 1 <= written <= 6
+
+
+def test_a_worker_process_that_cannot_start_ends_the_pass_with_its_own_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    with Here(2) as engine, pytest.raises(MachineError, match=r"does not start: ModuleNotFoundError: .*emo"):
+        run(make_pass(["a", "b"]), tmp_path / "out", engine)
 
 
 class Broken(Labels):
@@ -253,16 +296,16 @@ class Broken(Labels):
         raise EmoError("the model's folder holds no weights")
 
 
-def test_a_worker_that_cannot_start_stops_the_pass_with_the_reason(joined, tmp_path):
+def test_a_worker_that_cannot_start_stops_the_pass_with_the_reason(engine, tmp_path):
     with pytest.raises(EmoError, match="holds no weights"):
-        run(make_pass(["a", "b"], make=Broken), tmp_path / "out")
+        run(make_pass(["a", "b"], make=Broken), tmp_path / "out", engine)
 
 
 def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
     with pytest.raises(
         EmoError, match=r"needs 1 CPUs and 2 GPUs on one node; the cluster has 2 CPUs and 1 GPUs"
     ):
-        run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out")
+        run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out", joined)
 
 
 class SlowToLoad(Labels):
@@ -289,7 +332,10 @@ def test_a_full_cluster_and_a_model_that_loads_are_waited_for_aloud(joined, tmp_
         ray.kill(other)
 
     threading.Thread(target=leave_once_it_is_said, daemon=True).start()
-    assert run(make_pass(["a", "b"], make=SlowToLoad, step="describe internvl"), tmp_path / "out").ok == 2
+    assert (
+        run(make_pass(["a", "b"], make=SlowToLoad, step="describe internvl"), tmp_path / "out", joined).ok
+        == 2
+    )
     said = screen.getvalue().splitlines()
     [waited] = [line for line in said if "no worker has started" in line]
     assert "each needs 1 CPUs and 0 GPUs on one node" in waited
@@ -300,7 +346,7 @@ def test_a_full_cluster_and_a_model_that_loads_are_waited_for_aloud(joined, tmp_
     assert said[-1].startswith("describe internvl: 2/2, 0 failed")
 
 
-def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(joined, tmp_path):
+def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(engine, tmp_path):
     ids = [f"clip{number:02d}" for number in range(20)]
     log = tmp_path / "log"
 
@@ -312,7 +358,7 @@ def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(jo
         return shard
 
     plan = make_pass(ids, read=read, resources=Resources(cpus=2), shard_rows=2)
-    assert run(plan, tmp_path / "out").ok == 20
+    assert run(plan, tmp_path / "out", engine).ok == 20
     # One worker, and two that read for it at once.
     readers = list(accumulate(map(int, log.read_text().split())))
     assert len(readers) == 20

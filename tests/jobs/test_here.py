@@ -1,0 +1,129 @@
+"""Runs of one machine that need no model: without Ray, and with the tables that Ray would make."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from clips import make_clip
+from emo import machine
+from emo.run.here import Here
+from emo.store.lease import read_lease
+from emo.store.storage import Storage
+from labelling import EMO, WORDS_ONLY, label_words, last_run, tables, until
+
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+CLIP_COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    first = make_clip(folder / "clip00.mp4", seconds=1.0, size=(160, 120))
+    for number in range(1, CLIP_COUNT):
+        shutil.copy(first, folder / f"clip{number:02d}.mp4")
+    (folder / "broken.mp4").write_bytes(b"no video at all")
+    for number, path in enumerate(sorted(folder.glob("*.mp4"))):
+        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_ray(videos, tmp_path_factory, ray_cluster):
+    out = tmp_path_factory.mktemp("on_ray") / "out"
+    done = label_words(videos, out, env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    return tables(Storage(str(out)))
+
+
+def start(videos, out, *more):
+    command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=1", *more]
+    # The last `ingest.workers` counts.
+    return subprocess.Popen(
+        [*map(str, command), "--set", "ingest.workers=2"],
+        env=ALONE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def workers(process):
+    """The processes at the shards of a run; a decoder is a child of one of them."""
+    try:
+        return [
+            one for one in psutil.Process(process.pid).children() if "emo.run.here" in " ".join(one.cmdline())
+        ]
+    except psutil.Error:
+        return []
+
+
+def test_without_a_model_there_is_no_ray_and_the_tables_are_those_of_ray(videos, on_ray, tmp_path):
+    run = start(videos, tmp_path / "out")
+    seen = set()
+    while run.poll() is None:
+        seen |= {name for one in workers(run) for name in [one.name()]}
+        family = psutil.Process(run.pid).children(recursive=True)
+        assert not [one for one in family if "raylet" in one.name()]
+        time.sleep(0.05)
+    said = run.stderr.read()
+    assert run.returncode == 0, said
+    assert seen
+    assert "Ray is up" not in said
+    assert tables(Storage(str(tmp_path / "out"))) == on_ray
+    log = Path(said.partition("what the workers said is in ")[2].splitlines()[0])
+    assert '"event": "failed"' in log.read_text()
+    log.unlink()
+    steps = {step["name"]: step for step in last_run(tmp_path / "out")["steps"]}
+    assert (steps["ingest"]["ok"], steps["ingest"]["failed"]) == (CLIP_COUNT, 1)
+    assert 1 <= steps["ingest"]["workers"] <= 2
+
+
+def test_workers_that_are_killed_cost_no_row(videos, on_ray, tmp_path):
+    chance, killed = random.Random(7), 0
+    run = start(videos, tmp_path / "out")
+    while run.poll() is None:
+        if killed < 3 and list((tmp_path / "out/clips").glob("*")) and (found := workers(run)):
+            chance.choice(found).kill()
+            killed += 1
+        time.sleep(0.1)
+    assert run.returncode == 0, run.stderr.read()
+    assert killed
+    assert tables(Storage(str(tmp_path / "out"))) == on_ray
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_ends_takes_its_workers_along_and_the_next_goes_on(videos, on_ray, tmp_path, number):
+    out = tmp_path / "out"
+    run = start(videos, out)
+    until(lambda: list(out.glob("clips/*")), run, 60)
+    family = psutil.Process(run.pid).children(recursive=True)
+    assert family
+    run.send_signal(number)
+    run.wait(timeout=60)
+    assert run.returncode == (-number if number == signal.SIGKILL else 130)
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    if number != signal.SIGKILL:
+        assert read_lease(Storage(str(out))) is None
+    again = start(videos, out)
+    assert again.wait(timeout=120) == 0, again.stderr.read()
+    assert tables(Storage(str(out))) == on_ray
+
+
+def test_a_container_that_may_use_half_of_the_cpus_is_given_half_of_the_workers(tmp_path, monkeypatch):
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(machine, "_CPU_QUOTA", quota)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    for text, expected in {"max 100000": 8, "350000 100000": 4, "50000 100000": 1, "": 8}.items():
+        quota.write_text(text)
+        assert machine.cpus() == expected
+    quota.unlink()
+    assert machine.cpus() == 8
+    assert Here(None).room()[0]["CPU"] == 8
+    assert Here(3).room()[0]["CPU"] == 3
