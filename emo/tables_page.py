@@ -37,6 +37,7 @@ _ABOUT = {
     "draft_labels": "The emotion words in each draft.",
     "captions": "What is to be trained on: the rows whose status is `ok`.",
     "reviews": "What people say of the labels; of one person's answers on a clip the last counts.",
+    "together": "How well what is seen, heard and said of each clip go together; `emo together` writes it.",
 }
 
 

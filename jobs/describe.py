@@ -337,7 +337,7 @@ def rows_of(
         "degraded": [None if bad else d.degraded for (_, _, d, _), bad in zip(lines, failed, strict=True)],
         **{
             name: [getattr(description, name) for _, _, description, _ in lines]
-            for name in ("thought", "prompt_tokens", "output_tokens", "finish_reason")
+            for name in ("thought", "prompt_tokens", "output_tokens", "finish_reason", "vectors")
         },
         **{
             name: [getattr(card, name) if card else None] * len(lines)

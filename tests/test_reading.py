@@ -19,7 +19,17 @@ from emo.jobs.split import failed_row
 from emo.store import committed, tables
 from emo.store.compaction import compact
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SCHEMA_KEY, SEGMENTS, TABLES, VOTES
+from emo.store.tables import (
+    CLIPS,
+    DESCRIPTIONS,
+    JUDGMENTS,
+    REVIEWS,
+    SCHEMA_KEY,
+    SEGMENTS,
+    TABLES,
+    TOGETHER,
+    VOTES,
+)
 from labelling import emo as run
 from labelling import label_words
 from review_outs import answer
@@ -56,6 +66,9 @@ def out(tmp_path_factory):
     committed.commit(after, SEGMENTS.name, SEGMENTS, "1-0", lost)
     for reviewer in ("ann", "bob"):
         answer(after, "drawn_afraid", ["afraid"], reviewer)
+    scores = {"video_id": ["drawn_afraid"], "score": [0.4], "experts": [["face", "voice"]]}
+    scores |= {"nearer": [0.9], "loss": ["symmetric"]}
+    committed.commit(after, TOGETHER.name, TOGETHER, "1-0", TOGETHER.rows(scores, "1", [None]))
     return folder
 
 
@@ -74,6 +87,7 @@ def test_every_row_of_the_release_is_read_as_it_was(earlier):
         "draft_labels": 27,
         "captions": 27,
         "reviews": 0,
+        "together": 0,
     }
     for expert in EXPERTS:
         where = committed.folder(VOTES, expert)
@@ -101,7 +115,7 @@ def test_files_from_before_a_column_are_read_compacted_and_left_where_they_are(e
     _without_columns(earlier)
     storage = Storage(str(earlier))
     # Version 0.1.0 knew neither reviews nor segments.
-    for table in (one for one in TABLES.values() if one not in (REVIEWS, SEGMENTS)):
+    for table in (one for one in TABLES.values() if one not in (REVIEWS, SEGMENTS, TOGETHER)):
         for expert in EXPERTS if "expert" in table.key and table.name != "captions" else (None,):
             where = committed.folder(table, expert)
             before = committed.read_newest(storage, where, table, table.schema.names)

@@ -1,7 +1,9 @@
 """`emo judge`: the reduce, over the votes of OUT or over given ones."""
 
 import argparse
+import io
 from dataclasses import asdict
+from functools import partial
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
@@ -9,7 +11,7 @@ from emo.config import Config
 from emo.errors import InputError
 from emo.evaluation.overlap import NodeOf
 from emo.evaluation.text import to_json
-from emo.store.storage import Storage
+from emo.store.storage import Storage, storage_of
 
 
 def add(commands: cli.Commands) -> None:
@@ -38,6 +40,13 @@ def add(commands: cli.Commands) -> None:
         "a speaker, and recommend judge.smoothing",
     )
     judge.add_argument(
+        "--broad-mamba",
+        metavar="FILE",
+        help="with --smoothing: train a reconstruction of Broad Mamba on the gold dialogues too, say what it "
+        "gains over smoothing in dialogues that neither was learned on, and write its labels of all turns "
+        "here (Parquet)",
+    )
+    judge.add_argument(
         "--wheels", metavar="DIR", help="with --rounds or --smoothing: score by EW, with these emotion wheels"
     )
     judge.add_argument(
@@ -53,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     config = cli.config_of(options) if options.votes else cli.config_of_out(options)
     if options.rounds and options.smoothing:
         raise InputError("--rounds and --smoothing exclude each other: each prints a curve of its own")
+    if options.broad_mamba and not options.smoothing:
+        raise InputError("--broad-mamba FILE goes with --calibrate GOLD and --smoothing")
     if options.rounds:
         return _rounds(options, config)
     if options.smoothing:
@@ -142,7 +153,11 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
 
 def _smoothing(options: argparse.Namespace, config: Config) -> int:
     """Show what sharing scores along a speaker's turns would gain, by the votes that are there and gold."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     from emo import dialogues
+    from emo.evaluation.dialogue_labels import dialogues_of, trained_labels
     from emo.evaluation.ew import EW
     from emo.evaluation.smoothing import learn, lines, summary
     from emo.jobs import judge, judge_given
@@ -153,14 +168,25 @@ def _smoothing(options: argparse.Namespace, config: Config) -> int:
     storage = Storage(options.out, config.s3)
     voters = judge_given.votes_from(storage.full("votes"), config.s3)
     turns = dialogues.in_dialogues(storage)
+    gold = teaching.gold_of(options.calibrate)[0]
+    rival = None
+    if options.broad_mamba:
+        rival = partial(trained_labels, dialogues_of(voters.table, turns), gold)
     found = learn(
         voters.table,
         dialogues.neighbours(storage),
         dict(zip(turns["video_id"].to_pylist(), turns["dialogue_id"].to_pylist(), strict=True)),
-        teaching.gold_of(options.calibrate)[0],
+        gold,
         config.judge.rule(judge.priors_of(config.experts)),
         _mappings(options.wheels),
+        rival=rival,
     )
+    if rival is not None:
+        [labels] = rival([set()])
+        written = io.BytesIO()
+        pq.write_table(pa.table({"video_id": list(labels), "labels": list(labels.values())}), written)
+        place, name = storage_of(options.broad_mamba, config.s3)
+        place.write(name, written.getvalue())
     tell_json(options, smoothing=to_json(found))
     if not options.json:
         print("\n".join(lines(found, EW if options.wheels else "emo's clusters")))

@@ -34,6 +34,7 @@ from emo.cli import (
     split,
     status,
     submit,
+    together,
 )
 from emo.cli.command import EPILOG, INTERRUPTED, OUTPUT_CLOSED, Commands, Parser
 from emo.cli.telling import tell_json
@@ -51,6 +52,7 @@ COMMANDS = (
     describe,
     extract,
     judge,
+    together,
     report,
     review,
     export,

@@ -27,7 +27,7 @@ def add(commands: cli.Commands) -> None:
         default="mixed",
         metavar="QUEUE",
         help="which clips: mixed (half uncertain, a quarter conflict, a quarter random; the default), "
-        "uncertain, conflict, random, rare, or expert:NAME",
+        "uncertain, conflict, random, rare, mismatch (of `emo together`), or expert:NAME",
     )
     review.add_argument("--clips", type=int, default=200, metavar="N", help="clips of one queue (200)")
     review.add_argument(

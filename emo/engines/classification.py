@@ -60,6 +60,13 @@ class Kind(NamedTuple):
     processor: str
 
 
+class ClassAnswer(NamedTuple):
+    """probabilities: float64 [classes]; vector: float32 [d], which the last layer read; None: not kept."""
+
+    probabilities: np.ndarray
+    vector: np.ndarray | None
+
+
 _KINDS: Mapping[str, Kind] = {
     "image": Kind(
         "AutoModelForImageClassification",
@@ -83,11 +90,12 @@ class Classifier:
     """One loaded classifier.
 
     classes: the names of its classes, in the order of its scores; several: whether more than one class may
-    hold at once (each class then has a probability of its own). Raises InputError where the checkpoint is no
+    hold at once (each class then has a probability of its own); keep_vectors: whether answers have the vector
+    that the last layer reads. Raises InputError where the checkpoint is no
     classifier of this medium, is incomplete, or gives its classes no names.
     """
 
-    def __init__(self, settings: ClassifierSettings, medium: Medium) -> None:
+    def __init__(self, settings: ClassifierSettings, medium: Medium, keep_vectors: bool = False) -> None:
         import torch
         import transformers
 
@@ -108,6 +116,8 @@ class Classifier:
             dtype=getattr(torch, dtype),
         )
         self._model: Any = model.to(settings.device).eval()
+        self._read: Any = None
+        self._last = self._last_layer() if keep_vectors else None
         try:
             self._processor: Any = getattr(transformers, kind.processor).from_pretrained(self.folder)
         except (OSError, ValueError, KeyError) as error:
@@ -123,6 +133,24 @@ class Classifier:
             medium == "audio" and waves and not getattr(self._processor, "return_attention_mask", False)
         )
 
+    def _last_layer(self) -> Any:
+        """The layer that makes the scores; its input is kept at each pass. InputError where there is none."""
+        import torch
+
+        layers = [
+            layer
+            for layer in self._model.modules()
+            if isinstance(layer, torch.nn.Linear) and layer.out_features == len(self.classes)
+        ]
+        if not layers:
+            raise InputError(f"{self.folder}: keep_vectors: it has no linear layer that makes its scores")
+
+        def keep(_layer: Any, inputs: tuple[Any, ...]) -> None:
+            self._read = inputs[0]
+
+        layers[-1].register_forward_pre_hook(keep)
+        return layers[-1]
+
     def _check_processor(self) -> None:
         rate = getattr(self._processor, "sampling_rate", AUDIO_HZ)
         if self.medium == "audio" and rate != AUDIO_HZ:
@@ -132,13 +160,13 @@ class Classifier:
             self._processor.pad_token = self._processor.eos_token or self._processor.unk_token
             self._model.config.pad_token_id = self._processor.pad_token_id
 
-    def probabilities(self, inputs: Sequence[Input]) -> list[np.ndarray | RowError]:
-        """The probability of each class for each input: float64 [classes], aligned with `inputs`.
+    def answers(self, inputs: Sequence[Input]) -> list[ClassAnswer | RowError]:
+        """The probability of each class for each input, aligned with `inputs`, and what it was read off.
 
         An input that breaks the batch costs itself alone. Equal inputs give equal probabilities in any batch,
         to rounding: inputs of one length go together, and what is padded is masked.
         """
-        found: dict[int, np.ndarray | RowError] = {}
+        found: dict[int, ClassAnswer | RowError] = {}
         for places in self._batches(inputs):
             answers = self._attempt([inputs[place] for place in places])
             found.update(zip(places, answers, strict=True))
@@ -157,12 +185,12 @@ class Classifier:
         if batch:
             yield batch
 
-    def _attempt(self, inputs: list[Input]) -> list[np.ndarray | RowError]:
+    def _attempt(self, inputs: list[Input]) -> list[ClassAnswer | RowError]:
         """The batch, halved where it does not fit or one of its inputs breaks it."""
         import torch
 
         try:
-            return list(self._forward(inputs))
+            return self._forward(inputs)
         except torch.OutOfMemoryError as error:
             failed = RowError("out_of_memory", f"the classifier does not fit beside this input: {error}")
             torch.cuda.empty_cache()
@@ -173,7 +201,7 @@ class Classifier:
         half = len(inputs) // 2
         return [*self._attempt(inputs[:half]), *self._attempt(inputs[half:])]
 
-    def _forward(self, inputs: list[Input]) -> np.ndarray:
+    def _forward(self, inputs: list[Input]) -> list[ClassAnswer | RowError]:
         import numpy as np
         import torch
 
@@ -189,7 +217,12 @@ class Classifier:
         answers = shares.numpy()
         if answers.shape != (len(inputs), len(self.classes)) or not np.isfinite(answers).all():
             raise ValueError(f"expected {len(self.classes)} finite scores per input, got {answers.shape}")
-        return answers
+        if self._last is None:
+            return [ClassAnswer(shares, None) for shares in answers]
+        vectors = self._read.float().cpu().numpy()
+        if vectors.ndim != 2 or len(vectors) != len(inputs) or not np.isfinite(vectors).all():
+            raise ValueError(f"expected a finite vector per input before the last layer, got {vectors.shape}")
+        return [ClassAnswer(*one) for one in zip(answers, vectors, strict=True)]
 
     def _prepare(self, inputs: list[Input]) -> Mapping[str, Any]:
         if self.medium == "image":

@@ -1,7 +1,7 @@
 """How much the turns of a speaker should share their scores: learned on gold labels of dialogues."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,9 @@ from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.bootstrap import Interval, compare, f_interval
 from emo.evaluation.overlap import Labels, NodeOf, Overlaps, overlaps
+
+Rival = Callable[[Sequence[set[str]]], Sequence[Mapping[str, Sequence[str]]]]
+"""Sets of dialogues -> for each the labels of its clips by what was learned on the others"""
 
 FACTORS = tuple(round(0.1 * step, 1) for step in range(10))
 FOLDS = 5
@@ -31,8 +34,9 @@ class Point:
 class Smoothing:
     """clips: of gold, with a neighbour; points: by factor; best: the factor of the highest F; held_out: what
     smoothing gains in dialogues that its factor was not learned on, 0 to 1; recommended: the best factor, 0
-    where nothing is gained there. The intervals take clips for independent, which those of one dialogue are
-    not: they are too narrow rather than too wide.
+    where nothing is gained there; beyond: what the rival gains there over smoothing, None without a rival.
+    The intervals take clips for independent, which those of one dialogue are not: they are too narrow rather
+    than too wide.
     """
 
     clips: int
@@ -40,6 +44,7 @@ class Smoothing:
     best: float
     held_out: Interval
     recommended: float
+    beyond: Interval | None = None
 
 
 def learn(
@@ -50,13 +55,15 @@ def learn(
     rule: Rule,
     mappings: Mapping[str, NodeOf],
     draws: int = DRAWS,
+    rival: Rival | None = None,
 ) -> Smoothing:
     """The factor with the highest F on the gold clips that have a neighbour, and what it gains elsewhere.
 
     votes: a votes table, also of clips without gold, which are neighbours too; beside: pairs as of
-    `judge_votes`; dialogue_of: video_id -> dialogue; gold: video_id -> labels. Whole dialogues are dealt out
-    to FOLDS parts by their names; each part is scored with the factor that is best on the others. Raises
-    InputError with fewer than MIN_CLIPS clips or with all of them in one part.
+    `judge_votes`; dialogue_of: video_id -> dialogue; gold: video_id -> labels; rival: what else is scored on
+    the same parts. Whole dialogues are dealt out to FOLDS parts by their names; each part is scored with the
+    factor that is best on the others. Raises InputError with fewer than MIN_CLIPS clips or with all of them
+    in one part.
     """
     near = set(beside.column("video_id").to_pylist())
     voted = set(votes.column("video_id").to_pylist())
@@ -76,7 +83,14 @@ def learn(
     weights = [(fold != number).astype(np.float64) for number in range(FOLDS)]
     chosen = [_best(scored, weight) for weight in weights]
     unseen = {one: labels[chosen[number]].get(one, []) for one, number in zip(clips, fold, strict=True)}
-    held_out = compare(scored[0], overlaps(truth, unseen, mappings), draws).difference
+    smoothed = overlaps(truth, unseen, mappings)
+    held_out = compare(scored[0], smoothed, draws).difference
+    beyond = None
+    if rival is not None:
+        names = sorted(set(dialogue_of.values()))
+        parts = [{name for name in names if _fold(name) == number} for number in sorted(set(fold))]
+        others = {clip: labels for part in rival(parts) for clip, labels in part.items()}
+        beyond = compare(smoothed, overlaps(truth, others, mappings), draws).difference
     best = FACTORS[_best(scored, np.ones(len(clips)))]
     return Smoothing(
         len(clips),
@@ -84,6 +98,7 @@ def learn(
         best,
         held_out,
         best if held_out.value > 0 else 0.0,
+        beyond,
     )
 
 
@@ -112,6 +127,8 @@ def lines(found: Smoothing, metric: str) -> list[str]:
 def summary(found: Smoothing) -> str:
     """What is recommended, in one line."""
     gain = f"in dialogues that it was not learned on, smoothing gains {_points(found.held_out)} points of F"
+    if found.beyond is not None:
+        gain += f"; the reconstruction of Broad Mamba gains {_points(found.beyond)} points over that"
     if not found.recommended:
         return f"on {found.clips} clips leave judge.smoothing at 0: {gain}"
     return f"on {found.clips} clips, recommended: judge.smoothing: {found.recommended:g}; {gain}"

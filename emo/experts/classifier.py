@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emo.engines.classification import Classifier, ClassifierSettings, Medium, check_labels
+from emo.engines.classification import (
+    ClassAnswer,
+    Classifier,
+    ClassifierSettings,
+    Medium,
+    check_labels,
+)
 from emo.engines.model_cards import described, licence_of
 from emo.engines.models import NamedModel, memory_gib, missing_classifier
 from emo.errors import RowError
@@ -82,6 +88,10 @@ class ClassifierExpertSettings(ClassifierSettings, measuring.Settings):
     """The most frames of a clip that are looked at, one of each equal part of the clip."""
     smallest_face: float = Field(0.1, gt=0, le=1)
     """The side of the smallest face that is looked for, as a share of the frame's shorter side."""
+    keep_vectors: bool = False
+    """Whether the vectors from which the last layer makes the scores are kept in `descriptions`, for `emo
+    together`: a few kilobytes a clip.
+    """
     languages: tuple[str, ...] | None = None
     """The languages that a classifier of words reads, such as `[en]`. A transcript in another language gives
     no label. `null` is any language.
@@ -96,7 +106,7 @@ class ClassifierExpert(Expert):
     def __init__(self, settings: ClassifierExpertSettings) -> None:
         medium, self._modality = _MEDIA[settings.sees]
         self._settings = settings
-        self._classifier = Classifier(settings, medium)
+        self._classifier = Classifier(settings, medium, settings.keep_vectors)
         self._words = words_of(self._classifier.classes, settings.labels)
         if settings.sees == "face":
             from emo.media.faces import FaceFinder, NetworkFinder
@@ -134,7 +144,7 @@ class ClassifierExpert(Expert):
     def describe(self, clips: Sequence[Clip]) -> list[list[Description] | RowError]:
         asked: list[_Asked | Description | RowError] = [self._ask(clip) for clip in clips]
         inputs = [one for asks in asked if isinstance(asks, _Asked) for one in asks.inputs]
-        answers = iter(self._classifier.probabilities(inputs))
+        answers = iter(self._classifier.answers(inputs))
         results: list[list[Description] | RowError] = []
         for asks in asked:
             if isinstance(asks, RowError):
@@ -208,13 +218,15 @@ class ClassifierExpert(Expert):
             )
         return _Asked([clip.transcript], [1.0], "")
 
-    def _answer(self, asked: _Asked, found: Sequence[np.ndarray | RowError]) -> list[Description] | RowError:
+    def _answer(self, asked: _Asked, found: Sequence[ClassAnswer | RowError]) -> list[Description] | RowError:
         import numpy as np
 
         failed = [answer for answer in found if isinstance(answer, RowError)]
         if failed:
             return failed[0]
-        shares = np.average(np.stack([a for a in found if not isinstance(a, RowError)]), 0, asked.weights)
+        answers = [one for one in found if not isinstance(one, RowError)]
+        shares = np.average(np.stack([one.probabilities for one in answers]), 0, asked.weights)
+        vectors = tuple(tuple(one.vector.tolist()) for one in answers if one.vector is not None)
         ranked = likely(self._words, shares)
         labels = kept(ranked, self._settings.at_least, self._settings.most)
         shown = [*labels, *(one for one in ranked if one not in labels)][: self._settings.most]
@@ -222,7 +234,11 @@ class ClassifierExpert(Expert):
         unsure = "" if labels else ", none of which is likely enough to be a label"
         where = f" {asked.where}" if asked.where else ""
         return [
-            Description(f"{_SUBJECT[self._settings.sees]}{where} as {words}{unsure}.", labels=tuple(labels))
+            Description(
+                f"{_SUBJECT[self._settings.sees]}{where} as {words}{unsure}.",
+                labels=tuple(labels),
+                vectors=vectors or None,
+            )
         ]
 
 

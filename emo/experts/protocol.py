@@ -58,7 +58,8 @@ class Description:
     degraded: the modalities that the expert wanted and that the clip does not have; thought: what the model
     thought, where its server hands that out apart from the text; labels: the words that the expert itself
     gives with the strength of each (above 0, at most 1), best first; None where an extractor has to read the
-    text.
+    text; vectors: what the expert's model made of parts of the clip before it named labels, in time order,
+    where it is set to keep them.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Description:
     finish_reason: str | None = None
     thought: str | None = None
     labels: tuple[tuple[str, float], ...] | None = None
+    vectors: tuple[tuple[float, ...], ...] | None = None
 
 
 OWN_LICENCE = "Apache-2.0 (part of emo)"

@@ -63,10 +63,11 @@ class Recording:
     def __init__(self, path: File) -> None:
         self._path = path
         self._size = probe.size_of(path)
-        self._container = probe.open_container(path)
+        # Of pictures a second one: each holds its place, and the index of the file, of megabytes an hour.
+        self._second: Any = None
+        self._painted: Any = None
         self._side = probe.open_container(path)
         try:
-            self._tracks = probe.choose(self._container)
             self._beside = probe.choose(self._side)
         except BaseException:
             self.close()
@@ -74,7 +75,7 @@ class Recording:
         lead: Any = self._beside.video or self._beside.audio
         self._lead = lead
         self._base = float(self._lead.time_base)
-        name = self._container.format.name
+        name = self._side.format.name
         self._by_decoding_time = name == "avi" and self._beside.video is not None
         self._stored_dts = not (name.startswith("matroska") or self._by_decoding_time)
         self._start = self._first_tick()
@@ -83,8 +84,9 @@ class Recording:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
         self._side.close()
+        if self._second is not None:
+            self._second.close()
 
     def piece(self, start_s: float, end_s: float | None, settings: DecodeSettings) -> DecodedClip:
         """The clip of a part of the file. Raises RowError: `out_of_range` where the file ends before."""
@@ -101,7 +103,7 @@ class Recording:
         pictures: Pictures | None = None
         times: tuple[float, ...] = ()
         fps: float | None = None
-        if self._tracks.video is not None:
+        if self._beside.video is not None:
             pictures, times, fps = self._pictures(start_s, length_s, packets.ticks, settings)
         elif heard.flac is None:
             why = "; ".join(heard.notes) or "it is not asked for"
@@ -120,7 +122,7 @@ class Recording:
             decoder="pyav",
             notes=(
                 *(() if pictures else ("video: the file has no moving pictures, only sound",)),
-                *(*self._tracks.ignored, *heard.notes, *(pictures.notes if pictures else ())),
+                *(*self._beside.ignored, *heard.notes, *(pictures.notes if pictures else ())),
                 *(words.notes if words else ()),
             ),
         )
@@ -321,16 +323,19 @@ class Recording:
             raise RowError("damaged", f"no frame is shown from {start_s:g} s on")
         times = [max(0.0, self._since(tick, start_s)) for tick in chosen]
         wanted = [chosen[i] for i in frames.sample(times, length_s, settings.frames)]
-        stream: Any = self._tracks.video
-        if self._reader is None:
-            set_filter(stream, settings)
-            self._reader = frames.FrameReader(
-                self._container, stream, self._by_decoding_time, self._start, marks_all(stream.codec_context)
-            )
-        self._reader.restart_for(wanted[0])
-        pictures = painted(stream, self._reader.read(wanted), len(wanted), settings)
+        reader = self._reader = self._reader or self._opened_reader(settings)
+        reader.restart_for(wanted[0])
+        pictures = painted(self._painted, reader.read(wanted), len(wanted), settings)
         shown = tuple(max(0.0, self._since(tick, start_s)) for tick in pictures.ticks)
         return pictures, shown, len(inside) / length_s
+
+    def _opened_reader(self, settings: DecodeSettings) -> frames.FrameReader:
+        self._second = probe.open_container(self._path)
+        stream: Any = probe.choose(self._second).video
+        set_filter(stream, settings)
+        complete = marks_all(stream.codec_context)
+        self._painted = stream
+        return frames.FrameReader(self._second, stream, self._by_decoding_time, self._start, complete)
 
     def _since(self, tick: int, start_s: float) -> float:
         return round((tick - self._start) * self._base - start_s, 6)

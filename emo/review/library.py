@@ -14,7 +14,7 @@ from emo.review.media import Part
 from emo.review.queue import Candidate
 from emo.store import committed, planning
 from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
+from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, TOGETHER, VOTES, Table
 from emo.vocabulary.meaning import meaning
 
 # Of a clip all that is shown in words; frames and sound are read when the browser asks for them.
@@ -29,6 +29,8 @@ class Library:
         # What a manifest gives no use is not shown, and its file not read.
         self.clips = uses.allowed(storage, _placed(storage, CLIPS, ["uri", "start_s", "end_s"]))
         self.judged = _placed(storage, JUDGMENTS, ["labels", "agreement", "conflict"])
+        together = _placed(storage, TOGETHER, ["score"]).select(["video_id", "score"]).to_pylist()
+        self._together = {row["video_id"]: row["score"] for row in together}
         self._rows = {
             table.name: placed.sort_by("video_id")
             for table, placed in (
@@ -93,7 +95,13 @@ class Library:
     def candidates(self) -> list[Candidate]:
         """The clips that have a judgment; older judgments do not say their conflict."""
         return [
-            Candidate(row["video_id"], row["agreement"], row["conflict"], tuple(row["labels"]))
+            Candidate(
+                row["video_id"],
+                row["agreement"],
+                row["conflict"],
+                tuple(row["labels"]),
+                self._together.get(row["video_id"]),
+            )
             for row in planning.well(self.judged).to_pylist()
             if row["video_id"] in self._place
         ]

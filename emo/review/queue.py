@@ -13,8 +13,9 @@ from emo.errors import InputError
 from emo.vocabulary.meaning import meaning
 
 UNCERTAIN, CONFLICT, RANDOM, RARE, MIXED = "uncertain", "conflict", "random", "rare", "mixed"
+MISMATCH = "mismatch"
 EXPERT = "expert:"
-KINDS = (MIXED, UNCERTAIN, CONFLICT, RANDOM, RARE)
+KINDS = (MIXED, UNCERTAIN, CONFLICT, RANDOM, RARE, MISMATCH)
 # Half uncertain, a quarter conflict, a quarter random.
 _TURNS = (UNCERTAIN, RANDOM, UNCERTAIN, CONFLICT)
 
@@ -22,12 +23,14 @@ _TURNS = (UNCERTAIN, RANDOM, UNCERTAIN, CONFLICT)
 @dataclass(frozen=True)
 class Candidate:
     """A judged clip. agreement: of its voters, 0 to 1, None with fewer than two; conflict: 0 to 1, None where
-    it is not known; labels: of the judgment."""
+    it is not known; labels: of the judgment; together: the score of the table `together`, None where there is
+    none."""
 
     video_id: str
     agreement: float | None
     conflict: float | None
     labels: tuple[str, ...]
+    together: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,10 @@ def _ranked(
         worth = _doubtful
     elif kind == CONFLICT:
         worth = attrgetter("conflict")
+    elif kind == MISMATCH:
+
+        def worth(clip: Candidate) -> float | None:
+            return None if clip.together is None else -clip.together
     elif kind == RARE:
         clips_with = Counter(meaning(label) for clip in everything for label in set(clip.labels))
 

@@ -26,8 +26,8 @@ from emo.split.settings import Diarise, Split
 from emo.split.tasks import CuesIn, CutsIn, Known, Look, MiddleFrames, SoundOf
 from emo.split.turns import Turn, changes, named
 
-# Windows of sound that are held at once: 320 s. Of damaged sound as little as 10 s is given up.
-_CHUNK, _SMALLEST = 10_000, 312
+# Windows of sound that are held at once: 160 s. Of damaged sound as little as 10 s is given up.
+_CHUNK, _SMALLEST = 5_000, 312
 _CHUNK_S = _CHUNK * speech.WINDOW_S
 # In so small a share of a piece the detector hears speech where there is none.
 _NOBODY_SPEAKS = 0.05

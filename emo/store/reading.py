@@ -27,11 +27,11 @@ def read(
     """The newest row of each key of a table of OUT, sorted by key: of what was done twice the last counts.
 
     out: folder or `s3://` prefix; table: labels, or one of clips, descriptions, votes, judgments, captions,
-    drafts, draft_labels, reviews. The labels are the judgments with what people agree on in their place
-    (`labelled_by`: people or machine; `emo.review.consensus` has the rule). columns: these and the key, None:
-    all (of clips that is frames and sound too, half a megabyte a row); failed: also the rows that failed,
-    which have no result; form: `arrow` gives a Table of Arrow, `pandas` and `polars` a DataFrame. An OUT of
-    an earlier version has nulls in later columns.
+    drafts, draft_labels, reviews, together. The labels are the judgments with what people agree on in their
+    place (`labelled_by`: people or machine; `emo.review.consensus` has the rule). columns: these and the key,
+    None: all (of clips that is frames and sound too, half a megabyte a row); failed: also the rows that
+    failed, which have no result; form: `arrow` gives a Table of Arrow, `pandas` and `polars` a DataFrame. An
+    OUT of an earlier version has nulls in later columns.
     Raises InputError where OUT holds no run of emo or there is no such table or column.
     """
     # Reviews are read by way of the tables below, so that this module cannot import it first.

@@ -22,7 +22,8 @@ from emo.errors import RowError
 # 4: votes say which of their labels are alternatives; judgments tell of rounds and of how far the senses are
 # apart.
 # 5: descriptions say what their expert was trained on and the licence of its model, drafts of MERR's kind
-# what they are made of; clips may be turns of a dialogue; descriptions and votes say which turns were told.
+# what they are made of; clips may be turns of a dialogue; descriptions and votes say which turns were told;
+# descriptions may keep vectors.
 SCHEMA_VERSION = 5
 SCHEMA_KEY = "emo.schema_version"
 
@@ -187,6 +188,8 @@ DESCRIPTIONS = Table(
             pa.field("context", pa.list_(pa.string())),
             pa.field("labels", pa.list_(pa.string())),  # given by the expert itself; null: the text is read
             pa.field("strengths", pa.list_(pa.float64())),  # how strong each label is, above 0 to 1
+            # What its last layer read, of each part of the clip in time order; null: not kept.
+            pa.field("vectors", pa.list_(pa.list_(pa.float32()))),
             *_STATUS,
         ]
     ),
@@ -365,8 +368,8 @@ REVIEWS = Table(
             pa.field("several_people", pa.bool_()),  # whether more than one person is seen or heard
             pa.field("comment", pa.string()),  # what the person wrote
             pa.field("seconds", pa.float64()),  # how long the person took
-            # Why the clip was asked for: uncertain, conflict, random, rare, expert:NAME; only random clips
-            # are a fair sample. Null: from another tool.
+            # Why the clip was asked for: uncertain, conflict, random, rare, mismatch, expert:NAME; only
+            # random clips are a fair sample. Null: from another tool.
             pa.field("queue", pa.string()),
             pa.field("blind", pa.bool_()),  # whether the machine's labels were hidden
             pa.field("source_tool", pa.string()),  # emo, or the program that it was imported from
@@ -378,9 +381,32 @@ REVIEWS = Table(
     needs=("labels",),
 )
 
+# How well the senses of a clip go together (`emo together`): a flag for people, never a label.
+TOGETHER = Table(
+    "together",
+    ("video_id",),
+    pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),  # the clip
+            # How much nearer its own vectors are than those of different clips, -2 to 2; low: dubbed, a wrong
+            # subtitle, somebody else speaks, sarcasm. Null: fewer than two senses.
+            pa.field("score", pa.float64()),
+            pa.field("experts", pa.list_(pa.string())),  # whose vectors of it were compared
+            # How often own vectors were nearer than those of a random pair, over all clips; 0.5 is chance.
+            pa.field("nearer", pa.float64()),
+            pa.field("loss", pa.string()),  # what the projectors were trained with
+            *_STATUS,
+        ]
+    ),
+    needs=("score",),
+)
+
 TABLES = {
     table.name: table
-    for table in (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS, REVIEWS)
+    for table in (
+        *(SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, DRAFTS, DRAFT_LABELS, CAPTIONS, REVIEWS),
+        TOGETHER,
+    )
 }
 
 # Not among TABLES: it holds no results, but how often a night tried again what failed for a passing reason.

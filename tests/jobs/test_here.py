@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -54,27 +55,33 @@ def start(videos, out, *more):
     )
 
 
-def workers(process):
-    """The processes at the shards of a run; a decoder is a child of one of them."""
+def family(process):
+    """All processes below a run, and their command lines."""
+    found = {}
     try:
-        return [
-            one for one in psutil.Process(process.pid).children() if "emo.run.here" in " ".join(one.cmdline())
-        ]
+        for one in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                found[one] = " ".join(one.cmdline())
     except psutil.Error:
-        return []
+        pass
+    return found
+
+
+def workers(process):
+    """The processes at the shards of a run."""
+    return [one for one, line in family(process).items() if "emo.run.here" in line]
 
 
 def test_without_a_model_there_is_no_ray_and_the_tables_are_those_of_ray(videos, on_ray, tmp_path):
     run = start(videos, tmp_path / "out")
     seen = set()
     while run.poll() is None:
-        seen |= {name for one in workers(run) for name in [one.name()]}
-        family = psutil.Process(run.pid).children(recursive=True)
-        assert not [one for one in family if "raylet" in one.name()]
+        seen |= set(family(run).values())
         time.sleep(0.05)
     said = run.stderr.read()
     assert run.returncode == 0, said
-    assert seen
+    assert any("emo.run.here" in line for line in seen)
+    assert not any("raylet" in line for line in seen)
     assert "Ray is up" not in said
     assert tables(Storage(str(tmp_path / "out"))) == on_ray
     log = Path(said.partition("what the workers said is in ")[2].splitlines()[0])
@@ -103,12 +110,12 @@ def test_a_command_that_ends_takes_its_workers_along_and_the_next_goes_on(videos
     out = tmp_path / "out"
     run = start(videos, out)
     until(lambda: list(out.glob("clips/*")), run, 60)
-    family = psutil.Process(run.pid).children(recursive=True)
-    assert family
+    below = list(family(run))
+    assert below
     run.send_signal(number)
     run.wait(timeout=60)
     assert run.returncode == (-number if number == signal.SIGKILL else 130)
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert psutil.wait_procs(below, timeout=10)[1] == []
     if number != signal.SIGKILL:
         assert read_lease(Storage(str(out))) is None
     again = start(videos, out)

@@ -380,7 +380,7 @@ def many_videos(tmp_path_factory):
 def labelling(videos, out, *more):
     """`emo label` in a process group of its own, with its own Ray cluster, to be killed."""
     command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=2", *more]
-    command += ["--set", "ingest.workers=2"]
+    command += ["--set", "ingest.workers=2", "--set", "ray.address=local"]
     process = subprocess.Popen(
         list(map(str, command)),
         start_new_session=True,
