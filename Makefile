@@ -2,6 +2,7 @@
 # make test      set up, then every check and every test
 # make quick     set up, then the quick checks and the tests that start no Ray and load no model
 # make check     set up, then only the quick checks: lint, format, types
+# make pages     set up, then write the pages of docs/ anew that are made from the code
 # make samples   set up, then make the sample clips anew (needs ffmpeg and espeak-ng)
 # make constraints   write down the versions that are installed: those of the image, and of who sets up after you
 # make picture   set up, label the sample clips, then take the README's picture of their report (needs chromium)
@@ -18,7 +19,7 @@ PINS = $(shell $(VENV)/bin/python -c 'import sys; \
 	made = "\n\043 Python %d.%d\n" % sys.version_info[:2] in open("$(CONSTRAINTS)").read(); \
 	print("--constraint $(CONSTRAINTS)" if made else "")')
 
-.PHONY: demo test quick check samples picture constraints clean
+.PHONY: demo test quick check pages samples picture constraints clean
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,6 +44,11 @@ test: check
 # What is left out, and how, is in tests/conftest.py.
 quick: check
 	EMO_TEST_QUICK=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Written aside first: an error leaves the old page.
+pages: $(INSTALLED)
+	for page in configuration tables families; do \
+		$(VENV)/bin/python -m emo.$${page}_page > $(VENV)/page.md && mv $(VENV)/page.md docs/$$page.md || exit 1; done
 
 samples: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) $(EDITABLE) '.[samples]'

@@ -21,18 +21,14 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from figures import add_json_option, write
-from judge_quality import by_form, by_voter, by_word, labels_of, plain_vote, sets_of_voters
+from judge_quality import by_form, by_voter, by_word, labels_of, measured, plain_vote, sets_of_voters
 
 from emo.cojudgment import learning
 from emo.cojudgment.ballot import read_ballot
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
 from emo.cojudgment.weighing import weigh
-from emo.errors import InputError
 from emo.evaluation.ew import ew_overlaps
-from emo.evaluation.labels import read_labels
 from emo.evaluation.overlap import Overlaps
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
@@ -232,20 +228,8 @@ def show(report: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--votes", required=True)
-    parser.add_argument("--gold", required=True)
-    parser.add_argument("--wheels", required=True)
     parser.add_argument("--splits", type=int, default=30)
-    add_json_option(parser)
-    options = parser.parse_args()
-    try:
-        report = run(pq.read_table(options.votes), read_labels(options.gold), options.wheels, options.splits)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    show(report)
-    write(options.json, report)
-    return 0
+    return measured(parser, lambda votes, gold, given: run(votes, gold, given.wheels, given.splits), show)
 
 
 if __name__ == "__main__":

@@ -129,14 +129,18 @@ class Bench:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--votes", required=True)
-    parser.add_argument("--gold", required=True)
-    parser.add_argument("--wheels", required=True)
     parser.add_argument("--plots", help="folder for the plots, as SVG")
+    return measured(parser, lambda votes, gold, given: run(votes, gold, given.wheels, given.plots), show)
+
+
+def measured(parser: argparse.ArgumentParser, run: Callable, show: Callable) -> int:
+    """Run a benchmark on votes and gold; run: (votes, gold, options) -> its figures. The exit code."""
+    for name in ("votes", "gold", "wheels"):
+        parser.add_argument(f"--{name}", required=True)
     add_json_option(parser)
     options = parser.parse_args()
     try:
-        report = run(pq.read_table(options.votes), read_labels(options.gold), options.wheels, options.plots)
+        report = run(pq.read_table(options.votes), read_labels(options.gold), options)
     except InputError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from emo import experts, extraction
 from emo.config import Config
-from emo.engines.models import NamedModel, licence_of
+from emo.engines.model_cards import licence_of
+from emo.engines.models import NamedModel
 
 
 @dataclass(frozen=True)

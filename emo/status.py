@@ -33,7 +33,9 @@ def state(storage: Storage) -> dict[str, Any]:
         tables.append({"table": table.name, "rows": rows.num_rows, "failed": failed})
     reviews = read_reviews(storage)
     quality = figures.quality(reviews) if reviews else None
-    return {"tables": tables, "reviews": quality, "runs": load_runs(storage, last=RUNS_SHOWN)}
+    runs = load_runs(storage, last=RUNS_SHOWN) + load_runs(storage, last=RUNS_SHOWN, trainings=True)
+    newest = sorted(runs, key=lambda run: run["run_id"])[-RUNS_SHOWN:]
+    return {"tables": tables, "reviews": quality, "runs": newest}
 
 
 def failed_judgments(storage: Storage) -> int:
@@ -58,7 +60,8 @@ def show(state: dict[str, Any], prices: Prices) -> None:
 
 def _did(step: dict[str, Any]) -> str:
     failed = f" ({step['failed']} failed)" if step["failed"] else ""
-    return f"{step['name']} {step['ok']}{failed}"
+    loss = f" (loss {step['figures']['loss']:.4f})" if step.get("figures") else ""
+    return f"{step['name']} {step['ok']}{failed}{loss}"
 
 
 def _spent(run: dict[str, Any], prices: Prices) -> str:

@@ -23,7 +23,9 @@ from emo.run.training import saved_so_far, train
 from emo.run.training_answers import ask_test
 from emo.run.training_data import prepare
 from emo.run.training_nodes import base_on_node, check_resources
+from emo.run.training_run import TrainingRun, training_run
 from emo.store.lease import Lease
+from emo.store.runs import StepRecord, training_place
 from emo.store.storage import Storage
 
 
@@ -55,17 +57,18 @@ def _run(
     settings = config.finetune
     out = Storage(out_url, config.s3)
     out.check()
-    place = Storage(f"{out.url}/{record.FOLDER}/{name}", config.s3)
+    place = training_place(out, name)
     check_trackers(settings)
-    with Lease(place, f"finetune {name}"):
+    with Lease(place, f"finetune {name}") as lease:
         listed, fingerprint = list_samples(out, settings)
         begun = record.begin(place, settings, fingerprint, base)
         if begun["outcome"] == "done":
             return Outcome(**begun["result"], seconds=0.0, already=True)
         try:
-            if starts is not None:
-                starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
-            result = _train_and_judge(config, out, place, name, listed, fingerprint)
+            with training_run(config, out, name, lease) as told:
+                if starts is not None:
+                    starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
+                result = _train_and_judge(told, config, out, place, name, listed, fingerprint)
         except BaseException as error:
             never_began = isinstance(error, InputError | TooManyFailedError)
             outcome = record.REFUSED if never_began else "failed"
@@ -76,18 +79,34 @@ def _run(
 
 
 def _train_and_judge(
-    config: Config, out: Storage, place: Storage, name: str, listed: Sequence[Listed], fingerprint: str
+    told: TrainingRun,
+    config: Config,
+    out: Storage,
+    place: Storage,
+    name: str,
+    listed: Sequence[Listed],
+    fingerprint: str,
 ) -> dict[str, Any]:
     """The fields of the Outcome but for its seconds."""
     settings = config.finetune
     check_resources(settings)
-    try:
-        entries = prepared.read_outlines(place)
-    except FileNotFoundError:
-        cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
-        entries = prepare(place, out, settings, listed, int(cpus))
+    preparing = StepRecord(f"prepare {name}")
+    with told.doing(preparing):
+        try:
+            entries = prepared.read_outlines(place)
+            preparing.skipped = len(entries)
+        except FileNotFoundError:
+            preparing.rows = len(listed)
+            cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
+            entries = prepare(place, out, settings, listed, int(cpus))
+            preparing.error_codes = prepared.counts(entries)["refused"]
+            preparing.failed = sum(preparing.error_codes.values())
+            preparing.ok = len(entries) - preparing.failed
     task = Task(name, settings, place, prepared.about(entries, fingerprint))
-    live = Live(name, task.steps)
+    training = StepRecord(f"finetune {name}", rows=task.steps, workers=settings.worker_range[0])
+    training.cpus = training.workers
+    training.gpus = training.workers if settings.device == "cuda" else 0
+    live = Live(name, task.steps, training)
     for line in prepared.refusals(entries):
         live.note(f"finetune {name}: {line}")
     train_on, refused = task.data["train"], task.data["refused"]
@@ -100,12 +119,14 @@ def _train_and_judge(
     with tracked(task, live.note) as trackers:
         live.also = trackers.add
         try:
-            last, kept = train(task, live)
+            with told.doing(training):
+                last, kept = train(task, live, told.go_on)
         except EmoError:
             _keep_what_is_there(task, live)
             raise
         result = finish(task, last, kept, lambda best: ask_test(task, best, live))
         trackers.end(result["metrics"])
+    training.figures |= {name: value for name, value in result["metrics"].items() if name == "f1"}
     if why := result["metrics"].get(NOT_ANSWERED):
         live.note(f"finetune {name}: the best checkpoint has no figures of answers: {why}")
     return result

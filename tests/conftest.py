@@ -28,37 +28,60 @@ hypothesis.settings.load_profile("emo")
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
 
 
-# Left out of the fast loop (`make quick`): where tests start Ray, load a model, or start servers. They are
-# not even imported, which alone takes seconds.
+# Left out of the fast loop (`make quick`). None of it is even imported, which alone takes seconds.
+_RAY_OR_MODELS = (
+    "jobs",
+    "cluster",
+    "engines",
+    "experts",
+    "finetuning",
+    "extraction/test_model_extraction.py",
+)
+_SPEECH = ("media/test_speech.py", "split/test_filters.py", "split/test_speech_pieces.py")
+_BROWSERS = ("report/test_report_page.py", "review/test_review_page.py", "review/test_parts.py")
+_SERVERS_AND_KILLS = (
+    *("export/test_export_goes_on.py", "review/test_forgotten_meanwhile.py", "review/test_review_server.py"),
+    *("split/test_ranges.py", "test_fences.py", "test_lease.py", "test_s3_servers.py", "test_watch.py"),
+)
+_FILMS = (
+    *("media/test_decode.py", "media/test_fuzz.py", "media/test_pieces.py", "media/test_unneeded.py"),
+    "split/test_cuts.py",
+)
+_MANY_ROWS = (
+    *("evaluation/test_arrays.py", "evaluation/test_yardsticks.py", "report/test_recordings.py"),
+    *("report/test_report_pieces.py", "report/test_report_summary.py", "test_python_page.py"),
+)
 collect_ignore = (
-    [
-        "jobs",
-        "cluster",
-        "engines",
-        "experts",
-        "finetuning",
-        "extraction/test_model_extraction.py",
-        "media/test_fuzz.py",
-        "media/test_speech.py",
-        "split/test_filters.py",
-        "split/test_speech_pieces.py",
-        "report/test_report_page.py",
-        "test_fences.py",
-        "test_lease.py",
-        "test_python_page.py",
-        "test_s3_servers.py",
-    ]
+    [*_RAY_OR_MODELS, *_SPEECH, *_BROWSERS, *_SERVERS_AND_KILLS, *_FILMS, *_MANY_ROWS]
     if os.environ.get("EMO_TEST_QUICK")
     else []
+)
+# Tests of seconds each in files that are quick otherwise.
+_SECONDS = frozenset(
+    {
+        "test_a_workbook_that_unpacks_to_gigabytes_or_claims_a_million_columns_costs_nothing",
+        "test_a_file_of_megabytes_takes_seconds",
+        "test_a_half_written_file_is_never_seen",
+        "test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that_it_is_shown",
+        "test_a_model_in_this_process_is_named_with_what_it_could_not_answer",
+        "test_a_row_with_a_million_labels_is_refused_by_name_in_every_kind_of_file",
+        "test_the_command_prints_the_curve_and_what_it_recommends_and_judges_nothing",
+        "test_the_page_of_a_running_review_serves_no_file_of_such_a_clip",
+    }
 )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of minutes run only when they are asked for; those that join Ray not in the fast loop."""
+    """Tests of minutes run only when they are asked for; the fast loop leaves out slow ones and Ray."""
     if os.environ.get("EMO_TEST_QUICK"):
-        joining = [item for item in items if "ray_cluster" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=joining)
-        items[:] = [item for item in items if item not in joining]
+        left_out = {
+            item
+            for item in items
+            if "ray_cluster" in getattr(item, "fixturenames", ())
+            or getattr(item, "originalname", "") in _SECONDS
+        }
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     if os.environ.get("EMO_TEST_LONG"):
         return
     for item in items:

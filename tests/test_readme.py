@@ -11,7 +11,6 @@ from conftest import REPOSITORY
 from emo.cli import build_parser
 from emo.cli.program import COMMANDS
 from emo.config import presets, validate
-from emo.experts import REGISTRY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "docs").glob("*.md"))}
@@ -82,6 +81,6 @@ def test_every_python_snippet_runs_on_an_out(tmp_path, monkeypatch):
         assert len(found["labels"]) == 9
 
 
-def test_every_expert_and_preset_is_named():
-    for name in (*REGISTRY.own, *presets()):
+def test_every_preset_is_named():
+    for name in presets():
         assert f"`{name}`" in README, name

@@ -55,6 +55,16 @@ def test_a_kind_is_found_by_its_name_by_an_entry_point_and_by_its_place(outside)
     assert {"good", "gone", "twice", "words"} <= set(experts.REGISTRY.names())
 
 
+def test_every_expert_is_found_by_the_name_of_its_file():
+    found = {experts.expert_class(kind) for kind in experts.REGISTRY.own}
+    assert len(found) == len(experts.REGISTRY.own) >= 16
+    bases = [Expert]
+    for base in bases:
+        bases += base.__subclasses__()
+    leaves = {one for one in bases if not one.__subclasses__() and one.__module__.startswith("emo.experts.")}
+    assert leaves == found
+
+
 def test_a_registry_reaches_another_process(outside):
     again = pickle.loads(pickle.dumps(experts.REGISTRY))
     assert again.named("good") is experts.expert_class("good")

@@ -6,8 +6,7 @@ from typing import Any
 
 from emo.captions.splits import SPLITS, video_of
 from emo.errors import InputError
-from emo.sources.record import is_missing
-from emo.sources.records import load
+from emo.sources.groups import read_column
 from emo.store.s3 import S3Settings
 from emo.store.storage import storage_of
 
@@ -23,7 +22,8 @@ def grouping(pattern: str, table: str | None, column: str | None, s3: S3Settings
     """
     if table is None or column is None:
         return lambda video_id: video_of(video_id, pattern)
-    groups = read_groups(table, column, s3)
+    storage, name = storage_of(table, s3)
+    groups = read_column(storage, [name], column, "caption.split_table")
 
     def group(video_id: str) -> str:
         try:
@@ -34,25 +34,6 @@ def grouping(pattern: str, table: str | None, column: str | None, s3: S3Settings
             ) from None
 
     return group
-
-
-def read_groups(table: str, column: str, s3: S3Settings) -> dict[str, str]:
-    """video_id -> the value of the column, of a table of any kind; rows without a value give none."""
-    storage, name = storage_of(table, s3)
-    found = load(storage, name, ("video_id", column))
-    if lacking := {"video_id", column} - set(found.columns):
-        raise InputError(
-            f"caption.split_table: {table} needs the columns video_id and {column}; it lacks "
-            f"{' and '.join(sorted(lacking))}"
-        )
-    groups: dict[str, str] = {}
-    for record in found.sound():
-        video_id, value = record.values.get("video_id"), record.values.get(column)
-        if is_missing(video_id) or is_missing(value):
-            continue
-        if groups.setdefault(str(video_id), str(value)) != str(value):
-            raise InputError(f"{record.where}: {video_id!r} has another {column} than in an earlier row")
-    return groups
 
 
 def split_notes(

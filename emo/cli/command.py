@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emo.cli.telling import tell_json
 from emo.config import Config, load_config, presets
 from emo.errors import InputError
-from emo.store.runs import StepRecord, load_runs, too_many_failed
+from emo.store.runs import StepRecord, newest_config, too_many_failed
 from emo.store.s3 import use_s3
 from emo.store.storage import Storage
 from emo.terminal.progress import duration, say
@@ -137,7 +137,7 @@ def config_of_out(options: argparse.Namespace) -> Config:
     storage = existing(
         options.out, load_config(overrides=[one for one in options.set if one.startswith("s3")])
     )
-    return _in_force(load_config(tree=load_runs(storage, last=1)[0]["config"], overrides=options.set))
+    return _in_force(load_config(tree=newest_config(storage), overrides=options.set))
 
 
 def _in_force(config: Config) -> Config:

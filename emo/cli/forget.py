@@ -4,7 +4,7 @@ import argparse
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
-from emo.store.runs import load_runs
+from emo.store.runs import newest_config
 
 _DESCRIPTION = """Every row, frame, sound, caption and review of these clips goes, with their place in the
 report, in prepared training data and in exports that emo export has noted. What emo cannot reach is listed,
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         cli.say(f"emo forget: {len(meant.clips)} clips are meant; nothing was removed")
         return cli.DONE
     # It makes no rows: with which settings those of OUT were made does not matter, and stays written down.
-    shown = load_runs(storage, last=1)[0]["config"]
+    shown = newest_config(storage)
     with session_on(config, options.out, options.command, None, shown=shown) as session:
         # Under the lease: no run adds a piece of a recording meanwhile.
         meant = clips_meant(session.storage, names)

@@ -4,7 +4,7 @@ import argparse
 
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
-from emo.store.runs import load_runs
+from emo.store.runs import newest_config
 
 
 def add(commands: cli.Commands) -> None:
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     storage = cli.existing(options.out, config)
     moved = status.set_aside_runs(storage)
     # It makes no rows: with which settings those of OUT were made does not matter, and stays written down.
-    shown = next((run["config"] for run in load_runs(storage, last=1)), None)
+    shown = newest_config(storage)
     with session_on(config, options.out, options.command, None, shown=shown) as session:
         moved += status.set_aside(session.storage)
     for path, reason in moved:

@@ -9,7 +9,7 @@ from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.store.storage import Storage
 from emo.terminal.progress import LINE_EVERY_S
-from emo.terminal.watch import Watch
+from emo.terminal.watch import Watches
 
 # Seconds between two looks of `emo status --watch` on a terminal.
 WATCH_EVERY_S = 2.0
@@ -18,7 +18,7 @@ WATCH_EVERY_S = 2.0
 def add(commands: cli.Commands) -> None:
     status = commands.on_out("status", run, "show what is in OUT: rows per table, last runs")
     status.add_argument(
-        "--watch", action="store_true", help="show the newest run as it goes on, until it ends"
+        "--watch", action="store_true", help="show what goes on, runs and trainings, until it ends"
     )
 
 
@@ -45,27 +45,26 @@ def _watch(storage: Storage) -> bool:
 
     On a terminal the view is drawn over the last one, elsewhere a line comes every few seconds.
     """
-    watch = Watch(storage)
+    watches = Watches(storage)
     terminal = sys.stderr.isatty()
     drawn = 0
     try:
         while True:
-            view = watch.look()
-            if view is None:
+            views = watches.look()
+            if not views:
                 print("no run yet", file=sys.stderr)
                 return True
             if terminal:
                 # A line that the terminal breaks would count as two.
                 width = shutil.get_terminal_size().columns - 1
-                lines = [line[:width] for line in view.lines()]
+                lines = [line[:width] for view in views for line in view.lines()]
                 up = f"\x1b[{drawn}A\x1b[J" if drawn else ""
                 print(up + "\n".join(lines), file=sys.stderr, flush=True)
                 drawn = len(lines)
-            elif view.active:
-                print(view.line(), file=sys.stderr, flush=True)
             else:
-                print("\n".join(view.lines()), file=sys.stderr, flush=True)
-            if not view.active:
+                lines = [line for view in views for line in ([view.line()] if view.active else view.lines())]
+                print("\n".join(lines), file=sys.stderr, flush=True)
+            if not any(view.active for view in views):
                 return True
             time.sleep(WATCH_EVERY_S if terminal else LINE_EVERY_S)
     except KeyboardInterrupt:

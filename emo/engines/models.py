@@ -10,8 +10,6 @@ from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from emo.engines.settings import ModelSettings
 from emo.errors import EmoError, InputError, StorageError
 from emo.paths import is_s3
@@ -31,7 +29,6 @@ _ELSEWHERE = (
 _PICKLED = "pytorch_model.bin"
 _TOKENIZERS = ("vocab.txt", "vocab.json", "tokenizer.json", "tokenizer.model")
 _GIB = 1024**3
-_LONGEST_LICENCE = 300
 
 
 def resolve_model(
@@ -285,33 +282,6 @@ def content_of(folder: Path, pickled: bool = False) -> str:
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
     return digest.hexdigest()[:12]
-
-
-def described(folder: Path) -> dict[str, Any]:
-    """The front matter of the checkpoint's README (licence, datasets); {} where it has none."""
-    path = folder / "README.md"
-    if not path.exists():
-        return {}
-    parts = path.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip():
-        return {}
-    try:
-        front = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
-        return {}
-    return front if isinstance(front, dict) else {}
-
-
-def licence_of(folder: Path) -> str | None:
-    """The licence that the checkpoint's README names, in one line; None where it names none."""
-    about = described(folder)
-    said = about.get("license")
-    named = [str(one) for one in (said if isinstance(said, list) else [said]) if one]
-    # The hub's word for a licence that it has no word for.
-    more = [
-        str(about[key]) for key in ("license_name", "license_link") if named == ["other"] and about.get(key)
-    ]
-    return " ".join(", ".join(more or named).split())[:_LONGEST_LICENCE] or None
 
 
 def missing_model(settings: ModelSettings, accepted: Iterable[str] | None) -> list[str]:

@@ -11,8 +11,8 @@ from emo.carried import groups_of
 from emo.errors import InputError
 from emo.evaluation.bootstrap import Interval, PerClip, interval
 from emo.paths import is_s3, split
-from emo.sources.record import check_text, is_missing
-from emo.sources.records import is_table, load, suffix_of, tables_at
+from emo.sources.groups import read_column
+from emo.sources.records import is_table, suffix_of, tables_at
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS
 
@@ -20,7 +20,6 @@ from emo.store.tables import CLIPS
 LEAST_CLIPS = 30
 COLUMN = "group"
 DEALS = 1000
-_IDS = ("video_id", "name")
 
 
 @dataclass(frozen=True)
@@ -93,20 +92,7 @@ def read_groups(place: str, outs: Sequence[str] = ()) -> dict[str, str]:
     if not is_s3(path) and not Path(path).exists():
         raise InputError(f"--by {path} is not there")
     storage, names = tables_at(path)
-    groups: dict[str, str] = {}
-    for name in names:
-        found = load(storage, name, (*_IDS, column))
-        id_column = next((one for one in _IDS if one in found.columns), None)
-        if id_column is None or column not in found.columns:
-            wanted = f"video_id (or name) and {column}"
-            raise InputError(f"--by {found.place} needs {wanted}; it has {', '.join(found.columns)}")
-        for record in found.sound():
-            video_id, group = record.values.get(id_column), record.values.get(column)
-            if is_missing(video_id) or is_missing(group):
-                continue
-            check_text(str(group), record.where, column)
-            if groups.setdefault(str(video_id), str(group).strip()) != str(group).strip():
-                raise InputError(f"{record.where}: {video_id} is of another group further up")
+    groups = read_column(storage, names, column, "--by", strip=True)
     if not groups:
         raise InputError(f"--by {place} names no clip with a group")
     return groups

@@ -21,7 +21,8 @@ from emo.engines.classification import (
     Medium,
     check_labels,
 )
-from emo.engines.models import NamedModel, described, licence_of, memory_gib, missing_classifier
+from emo.engines.model_cards import described, licence_of
+from emo.engines.models import NamedModel, memory_gib, missing_classifier
 from emo.errors import RowError
 from emo.experts import measuring, protocol
 from emo.experts.media import audio_wave

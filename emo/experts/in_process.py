@@ -13,10 +13,9 @@ from pydantic import Field, model_validator
 
 from emo import experts
 from emo.aus.tables import missing_tables
+from emo.engines.model_cards import described, licence_of
 from emo.engines.models import (
     NamedModel,
-    described,
-    licence_of,
     memory_gib,
     missing_model,
     named_models,

@@ -66,7 +66,8 @@ class R1OmniExpert(EngineExpert):
     def __init__(self, settings: R1OmniSettings) -> None:
         import torch
 
-        from emo.engines.models import described, licence_of, memory_gib, resolve_model
+        from emo.engines.model_cards import described, licence_of
+        from emo.engines.models import memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import r1_omni_model as parts

@@ -51,7 +51,8 @@ class StepAudioExpert(EngineExpert):
     Settings = StepAudioSettings
 
     def __init__(self, settings: StepAudioSettings) -> None:
-        from emo.engines.models import described, licence_of, memory_gib, resolve_model
+        from emo.engines.model_cards import described, licence_of
+        from emo.engines.models import memory_gib, resolve_model
         from emo.engines.published import without_reports
         from emo.engines.transformers_engine import TransformersEngine
         from emo.experts import step_audio_model as parts

@@ -13,6 +13,7 @@ from emo.errors import InputError
 from emo.export.protocol import Exported, Exporter
 from emo.review.answers import LONGEST_COMMENT, Answer, check_labels, check_reviewer, check_seconds
 from emo.sources.record import check_text, short
+from emo.sources.times import fragment
 
 EMOTIONS, OTHER, MARKS, COMMENT = "emotions", "other", "marks", "comment"
 UNUSABLE, SEVERAL = "unusable", "more than one person"
@@ -62,11 +63,6 @@ def task(row: Mapping[str, Any], media: str | None) -> dict[str, Any]:
         },
         "predictions": [prediction] if row["labels"] else [],
     }
-
-
-def fragment(start_s: float | None, end_s: float | None) -> str:
-    """The part of a file that a browser plays, behind its address (W3C Media Fragments); empty for all."""
-    return "" if start_s is None else f"#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
 
 
 def configuration(labels: Sequence[str]) -> str:

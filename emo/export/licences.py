@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from emo.engines.models import NamedModel, licence_of
+from emo.engines.model_cards import licence_of
+from emo.engines.models import NamedModel
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import DESCRIPTIONS

@@ -15,8 +15,9 @@ from emo.errors import InputError
 from emo.finetuning import adapter
 from emo.finetuning.foreign import Imported, import_adapter
 from emo.finetuning.held_out import BASE_ANSWERS, answers_of
-from emo.finetuning.record import FOLDER, RUN
+from emo.finetuning.record import RUN
 from emo.finetuning.settings import Finetune, Gate
+from emo.store.runs import TRAININGS as FOLDER
 from emo.store.storage import Storage
 
 PROMOTED = "adapters"

@@ -12,9 +12,10 @@ from emo.finetuning import prepared
 from emo.finetuning.adapters import PROMOTED, states
 from emo.finetuning.held_out import BASE_ANSWERS, answers_of, read_answers
 from emo.finetuning.page import page
-from emo.finetuning.record import FOLDER, RUN, as_json
+from emo.finetuning.record import RUN, as_json
 from emo.finetuning.result import TRAINED
 from emo.store.lease import Lease
+from emo.store.runs import training_place
 from emo.store.storage import Storage
 
 
@@ -26,7 +27,7 @@ def forget(out: Storage, clips: Mapping[str, str | None]) -> list[str]:
     names = {*clips, *filter(None, clips.values())}
     told = []
     for state in states(out):
-        place = Storage(f"{out.url}/{FOLDER}/{state['name']}", out.s3)
+        place = training_place(out, state["name"])
         if _samples(place, names) is None:
             continue
         # A training that goes on reads them.

@@ -9,7 +9,6 @@ from emo.errors import EmoError, InputError
 from emo.finetuning.settings import Finetune, differences
 from emo.store.storage import Storage
 
-FOLDER = "finetune"
 RUN = "run.json"
 # The outcome of a run that ended before its first step, for what it was asked or given.
 REFUSED = "refused"

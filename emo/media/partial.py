@@ -3,12 +3,13 @@
 So the decoder process needs no network and no credentials, and what was fetched once is read from the disk.
 """
 
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+from emo.store.seeking import Seeking
 
 Span = tuple[int, int]
 """Where bytes begin and where they end, the end not included."""
@@ -52,7 +53,7 @@ def opened_bytes(file: File) -> BinaryIO:
     return Path(file).open("rb") if isinstance(file, str) else cast(BinaryIO, _Filled(file.path))
 
 
-class _Filled(io.RawIOBase):
+class _Filled(Seeking):
     """A file that is filled where it is read."""
 
     def __init__(self, path: str) -> None:
@@ -61,20 +62,6 @@ class _Filled(io.RawIOBase):
         self._size = os.fstat(self._handle).st_size
         self._place = 0
         self._there: Span = (0, 0)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
 
     def readinto(self, buffer: Any) -> int:
         start, end = self._place, min(self._place + len(buffer), self._size)

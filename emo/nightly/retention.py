@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from emo.paths import split
-from emo.store.runs import FOLDER, run_moment
+from emo.store.runs import FOLDER, run_moment, training_of
 from emo.store.storage import Storage
 
 NIGHTS = "nights"
@@ -19,21 +19,20 @@ def prune_runs(storage: Storage, days: float, now: datetime) -> int:
     """Remove run files and summaries older than that many days; how many files went."""
     limit = now.astimezone(UTC) - timedelta(days=days)
     removed = 0
-    for folder in (FOLDER, NIGHTS):
-        paths = [entry.path for entry in storage.entries(folder)]
-        names = sorted({_run_id(path) for path in paths})
-        old = {
-            name for name in names[:-RUNS_KEPT] if (moment := run_moment(name)) is not None and moment < limit
-        }
+    runs, nights = ([entry.path for entry in storage.entries(folder)] for folder in (FOLDER, NIGHTS))
+    trainings = [path for path in runs if training_of(split(path)[1]) is not None]
+    for paths in (sorted(set(runs) - set(trainings)), trainings, nights):
+        ids = sorted({_id(path) for path in paths})
+        old = {one for one in ids[:-RUNS_KEPT] if (moment := run_moment(one)) is not None and moment < limit}
         for path in paths:
-            if _run_id(path) in old:
+            if _id(path) in old:
                 storage.delete(path)
                 removed += 1
     return removed
 
 
-def _run_id(path: str) -> str:
-    return split(path)[1].partition(".")[0]
+def _id(path: str) -> str:
+    return split(path)[1].partition(".")[0].partition("-")[0]
 
 
 def gone(manifest: pa.Table, clips: pa.Table) -> tuple[list[str], str | None]:

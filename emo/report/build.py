@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from markupsafe import Markup
+
 from emo import vocabulary
 from emo.evaluation.reliability import Reliability
+from emo.finetuning.page import curve
 from emo.pages import rendering as pages
 from emo.report import recordings as strips
 from emo.report.agreement import FINAL, Heatmap
@@ -17,6 +20,8 @@ from emo.report.people import Reviewed
 from emo.report.recordings import Recordings
 from emo.report.rounds import RoundsReport
 from emo.report.summary import BINS, Count, Summary
+from emo.report.trainings import Training
+from emo.terminal.progress import figures
 
 LABELS_SHOWN = 24
 LABELS_CHANGED = 12
@@ -42,6 +47,7 @@ def render(
     rounds: RoundsReport | None = None,
     recordings: Recordings | None = None,
     long_clips: int = 0,
+    trainings: Sequence[Training] = (),
 ) -> str:
     """The report as one HTML page; the same input gives the same text.
 
@@ -49,7 +55,7 @@ def render(
     them; a key that is missing shows as unknown; out: OUT, for the commands that the page names; people: what
     reviews say; right: how often labels are right by the agreement of their voters, None: too few reviews
     tell; rounds: what they came to, None: nothing was asked in rounds; recordings: None where no clip
-    is a part of its file; long_clips: clips that had better be split.
+    is a part of its file; long_clips: clips that had better be split; trainings: the newest first.
     """
     people = people or Reviewed()
     cards = sorted(map(Card(len(items), people).view, items), key=lambda card: _STATES.index(card["state"]))
@@ -63,6 +69,7 @@ def render(
         "headline": _headline(summary),
         "shares": _shares(summary),
         "runs": _runs(runs),
+        "trainings": [_training(one) for one in trainings],
         "runs_left_out": max(len(runs) - RUNS_SHOWN, 0),
         "labels": _bars(summary.labels[:LABELS_SHOWN], summary.labelled, vocabulary.valence),
         "labels_left_out": max(len(summary.labels) - LABELS_SHOWN, 0),
@@ -239,6 +246,20 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
             }
             for step in steps
         ],
+    }
+
+
+def _training(one: Training) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for step in one.run["steps"]:
+        shown |= step.get("figures") or {}
+    history = [dict(zip(("step", "loss", "held_out_loss"), point, strict=True)) for point in one.curve]
+    return {
+        "name": one.name,
+        "run": _run(one.run),
+        "goes_on": one.goes_on,
+        "figures": ", ".join(figures(shown)),
+        "curve": Markup(curve(history)),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.sources.times import LONG_S, recording_of
+from emo.sources.times import LONG_S, fragment, recording_of
 from emo.store import planning, tables
 from emo.vocabulary import family_of
 
@@ -209,4 +209,4 @@ def _in_file(uri: str, cell: Cell) -> str:
 
     if not uri.startswith("/"):
         return ""
-    return f"file://{quote(uri)}#t={cell.start_s:.3f},{cell.end_s:.3f}"
+    return f"file://{quote(uri)}{fragment(cell.start_s, cell.end_s)}"

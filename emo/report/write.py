@@ -16,10 +16,11 @@ from emo.report.people import curve, reviewed
 from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
 from emo.report.rounds import RoundsReport, rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
+from emo.report.trainings import trainings
 from emo.review.consensus import read_reviews
 from emo.split.table import current
 from emo.store import committed, planning
-from emo.store.runs import Run, load_runs
+from emo.store.runs import FOLDER, Run, load_runs, training_of
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, REVIEWS, SEGMENTS, USES, VOTES, Table
 
@@ -88,6 +89,7 @@ def write(
         rounds=written.rounds,
         recordings=recordings(segments, clips, judgments),
         long_clips=written.long_clips,
+        trainings=trainings(storage),
     )
     storage.write(PATH, page.encode())
     return replace(written, alarms=tuple(summary.alarms()))
@@ -104,7 +106,8 @@ def _is_newest(storage: Storage) -> bool:
     written = [entry.modified for entry in storage.entries(split(PATH)[0])]
     tables = (SEGMENTS, CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS, REVIEWS, USES)
     committed_at = (entry.modified for table in tables for entry in storage.entries(table.name))
-    return bool(written) and max(written) >= max(committed_at, default=max(written))
+    trained_at = (entry.modified for entry in storage.entries(FOLDER) if training_of(split(entry.path)[1]))
+    return bool(written) and max(written) >= max((*committed_at, *trained_at), default=max(written))
 
 
 def _light(storage: Storage, table: Table, columns: Sequence[str]) -> pa.Table:

@@ -132,7 +132,7 @@ class Session:
         if now - self._saved >= SAVE_EVERY_S:
             self._saved = now
             self._clock()
-            _save(self.run, self.storage)
+            save(self.run, self.storage)
         self.check()
 
     def limit(self, bounds: "Bounds") -> None:
@@ -254,7 +254,7 @@ class Session:
                     if step.name in before:
                         self.run.made_with[step.name] = before[step.name]
             self._running = []
-            _save(self.run, self.storage)
+            save(self.run, self.storage)
         return steps
 
 
@@ -306,23 +306,30 @@ def session(
             run.redo_since = previous.get("redo_since", {})
         if not redo:
             check_settings(run.made_with, run.redo_since, settings_of(steps))
-        current = Session(config, storage, run, lease, stack, steps, needs)
-        run.save(storage)
-        try:
-            yield current
-        except BaseException as error:
-            run.outcome = "failed"
-            interrupt = interruption(error)
-            run.error = str(interrupt or error) or ("interrupted" if interrupt else type(error).__name__)
-            raise
-        else:
-            run.outcome = "done"
-        finally:
-            run.finished = datetime.now(UTC).isoformat()
-            _save(run, storage)
+        with kept(run, storage):
+            yield Session(config, storage, run, lease, stack, steps, needs)
 
 
-def _save(run: Run, storage: Storage) -> None:
+@contextmanager
+def kept(run: Run, storage: Storage) -> Iterator[None]:
+    """Keep the file of a run: it is there when the block begins, and says how the block ended."""
+    run.save(storage)
+    try:
+        yield
+    except BaseException as error:
+        run.outcome = "failed"
+        interrupt = interruption(error)
+        run.error = str(interrupt or error) or ("interrupted" if interrupt else type(error).__name__)
+        raise
+    else:
+        run.outcome = "done"
+    finally:
+        run.finished = datetime.now(UTC).isoformat()
+        save(run, storage)
+
+
+def save(run: Run, storage: Storage) -> None:
+    """Write the file of a run that goes on whether that is possible or not."""
     try:
         run.save(storage)
     except EmoError as error:

@@ -1,7 +1,7 @@
 """A training with Ray Train, its base and its checkpoints answering beside it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,14 +23,15 @@ from emo.run.training_checkpoints import (
 from emo.run.training_monitor import reason_to_stop, start_monitor, telling_line, watched
 
 
-def train(task: Task, live: Live) -> tuple[Kept, Sequence[Kept]]:
+def train(task: Task, live: Live, go_on: Callable[[], None]) -> tuple[Kept, Sequence[Kept]]:
     """Train, or go on with a training, to its end; the last checkpoint, and all that were kept.
 
-    Raises EmoError where it stopped, or a base could not be asked. What was saved before stays.
+    go_on: called again and again meanwhile; the training stops where it raises EmoError. Raises EmoError
+    where it stopped, or a base could not be asked. What was saved before stays.
     """
     ask_base(task, live)
     monitor = start_monitor()
-    with watched(monitor, live):
+    with watched(monitor, live, go_on):
         result = _fit(task, monitor)
     stopped = reason_to_stop(monitor)
     if stopped:

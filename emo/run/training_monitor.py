@@ -1,10 +1,11 @@
 """How the workers of a training tell the command what they do, and why all of them have to stop."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from emo.errors import EmoError
 from emo.finetuning.live import Live
 
 _LOOK_EVERY_S = 0.5
@@ -55,8 +56,8 @@ def reason_to_stop(monitor: Any) -> str | None:
 
 
 @contextmanager
-def watched(monitor: Any, live: Live) -> Iterator[None]:
-    """Show the records of a monitor as they come."""
+def watched(monitor: Any, live: Live, go_on: Callable[[], None]) -> Iterator[None]:
+    """Show the records of a monitor as they come; where `go_on` raises EmoError, all workers stop for it."""
     import ray
 
     ended = threading.Event()
@@ -67,6 +68,10 @@ def watched(monitor: Any, live: Live) -> Iterator[None]:
             with suppress(ray.exceptions.RayError):
                 for record in ray.get(monitor.take.remote()):
                     live.add(record)
+                try:
+                    go_on()
+                except EmoError as error:
+                    ray.get(monitor.stop.remote(str(error)))
             if last:
                 return
 

@@ -183,6 +183,7 @@ class _Worker:
             "tokens_per_s": result.tokens / seconds,
             "waited_share": waited / seconds,
             "memory_gib": _memory_gib(settings.device),
+            "workers": self.workers,
             "held_out_loss": None,
         }
         self.history.append(record)

@@ -18,6 +18,12 @@ PIECE = rf"/\d{{{_DIGITS},}}-(?:\d{{{_DIGITS},}}|{_TO_THE_END})$"
 _PIECE = re.compile(rf"(.+){PIECE}", re.DOTALL)
 
 
+def fragment(start_s: float | None, end_s: float | None) -> str:
+    """The part of a file that a browser plays, behind its address (W3C Media Fragments); empty for all."""
+    # To the millisecond, however long the file is.
+    return "" if start_s is None else f"#t={start_s:.10g}" + ("" if end_s is None else f",{end_s:.10g}")
+
+
 def piece_id(recording: str, start_s: float, end_s: float | None) -> str:
     """The id of a part of a file: the file's own id and both times in milliseconds.
 

@@ -403,8 +403,7 @@ def read_given(storage: Storage, table: Table, rows: pa.Table, columns: Iterable
     """
     names = list(dict.fromkeys([*table.key, *columns]))
     parts = [pa.schema([table.schema.field(name) for name in names]).empty_table()]
-    for path in pc.unique(rows.column("file")).to_pylist():
-        wanted = rows.filter(pc.equal(rows.column("file"), path))
+    for path, wanted in planning.by_file(rows):
         ids = pc.unique(wanted.column("video_id")).to_pylist()
         found = read_rows(storage, table, path, "video_id", ids, names).select(names)
         parts.append(planning.in_both(found, wanted, table.key))

@@ -1,4 +1,8 @@
-"""A run: its id, what it was asked, what it did; one JSON file each under OUT/runs."""
+"""A run: its id, what it was asked, what it did; one JSON file each under OUT/runs.
+
+A run that makes rows holds the lease of OUT; its file is runs/ID.json. A training makes none and holds the
+lease of its own folder, so it may go on beside such a run; its file is runs/ID-NAME.json.
+"""
 
 import json
 from collections import Counter
@@ -14,6 +18,8 @@ from emo.paths import split
 from emo.store.storage import Storage
 
 FOLDER = "runs"
+# The folder of the trainings, each in one of its own.
+TRAININGS = "finetune"
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
@@ -23,7 +29,9 @@ class StepRecord:
 
     empty: of the ok, those without any label; error_codes: how many of the failed have which code; left: not
     tried, because a bound was reached; under_way: shards that were being done when the step was cut short,
-    whose rows may still come; workers, cpus, gpus: what all workers together held, on average.
+    whose rows may still come; workers, cpus, gpus: what all workers together held, on average; figures: of a
+    training, the newest of its loss, rate, speed and memory; curve: of a training, [step, loss, held-out loss
+    or None] of some of its steps, the oldest first.
     """
 
     name: str
@@ -39,6 +47,8 @@ class StepRecord:
     workers: float = 0
     cpus: float = 0.0
     gpus: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+    curve: list[list[float | None]] = field(default_factory=list)
 
 
 def too_many_failed(records: Sequence[StepRecord], share: float) -> str | None:
@@ -87,14 +97,19 @@ class Run:
         storage.write(f"{FOLDER}/{self.run_id}.json", text.encode())
 
 
-def new_run_id(storage: Storage, now: datetime) -> str:
-    """An id that sorts after that of every earlier run of this OUT, also when the clock went back."""
-    earlier = [split(entry.path)[1].removesuffix(".json") for entry in storage.entries(FOLDER)]
+def new_run_id(storage: Storage, now: datetime, training: str = "") -> str:
+    """An id that sorts after that of every earlier run of this OUT, also when the clock went back.
+
+    training: its name; only ids of its own count then. Whoever asks holds the lease of OUT or of it.
+    """
+    ending = f"-{training}" if training else ""
+    names = [split(entry.path)[1].removesuffix(".json") for entry in storage.entries(FOLDER)]
+    earlier = [name.removesuffix(ending) for name in names if name.endswith(ending)]
     moment = now.astimezone(UTC).replace(microsecond=0)
     latest = max((when for name in earlier if (when := run_moment(name)) is not None), default=None)
     if latest is not None and latest >= moment:
         moment = latest + timedelta(seconds=1)
-    return moment.strftime(_ID_FORMAT)
+    return moment.strftime(_ID_FORMAT) + ending
 
 
 def run_moment(run_id: str) -> datetime | None:
@@ -105,9 +120,26 @@ def run_moment(run_id: str) -> datetime | None:
         return None
 
 
-def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]:
-    """The run files of an OUT, oldest first; `last`: only that many of the newest."""
-    paths = [entry.path for entry in storage.entries(FOLDER) if entry.path.endswith(".json")]
+def training_of(run_id: str) -> str | None:
+    """The name of a training, by the id of its run; None where it is a run that makes rows."""
+    return run_id.partition("-")[2] or None
+
+
+def training_place(out: Storage, name: str) -> Storage:
+    """The folder of a training in OUT, which also holds its lease."""
+    return Storage(f"{out.url}/{TRAININGS}/{name}", out.s3)
+
+
+def load_runs(storage: Storage, last: int | None = None, trainings: bool = False) -> list[dict[str, Any]]:
+    """The files of the runs that make rows, or of the trainings; oldest first, `last`: only so many of the
+    newest.
+    """
+    paths = [
+        entry.path
+        for entry in storage.entries(FOLDER)
+        if entry.path.endswith(".json")
+        and (training_of(split(entry.path)[1].removesuffix(".json")) is not None) == trainings
+    ]
     runs = []
     for path in paths[-last:] if last else paths:
         try:
@@ -115,6 +147,12 @@ def load_runs(storage: Storage, last: int | None = None) -> list[dict[str, Any]]
         except ValueError:
             raise StorageError(f"{storage.full(path)} is not a run file: it is not JSON") from None
     return runs
+
+
+def newest_config(storage: Storage) -> dict[str, Any] | None:
+    """The configuration of the newest run that makes rows, or else of the newest training."""
+    runs = load_runs(storage, last=1) or load_runs(storage, last=1, trainings=True)
+    return runs[0]["config"] if runs else None
 
 
 def check_settings(

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator
 
 from emo.section import Section
+from emo.store.seeking import Seeking
 from emo.terminal.logs import log
 
 # What servers call a condition that does not hold.
@@ -179,27 +180,13 @@ async def _fetch(
     raise AssertionError("unreachable")
 
 
-class ObjectFile(io.RawIOBase):
+class ObjectFile(Seeking):
     """An object for random reads, each a request of its own: Parquet asks for exactly what it needs."""
 
     def __init__(self, filesystem: Any, bucket: str, key: str, attempts: int) -> None:
         self._filesystem, self._bucket, self._key, self._attempts = filesystem, bucket, key, attempts
         self._size = int(filesystem.call_s3("head_object", Bucket=bucket, Key=key)["ContentLength"])
         self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
 
     def readinto(self, buffer: Any) -> int:
         data = self._take(len(buffer))

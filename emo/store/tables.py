@@ -3,6 +3,8 @@
 Every table carries `run_id`; run ids sort by time, and of several rows with one key the one of the newest
 run counts. A step that can fail writes `status` (`ok` or `failed`), `error` (a short stable code) and
 `error_message` for every row that it was given.
+
+Longer than most files here: a list of columns, which is read side by side.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,12 +3,21 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 LINE_EVERY_S = 5.0
 BAR_EVERY_S = 0.2
 BAR_WIDTH = 24
+# What a training tells of a step, and how a person reads it.
+FIGURES = {
+    "loss": "loss {:.4f}",
+    "held_out_loss": "held out {:.4f}",
+    "f1": "F1 {:.4f}",
+    "rate": "lr {:.1e}",
+    "tokens_per_s": "{:.0f} tokens/s",
+    "memory_gib": "{:.1f} GiB",
+}
 
 
 class Progress:
@@ -106,6 +115,11 @@ def counts(done: int, failed: int, total: int, seconds: float, going_on: bool = 
         else:
             parts.append(f"took {duration(seconds)}")
     return ", ".join(parts)
+
+
+def figures(values: Mapping[str, Any]) -> list[str]:
+    """The figures of a training in words, those that are there."""
+    return [words.format(values[name]) for name, words in FIGURES.items() if values.get(name) is not None]
 
 
 def duration(seconds: float) -> str:

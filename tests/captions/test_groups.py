@@ -34,7 +34,7 @@ def test_a_column_of_a_table_says_what_shares_a_split(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("video_id,film\na,x\n", "lacks speaker"),
+        ("video_id,film\na,x\n", "needs video_id .or name. and speaker; it has video_id, film"),
         ("video_id,speaker\na,x\na,y\n", "'a' has another speaker than in an earlier row"),
     ],
 )

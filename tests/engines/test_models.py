@@ -10,9 +10,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import checkpoints
+from emo.engines.model_cards import described
 from emo.engines.models import (
     architecture,
-    described,
     memory_gib,
     missing_model,
     resolve_model,

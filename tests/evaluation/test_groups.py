@@ -84,7 +84,7 @@ def test_reviews_of_an_out_are_gold_by_group_too(tmp_path):
     ("text", "reason"),
     [
         ("video_id,age\na,1\n", "needs video_id .or name. and group; it has video_id, age"),
-        ("video_id,group\na,x\na,y\n", "row 3: a is of another group further up"),
+        ("video_id,group\na,x\na,y\n", "row 3: .a. has another group than in an earlier row"),
         ("video_id,group\na,\n", "names no clip with a group"),
     ],
 )

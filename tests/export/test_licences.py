@@ -5,7 +5,7 @@ import json
 import pytest
 
 from emo.cli import main
-from emo.engines.models import licence_of
+from emo.engines.model_cards import licence_of
 from emo.export.licences import of_models
 from emo.store.storage import Storage
 from emo.store.tables import DESCRIPTIONS

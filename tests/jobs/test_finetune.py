@@ -26,6 +26,7 @@ from clips import ffmpeg
 from conftest import REPOSITORY
 from emo.finetuning import prepared
 from emo.finetuning.settings import Finetune
+from emo.store.runs import load_runs
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, JUDGMENTS
@@ -231,6 +232,11 @@ def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(pro
         assert about["data"]["train"] == 900
         assert (run / where / "adapter_model.safetensors").stat().st_size > 10_000
         assert "It fits no other base" in (run / where / "README.md").read_text()
+    [told] = load_runs(Storage(str(folder / "out")), trainings=True)
+    preparing, training = told["steps"]
+    assert (told["outcome"], preparing["ok"], training["ok"], training["rows"]) == ("done", 996, 145, 145)
+    assert [loss for _, loss, _ in training["curve"]] == curve
+    assert training["figures"]["f1"] == json.loads(done.stdout)["metrics"]["f1"]
     page = (run / "index.html").read_text()
     assert "<polyline" in page
     assert "«The person feels" in page

@@ -148,7 +148,7 @@ def test_a_click_goes_to_the_piece():
     assert links[1][1:] == ("joy", "0.65", "0:01:05 to 0:01:09: happy, agreement 0.50")
     shown = 0 if card.startswith("a/000000000") else 1
     assert links[shown][0] == "#clip-1"
-    other = ("/films/a.mp4#t=65.000,69.000", "/films/a.mp4#t=0.000,4.000")[shown]
+    other = ("/films/a.mp4#t=65,69", "/films/a.mp4#t=0,4")[shown]
     assert links[1 - shown][0] == f"file://{other}"
 
 
