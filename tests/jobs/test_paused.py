@@ -42,15 +42,16 @@ def command(where, videos, out, *more):
     return [sys.executable, "-c", RUN, where, *map(str, label)]
 
 
+@pytest.mark.parametrize("own", ["ray", "processes"])
 @pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.long)])
 def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
-    place, videos, tmp_path, bucket, ray_cluster
+    place, own, videos, tmp_path, bucket, ray_cluster
 ):
     url, s3 = bucket
     out = Storage(f"{url}/out", s3) if place == "s3" else Storage(str(tmp_path / "out"))
     more = ["--set", f"s3.endpoint_url={s3.endpoint_url}"] if place == "s3" else []
     stopped = subprocess.Popen(
-        command("elsewhere", videos, out, *more),
+        command("elsewhere", videos, out, *more, *(["--set", "ray.address=local"] if own == "ray" else [])),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -109,7 +110,8 @@ def everything(out):
 def is_worker(process):
     """One that is at a shard, or between two."""
     try:
-        title = " ".join(process.cmdline()[:1])
-        return works(title) or title == "ray::IDLE"
+        line = process.cmdline()
+        title = " ".join(line[:1])
+        return works(title) or title == "ray::IDLE" or "emo.run.here" in " ".join(line)
     except psutil.Error:
         return False
