@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,10 +26,24 @@ from {module} import {name}
 """
 
 
+@dataclass
+class Child:
+    """The process, and this end of its connection."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+
+    def stop(self) -> None:
+        """End the process and wait for it; harmless when repeated."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
 def start(
     serve: Callable[..., None], *arguments: str, said: IO[bytes], folder: str | None = None
 ) -> tuple[subprocess.Popen[bytes], Connection]:
-    """Start `serve(descriptor, *arguments)` in a child; the process, and this end of the connection.
+    """Start `serve(descriptor, *arguments)` in a child; the two parts of a Child.
 
     said: takes its standard output and error; folder: where it runs, None: where this process does. Raises
     OSError.

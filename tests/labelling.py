@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
+from clips import make_clip
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
@@ -43,6 +45,18 @@ def emo(
         text=True,
         timeout=COMMAND_S,
     )
+
+
+def spoken_clips(folder: Path, count: int, broken: bool = False) -> Path:
+    """Fill a folder with short clips of three sentences in turn; broken: and with one that is no video."""
+    first = make_clip(folder / "clip00.mp4", seconds=1.0, size=(160, 120))
+    for number in range(1, count):
+        shutil.copy(first, folder / f"clip{number:02d}.mp4")
+    if broken:
+        (folder / "broken.mp4").write_bytes(b"no video at all")
+    for number, path in enumerate(sorted(folder.glob("*.mp4"))):
+        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
+    return folder
 
 
 def label_words(

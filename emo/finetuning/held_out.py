@@ -42,10 +42,10 @@ def check(place: Storage, settings: Finetune) -> None:
     validation.check_labels(asked, settings.validation.extract)
 
 
-def base_answers(place: Storage, settings: Finetune) -> dict[str, Any] | None:
+def base_answers(place: Storage, settings: Finetune, split: str = prepared.HELD_OUT) -> dict[str, Any] | None:
     """Those of the base where they were asked as these settings ask; else None."""
-    found = read_answers(place, BASE_ANSWERS)
-    return found if found is not None and found.get("asked") == _asking(settings) else None
+    found = read_answers(place, TEST_BASE if split == prepared.TEST else BASE_ANSWERS)
+    return found if found is not None and found.get("asked") == _asking(settings, split) else None
 
 
 def judge_base(place: Storage, settings: Finetune) -> None:
@@ -63,8 +63,8 @@ def judge_test(place: Storage, settings: Finetune, best: str) -> dict[str, float
     base = _base(place, settings)
     result = resolve_model(best)
     model, beside = (result, None) if settings.lora is None else (base, result)
-    before = read_answers(place, TEST_BASE)
-    if before is None or before.get("asked") != _asking(settings, prepared.TEST):
+    before = base_answers(place, settings, prepared.TEST)
+    if before is None:
         figures = _judge(place, settings, base, _start(settings), TEST_BASE, prepared.TEST)
     else:
         figures = before["metrics"]

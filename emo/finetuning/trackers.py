@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from emo.errors import InputError, one_line
 from emo.finetuning.settings import Finetune
 from emo.finetuning.task import Task
+from emo.marks import deciding
 from emo.store.storage import Storage
 
 # The figures of a step that are drawn.
@@ -199,7 +200,7 @@ class _Mlflow:
         found = self._client.get_experiment_by_name(settings.experiment)
         experiment = found.experiment_id if found else self._client.create_experiment(settings.experiment)
         self._run = self._client.create_run(experiment, run_name=task.name).info.run_id
-        for key, value in _flat(_config(task)):
+        for key, value in deciding(_config(task), None).items():
             self._client.log_param(self._run, key, value)
         task.place.write(_MLFLOW_RUN, json.dumps({"run": self._run}).encode())
 
@@ -218,13 +219,3 @@ def _config(task: Task) -> dict[str, Any]:
     """What a tracker shows of a run besides its curve."""
     data = {key: value for key, value in task.data.items() if key != "refused"}
     return {**task.settings.model_dump(mode="json"), "samples": data}
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Sequence[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found += _flat(value, f"{before}{key}.")
-        else:
-            found.append((f"{before}{key}", value))
-    return found

@@ -214,7 +214,7 @@ class FrameReader:
 
     def __init__(self, container: Any, stream: Any, by_decoding_time: bool, start: int, skips: bool):
         self._container = container
-        self._stream = stream
+        self.stream = stream
         self._by_decoding_time = by_decoding_time
         self._start = start
         self._skips = skips and not by_decoding_time
@@ -259,7 +259,7 @@ class FrameReader:
 
     def _is_stale(self, tick: int, moment: int) -> bool:
         due = bisect_right(self._passed, moment) - 1
-        return due >= 0 and (self._passed[due] - tick) * self._stream.time_base > _STALE_S
+        return due >= 0 and (self._passed[due] - tick) * self.stream.time_base > _STALE_S
 
     def _measure_delay(self) -> None:
         # In AVI a frame knows only the decoding time of the packet that pushed it out of the decoder, which
@@ -272,25 +272,25 @@ class FrameReader:
     def _must_seek(self, moment: int) -> bool:
         if self._position is None:
             return True
-        index = self._stream.index_entries
+        index = self.stream.index_entries
         entry = index.search_timestamp(moment)
         if entry >= 0 and index[entry].timestamp > self._position:
             return True
         complete = self._container.format.name.startswith(("mov,", "avi"))
-        return not complete and (moment - self._position) * self._stream.time_base > _BLIND_SEEK_S
+        return not complete and (moment - self._position) * self.stream.time_base > _BLIND_SEEK_S
 
     def _seek(self, moment: int) -> None:
         """Go to a keyframe from which the frame at the moment can be decoded."""
         # A keyframe before the moment in the file may be shown after it; then an earlier one is needed.
         for back_s in (0, 1, 5, 30):
-            target = max(self._start, moment - int(back_s / self._stream.time_base))
+            target = max(self._start, moment - int(back_s / self.stream.time_base))
             self._go(target)
             first = self._peek()
             if target == self._start or (first is not None and first[0] <= moment):
                 return
 
     def _go(self, target: int) -> None:
-        rewind(self._container, self._stream, target)
+        rewind(self._container, self.stream, target)
         self._frames, self._ahead, self._passed, self._floor = self._decode(), None, [], None
 
     def _peek(self) -> tuple[int, Any] | None:
@@ -300,7 +300,7 @@ class FrameReader:
 
     def _decode(self) -> Iterator[tuple[int, Any]]:
         last: int | None = None
-        for frame, good in decoded(self._container, self._stream, self._before):
+        for frame, good in decoded(self._container, self.stream, self._before):
             tick = last = self._tick(frame, last)
             # What is shown before the keyframe that was sought needs frames from before it.
             if good and tick is not None and (self._floor is None or tick >= self._floor):
@@ -312,7 +312,7 @@ class FrameReader:
             self._floor = packet.pts
         if self._skips:
             wanted = packet.pts is None or packet.pts in self._wanted
-            self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            self.stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
 
     def _note(self, packet: Any) -> None:
         if packet.dts is not None:
@@ -327,7 +327,7 @@ class FrameReader:
         if frame.dts is not None:
             return frame.dts - self._delay
         # The frames that come out at the end of the file have no packet of their own.
-        return None if last is None else last + max(1, frame_ticks(self._stream))
+        return None if last is None else last + max(1, frame_ticks(self.stream))
 
 
 def decoded(container: Any, stream: Any, before: Callable[[Any], None]) -> Iterator[tuple[Any, bool]]:

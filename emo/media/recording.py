@@ -65,7 +65,6 @@ class Recording:
         self._size = probe.size_of(path)
         # Of pictures a second one: each holds its place, and the index of the file, of megabytes an hour.
         self._second: Any = None
-        self._painted: Any = None
         self._side = probe.open_container(path)
         try:
             self._beside = probe.choose(self._side)
@@ -325,7 +324,7 @@ class Recording:
         wanted = [chosen[i] for i in frames.sample(times, length_s, settings.frames)]
         reader = self._reader = self._reader or self._opened_reader(settings)
         reader.restart_for(wanted[0])
-        pictures = painted(self._painted, reader.read(wanted), len(wanted), settings)
+        pictures = painted(reader.stream, reader.read(wanted), len(wanted), settings)
         shown = tuple(max(0.0, self._since(tick, start_s)) for tick in pictures.ticks)
         return pictures, shown, len(inside) / length_s
 
@@ -334,7 +333,6 @@ class Recording:
         stream: Any = probe.choose(self._second).video
         set_filter(stream, settings)
         complete = marks_all(stream.codec_context)
-        self._painted = stream
         return frames.FrameReader(self._second, stream, self._by_decoding_time, self._start, complete)
 
     def _since(self, tick: int, start_s: float) -> float:

@@ -7,7 +7,6 @@ the libraries leak.
 
 import resource
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -44,18 +42,13 @@ class SandboxError(MachineError):
 
 
 @dataclass
-class _Child:
-    process: subprocess.Popen[bytes]
-    connection: Connection
+class _Child(children.Child):
     chatter: IO[bytes]
     ready: bool = False
     clips: int = 0
 
     def stop(self) -> None:
-        """End the process and wait for it; harmless when repeated."""
-        self.connection.close()
-        self.process.kill()
-        self.process.wait()
+        super().stop()
         self.chatter.close()
 
 
@@ -212,9 +205,9 @@ class _Outcome:
     worn: bool
 
 
-def _stop_all(children: list[_Child]) -> None:
-    while children:
-        children.pop().stop()
+def _stop_all(running: list[_Child]) -> None:
+    while running:
+        running.pop().stop()
 
 
 def _start(settings: DecodeSettings, function: str) -> _Child:

@@ -5,14 +5,12 @@ replaced. All of them end with the run.
 """
 
 import tempfile
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
-from subprocess import Popen
 from typing import IO, Any
 
 import cloudpickle
@@ -39,21 +37,12 @@ _STILLBORN = 3
 
 
 @dataclass
-class _Process:
+class _Process(children.Child):
     """One of the processes; shard: that it works on, of which part; known: the parts that it was told of."""
 
-    process: Popen[bytes]
-    connection: Connection
-    started: float = field(default_factory=time.monotonic)
     ready: bool = False
     shard: "tuple[Part, int] | None" = None
     known: set[str] = field(default_factory=set)
-
-    def stop(self) -> None:
-        """End it and wait for it; harmless when repeated."""
-        self.connection.close()
-        self.process.kill()
-        self.process.wait()
 
 
 class Here:
@@ -175,12 +164,11 @@ class Here:
                 self._said = tempfile.NamedTemporaryFile(  # noqa: SIM115
                     "a+b", prefix="emo-workers-", suffix=".log", delete=False
                 )
-            process, connection = children.start(serve, said=self._said)
+            started = _Process(*children.start(serve, said=self._said))
         except OSError as error:
             raise MachineError(
                 f"a worker process does not start: {machine_fault(error) or one_line(error)}"
             ) from error
-        started = _Process(process, connection)
         self._processes.append(started)
         return started
 

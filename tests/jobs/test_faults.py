@@ -9,7 +9,6 @@ import os
 import random
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import threading
@@ -25,7 +24,6 @@ import pytest
 
 import flaky_s3
 import s3_servers
-from clips import make_clip
 from conftest import free_port
 from emo import estimates
 from emo.config import load_config
@@ -45,7 +43,7 @@ from emo.store.runs import StepRecord
 from emo.store.s3 import s3_filesystem
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, VOTES
-from labelling import EMO, WHEN, WORDS_ONLY, by_id, emo, label_words, rows, tables, works
+from labelling import EMO, WHEN, WORDS_ONLY, by_id, emo, label_words, rows, spoken_clips, tables, works
 from ray_nodes import Nodes
 from small_disk import small_disk
 
@@ -56,14 +54,7 @@ STEPS = ("ingest", "describe words", "extract", "judge")
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    first = make_clip(folder / "clip00.mp4", seconds=1.0, size=(160, 120))
-    for number in range(1, CLIP_COUNT - 1):
-        shutil.copy(first, folder / f"clip{number:02d}.mp4")
-    (folder / "broken.mp4").write_bytes(b"no video at all")
-    for number, path in enumerate(sorted(folder.glob("*.mp4"))):
-        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
-    return folder
+    return spoken_clips(tmp_path_factory.mktemp("videos"), CLIP_COUNT - 1, broken=True)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -12,12 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clips import make_clip
 from emo import machine
 from emo.run.here import Here
 from emo.store.lease import read_lease
 from emo.store.storage import Storage
-from labelling import EMO, WORDS_ONLY, label_words, last_run, tables, until
+from labelling import EMO, WORDS_ONLY, label_words, last_run, spoken_clips, tables, until
 
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 CLIP_COUNT = 12
@@ -25,14 +23,7 @@ CLIP_COUNT = 12
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    first = make_clip(folder / "clip00.mp4", seconds=1.0, size=(160, 120))
-    for number in range(1, CLIP_COUNT):
-        shutil.copy(first, folder / f"clip{number:02d}.mp4")
-    (folder / "broken.mp4").write_bytes(b"no video at all")
-    for number, path in enumerate(sorted(folder.glob("*.mp4"))):
-        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
-    return folder
+    return spoken_clips(tmp_path_factory.mktemp("videos"), CLIP_COUNT, broken=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import _thread
 import io
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from clips import make_clip
 from emo.errors import EmoError, MachineError, RowError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
@@ -39,7 +37,7 @@ from emo.store.runs import StepRecord
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from emo.terminal import progress
-from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows, until
+from labelling import EMO, WORDS_ONLY, by_id, label_words, raw_rows, rows, spoken_clips, until
 
 SEEDS = range(int(os.environ.get("EMO_TEST_SEEDS", "1")))
 CLIP_COUNT = 16
@@ -367,13 +365,7 @@ def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(en
 
 @pytest.fixture(scope="module")
 def many_videos(tmp_path_factory):
-    videos = tmp_path_factory.mktemp("videos")
-    first = make_clip(videos / "clip00.mp4", seconds=1.0, size=(160, 120))
-    for number in range(1, CLIP_COUNT):
-        shutil.copy(first, videos / f"clip{number:02d}.mp4")
-    for number, path in enumerate(sorted(videos.glob("*.mp4"))):
-        path.with_suffix(".txt").write_text(["I am happy", "I am sad", "I am angry"][number % 3])
-    return videos
+    return spoken_clips(tmp_path_factory.mktemp("videos"), CLIP_COUNT)
 
 
 @contextmanager
