@@ -267,7 +267,7 @@ def on_cpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
             small = small_text(Path(scratch) / "small")
             # On a CPU the share is one of the machine's memory; by default it is nearly all of it.
             share = ["--enforce-eager", "--gpu-memory-utilization", "0.2"]
-            result["vllm"] = against_vllm(small, vllm, "cpu", 96, 96, share)
+            result["vllm"] = against_vllm(small, vllm, "cpu", 96, 96, repeats + 1, share)
     return result
 
 
@@ -289,7 +289,7 @@ def on_gpu(count: int, repeats: int, vllm: str | None) -> dict[str, Any]:
 
             sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24}
             text = checkpoints.make_text(Path(scratch) / "text", num_attention_heads=16, **sizes)
-            result["vllm"] = against_vllm(text, vllm, "cuda", 512, 256)
+            result["vllm"] = against_vllm(text, vllm, "cuda", 512, 256, repeats + 1)
     return result
 
 
