@@ -19,6 +19,9 @@ PINS = $(shell $(VENV)/bin/python -c 'import sys; \
 	made = "\n\043 Python %d.%d\n" % sys.version_info[:2] in open("$(CONSTRAINTS)").read(); \
 	print("--constraint $(CONSTRAINTS)" if made else "")')
 
+# Without compiled modules each of hundreds of processes would compile emo anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick check pages samples picture constraints clean
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)

@@ -63,14 +63,15 @@ def read_through(root: str) -> Found:
             continue
         seen.add(identity)
         for item in sorted(list_folder(folder), key=attrgetter("name")):
-            if item.is_dir(follow_symlinks=False):
-                folders.append(item.path)
-            elif is_regular(item):
+            # First what nearly all are: a source has a million of them.
+            if item.is_file(follow_symlinks=False) or is_regular(item):
                 try:
                     found.entries.append(local_entry(item, cut))
                 except FileNotFoundError:
                     # Gone since its folder was read: it is not there.
                     continue
+            elif item.is_dir(follow_symlinks=False):
+                folders.append(item.path)
             elif is_folder(item.path):
                 links.append(item.path)
             else:

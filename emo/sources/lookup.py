@@ -2,8 +2,9 @@
 
 import hashlib
 import sys
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ from emo import uses
 from emo.errors import InputError
 from emo.paths import split
 from emo.sources.folders import left_out
-from emo.sources.sidecars import Sidecars
+from emo.sources.sidecars import Sidecar, Sidecars
 from emo.sources.times import END, START
 from emo.sources.turns import DIALOGUE
 from emo.store.backend import Entry
@@ -57,7 +58,9 @@ VIDEO_SUFFIXES = frozenset(
 
 
 class Row(NamedTuple):
-    """One clip before its file has been looked up; `where` names the row for a person."""
+    """One clip before its file has been looked up; `where` names the row for a person, the other names are
+    those of MANIFEST.
+    """
 
     uri: str
     video_id: str
@@ -116,27 +119,23 @@ def finish(
     named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
     belong to a system.
     """
-    first: dict[str, str] = {}
-    for row in rows:
-        if row.video_id in first:
-            raise InputError(
-                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
-                "give them ids in a manifest"
-            )
-        first[row.video_id] = row.where
-    shut = [row.use == uses.NONE for row in rows]
-    found = [None if none else listing.get(row.uri) for row, none in zip(rows, shut, strict=True)]
+    _refuse_shared_ids(rows)
+    found = [None if row.use == uses.NONE else listing.get(row.uri) for row in rows]
     beside = Sidecars(listing, is_video)
-    sidecars = [
-        None if none or row.subtitle is not None else beside.of(row.uri, row.language)
-        for row, none in zip(rows, shut, strict=True)
-    ]
-    rows = [
-        row._replace(language=row.language or sidecar.language) if sidecar else row
+    # What follows goes over each of a million rows, most of which have nothing of the kind.
+    sidecars: list[Sidecar | None] = [None] * len(rows)
+    if beside:
+        for number, row in enumerate(rows):
+            if row.use != uses.NONE and row.subtitle is None:
+                sidecars[number] = sidecar = beside.of(row.uri, row.language)
+                if sidecar and sidecar.language and not row.language:
+                    rows[number] = row._replace(language=sidecar.language)
+    versions = [
+        _transcript_version(row, listing.get(sidecar.uri) if sidecar else None)
+        if sidecar or row.subtitle is not None or row.language is not None
+        else None
         for row, sidecar in zip(rows, sidecars, strict=True)
     ]
-    spoken = [listing.get(sidecar.uri) if sidecar else None for sidecar in sidecars]
-    versions = [_transcript_version(row, file) for row, file in zip(rows, spoken, strict=True)]
     used = {sidecar.uri for sidecar in sidecars if sidecar}
     for line in left_out(place, named, hidden, used, is_video):
         print(line, file=sys.stderr)
@@ -146,25 +145,30 @@ def finish(
             f"{beside.several[0]}; the first by name is taken where a manifest gives no language",
             file=sys.stderr,
         )
-    table = pa.table(
-        {
-            "video_id": [row.video_id for row in rows],
-            "uri": [row.uri for row in rows],
-            "size": [entry.size if entry else None for entry in found],
-            "modified": [entry.modified if entry else None for entry in found],
-            "language": [row.language for row in rows],
-            "transcript_version": versions,
-            START: [row.start_s for row in rows],
-            END: [row.end_s for row in rows],
-            **{name: [getattr(row, name) for row in rows] for name in DIALOGUE},
-            "subtitle": [row.subtitle for row in rows],
-            "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
-            "use": [row.use for row in rows],
-            "carried": [row.carried for row in rows],
-        },
-        schema=MANIFEST,
-    )
+    columns: dict[str, list[Any]] = {
+        name: list(map(itemgetter(at), rows)) for at, name in enumerate(Row._fields)
+    }
+    columns |= {
+        "size": [entry.size if entry else None for entry in found],
+        "modified": [entry.modified if entry else None for entry in found],
+        "transcript_version": versions,
+        "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
+    }
+    table = pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
     return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
+
+
+def _refuse_shared_ids(rows: Sequence[Row]) -> None:
+    if len({row.video_id for row in rows}) == len(rows):
+        return
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.video_id in first:
+            raise InputError(
+                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
+                "give them ids in a manifest"
+            )
+        first[row.video_id] = row.where
 
 
 def _transcript_version(row: Row, sidecar: Entry | None) -> str | None:

@@ -43,10 +43,11 @@ class Sidecars:
             if language and base not in videos:
                 self._spoken.setdefault(above, []).append(Sidecar(uri, language))
 
+    def __bool__(self) -> bool:
+        return bool(self._plain)
+
     def of(self, video: str, language: str | None) -> Sidecar | None:
         """The subtitle file of a video, of this language where it is given; None where there is none."""
-        if not self._plain:
-            return None
         stem = posixpath.splitext(video)[0]
         for files in (self._plain, self._spoken):
             found = [*files.get(stem, ()), *(files.get(video, ()) if video != stem else ())]

@@ -7,6 +7,7 @@ import fnmatch
 import glob
 import posixpath
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -98,19 +99,18 @@ def _from_s3(source: str, s3: S3Settings) -> pa.Table:
 
 def _from_folder(storage: Storage) -> pa.Table:
     found = Found(storage.entries()) if storage.on_s3 else read_through(storage.url)
-    entries: dict[str, Entry] = {}
-    for entry in found.entries:
-        if is_of_system(entry.path):
-            continue
+    entries = {entry.path: entry for entry in found.entries}
+    if len(entries) < len(found.entries):
         # Odd bytes are written out, and another name may hold just that text.
-        if entry.path in entries:
+        paths = Counter(entry.path for entry in found.entries)
+        twice = next((path for path, count in paths.items() if count > 1 and not is_of_system(path)), None)
+        if twice is not None:
             raise InputError(
-                f"two files would have the same path in the tables: {storage.full(entry.path)}; rename one"
+                f"two files would have the same path in the tables: {storage.full(twice)}; rename one"
             )
-        entries[entry.path] = entry
+    entries = {path: entry for path, entry in entries.items() if not is_of_system(path)}
     root = storage.full("x")[:-1]
-    places = {path: root + path for path in entries}
-    listing = {places[path]: entry for path, entry in entries.items()}
+    listing = {root + path: entry for path, entry in entries.items()}
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
     videos: list[str] = []

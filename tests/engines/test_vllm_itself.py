@@ -1,11 +1,13 @@
 """The same engine against vLLM itself, on a CPU: pictures by one family, sound by another, a text model."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import affectgpt_checkpoint
 import checkpoints
 import synthetic_clips
 import vllm_environment
@@ -16,8 +18,8 @@ from emo.errors import RowError
 from emo.experts import settings_of
 from emo.extraction.model import ModelExtractor, ModelExtractSettings
 from emo.extraction.protocol import ExtractRow
-from emo.store.tables import DESCRIPTIONS, JUDGMENTS
-from labelling import emo, rows
+from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
+from labelling import emo, last_run, rows
 
 pytestmark = pytest.mark.long
 
@@ -94,23 +96,43 @@ def test_vllm_asks_a_text_model_as_emos_own_loop_does(models, python):
     assert (long.code, fits.code) == ("refused_by_server", "unparsable")
 
 
-def test_a_run_with_vllm_labels_on_a_cluster(models, python, tmp_path, ray_cluster):
-    """The preset of MER2024 with the family of it that vLLM has; random weights would extract nothing."""
+def test_the_preset_of_mer2024_labels_on_a_cluster_with_vllm_where_it_has_the_family(
+    models, python, tmp_path, ray_cluster
+):
+    """InternVL and the text model by vLLM; AffectGPT, which it does not have, by emo's own loop."""
     videos = tmp_path / "videos"
     videos.mkdir()
     make_clip(videos / "one.mp4", seconds=2.0, size=(160, 120))
     (videos / "broken.mp4").write_bytes(b"\0" * 5000)
-    one = str(settings("internvl", models, python)).replace("'", '"')
+    served = {"experts.internvl": model_settings("internvl", models, python)}
+    served["extract"] = model_settings("text", models, python)
+    files = affectgpt_checkpoint.make(tmp_path / "affectgpt")
+    own = {"model": files.llm, "vision": files.vision, "audio": files.audio, "checkpoint": files.checkpoint}
+    given = {**served, "experts.affectgpt": {**own, "device": "cpu", "max_new_tokens": 8}}
+    options = [
+        word
+        for section, values in given.items()
+        for key, value in values.items()
+        for word in ("--set", f"{section}.{key}={json.dumps(value, default=str)}")
+    ]
     done = emo(
-        *("label", videos, "--out", tmp_path / "out", "--preset", "mer2024-ov"),
-        *("--set", f"experts=[{one}]", "--set", "extract={kind: rules}"),
+        *("label", videos, "--out", tmp_path / "out", "--preset", "mer2024-ov", *options),
         *("--set", "max_failed_share=1"),
         env=ray_cluster,
     )
     assert done.returncode == 0, done.stderr
-    (row,) = rows(tmp_path / "out", DESCRIPTIONS, "status", "engine", "text")
-    assert row["status"] == "ok"
-    assert row["engine"].startswith("vllm 0.")
+    described = rows(tmp_path / "out", DESCRIPTIONS, "expert", "status", "engine")
+    engines = {row["expert"]: row["engine"] for row in described}
+    assert [row["status"] for row in described] == ["ok"] * 2
+    assert engines["internvl"].startswith("vllm 0.")
+    assert not engines["affectgpt"].startswith("vllm")
+    steps = {step["name"]: step for step in last_run(tmp_path / "out")["steps"]}
+    assert list(steps) == ["ingest", "describe internvl", "describe affectgpt", "extract", "judge"]
+    # What a text model of random weights answers is no list of labels.
+    assert set(steps["extract"]["error_codes"]) <= {"unparsable"}
+    votes = rows(tmp_path / "out", VOTES, "extractor")
+    assert len(votes) == 2
+    assert all(" by vllm 0." in row["extractor"] for row in votes)
     assert len(rows(tmp_path / "out", JUDGMENTS)) == 2
 
 
