@@ -22,10 +22,9 @@ from emo.run.asking import check_before
 from emo.run.nodes import joined
 from emo.run.session import Session, session
 from emo.step import Mode, Step, groups, todo
-from emo.store import committed, planning
+from emo.store import planning
 from emo.store.runs import StepRecord, load_runs
-from emo.store.storage import Storage
-from emo.store.tables import CLIPS, DESCRIPTIONS, FAILED, JUDGMENTS, VOTES, Table
+from emo.store.tables import FAILED
 
 
 def steps(config: Config, manifest: pa.Table | None = None) -> list[Step]:
@@ -95,13 +94,11 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
 
     needs = check_before(config.ray.address, [need for step in steps(config) for need in step.needs()], tell)
     tell_downloads(config, tell)
-    storage = Storage(out, config.s3)
-    with committed.read_ahead(storage, _folders(config)):
-        # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
-        manifest = read_source(source, config.s3, config.ingest.carry)
+    # Before the lease and the run file: a source that cannot be read must leave no trace in OUT.
+    manifest = read_source(source, config.s3, config.ingest.carry)
     if manifest.num_rows == 0:
         return Labelled(None, [], None)
-    with session(config, storage, "label", source, steps(config), redo, needs) as current:
+    with session(config, out, "label", source, steps(config), redo, needs) as current:
         records = label(current, manifest, redo)
         rounds = config.asked_in_rounds
         page = report.write(current.storage, config.report.gallery, current.run, rounds, only_if_changed=True)
@@ -110,16 +107,6 @@ def label_source(config: Config, source: str, out: str, redo: bool, tell: Callab
         if page.rounds:
             tell(f"rounds: {page.rounds.line()}")
     return Labelled(current.run_id, records, page.place, page.long_clips)
-
-
-def _folders(config: Config) -> list[tuple[str, Table]]:
-    """The folders of OUT that a labelling run reads, with their tables."""
-    of_experts = [
-        (committed.folder(table, expert.name), table)
-        for table in (DESCRIPTIONS, VOTES)
-        for expert in config.experts
-    ]
-    return [(committed.folder(CLIPS), CLIPS), *of_experts, (committed.folder(JUDGMENTS), JUDGMENTS)]
 
 
 def tell_downloads(config: Config, tell: Callable[[str], None]) -> None:

@@ -86,51 +86,6 @@ def test_only_what_is_new_is_read(out, opened):
     assert found.equals(read_without(out))
 
 
-def test_what_the_index_knows_is_read_ahead(out, opened, monkeypatch):
-    first = read(out)
-    commit(Storage(str(out)), "2-c", ["clip1", "clip3"], "2")
-    storage = Storage(str(out))
-    committed.keep_index(storage)
-    with committed.read_ahead(storage, [(WHERE, VOTES)]):
-        pass
-    assert opened[2:] == [f"{WHERE}/2-c.parquet"]
-    monkeypatch.setattr(index, "load", lambda *_: pytest.fail("it was read before"))
-    found = committed.read_newest(storage, WHERE, VOTES, ["status"], with_file=True)
-    assert found.equals(read_without(out))
-    assert found.num_rows == first.num_rows + 1
-
-
-def test_what_no_index_knows_is_not_read_ahead_but_indexed_when_it_is_read(out, opened):
-    storage = Storage(str(out))
-    with committed.read_ahead(storage, [(WHERE, VOTES)]):
-        pass
-    assert opened == []
-    committed.keep_index(storage)
-    committed.read_newest(storage, WHERE, VOTES, ["status"])
-    assert storage.names(index.FOLDER) == [f"{index.FOLDER}/{WHERE}.parquet"]
-
-
-def test_what_changes_after_it_was_read_ahead_is_read_again(out):
-    read(out)
-    storage = Storage(str(out))
-    with committed.read_ahead(storage, [(WHERE, VOTES)]):
-        pass
-    Storage(str(out)).delete(f"{WHERE}/1-b.parquet")
-    commit(Storage(str(out)), "2-c", ["clip4"], "2")
-    found = committed.read_newest(storage, WHERE, VOTES, ["status"])
-    assert found.column("video_id").to_pylist() == ["clip0", "clip1", "clip4"]
-
-
-def test_a_fault_of_what_is_read_ahead_is_said_when_it_is_asked_for(out):
-    read(out)
-    Storage(str(out)).write(f"{WHERE}/2-c.parquet", b"no Parquet")
-    storage = Storage(str(out))
-    with committed.read_ahead(storage, [(WHERE, VOTES)]):
-        pass
-    with pytest.raises(DamagedError, match="2-c"):
-        committed.read_newest(storage, WHERE, VOTES, ["status"])
-
-
 def test_on_s3_it_is_the_same(bucket):
     url, s3 = bucket
     storage = Storage(f"{url}/out", s3)

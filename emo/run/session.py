@@ -266,7 +266,7 @@ def settings_of(steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
 @contextmanager
 def session(
     config: Config,
-    out: str | Storage,
+    out: str,
     command: str,
     source: str | None,
     steps: Sequence[Step] = (),
@@ -282,7 +282,7 @@ def session(
 
     Raises LeaseHeldError, and InputError where OUT holds rows of other settings and `redo` is not set.
     """
-    storage = Storage(out, config.s3) if isinstance(out, str) else out
+    storage = Storage(out, config.s3)
     storage.check()
     with ExitStack() as stack:
         # The lease is given back and the run file says what happened.

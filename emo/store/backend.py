@@ -3,10 +3,9 @@
 import errno
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from emo.errors import EmoError, PlaceError, StorageError, one_line
 from emo.store.conditions import Conditions
@@ -17,8 +16,7 @@ PART_SUFFIX = ".part"
 LOCK_SUFFIX = f".lock{PART_SUFFIX}"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file of a listing: `path` is relative to the root, `size` in bytes, `modified` in UTC.
 
     tag: tells versions of one size apart where S3 lists it.
@@ -27,7 +25,7 @@ class Entry:
     path: str
     size: int
     modified: datetime
-    tag: str = field(default="", compare=False)
+    tag: str = ""
 
 
 class OtherVersionError(EmoError):

@@ -7,11 +7,10 @@ comes to another answer.
 import errno
 import io
 import os
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from emo.errors import DamagedError, EmoError, StorageError
+from emo.errors import DamagedError, StorageError
 from emo.paths import split
 from emo.store import fences, index, planning
 from emo.store.backend import Entry
@@ -254,50 +253,6 @@ def keep_index(storage: Storage) -> None:
     _indexed.add(storage)
 
 
-@contextmanager
-def read_ahead(storage: Storage, folders: Iterable[tuple[str, Table]]) -> Iterator[None]:
-    """While the block does something else, read in a thread what `read_newest` will be asked for.
-
-    folders: with the table of each. Only what an index knows is read, so that none is to be written. What
-    goes wrong here goes wrong again, and is said, when it is asked for.
-    """
-    left = threading.Event()
-
-    def read() -> None:
-        for where, table in folders:
-            if not left.is_set():
-                with suppress(EmoError, OSError):
-                    _remember_indexed(storage, where, table)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    try:
-        yield
-    except BaseException:
-        left.set()
-        raise
-    finally:
-        thread.join()
-
-
-def _remember_indexed(storage: Storage, where: str, table: Table) -> None:
-    paths = files(storage, where)
-    there = _that_count(storage, where, paths)
-    if len(there) < LEAST_FILES:
-        return
-    known = index.load(storage, where, _light_schema(table), there)
-    if known is None or len(there) - len(known.files) >= LEAST_FILES:
-        return
-    rows = _with_rest(storage, where, table, known)
-    if rows.num_rows <= REMEMBERED_ROWS:
-        _remembered.setdefault(storage, {})[where] = Known(paths, _packed(rows))
-
-
-def _that_count(storage: Storage, where: str, paths: Iterable[str]) -> dict[str, Entry]:
-    counts = set(paths)
-    return {entry.path: entry for entry in entries(storage, where) if entry.path in counts}
-
-
 def _newest_light(
     storage: Storage, where: str, table: Table, paths: list[str], before: Known | None
 ) -> pa.Table:
@@ -309,7 +264,7 @@ def _newest_light(
     few = before is not None and len(counts) - len(before.files) < LEAST_FILES
     if before is not None and few and counts.issuperset(before.files):
         return _with_rest(storage, where, table, Known(before.files, _unpacked(before.rows)))
-    there = _that_count(storage, where, paths)
+    there = {entry.path: entry for entry in entries(storage, where) if entry.path in counts}
     known = index.load(storage, where, _light_schema(table), there) if len(there) >= LEAST_FILES else None
     if known is None:
         known = Known((), _light_schema(table).empty_table())
