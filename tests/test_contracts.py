@@ -139,6 +139,11 @@ def plain(answer: Any) -> Any:
     return (answer.code,) if isinstance(answer, RowError) else answer
 
 
+@pytest.mark.parametrize("kind", sorted(set(WITH_MODEL) - {"aus", "openai"}))
+def test_an_expert_with_a_model_says_what_runs_it(expert, kind):
+    assert expert(kind)[1].card.engine
+
+
 @pytest.mark.parametrize("kind", EXPERTS)
 def test_an_expert_answers_each_clip_of_a_batch_as_it_answers_it_alone(expert, kind):
     _, one = expert(kind)

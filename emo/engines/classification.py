@@ -89,16 +89,17 @@ _KINDS: Mapping[str, Kind] = {
 class Classifier:
     """One loaded classifier.
 
-    classes: the names of its classes, in the order of its scores; several: whether more than one class may
-    hold at once (each class then has a probability of its own); keep_vectors: whether answers have the vector
-    that the last layer reads. Raises InputError where the checkpoint is no
-    classifier of this medium, is incomplete, or gives its classes no names.
+    name: what runs it, with its version; classes: the names of its classes, in the order of its scores;
+    several: whether more than one class may hold at once (each class then has a probability of its own);
+    keep_vectors: whether answers have the vector that the last layer reads. Raises InputError where the
+    checkpoint is no classifier of this medium, is incomplete, or gives its classes no names.
     """
 
     def __init__(self, settings: ClassifierSettings, medium: Medium, keep_vectors: bool = False) -> None:
         import torch
         import transformers
 
+        self.name = f"transformers {transformers.__version__}"
         self.settings = settings
         self.medium = medium
         self.folder = resolve_model(settings.model, settings.revision, pickled=settings.pickled_weights)

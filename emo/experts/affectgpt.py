@@ -134,6 +134,7 @@ class AffectGPTExpert(EngineExpert):
             # The published folders are named after the training data.
             trained_on=trained_on(str(folders.checkpoint)),
             memory_gib=round(memory_gib(folders.llm) + _size_gib([folders.vision, folders.audio]), 3),
+            engine=self.engine.name,
         )
 
     @classmethod

@@ -122,6 +122,7 @@ class ClassifierExpert(Expert):
             licence=licence_of(self._classifier.folder),
             trained_on=trained_on(settings.model, card=about),
             memory_gib=round(memory_gib(self._classifier.folder, settings.pickled_weights), 3),
+            engine=self._classifier.name,
         )
 
     @classmethod

@@ -125,7 +125,7 @@ def test_the_preset_of_mer2024_labels_on_a_cluster_with_vllm_where_it_has_the_fa
     engines = {row["expert"]: row["engine"] for row in described}
     assert [row["status"] for row in described] == ["ok"] * 2
     assert engines["internvl"].startswith("vllm 0.")
-    assert engines["affectgpt"] is None
+    assert engines["affectgpt"] == "emo"
     steps = {step["name"]: step for step in last_run(tmp_path / "out")["steps"]}
     assert list(steps) == ["ingest", "describe internvl", "describe affectgpt", "extract", "judge"]
     # What a text model of random weights answers is no list of labels.
