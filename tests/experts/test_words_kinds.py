@@ -35,6 +35,8 @@ KINDS: dict[str, dict[str, str | None]] = {
         "我能不生气吗？": "angry",
         "谁让你动我的东西的？": "angry",
         "你有什么资格说我？": "angry",
+        "难道不知道几点了吗": "angry",
+        "不好意思吗？": None,
         "这道题难吗？": None,
         "今天是谁值班？": None,
         "你能不能不生气？": None,
@@ -259,6 +261,8 @@ KINDS: dict[str, dict[str, str | None]] = {
         "好家伙，这么大一只！": "surprised",
         "你怎么来的？坐车？": None,
         "要这么多吗。": None,
+        "Have you seen my keys?!": None,
+        "我怎么可能放下这件事": None,
     },
     "fright": {
         "Call an ambulance!": "afraid",
@@ -290,6 +294,8 @@ KINDS: dict[str, dict[str, str | None]] = {
         "我不是故意的。": "apologetic",
         "你是我的救命恩人。": "grateful",
         "感恩节放三天假。": None,
+        "谢谢你一直帮我。": "grateful",
+        "谢谢。": None,
         "他不是故意晚来。": None,
     },
     "doubt, confusion, helplessness, resolve, scorn": {
