@@ -262,6 +262,8 @@ KINDS: dict[str, dict[str, str | None]] = {
         "你怎么来的？坐车？": None,
         "要这么多吗。": None,
         "Have you seen my keys?!": None,
+        "Has he left?!": None,
+        "...?!": None,
         "我怎么可能放下这件事": None,
     },
     "fright": {
