@@ -20,7 +20,7 @@ from emo.errors import InputError
 from emo.experts import measuring, protocol, words_chinese, words_english
 from emo.experts.protocol import OWN_LICENCE, TRANSCRIPT, Card, Clip, Description
 
-VERSION = "4"
+VERSION = "5"
 
 
 _LANGUAGES = frozenset(["und", "en", "eng", "english", "zh", "zho", "chi", "cmn", "yue", "chinese"])
@@ -158,6 +158,7 @@ _OWN_ACTS = frozenset(
         "says that it is too much",
         "would rather not be seen like that",
         "would like to be in the place of somebody",
+        "says what they like",
     )
 )
 _JUDGING_ACTS = frozenset(("calls something good", "calls something foul", "laughs", "praises somebody"))

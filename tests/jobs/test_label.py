@@ -8,6 +8,7 @@ import pytest
 
 from clips import make_clip
 from conftest import REPOSITORY
+from emo import vocabulary
 from emo.cli import main
 from emo.config import load_config
 from emo.store.runs import Run
@@ -16,6 +17,21 @@ from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import by_id, emo, label_words, last_run, raw_rows, rows
 
 SAMPLES = REPOSITORY / "samples"
+# The families that neither the line nor the face of a sample contradicts. The scenes at sea show nobody.
+FITTING = {
+    "drawn_afraid": {"fear"},
+    "drawn_angry": {"anger"},
+    "drawn_bored_loud": {"detachment", "calm"},
+    "drawn_joyful_zh": {"joy"},
+    "drawn_sad_zh": {"sadness"},
+    "drawn_tired": {"sadness", "calm"},
+    "drawn_worried_loud": {"fear"},
+    "portrait_silent": {"joy"},
+    "portrait_tall_zh": {"joy", "love", "calm"},
+    "portrait_welcome": {"joy", "love"},
+    "sea_at_dusk": set(),
+    "sea_over_music": set(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +107,15 @@ def test_labels_come_with_their_evidence(labelled):
     assert set(found["portrait_silent"]["labels"]) == {"happy", "amused"}
     for clip in ("drawn_bored_loud", "drawn_worried_loud"):  # full scale makes nobody aroused
         assert {"angry", "excited"}.isdisjoint(found[clip]["labels"])
+
+
+def test_no_sample_gets_a_label_that_its_words_or_its_face_contradict(labelled):
+    out, _ = labelled
+    given = by_id(rows(out, JUDGMENTS, "status", "labels"), "labels")
+    del given["broken_truncated"]
+    families = {clip: {vocabulary.family_of(label) for label in labels} for clip, labels in given.items()}
+    assert families.keys() == FITTING.keys()
+    assert {clip: found - FITTING[clip] for clip, found in families.items() if found - FITTING[clip]} == {}
 
 
 def test_the_report_and_the_run_file_tell_what_happened(labelled):
