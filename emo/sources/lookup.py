@@ -116,14 +116,7 @@ def finish(
     named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
     belong to a system.
     """
-    first: dict[str, str] = {}
-    for row in rows:
-        if row.video_id in first:
-            raise InputError(
-                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
-                "give them ids in a manifest"
-            )
-        first[row.video_id] = row.where
+    _check_ids(rows)
     shut = [row.use == uses.NONE for row in rows]
     found = [None if none else listing.get(row.uri) for row, none in zip(rows, shut, strict=True)]
     beside = Sidecars(listing, is_video)
@@ -165,6 +158,18 @@ def finish(
         schema=MANIFEST,
     )
     return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
+
+
+def _check_ids(rows: Iterable[Row]) -> None:
+    """Raise InputError where two clips have one id."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.video_id in first:
+            raise InputError(
+                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
+                "give them ids in a manifest"
+            )
+        first[row.video_id] = row.where
 
 
 def _transcript_version(row: Row, sidecar: Entry | None) -> str | None:
