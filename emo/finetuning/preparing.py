@@ -109,24 +109,24 @@ class Preparer:
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
         sound = self._sound(one.audios[0]) if one.audios else None
-        if not one.videos:
-            return self._from_frames(one, sound)
-        decoded = self._decode(one.videos[0])
+        video = one.videos[0] if one.videos else one.images
+        if not isinstance(video, str):
+            return self._from_frames(one, video, sound)
+        decoded = self._decode(video)
         sound = sound or decoded.audio
-        return Clip(one.videos[0], decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
+        return Clip(video, decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
 
-    def _from_frames(self, one: Listed, sound: bytes | None) -> Clip:
-        """A clip of its pictures. Where nobody said when a picture was taken they are one second apart."""
+    def _from_frames(self, one: Listed, paths: Sequence[str], sound: bytes | None) -> Clip:
+        """A clip of these pictures. Where nobody said when a picture was taken they are one second apart."""
         frames = []
-        for path in one.images:
+        for path in paths:
             with self._fetched(path) as local:
                 frames.append(_jpeg(Path(local).read_bytes(), path))
         times = one.frame_times[0] if one.frame_times else tuple(map(float, range(len(frames))))
         # The first frame and the last stand half a step from the ends of a clip, or on its first moment.
         step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
         length = times[-1] + (times[0] or step) if times else 1.0
-        name = (*one.images, *one.audios)[0]
-        return Clip(name, tuple(frames), times, sound, None, None, max(length, step))
+        return Clip((*paths, *one.audios)[0], tuple(frames), times, sound, None, None, max(length, step))
 
     @contextmanager
     def _fetched(self, path: str) -> Iterator[str]:
