@@ -36,7 +36,7 @@ _OF_COMMAND = frozenset({"command", "run", "json", "told", "began", "predicted",
 
 
 def add(commands: Commands) -> None:
-    command = commands.bare("evaluate", run, SUMMARY, "")
+    command = commands.bare("evaluate", run, SUMMARY, SUMMARY)
     command.later = lambda given: _of_metrics(command, given)
     path: dict[str, Any] = {"action": "append", "metavar": "PATH"}
     command.add_argument("--predicted", required=True, help="what is scored", **path)
