@@ -14,7 +14,6 @@ from clips import make_clip
 from conftest import free_port, ray_head
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import EMO, emo, last_run, rows, until
-from standing import TestCluster
 
 NAMES = ("late1", "sure1", "sure2", "sure3", "torn1", "torn2")
 
@@ -26,9 +25,7 @@ def env():
     port = free_port()
     options = ["--num-cpus=2", "--object-store-memory=400000000"]
     with ray_head(port, Path(f"/tmp/emo-test-ray-{port}"), options, {"PYTHONPATH": path}):
-        joined = TestCluster(f"127.0.0.1:{port}", PYTHONPATH=path)
-        yield joined
-        joined.standing.stop()
+        yield {"RAY_ADDRESS": f"127.0.0.1:{port}", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
