@@ -50,7 +50,7 @@ quick: check
 
 # Written aside first: an error leaves the old page.
 pages: $(INSTALLED)
-	for page in configuration tables families; do \
+	for page in configuration tables families metrics; do \
 		$(VENV)/bin/python -m emo.$${page}_page > $(VENV)/page.md && mv $(VENV)/page.md docs/$$page.md || exit 1; done
 
 samples: $(INSTALLED)

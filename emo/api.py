@@ -154,12 +154,9 @@ def evaluate(
     The result prints as a table (`as_text()`), as one line (`headline()`) and as plain values (`as_json()`).
     Raises InputError where something is wrong, before any model is loaded.
     """
-    if unknown := options.keys() - scoring.Request.__dataclass_fields__.keys():
-        known = ", ".join(sorted(scoring.Request.__dataclass_fields__))
-        raise InputError(f"there is no option {', '.join(sorted(unknown))}; expected some of: {known}")
     if "compare" in options:
         options["compare"] = _paths(options["compare"])
-    return scoring.run(scoring.Request(_paths(predicted), _paths(gold), metric, **options))
+    return scoring.run(scoring.request_of(_paths(predicted), _paths(gold), metric, options))
 
 
 def _paths(value: str | Path | Sequence[str]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Names of kinds and the classes behind them: emo's own, and those of packages from outside."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, resources
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +22,24 @@ class OfKind(Protocol):
 def is_place(kind: str) -> bool:
     """Whether a kind is written as the place of a class, `package.module:Class`."""
     return ":" in kind
+
+
+def by_file(package: str, ending: str, bases: Collection[str] = ()) -> dict[str, str]:
+    """Kind -> the place of its class, of a package with one kind in each file.
+
+    The name of a file is its kind, with a dash for each underscore; its last class whose name ends in
+    `ending` is the kind's. bases: files whose classes others extend. The files are read and not imported:
+    they load heavy libraries.
+    """
+    named = re.compile(rf"^class (\w+{ending})\(", re.MULTILINE)
+    found = {}
+    for file in resources.files(package).iterdir():
+        stem = file.name.removesuffix(".py")
+        if stem == file.name or stem in bases:
+            continue
+        if classes := named.findall(file.read_text(encoding="utf-8")):
+            found[stem.replace("_", "-")] = f"{package}.{stem}:{classes[-1]}"
+    return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the tests of whole runs share: running `emo` as a process, and reading what it left."""
 
+import atexit
 import json
 import os
 import shutil
@@ -19,11 +20,14 @@ from clips import make_clip
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
-from standing import TestCluster
+from standing import Standing, TestCluster
 
 EMO = Path(sys.executable).with_name("emo")
 # After so many seconds a command is taken to hang.
 COMMAND_S = 500
+# Takes the commands that need no cluster.
+_ALONE = Standing(None)
+atexit.register(_ALONE.stop)
 # The words expert alone: quick, and enough where a test is not about experts.
 WORDS_ONLY = ("--set", "experts=[{kind: words}]", "--set", "ingest.workers=1")
 
@@ -33,11 +37,12 @@ def emo(
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end.
 
-    env: variables for it. With those of the tests' cluster alone it runs in the process that stands there for
-    commands, unless it is to have its own_process.
+    env: variables for it. With none, or with those of the tests' cluster alone, it runs in a process that
+    stands there for commands, unless it is to have its own_process.
     """
-    if isinstance(env, TestCluster) and not own_process:
-        return env.standing.run([*map(str, arguments)], {**os.environ, **env}, COMMAND_S)
+    if not own_process and (env is None or isinstance(env, TestCluster)):
+        standing = _ALONE if env is None else env.standing
+        return standing.run([*map(str, arguments)], {**os.environ, **(env or {})}, COMMAND_S)
     return subprocess.run(
         [EMO, *map(str, arguments)],
         env={**os.environ, **(env or {})},

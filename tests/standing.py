@@ -1,4 +1,4 @@
-"""A process that runs commands of emo one after the other on one connection to the tests' cluster.
+"""A process that runs commands of emo one after the other, connected to the tests' cluster or to none.
 
 Most of the time of a short command goes into starting its process and, on the cluster, processes for its job.
 A test that is about what comes out asks here (`labelling.emo` does); one about the process itself starts one.
@@ -12,16 +12,19 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 
 class Standing:
-    """The process from outside. A command that outlasts its time costs it; the next gets a new one."""
+    """The process from outside. A command that outlasts its time costs it; the next gets a new one.
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    address: of the cluster that it stays connected to, if of any; env: variables that it starts with.
+    """
+
+    def __init__(self, address: str | None, env: Mapping[str, str] | None = None) -> None:
+        self.address, self._env = address, dict(env or {})
         self._process: subprocess.Popen[str] | None = None
 
     def run(
@@ -46,7 +49,8 @@ class Standing:
         """The exit code; None where there was none in time."""
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, self.address],
+                [sys.executable, __file__, *([self.address] if self.address else [])],
+                env={**os.environ, **self._env},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -69,17 +73,18 @@ class Standing:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
 
 class TestCluster(dict[str, str]):
-    """The variable that leads to the tests' cluster, and the process that stands there for commands."""
+    """The variables that lead to a cluster of the tests, and the process that stands there for commands."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__(RAY_ADDRESS=address)
-        self.standing = Standing(address)
+    def __init__(self, address: str, **more: str) -> None:
+        super().__init__(RAY_ADDRESS=address, **more)
+        self.standing = Standing(address, more)
 
 
-def _serve(address: str) -> None:
+def _serve(address: str | None) -> None:
     from emo.cli import main
     from emo.paths import readable
     from emo.run.connection import cluster
@@ -88,7 +93,7 @@ def _serve(address: str) -> None:
     commands, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    with cluster(address, None):
+    with cluster(address, None) if address else nullcontext():
         for line in commands:
             asked = json.loads(line)
             os.environ.clear()
@@ -110,4 +115,4 @@ def _serve(address: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:] or [None])

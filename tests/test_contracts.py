@@ -4,7 +4,9 @@ One that needs a model or a server gets a small one here. One that needs nothing
 """
 
 import json
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ import hf_checkpoints
 import r1_omni_checkpoint
 import step_audio_checkpoint
 from chat_server import chat_server
+from conftest import REPOSITORY
 from emo import experts, extraction
 from emo.configuration_page import keys
 from emo.errors import InputError, RowError
@@ -311,7 +314,7 @@ def of_labels(folder: Path) -> dict[str, Any]:
 def of_groups(folder: Path) -> dict[str, Any]:
     groups = {name: [[word] for word in {*words, *WORSE[name]}] for name, words in GOLD.items()}
     (folder / "groups.json").write_text(json.dumps(groups))
-    return {**of_labels(folder), "groups": str(folder / "groups.json")}
+    return {**of_labels(folder), "options": {"groups": str(folder / "groups.json")}}
 
 
 def of_classes(folder: Path) -> dict[str, Any]:
@@ -347,17 +350,25 @@ NEEDS = {
 @pytest.mark.parametrize("kind", METRICS)
 def test_a_metric_says_what_it_takes_and_refuses_the_rest_before_it_reads_anything(kind):
     metric = metrics.REGISTRY.named(kind)()
-    options = {field.name for field in fields(Request)}
-    assert metric.takes <= options - ALL_TAKE
+    general = {field.name for field in fields(Request)}
+    own = {option.name for option in metric.options}
+    assert metric.takes <= general - ALL_TAKE
     assert metric.summary
     gold = ("nowhere",) if metric.needs_gold else ()
     request = Request(predicted=("nowhere",), gold=gold, metric=kind)
     with pytest.raises(InputError, match="needs --gold" if metric.needs_gold else "uses no --gold"):
         scoring.run(replace(request, gold=() if metric.needs_gold else ("nowhere",)))
-    for option in options - ALL_TAKE - metric.takes:
-        value = 1 if option in ("sample", "compare_sample", "max_failed_share") else "x"
+    for option in general - ALL_TAKE - metric.takes:
+        value = 1 if option in ("sample", "compare_sample") else "x"
         with pytest.raises(InputError, match=f"--{option.replace('_', '-')} is not used by --metric {kind}"):
             scoring.run(replace(request, **{option: value}))
+    for option in {option.name for option in metrics.options()} - own:
+        with pytest.raises(InputError, match=f"--{option.replace('_', '-')} is not used by --metric {kind}"):
+            scoring.run(replace(request, options={option: "x"}))
+    for option in metric.options:
+        if option.choices:
+            with pytest.raises(InputError, match=f"--{option.name} is 'x'; expected {option.choices[0]} or"):
+                scoring.run(replace(request, options={option.name: "x"}))
     if kind in NEEDS:
         with pytest.raises(InputError, match=f"needs {NEEDS[kind]}"):
             scoring.run(request)
@@ -395,8 +406,10 @@ OUTSIDE = '''
 from dataclasses import dataclass
 import numpy as np
 from emo.evaluation.bootstrap import per_clip_mean
-from emo.evaluation.metric import Evaluation, Metric, Request, Scored, finish, gold_labels, systems
+from emo.evaluation.metric import Evaluation, Metric, Option, Request, Scored, finish, gold_labels, systems
 from emo.evaluation.systems import read_system
+
+LEAST = Option("least", "how many labels a clip of gold needs", "N", int)
 
 @dataclass(frozen=True)
 class Share:
@@ -404,11 +417,13 @@ class Share:
     share: float
     clips: int
 
-class Exact(Metric[Share]):
+class ExactMetric(Metric[Share]):
     """The share of clips whose label set is exactly that of gold."""
     summary = "exact matches"
+    options = (LEAST,)
     def score(self, request):
         gold, notes = gold_labels(request)
+        gold = {name: labels for name, labels in gold.items() if len(labels) >= (request.given(LEAST) or 0)}
         def one(system):
             right = [set(gold[name]) == set(system.values.get(name, ())) for name in gold]
             share = Share("exact", float(np.mean(right)), len(right))
@@ -426,4 +441,54 @@ class Exact(Metric[Share]):
 def test_a_metric_from_outside_is_scored_by_its_place(tmp_path, monkeypatch):
     (tmp_path / "exact_outside.py").write_text(OUTSIDE)
     monkeypatch.syspath_prepend(tmp_path)
-    check_metric(Request(metric="exact_outside:Exact", **of_labels(tmp_path)), tmp_path)
+    check_metric(Request(metric="exact_outside:ExactMetric", **of_labels(tmp_path)), tmp_path)
+
+
+def emo(*arguments: str, source: Path) -> subprocess.CompletedProcess[str]:
+    """The command line of the copy of the package that lies in `source`."""
+    command = [sys.executable, "-m", "emo", *arguments]
+    return subprocess.run(
+        command, cwd=source, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, text=True
+    )
+
+
+def test_one_file_is_all_that_a_new_metric_takes(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(
+        REPOSITORY / "emo", source / "emo", symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(REPOSITORY / "jobs", source / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "emo/evaluation/metrics/new_one.py").write_text(OUTSIDE)
+    asked = of_labels(tmp_path)
+    sides = [f"--{side}={asked[side][0]}" for side in ("predicted", "gold", "compare")]
+
+    told = emo("evaluate", "--help", source=source)
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert any(line.split() == ["new-one", "exact", "matches"] for line in lines)
+    assert any(line.split()[:2] == ["--least", "N"] and "new-one: how many labels" in line for line in lines)
+
+    done = emo("evaluate", "--metric", "new-one", *sides, "--json", source=source)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["metric"], found["share"], found["clips"]) == ("exact", 1.0, len(GOLD))
+    assert found["compared"]["share"] == 0.25
+    assert found["intervals"].keys() == found["comparisons"].keys() == {"share"}
+
+    done = emo("evaluate", "--metric", "new-one", *sides, "--least", "2", "--json", source=source)
+    found = json.loads(done.stdout)
+    assert (found["clips"], found["options"]["least"]) == (1, 2)
+    refused = emo("evaluate", *sides, "--least", "2", source=source)
+    assert (refused.returncode, "--least is not used by --metric ew" in refused.stderr) == (2, True)
+
+    program = "from emo.metrics_page import page; print(page())"
+    page = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "| `new-one` | exact matches | `--least` |" in page
+    assert "| `--least N` | `new-one` | how many labels a clip of gold needs |" in page

@@ -133,11 +133,10 @@ def _cell(row: Mapping[str, Any], column: str | None) -> str:
 def to_sample(
     caption: Published,
     question: str,
-    images: tuple[str, ...] = (),
     videos: tuple[str, ...] = (),
     audios: tuple[str, ...] = (),
 ) -> Sample:
     """The caption as the answer to a question about these media; raises RowError as Sample does."""
-    asked = tagged(question, len(images), len(audios), len(videos))
+    asked = tagged(question, 0, len(audios), len(videos))
     turns = (Turn("user", asked), Turn("assistant", caption.text))
-    return Sample(turns, images, videos, audios, where=caption.where)
+    return Sample(turns, (), videos, audios, where=caption.where)

@@ -32,6 +32,15 @@ EPILOG = """exit codes: 0 done (failures are listed in the summary), 1 stopped b
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are emo's own: one line and exit code 2, as JSON too."""
 
+    # Adds the arguments that are known only once much was loaded: when this command is the one that is run.
+    later: Callable[[Sequence[str]], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.later is not None:
+            add, self.later = self.later, None
+            add(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> Any:
         raise InputError(f"{message}\nTry: {self.prog} --help")
 
@@ -39,14 +48,14 @@ class Parser(argparse.ArgumentParser):
 class Commands:
     """Where each command adds itself to the parser of `emo`."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: Parser) -> None:
         self._commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def bare(
         self, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
-    ) -> argparse.ArgumentParser:
+    ) -> Parser:
         """A command with `--json` and nothing else yet."""
-        command: argparse.ArgumentParser = self._commands.add_parser(
+        command: Parser = self._commands.add_parser(
             name,
             help=summary,
             description=description,

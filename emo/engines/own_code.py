@@ -60,15 +60,23 @@ def _code(folder: Path, name: str, who: str, seen: set[str]) -> list[str]:
             modules = [node.module] if node.module else [alias.name for alias in node.names]
             for module in modules:
                 lines += _code(folder, module.replace(".", "/") + ".py", f"{name} imports", seen)
-            continue
-        imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        imported += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        lines += [
-            f"{folder}: {name} imports {package}, which is not installed"
-            for package in dict.fromkeys(one.partition(".")[0] for one in imported)
-            if find_spec(package) is None
-        ]
+        else:
+            lines += [
+                f"{folder}: {name} imports {package}, which is not installed"
+                for package in _packages(node)
+                if find_spec(package) is None
+            ]
     return lines
+
+
+def _packages(node: ast.stmt) -> dict[str, None]:
+    """The packages that a statement imports, each once."""
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [node.module]
+    return dict.fromkeys(name.partition(".")[0] for name in names)
 
 
 def _templated(folder: Path) -> bool:

@@ -84,9 +84,9 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return weights @ values / weights.sum(axis=-1)
 
 
-def f_interval(overlaps: Overlaps, draws: int = DRAWS, level: float = 0.95, seed: int = 0) -> Interval:
+def f_interval(overlaps: Overlaps, draws: int = DRAWS, seed: int = 0) -> Interval:
     """The interval of F, averaged over the mappings (for EW: the five wheels), when clips are drawn anew."""
-    return interval([per_clip_f(overlaps)], draws, level, seed)
+    return interval([per_clip_f(overlaps)], draws, seed=seed)
 
 
 def interval(parts: Sequence[PerClip], draws: int = DRAWS, level: float = 0.95, seed: int = 0) -> Interval:

@@ -56,9 +56,11 @@ def ew_mappings(tables: WheelTables) -> dict[str, NodeOf]:
     }
 
 
-def ew_overlaps(gold: Labels, predicted: Labels, tables: WheelTables, level: str = "level1") -> Overlaps:
-    """Per-clip precision and recall on the five wheels at one level: what bootstrap and paired tests need."""
-    mappings = {name: node_of for name, node_of in ew_mappings(tables).items() if name.endswith("/" + level)}
+def ew_overlaps(gold: Labels, predicted: Labels, tables: WheelTables) -> Overlaps:
+    """Per-clip precision and recall on the five wheels at level 1: what bootstrap and paired tests need."""
+    mappings = {
+        name: node_of for name, node_of in ew_mappings(tables).items() if name.endswith("/" + LEVELS[0])
+    }
     return overlaps(gold, predicted, mappings)
 
 

@@ -109,20 +109,20 @@ def _out_at(place: str) -> Storage | None:
     return None
 
 
-def by_group(
-    per_clip: Mapping[str, Sequence[PerClip]], groups: Mapping[str, str], least: int = LEAST_CLIPS
-) -> Groups:
+def by_group(per_clip: Mapping[str, Sequence[PerClip]], groups: Mapping[str, str]) -> Groups:
     """Each number for each group with enough clips; of several data sets their mean, as for all clips.
 
     Raises InputError where no scored clip has a group, or none of the groups has enough.
     """
     ids = {video_id for parts in per_clip.values() for part in parts for video_id in part.video_ids}
     sizes = Counter(groups[video_id] for video_id in ids if video_id in groups)
-    shown = {group: sizes[group] for group in sorted(sizes) if sizes[group] >= least}
+    shown = {group: sizes[group] for group in sorted(sizes) if sizes[group] >= LEAST_CLIPS}
     if not sizes:
         raise InputError(f"--by: none of its {len(groups)} clips is among the {len(ids)} that are scored")
     if not shown:
-        raise InputError(f"--by: no group has {least} scored clips; the largest has {max(sizes.values())}")
+        raise InputError(
+            f"--by: no group has {LEAST_CLIPS} scored clips; the largest has {max(sizes.values())}"
+        )
     scores: dict[str, dict[str, Interval]] = {}
     gaps: dict[str, Gap] = {}
     for number, parts in per_clip.items():

@@ -1,8 +1,8 @@
 """What every metric is: one class that scores a request and says its result in lines and plots."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from emo.captions.splits import SPLITS
@@ -16,8 +16,10 @@ from emo.evaluation.systems import System
 from emo.evaluation.text import table, to_json
 from emo.review.gold import gold_in, reviewed_out
 
-# Options of a request that every metric takes, and those that say which system is meant.
-ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots", "by", "data_set"})
+T = TypeVar("T")
+
+# Fields of a request that every metric takes, and those that say which system is meant.
+ALL_TAKE = frozenset({"predicted", "gold", "metric", "compare", "plots", "by", "data_set", "options"})
 ONE_SYSTEM = frozenset({"expert", "sample", "compare_expert", "compare_sample", "split"})
 
 
@@ -34,33 +36,71 @@ R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
+class Option(Generic[T]):
+    """An option of some metrics, from which `emo evaluate` makes its argument.
+
+    name: with underscores; help: what it does, for a person; shown: what stands for its value in the help;
+    reads: makes the value of a text; choices: all values there are, where they are few.
+    """
+
+    name: str
+    help: str
+    shown: str | None
+    reads: Callable[[str], T]
+    choices: tuple[T, ...] | None = None
+
+
+WHEELS_FOLDER = Option(
+    "wheels",
+    "the folder with the benchmark's emotion wheels: format.csv, synonym.xlsx and wheel1.xlsx to wheel5.xlsx",
+    "DIR",
+    str,
+)
+JUDGE = Option(
+    "judge",
+    "the text model that is asked: kind=model,model=FOLDER runs it here, kind=openai,url=URL,model=NAME asks "
+    "a server",
+    "KEY=VALUE,...",
+    str,
+)
+MAX_FAILED = Option(
+    "max_failed_share",
+    "no score where more of the judge's answers cannot be read (default 0.5)",
+    "SHARE",
+    float,
+)
+
+
+@dataclass(frozen=True)
 class Request:
     """What was asked for, as on the command line: paths, names, None where not given.
 
-    predicted, gold, compare: one path, for a metric of several data sets also NAME=PATH for each.
+    predicted, gold, compare: one path, for a metric of several data sets also NAME=PATH for each; options:
+    those of the metric itself, by name.
     """
 
     predicted: tuple[str, ...]
     gold: tuple[str, ...]
     metric: str = "ew"
-    wheels: str | None = None
-    unknown: str | None = None
     expert: str | None = None
     sample: int | None = None
     compare: tuple[str, ...] = ()
     compare_expert: str | None = None
     compare_sample: int | None = None
-    groups: str | None = None
-    judge: str | None = None
-    max_failed_share: float | None = None
-    selection: str | None = None
     plots: str | None = None
-    classes: str | None = None
-    clues: str | None = None
-    unparsable: str | None = None
     split: str | None = None
     by: str | None = None
     data_set: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def given(self, option: Option[T]) -> T | None:
+        """The value of an option of the metric; None where it was not given."""
+        return self.options.get(option.name)
+
+    def asked(self) -> dict[str, Any]:
+        """Everything that was given, by name, those of the metric among them."""
+        fields = {name: value for name, value in vars(self).items() if name != "options"}
+        return {name: value for name, value in {**fields, **self.options}.items() if value not in (None, ())}
 
 
 @dataclass(frozen=True)
@@ -98,11 +138,10 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """The result with all that decided it, as plain values."""
-        asked = {name: value for name, value in asdict(self.request).items() if value not in (None, ())}
         return {
             **to_json(self.scored.result),
             "predicted": self.scored.name,
-            "options": asked,
+            "options": self.request.asked(),
             "intervals": {name: to_json(value) for name, value in self.intervals.items()},
             "compared": None
             if self.compared is None
@@ -152,14 +191,22 @@ class Evaluation:
 class Metric(ABC, Generic[R]):
     """The protocol of all metrics.
 
-    summary: what it measures and what it needs, for `emo evaluate --help`; takes: fields of a Request that it
-    uses besides those that all take; unit: what its numbers are multiplied by for a person, 100 for shares;
-    several: whether a side may be given once for each data set, as NAME=PATH; needs_gold: whether it compares
-    with human labels.
+    Everything about a metric stands in its class: its arguments, its help and its line in docs/metrics.md are
+    made from it, and its JSON from the dataclass of its result.
+
+    summary: what it measures and what it needs; details: what else a person must know who has it computed,
+    in whole sentences; takes: fields of a Request that it uses besides those that
+    all take; options: options of its own; benchmark: the data set that it is of, where it is of one, by a
+    name of emo/evaluation/data_sets.yaml; unit: what its numbers are multiplied by for a person, 100 for
+    shares; several: whether a side may be given once for each data set, as NAME=PATH; needs_gold: whether it
+    compares with human labels.
     """
 
     summary: ClassVar[str]
+    details: ClassVar[str] = ""
     takes: ClassVar[frozenset[str]] = ONE_SYSTEM
+    options: ClassVar[tuple[Option[Any], ...]] = ()
+    benchmark: ClassVar[str | None] = None
     unit: ClassVar[float] = 100.0
     several: ClassVar[bool] = False
     needs_gold: ClassVar[bool] = True

@@ -5,23 +5,41 @@ read gold and systems  →  score  →  intervals, paired test  →  text, JSON,
 Runs in one process and writes no table: a gold set is small beside what was labelled.
 """
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from emo.errors import InputError
+from emo.evaluation import metrics
 from emo.evaluation.groups import by_group, read_groups
-from emo.evaluation.metric import ALL_TAKE, Evaluation, Metric, Request
-from emo.evaluation.metrics import REGISTRY
+from emo.evaluation.metric import ALL_TAKE, MAX_FAILED, Evaluation, Metric, Request
 from emo.evaluation.page import plot_folder, write_page
 from emo.evaluation.seen import warnings
 
 
+def request_of(
+    predicted: tuple[str, ...], gold: tuple[str, ...], kind: str, options: Mapping[str, Any]
+) -> Request:
+    """The request of a caller who names every option in one way, those of the metric among them.
+
+    Raises InputError where there is no such option or no such metric.
+    """
+    of_metrics = {option.name for option in metrics.options(kind)}
+    general = {entry.name for entry in fields(Request)} - {"options"}
+    if unknown := options.keys() - of_metrics - general:
+        known = ", ".join(sorted(of_metrics | general))
+        raise InputError(f"there is no option {', '.join(sorted(unknown))}; expected some of: {known}")
+    named = {name: value for name, value in options.items() if name in general}
+    rest = {name: value for name, value in options.items() if name in of_metrics}
+    return Request(predicted, gold, kind, **named, options=rest)
+
+
 def run(request: Request) -> Evaluation:
     """Score what was asked for; raises InputError before any model is loaded where something is wrong."""
-    metric = REGISTRY.named(request.metric)()
+    metric = metrics.REGISTRY.named(request.metric)()
     _check(request, metric)
     # Before the metric asks any model: of a wrong --data-set a user is told at once.
-    told = warnings(request) if metric.needs_gold or request.data_set else ()
+    told = warnings(request, metric) if metric.needs_gold or request.data_set else ()
     folder = plot_folder(request.plots) if request.plots else None
     groups = read_groups(request.by, (*request.gold, *request.predicted)) if request.by else None
     evaluation = metric.score(request)
@@ -36,9 +54,15 @@ def run(request: Request) -> Evaluation:
 
 
 def _check(request: Request, metric: Metric[Any]) -> None:
-    for name, value in asdict(request).items():
-        if value not in (None, ()) and name not in metric.takes | ALL_TAKE:
+    taken = metric.takes | ALL_TAKE | {option.name for option in metric.options}
+    for name in request.asked():
+        if name not in taken:
             raise InputError(f"--{name.replace('_', '-')} is not used by --metric {request.metric}")
+    for option in metric.options:
+        value = request.given(option)
+        if option.choices and value not in (None, *option.choices):
+            expected = " or ".join(map(str, option.choices))
+            raise InputError(f"--{option.name.replace('_', '-')} is {value!r}; expected {expected}")
     if metric.needs_gold != bool(request.gold):
         wants = "needs --gold, the human labels" if metric.needs_gold else "uses no --gold"
         raise InputError(f"--metric {request.metric} {wants}")
@@ -48,6 +72,7 @@ def _check(request: Request, metric: Metric[Any]) -> None:
         for side in ("predicted", "gold", "compare"):
             if len(getattr(request, side)) > 1:
                 raise InputError(f"--{side} is given twice; --metric {request.metric} takes one")
-    if request.max_failed_share is not None and not 0 <= request.max_failed_share <= 1:
-        raise InputError(f"--max-failed-share is {request.max_failed_share:g}; expected a share from 0 to 1")
+    share = request.given(MAX_FAILED)
+    if share is not None and not 0 <= share <= 1:
+        raise InputError(f"--max-failed-share is {share:g}; expected a share from 0 to 1")
     metric.check(request)

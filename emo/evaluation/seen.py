@@ -1,34 +1,28 @@
 """Whether an expert is scored on clips that it was trained on: that number says little about new clips."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo.evaluation import data_sets
 from emo.evaluation.benchmark_files import data_set_paths
-from emo.evaluation.metric import Request
+from emo.evaluation.metric import Metric, Request
 from emo.paths import is_s3
 from emo.sources.records import is_table
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS, VOTES
 
-# Metrics that are one benchmark.
-_BENCHMARKS = {
-    "mme-emotion": "MME-Emotion",
-    "emobench-joint": "EmoBench-M",
-    "emobench-generation": "EmoBench-M",
-}
 
-
-def warnings(request: Request) -> list[str]:
+def warnings(request: Request, metric: Metric[Any]) -> list[str]:
     """A line for each expert and data set on which a score means little; none where nothing is known.
 
     The data set is the one of --data-set, else what the metric is of, else what the paths of gold are called.
     """
     lines, unnamed = [], set()
-    for predicted, only, names in _scored(request):
+    for predicted, only, names in _scored(request, metric):
         for expert, learned in sorted(_experts(predicted, only).items()):
             if not names:
                 unnamed |= {f"{expert} on {one}" for one in learned}
@@ -52,7 +46,7 @@ def _line(expert: str, trained: str, scored: str, both: tuple[str, ...]) -> str:
     )
 
 
-def _scored(request: Request) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
+def _scored(request: Request, metric: Metric[Any]) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
     """What was predicted, the one expert that is meant, and the data sets that it is scored on."""
     for given, side, only in (
         (request.predicted, "predicted", request.expert),
@@ -63,17 +57,19 @@ def _scored(request: Request) -> Iterator[tuple[str, str | None, tuple[str, ...]
                 yield path, only, (data_sets.chosen(name),)
         else:
             for path in given:
-                yield path, only, _names(request)
+                yield path, only, _names(request, metric)
 
 
-def _names(request: Request) -> tuple[str, ...]:
+def _names(request: Request, metric: Metric[Any]) -> tuple[str, ...]:
     if request.data_set is not None:
         return (data_sets.chosen(request.data_set),)
-    if request.metric in _BENCHMARKS:
-        return (_BENCHMARKS[request.metric],)
+    if metric.benchmark is not None:
+        return (metric.benchmark,)
     return tuple(
         dict.fromkeys(
-            name for place in (*request.gold, request.classes or "") for name in data_sets.written_in(place)
+            name
+            for place in (*request.gold, request.options.get("classes") or "")
+            for name in data_sets.written_in(place)
         )
     )
 

@@ -298,12 +298,11 @@ def unibench(
     predicted: Mapping[str, Mapping[str, Any]],
     tables: WheelTables,
     selection: str = "one system, nothing selected",
-    notes: Sequence[str] = (),
 ) -> UniBenchResult:
     """Score the data sets that both sides have.
 
     gold, predicted: data set -> what score_data_set takes. selection: what was selected and how; a checkpoint
-    must not be chosen on these test sets. notes: what else the result must say. Raises InputError where no
+    must not be chosen on these test sets. Raises InputError where no
     data set is on both sides.
     """
     for name in [*gold, *predicted]:
@@ -312,7 +311,7 @@ def unibench(
     if not shared:
         raise InputError(f"unibench: no data set on both sides; expected some of {', '.join(DATA_SETS)}")
     scores = tuple(score_data_set(name, gold[name], predicted[name], tables) for name in shared)
-    said = [*notes, *tables.defects]
+    said = [*tables.defects]
     said += [
         f"{score.name}: gold has {len(gold[score.name])} clips, the benchmark {score.expected_clips}"
         for score in scores

@@ -61,12 +61,6 @@ class Listed:
     alternatives: tuple[tuple[str, ...], ...] = ()
 
 
-def stated_labels(text: str) -> list[str] | None:
-    """The labels of `stated`."""
-    found = stated(text)
-    return None if found is None else found.labels
-
-
 def stated(text: str) -> Listed | None:
     """What a text lists that is nothing but its labels; None for any other text.
 

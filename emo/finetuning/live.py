@@ -48,10 +48,9 @@ class Live:
         steps: int,
         told: StepRecord | None = None,
         stream: TextIO | None = None,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.also: Callable[[Mapping[str, Any]], None] = lambda record: None  # is given each record too
-        self._name, self._steps, self._now = name, steps, now
+        self._name, self._steps = name, steps
         self._told = told
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
@@ -64,14 +63,14 @@ class Live:
         if self._told is not None:
             enter(self._told, self._steps, record)
         if self._first is None or record["step"] <= self._first[0]:
-            self._first = (record["step"], self._now())
+            self._first = (record["step"], time.monotonic())
         done = record["step"] - self._first[0]
-        each = (self._now() - self._first[1]) / done if done else None
+        each = (time.monotonic() - self._first[1]) / done if done else None
         last = record["step"] == self._steps
         every = BAR_EVERY_S if self._terminal else LINE_EVERY_S
-        if not last and self._now() - self._shown_at < every:
+        if not last and time.monotonic() - self._shown_at < every:
             return
-        self._shown_at = self._now()
+        self._shown_at = time.monotonic()
         text = line(self._name, self._steps, record, each)
         self._stream.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         if last and self._terminal:

@@ -292,11 +292,6 @@ def training_entries(entries: Sequence[Entry]) -> list[Entry]:
     return usable(entries, TRAIN)
 
 
-def held_out_entries(entries: Sequence[Entry]) -> list[Entry]:
-    """Those that a run is measured on."""
-    return usable(entries, HELD_OUT)
-
-
 def usable(entries: Sequence[Entry], split: str) -> list[Entry]:
     """Those of a split that were not refused."""
     return [entry for entry in entries if entry.error is None and entry.split == split]

@@ -1,7 +1,8 @@
 """Listed samples → prepared ones: each clip is read once, each sample is encoded once, for its length."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from emo.finetuning.collator import encoder
 from emo.finetuning.listing import Listed
 from emo.finetuning.prepared import Entry
 from emo.finetuning.settings import Finetune
-from emo.media.decoded import DecodeSettings
+from emo.machine import raise_fault_of_machine
+from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.sandbox import Decoder
 from emo.store import committed
 from emo.store.s3 import use_s3
@@ -106,44 +108,50 @@ class Preparer:
         """The clip of a row of a file; its images are the frames, and a sound beside them is its sound."""
         if len(one.videos) > 1 or len(one.audios) > 1 or (one.videos and one.images):
             raise RowError("media", "expected one video, or images, and at most one sound")
+        sound = self._sound(one.audios[0]) if one.audios else None
         video = one.videos[0] if one.videos else one.images
         if not isinstance(video, str):
-            return self._from_frames(one, video)
+            return self._from_frames(one, video, sound)
         decoded = self._decode(video)
-        sound = self._sound(one.audios[0]) if one.audios else decoded.audio
+        sound = sound or decoded.audio
         return Clip(video, decoded.frames, decoded.frame_times, sound, None, None, decoded.duration_s)
 
-    def _from_frames(self, one: Listed, paths: Sequence[str]) -> Clip:
-        """A clip of these pictures, with the sound beside them if there is one.
-
-        Where nobody said when a picture was taken they are one second apart.
-        """
-        frames = tuple(_jpeg(self._read(path), path) for path in paths)
-        sound = self._sound(one.audios[0]) if one.audios else None
+    def _from_frames(self, one: Listed, paths: Sequence[str], sound: bytes | None) -> Clip:
+        """A clip of these pictures. Where nobody said when a picture was taken they are one second apart."""
+        frames = []
+        for path in paths:
+            with self._fetched(path) as local:
+                frames.append(_jpeg(Path(local).read_bytes(), path))
         times = one.frame_times[0] if one.frame_times else tuple(map(float, range(len(frames))))
         # The first frame and the last stand half a step from the ends of a clip, or on its first moment.
         step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
         length = times[-1] + (times[0] or step) if times else 1.0
-        return Clip((*paths, *one.audios)[0], frames, times, sound, None, None, max(length, step))
+        return Clip((*paths, *one.audios)[0], tuple(frames), times, sound, None, None, max(length, step))
 
-    def _read(self, path: str) -> bytes:
-        try:
-            folder, name = storage_of(path, self._out.s3)
-            return folder.read(name)
-        except (FileNotFoundError, StorageError) as error:
-            raise RowError("media", f"{path} cannot be read: {error}") from None
+    @contextmanager
+    def _fetched(self, path: str) -> Iterator[str]:
+        """A medium as a local file.
 
-    def _decode(self, path: str) -> Any:
-        if self._decoder is None:
-            self._decoder = Decoder(DecodeSettings(frames=self._settings.max_frames))
+        Raises RowError `media` where it cannot be read, and what says that the whole place or this machine is
+        at fault.
+        """
         try:
             folder, name = storage_of(path, self._out.s3)
             with folder.download(name) as local:
                 # A local file is used where it lies, or where it does not.
                 Path(local).stat()
-                return self._decoder.decode(local)
+                yield local
+        except PlaceError:
+            raise
         except (FileNotFoundError, StorageError) as error:
+            raise_fault_of_machine(error)
             raise RowError("media", f"{path} cannot be read: {error}") from None
+
+    def _decode(self, path: str) -> DecodedClip:
+        if self._decoder is None:
+            self._decoder = Decoder(DecodeSettings(frames=self._settings.max_frames))
+        with self._fetched(path) as local:
+            return self._decoder.decode(local)
 
     def _sound(self, path: str) -> bytes:
         sound = self._decode(path).audio

@@ -115,8 +115,8 @@ class Summary:
         return [*cut, *same]
 
 
-def _begins(text: str, length: int = 60) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+def _begins(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def summarise(

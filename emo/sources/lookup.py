@@ -119,7 +119,7 @@ def finish(
     named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
     belong to a system.
     """
-    _refuse_shared_ids(rows)
+    _check_ids(rows)
     found = [None if row.use == uses.NONE else listing.get(row.uri) for row in rows]
     beside = Sidecars(listing, is_video)
     # What follows goes over each of a million rows, most of which have nothing of the kind.
@@ -158,7 +158,8 @@ def finish(
     return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
 
 
-def _refuse_shared_ids(rows: Sequence[Row]) -> None:
+def _check_ids(rows: Sequence[Row]) -> None:
+    """Raise InputError where two clips have one id."""
     if len({row.video_id for row in rows}) == len(rows):
         return
     first: dict[str, str] = {}

@@ -103,11 +103,11 @@ def read_parquet(storage: Storage, name: str, wanted: Collection[str]) -> tuple[
     return columns, table
 
 
-def parquet_files(storage: Storage, below: str = "") -> list[str]:
+def parquet_files(storage: Storage) -> list[str]:
     """The Parquet files of a folder; those with `_` or `.` in front are notes of what wrote it."""
     return [
         entry.path
-        for entry in storage.entries(below)
+        for entry in storage.entries()
         if entry.path.lower().endswith(PARQUET)
         and not any(part.startswith(("_", ".")) for part in entry.path.split("/"))
     ]

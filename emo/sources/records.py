@@ -25,7 +25,6 @@ from emo.store.storage import Storage
 # What may stand before `.gz` too.
 TEXT_SUFFIXES = (".csv", ".jsonl", ".json")
 SUFFIXES = (*TEXT_SUFFIXES, PARQUET)
-EXCEL = ".xlsx"
 _GZIP = ".gz"
 
 _MOST_CELL = 2**31 - 1

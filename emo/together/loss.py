@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.07
 
 
-def symmetric(embeddings: torch.Tensor, temperature: float = TEMPERATURE) -> torch.Tensor:
+def symmetric(embeddings: torch.Tensor) -> torch.Tensor:
     """InfoNCE in both directions, the mean over the pairs of modalities; embeddings: [M, B, D].
 
     For one view of each clip. log B where all embeddings are equal.
@@ -25,7 +25,7 @@ def symmetric(embeddings: torch.Tensor, temperature: float = TEMPERATURE) -> tor
     cross = torch.nn.functional.cross_entropy
     losses = []
     for one, other in combinations(embeddings, 2):
-        alike = one @ other.T / temperature
+        alike = one @ other.T / TEMPERATURE
         losses.append((cross(alike, target) + cross(alike.T, target)) / 2)
     return torch.stack(losses).mean()
 

@@ -7,9 +7,9 @@ from emo.errors import InputError
 from emo.evaluation.clues import description_overlap, read_score
 from emo.evaluation.ew import emo_clusters, ew, own_mappings
 from emo.evaluation.mer2024 import mer2024
-from emo.evaluation.metrics.descriptions import Descriptions
-from emo.evaluation.metrics.label_sets import EmoClusters
-from emo.evaluation.metrics.mer2024_ov import Mer2024
+from emo.evaluation.metrics.descriptions import DescriptionsMetric
+from emo.evaluation.metrics.emo_clusters import EmoClustersMetric
+from emo.evaluation.metrics.mer2024 import Mer2024Metric
 from emo.evaluation.overlap import by_node
 from emo.evaluation.text import to_json
 from emo.evaluation.wheels import load_wheels
@@ -44,7 +44,7 @@ def test_a_result_is_one_json_object_and_a_table():
     content = json.loads(json.dumps(to_json(result)))
     assert content["metric"] == "emo-clusters"
     assert content["score"]["f"] == result.score.f
-    text = "\n".join(EmoClusters().lines(result))
+    text = "\n".join(EmoClustersMetric().lines(result))
     assert text.startswith("emo-clusters: F 57.14, 3 clips\n")
     assert "gold: 1 of 4 labels (25.0%) are outside the vocabulary, such as blorpish" in text
     assert "gold clips without a prediction: 1" in text
@@ -53,7 +53,7 @@ def test_a_result_is_one_json_object_and_a_table():
 
 def test_the_judge_stands_in_the_text():
     result = mer2024(GOLD, PREDICTED, groups={name: [] for name in GOLD})
-    assert "judge: given groups" in Mer2024().lines(result)[0]
+    assert "judge: given groups" in Mer2024Metric().lines(result)[0]
 
 
 def test_scores_per_label_count_gold_predicted_and_both():
@@ -91,7 +91,7 @@ def test_description_overlap_names_the_judge_and_leaves_unread_answers_out():
     assert (result.judge, result.clue, result.label) == ("tiny-1", 8.0, 8.0)
     assert (result.clips, result.unread_clue, result.missing_predictions) == (2, 1, 1)
     assert result.scores == {"a": (8, 8), "b": (None, None)}
-    assert "1 answers could not be read" in "\n".join(Descriptions().lines(result))
+    assert "1 answers could not be read" in "\n".join(DescriptionsMetric().lines(result))
     with pytest.raises(InputError, match="must be named"):
         description_overlap(gold, gold, ask, judge="")
     with pytest.raises(InputError, match="1 answers to 3 questions"):

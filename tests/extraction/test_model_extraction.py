@@ -12,7 +12,7 @@ from emo import extraction
 from emo.errors import InputError, RowError
 from emo.extraction.merge import Merger, merge_prompt
 from emo.extraction.model import ModelExtractor, ServerExtractor
-from emo.extraction.parsing import parse_labels, read_list, stated_labels
+from emo.extraction.parsing import parse_labels, read_list, stated
 from emo.extraction.prompts import filled, load_prompt
 from emo.extraction.protocol import ExtractRow
 from emo.extraction.writers import ServerWriter, TextServerSettings
@@ -144,7 +144,7 @@ def test_any_answer_gives_labels_or_a_failed_row(answer):
     ],
 )
 def test_a_text_that_is_nothing_but_its_labels_is_read_as_it_is(text, labels):
-    assert stated_labels(text) == labels
+    assert stated(text).labels == labels
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_text_that_is_nothing_but_its_labels_is_read_as_it_is(text, labels):
     ],
 )
 def test_any_other_text_is_left_to_the_model(text):
-    assert stated_labels(text) is None
+    assert stated(text) is None
 
 
 # A model in this process: small enough to be taught its two answers here.

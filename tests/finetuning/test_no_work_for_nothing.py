@@ -91,7 +91,7 @@ def test_samples_on_the_disk_are_those_in_memory_in_the_same_order(tmp_path):
     listed = prepared.read_entries(run)
     for split, expected in (
         ("train", prepared.training_entries(listed)),
-        ("validation", prepared.held_out_entries(listed)),
+        ("validation", prepared.usable(listed, prepared.HELD_OUT)),
     ):
         stored = prepared.Stored(run, split)
         assert list(stored) == expected

@@ -32,7 +32,9 @@ def damaged(tmp_path_factory, ray_cluster):
 
 
 def test_status_of_broken_tables_ends_with_its_own_code_every_time(damaged):
-    codes = collections.Counter(emo("status", "--out", damaged).returncode for _ in range(20))
+    codes = collections.Counter(
+        emo("status", "--out", damaged, own_process=True).returncode for _ in range(20)
+    )
     assert codes == {1: 20}
 
 

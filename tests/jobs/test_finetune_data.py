@@ -212,7 +212,7 @@ def test_published_captions_about_a_folder_of_videos_become_samples_and_bad_rows
     out, run = Storage(str(tmp_path / "out")), Storage(str(tmp_path / "run"))
     listed, _ = listing.list_samples(out, settings)
     _, entries = zip(*sorted(prepare(out, run, settings, listed).items()), strict=True)
-    train, held_out = prepared.training_entries(entries), prepared.held_out_entries(entries)
+    train, held_out = prepared.training_entries(entries), prepared.usable(entries, prepared.HELD_OUT)
     assert [entry.turns[1].content for entry in train] == [
         f"The character's emotional state is {felt}." for felt in ("happy, calm", "glad")
     ]

@@ -1,44 +1,29 @@
-"""The metrics: one file each, and the registry that names them."""
+"""The metrics: one file each, and the registry that names them.
 
-import textwrap
+The name of a file is that of its metric: `mer_fg.py` holds `MerFgMetric`, the metric `mer-fg`.
+"""
+
+from dataclasses import fields
 from typing import Any
 
-from emo.evaluation.metric import Metric
-from emo.registry import Registry
+from emo.errors import InputError
+from emo.evaluation.metric import Metric, Option, Request
+from emo.registry import Registry, by_file
 
-REGISTRY = Registry[Metric[Any]](
-    "metric",
-    Metric,
-    {
-        "ew": "emo.evaluation.metrics.label_sets:EmotionWheels",
-        "emo-clusters": "emo.evaluation.metrics.label_sets:EmoClusters",
-        "mer2024": "emo.evaluation.metrics.mer2024_ov:Mer2024",
-        "unibench": "emo.evaluation.metrics.mer_unibench:UniBench",
-        "descriptions": "emo.evaluation.metrics.descriptions:Descriptions",
-        "classes": "emo.evaluation.metrics.classes:Classes",
-        "mer-fg": "emo.evaluation.metrics.mer_fg:MerFg",
-        "prefer": "emo.evaluation.metrics.prefer:Prefer",
-        "reliability": "emo.evaluation.metrics.reliability:Agreement",
-        "ranking": "emo.evaluation.metrics.ranking:Ranking",
-        "valence": "emo.evaluation.metrics.valence:Valence",
-        "emobench-joint": "emo.evaluation.metrics.emobench_joint:Joint",
-        "emobench-generation": "emo.evaluation.metrics.emobench_generation:Generation",
-        "mme-emotion": "emo.evaluation.metrics.mme_emotion:MmeEmotion",
-    },
-)
+REGISTRY = Registry[Metric[Any]]("metric", Metric, by_file(__package__, "Metric"))
 
 
-def summaries() -> str:
-    """What each metric of emo says of itself, as lines of a help text; those of other packages by name."""
-    told = [
-        textwrap.fill(
-            REGISTRY.named(name).summary,
-            width=110,
-            initial_indent=f"  {name:<14}",
-            subsequent_indent=" " * 16,
-        )
-        for name in REGISTRY.own
-    ]
-    if others := [name for name in REGISTRY.names() if name not in REGISTRY.own]:
-        told.append(f"  of other packages: {', '.join(others)}")
-    return "\n".join(told)
+def options(kind: str | None = None) -> dict[Option[Any], list[str]]:
+    """Every option of a metric of emo, and which of them take it; with a kind those of that metric too.
+
+    Raises InputError where there is no such metric, or where an option of it means another thing elsewhere.
+    """
+    found: dict[Option[Any], list[str]] = {}
+    meant: dict[str, Option[Any] | None] = {entry.name: None for entry in fields(Request)}
+    asked = [] if kind is None or kind in REGISTRY.own else [kind]
+    for name in [*REGISTRY.own, *asked]:
+        for option in REGISTRY.named(name).options:
+            if meant.setdefault(option.name, option) != option:
+                raise InputError(f"metric kind {name!r}: another option is called {option.name!r} already")
+            found.setdefault(option, []).append(name)
+    return found

@@ -7,16 +7,7 @@ from typing import Any
 
 from emo.evaluation.class_gold import ANSWERS, ClassGold, of_gold, read_class_gold, read_classes
 from emo.evaluation.closed import Mapped, class_scores, confusion, made_of, to_classes
-from emo.evaluation.metric import (
-    ONE_SYSTEM,
-    Evaluation,
-    Metric,
-    Request,
-    Scored,
-    finish,
-    missing,
-    systems,
-)
+from emo.evaluation.metric import Evaluation, Metric, Option, Request, Scored, finish, missing, systems
 from emo.evaluation.systems import System, read_system
 from emo.evaluation.text import table
 from emo.evaluation.viewer_responses import is_responses, read_responses
@@ -25,6 +16,14 @@ from emo.paths import is_s3
 from emo.sources.records import is_table
 
 _MOST_WORDS = 20
+
+CLASSES = Option(
+    "classes",
+    "the classes, as happy,sad, as 1=happy,2=sad for files with numbers, or a named set (mer, meld, dfew, "
+    "mafw, ravdess, sentiment, binary-sentiment); by default those that gold has",
+    "SET",
+    str,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class ClassResult:
     notes: tuple[str, ...] = ()
 
 
-class Classes(Metric[ClassResult]):
+class ClassesMetric(Metric[ClassResult]):
     """One class for each clip, answered by open labels or by a class."""
 
     summary = (
@@ -60,16 +59,16 @@ class Classes(Metric[ClassResult]):
         "as handed out by MER-Cross, MELD, EmoBench-M and MME-Emotion, or any table with name and label; "
         "also viewer_responses."
     )
-    takes = ONE_SYSTEM | {"classes"}
+    options = (CLASSES,)
 
     def check(self, request: Request) -> None:
-        if request.classes is not None:
-            read_classes(request.classes)
+        if (classes := request.given(CLASSES)) is not None:
+            read_classes(classes)
 
     def score(self, request: Request) -> Evaluation:
         if _is_responses(request.gold[0]):
             return self._responses(request)
-        found = read_class_gold(request.gold[0], request.classes)
+        found = read_class_gold(request.gold[0], request.given(CLASSES))
         gold = found.one(request.gold[0])
         predicted, other = systems(
             request, lambda path, expert, sample: read_system(path, expert, sample, ANSWERS)
@@ -83,9 +82,8 @@ class Classes(Metric[ClassResult]):
     def _responses(self, request: Request) -> Evaluation:
         """Every viewer's response is scored; a prediction without a viewer holds for all of them."""
         responses = read_responses(request.gold[0])
-        classes = (
-            read_classes(request.classes)[0] if request.classes else tuple(sorted({*responses.values()}))
-        )
+        named = request.given(CLASSES)
+        classes = read_classes(named)[0] if named else tuple(sorted({*responses.values()}))
         gold = {str(asked): response for asked, response in responses.items()}
         found = ClassGold(
             {name: (response,) for name, response in gold.items()}, dict.fromkeys(gold, classes), classes

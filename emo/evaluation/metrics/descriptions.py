@@ -12,7 +12,8 @@ from emo.evaluation.clues import OverlapJudgement, description_overlap
 from emo.evaluation.judging import Judge, read_judge
 from emo.evaluation.labels import TEXTS, read
 from emo.evaluation.metric import (
-    ONE_SYSTEM,
+    JUDGE,
+    MAX_FAILED,
     Evaluation,
     Metric,
     Request,
@@ -27,15 +28,15 @@ from emo.evaluation.systems import read_descriptions
 from emo.pages import charts
 
 
-class Descriptions(Metric[OverlapJudgement]):
+class DescriptionsMetric(Metric[OverlapJudgement]):
     """Overlap of clues and overlap of labels, each from 1 to 10."""
 
     summary = "overlap of clues and of labels between descriptions (EMER), scored by --judge"
-    takes = ONE_SYSTEM | {"judge", "max_failed_share"}
+    options = (JUDGE, MAX_FAILED)
     unit = 1.0
 
     def check(self, request: Request) -> None:
-        if request.judge is None:
+        if request.given(JUDGE) is None:
             raise InputError("--metric descriptions needs --judge, the text model that compares them")
 
     def score(self, request: Request) -> Evaluation:
@@ -44,8 +45,9 @@ class Descriptions(Metric[OverlapJudgement]):
         predicted, other = systems(request, read_descriptions)
         for system in filter(None, (predicted, other)):
             check_ids(gold, system.values)
-        assert request.judge is not None
-        with closing(Judge(read_judge(request.judge))) as judge:
+        asked = request.given(JUDGE)
+        assert asked is not None
+        with closing(Judge(read_judge(asked))) as judge:
             notes = (f"gold: column {found.column} of {found.where}",)
             results = [
                 (system, description_overlap(gold, system.values, judge.ask, judge.name))  # type: ignore[arg-type]
@@ -54,7 +56,7 @@ class Descriptions(Metric[OverlapJudgement]):
             ]
         for _, result in results:
             for unread in (result.unread_clue, result.unread_label):
-                check_answers(judge.name, unread, result.clips, request.max_failed_share)
+                check_answers(judge.name, unread, result.clips, request.given(MAX_FAILED))
         # A test needs clips that both systems were judged on.
         first, second = results[0], results[-1]
         made_of: list[dict[str, list[PerClip]]] = [{}, {}]

@@ -13,7 +13,17 @@ from emo.evaluation.class_gold import IDS, id_of, of_gold, records_at
 from emo.evaluation.generation_overlap import bleu, bleu_parts, rouge_l
 from emo.evaluation.judging import Judge, judge_of
 from emo.evaluation.labels import TEXTS
-from emo.evaluation.metric import Evaluation, Metric, Request, Scored, check_answers, finish, missing
+from emo.evaluation.metric import (
+    JUDGE,
+    MAX_FAILED,
+    Evaluation,
+    Metric,
+    Request,
+    Scored,
+    check_answers,
+    finish,
+    missing,
+)
 from emo.evaluation.overlap import check_ids
 from emo.evaluation.text import table
 from emo.experts.prompts.plain import as_text
@@ -54,7 +64,7 @@ def read_grades(answer: str) -> tuple[int, int] | None:
     return logic, content
 
 
-class Generation(Metric[GenerationResult]):
+class EmoBenchGenerationMetric(Metric[GenerationResult]):
     """Overlap with a reference, and two grades of a text model."""
 
     summary = (
@@ -62,7 +72,9 @@ class Generation(Metric[GenerationResult]):
         "to 5. Rows reference (gold) and prediction (predicted), with the name of the clip; one file may be "
         "both sides and then needs no names"
     )
-    takes = frozenset({"judge", "max_failed_share"})
+    takes = frozenset()
+    options = (JUDGE, MAX_FAILED)
+    benchmark = "EmoBench-M"
 
     def score(self, request: Request) -> Evaluation:
         one_file = {*request.predicted, *request.compare} == {*request.gold}
@@ -73,7 +85,7 @@ class Generation(Metric[GenerationResult]):
         ]
         for _, predicted in sides:
             check_ids({key: [] for key in gold}, {key: [] for key in predicted})
-        with judge_of(request.judge) as judge:
+        with judge_of(request.given(JUDGE)) as judge:
             scored = [_scored(path, gold, predicted, judge, request) for path, predicted in sides]
         return finish(self, request, scored[0], scored[1] if len(scored) > 1 else None)
 
@@ -123,7 +135,7 @@ def _scored(
     grades, unread = None, 0
     if judge is not None:
         given, unread = _grades(gold, predicted, judge)
-        check_answers(judge.name, unread, sum(key in predicted for key in ids), request.max_failed_share)
+        check_answers(judge.name, unread, sum(key in predicted for key in ids), request.given(MAX_FAILED))
         grades = {name: float(given[place].mean()) for place, name in enumerate(GRADES)}
     result = GenerationResult(
         metric="emobench-generation",

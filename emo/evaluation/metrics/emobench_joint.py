@@ -35,7 +35,7 @@ class JointResult:
     notes: tuple[str, ...] = ()
 
 
-class Joint(Metric[JointResult]):
+class EmoBenchJointMetric(Metric[JointResult]):
     """Accuracy and weighted scores over emotion, intent and the pair of both."""
 
     summary = (
@@ -44,6 +44,7 @@ class Joint(Metric[JointResult]):
         "(predicted); one file may be both."
     )
     takes = frozenset()
+    benchmark = "EmoBench-M"
 
     def score(self, request: Request) -> Evaluation:
         gold = _read(request.gold[0], "expected")

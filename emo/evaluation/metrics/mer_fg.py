@@ -5,23 +5,23 @@ from typing import Any
 
 from emo.errors import InputError
 from emo.evaluation.ew import SetResult, ew
-from emo.evaluation.metric import ONE_SYSTEM, Request
-from emo.evaluation.metrics.label_sets import EmotionWheels
+from emo.evaluation.metric import WHEELS_FOLDER, Request
+from emo.evaluation.metrics.ew import EwMetric
 from emo.evaluation.overlap import Labels, mean_score
 from emo.evaluation.wheels import LEVELS, WheelTables
 
 
-class MerFg(EmotionWheels):
+class MerFgMetric(EwMetric):
     """EW under the names of the challenges: level 1 (MER2026), the mean of level 1 and 2 (MER2025)."""
 
     summary = (
         "track 2 of MER2026 (mean over five wheels of F at level 1) and of MER2025 (mean of level 1 and 2); "
         "gold and predictions as name,openset; needs --wheels"
     )
-    takes = ONE_SYSTEM | {"wheels"}
+    options = (WHEELS_FOLDER,)
 
     def check(self, request: Request) -> None:
-        if request.wheels is None:
+        if request.given(WHEELS_FOLDER) is None:
             raise InputError("--metric mer-fg needs --wheels, the folder with the benchmark's emotion wheels")
 
     def result(self, gold: Labels, labels: Any, wheels: WheelTables | None, unknown: str) -> SetResult:

@@ -11,7 +11,18 @@ from emo.evaluation.bootstrap import per_clip_mean
 from emo.evaluation.class_gold import IDS, id_of, of_gold, read_class_gold, records_at
 from emo.evaluation.judging import Judge, judge_of
 from emo.evaluation.labels import TEXTS, Kind, read
-from emo.evaluation.metric import Evaluation, Metric, Request, Scored, check_answers, finish, missing
+from emo.evaluation.metric import (
+    JUDGE,
+    MAX_FAILED,
+    Evaluation,
+    Metric,
+    Option,
+    Request,
+    Scored,
+    check_answers,
+    finish,
+    missing,
+)
 from emo.evaluation.mme import NOUNS, Item, judged, rec_rea_cot, recognised, task_of
 from emo.evaluation.systems import descriptions_in
 from emo.evaluation.text import table
@@ -26,7 +37,16 @@ _OWN = (
     "the published one does, so numbers cannot be compared with the published ones"
 )
 _LEAK_FREE = "recognition by rules: no judge, no clue, and nothing that repeats the gold label"
-_CLUES = "the clues that the benchmark hands out repeat the gold label"
+_REPEATED = "the clues that the benchmark hands out repeat the gold label"
+
+CLUES = Option("clues", "a file of audio clues for the judge", "FILE", str)
+UNPARSABLE = Option(
+    "unparsable",
+    "answers of the judge that cannot be read score 0 (the default) or are left out, as published",
+    None,
+    str,
+    ("zero", "skip"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,19 +68,21 @@ class MmeResult:
     notes: tuple[str, ...] = ()
 
 
-class MmeEmotion(Metric[MmeResult]):
+class MmeEmotionMetric(Metric[MmeResult]):
     """Scores of the steps of an answer; without a judge recognition alone."""
 
     summary = (
         "MME-Emotion's three stages with --judge; without one recognition by rules, which leaks no label. "
         "Gold: its question files, TASK=PATH or in a folder named after the task; predicted: video_id and "
-        "model_response, or descriptions. --clues, --unparsable."
+        "model_response, or descriptions."
     )
-    takes = frozenset({"judge", "clues", "unparsable", "max_failed_share", "expert", "sample"})
+    takes = frozenset({"expert", "sample"})
+    options = (JUDGE, MAX_FAILED, CLUES, UNPARSABLE)
+    benchmark = "MME-Emotion"
     several = True
 
     def check(self, request: Request) -> None:
-        if request.judge is None and (request.clues is not None or request.unparsable is not None):
+        if request.given(JUDGE) is None and (request.given(CLUES), request.given(UNPARSABLE)) != (None, None):
             raise InputError("--clues and --unparsable are of the judge; --judge is not given")
         if len(request.predicted) > 1 or len(request.compare) > 1:
             raise InputError("--metric mme-emotion takes one --predicted and one --compare")
@@ -71,8 +93,9 @@ class MmeEmotion(Metric[MmeResult]):
             (path, _responses(path, request if place == 0 else None, items))
             for place, path in enumerate((*request.predicted, *request.compare))
         ]
-        clues = of_gold(_clues(request.clues), items) if request.clues is not None else {}
-        with judge_of(request.judge) as judge:
+        told = request.given(CLUES)
+        clues = of_gold(_clues(told), items) if told is not None else {}
+        with judge_of(request.given(JUDGE)) as judge:
             scored = [_scored(path, items, answers, clues, judge, request) for path, answers in sides]
         return finish(self, request, scored[0], scored[1] if len(scored) > 1 else None)
 
@@ -153,7 +176,7 @@ def _scored(
 ) -> Scored:
     """Questions without an answer score 0; those that the judge's answer says nothing of are dropped or 0."""
     absent = [key for key in items if not answers.get(key, "").strip()]
-    skip = request.unparsable == "skip"
+    skip = request.given(UNPARSABLE) == "skip"
     numbers: dict[str, tuple[float, float, float]] = dict.fromkeys(absent, (0.0, 0.0, 0.0))
     dropped = 0
     if judge is None:
@@ -162,7 +185,7 @@ def _scored(
     else:
         scores = judged(items, answers, clues, judge.ask, skip)
         dropped = sum(found is None for found in scores.values())
-        check_answers(judge.name, dropped, len(scores), request.max_failed_share)
+        check_answers(judge.name, dropped, len(scores), request.given(MAX_FAILED))
         for key, found in scores.items():
             if found is not None:
                 numbers[key] = rec_rea_cot(found)
@@ -176,7 +199,7 @@ def _scored(
         f"clues={'given' if clues else 'none'}",
         f"unparsable={'skip' if skip else 'zero'}",
     ]
-    notes = (_LEAK_FREE,) if judge is None else (_OWN, *((_CLUES,) if clues else ()))
+    notes = (_LEAK_FREE,) if judge is None else (_OWN, *((_REPEATED,) if clues else ()))
     result = MmeResult(
         metric="mme-emotion-recognition" if judge is None else f"mme-emotion[{','.join(options)}]",
         judge=None if judge is None else judge.name,

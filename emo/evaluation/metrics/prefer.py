@@ -47,7 +47,7 @@ def read_preference(text: str) -> str | None:
     return next((name for name in PREFERENCES if name in plain), None)
 
 
-class Prefer(Metric[PreferResult]):
+class PreferMetric(Metric[PreferResult]):
     """Weighted F1 and accuracy over preferences, in both arithmetics of the challenge."""
 
     summary = (

@@ -7,7 +7,16 @@ from pathlib import Path
 from emo.errors import InputError
 from emo.evaluation.judging import Judge, read_judge
 from emo.evaluation.labels import TEXTS, read, voter_name
-from emo.evaluation.metric import Evaluation, Metric, Request, Scored, check_answers, finish
+from emo.evaluation.metric import (
+    JUDGE,
+    MAX_FAILED,
+    Evaluation,
+    Metric,
+    Request,
+    Scored,
+    check_answers,
+    finish,
+)
 from emo.evaluation.pairwise import (
     bradley_terry,
     check_connected,
@@ -40,7 +49,7 @@ class RankingResult:
     notes: tuple[str, ...] = ()
 
 
-class Ranking(Metric[RankingResult]):
+class RankingMetric(Metric[RankingResult]):
     """Bradley-Terry strengths of experts from the pairs that a text model decides in both orders."""
 
     summary = (
@@ -48,23 +57,25 @@ class Ranking(Metric[RankingResult]):
         "on every clip, in both orders; Bradley-Terry strengths with intervals. --predicted: an OUT, or "
         "NAME=PATH once for each system."
     )
-    takes = frozenset({"judge", "max_failed_share", "sample"})
+    takes = frozenset({"sample"})
+    options = (JUDGE, MAX_FAILED)
     several = True
     needs_gold = False
 
     def check(self, request: Request) -> None:
-        if request.judge is None:
+        if request.given(JUDGE) is None:
             raise InputError("--metric ranking needs --judge, the text model that compares the descriptions")
         if request.compare:
             raise InputError("--metric ranking takes every system as --predicted NAME=PATH, not --compare")
 
     def score(self, request: Request) -> Evaluation:
         descriptions = _descriptions(request)
-        assert request.judge is not None
-        with closing(Judge(read_judge(request.judge))) as judge:
+        asked = request.given(JUDGE)
+        assert asked is not None
+        with closing(Judge(read_judge(asked))) as judge:
             pairs = judged_pairs(descriptions, judge.ask)
         judged = int(pairs.seen.sum()) // 2
-        check_answers(judge.name, pairs.unread, judged + pairs.unread, request.max_failed_share)
+        check_answers(judge.name, pairs.unread, judged + pairs.unread, request.given(MAX_FAILED))
         check_connected(pairs)
         strengths = dict(zip(pairs.names, bradley_terry(pairs.wins.sum(axis=-1)).tolist(), strict=True))
         shares = table_of_wins(pairs)

@@ -12,7 +12,7 @@ from emo.evaluation.text import table
 from emo.pages import charts
 
 
-class Agreement(Metric[Reliability]):
+class ReliabilityMetric(Metric[Reliability]):
     """The share of labels that are right over the agreement of the voters, with the calibration error."""
 
     summary = "agreement against how often labels are right, and which agreement to trust; of an OUT or votes"

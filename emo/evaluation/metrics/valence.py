@@ -16,7 +16,8 @@ from emo.evaluation.closed import class_scores, made_of
 from emo.evaluation.judging import judge_of
 from emo.evaluation.labels import TEXTS, Kind, read
 from emo.evaluation.metric import (
-    ONE_SYSTEM,
+    JUDGE,
+    MAX_FAILED,
     Evaluation,
     Metric,
     Request,
@@ -84,7 +85,7 @@ _GOLD = Kind(
 )
 
 
-class Valence(Metric[ValenceResult]):
+class ValenceMetric(Metric[ValenceResult]):
     """Sign, correlation and concordance of the valence that descriptions tell of."""
 
     summary = (
@@ -92,21 +93,21 @@ class Valence(Metric[ValenceResult]):
         "or positive/neutral/negative, or human descriptions. Read by --judge, without one by emo's rules "
         "and vocabulary, and the result says so."
     )
-    takes = ONE_SYSTEM | {"judge", "max_failed_share"}
+    options = (JUDGE, MAX_FAILED)
 
     def score(self, request: Request) -> Evaluation:
         given = read(request.gold[0], _GOLD).one()
         predicted, other = systems(request, read_descriptions)
         for system in filter(None, (predicted, other)):
             check_ids({name: [] for name in given}, {name: [] for name in system.values})
-        with judge_of(request.judge) as judge:
+        with judge_of(request.given(JUDGE)) as judge:
             name = "valence[rules]" if judge is None else f"valence[judge={judge.name}]"
 
             def valences(texts: Mapping[str, str]) -> Valences:
                 if judge is None:
                     return {video_id: of_rules(text) for video_id, text in texts.items()}
                 found, unread = of_judge(texts, judge.ask)
-                check_answers(judge.name, unread, len(texts), request.max_failed_share)
+                check_answers(judge.name, unread, len(texts), request.given(MAX_FAILED))
                 return found
 
             of_texts = valences({key: value for key, value in given.items() if isinstance(value, str)})

@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 from emo import vocabulary
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rule import Rule
-from emo.errors import InputError
 from emo.evaluation.bootstrap import per_clip_f
 from emo.evaluation.ew import SetResult, emo_clusters, ew, ew_mappings, own_mappings
 from emo.evaluation.labels import Read, voter_name
 from emo.evaluation.metric import (
-    ONE_SYSTEM,
+    WHEELS_FOLDER,
     Evaluation,
     Metric,
+    Option,
     Request,
     Scored,
     finish,
@@ -29,26 +29,35 @@ from emo.report.agreement import Voters
 
 _SHARES = (0.05, 0.08, 0.1, 0.13, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 _BARS = 30  # labels in the plot of single labels
-_NO_WHEELS = "no wheels were given: the same arithmetic over emo's own vocabulary, not comparable with EW"
+
+UNKNOWN = Option(
+    "unknown",
+    "predicted labels outside the vocabulary are left out (as the benchmark does, the default) or count as "
+    "wrong",
+    None,
+    str,
+    ("drop", "wrong"),
+)
 
 
-class EmoClusters(Metric[SetResult]):
+class EmoClustersMetric(Metric[SetResult]):
     """F of average precision and recall, over the clusters of emo's vocabulary."""
 
-    summary = "the same arithmetic over emo's own vocabulary; not comparable with ew"
+    summary = "the arithmetic of ew over emo's own vocabulary; not comparable with ew"
     # What is said where no wheels were given.
     without_wheels: ClassVar[tuple[str, ...]] = ()
 
     def score(self, request: Request) -> Evaluation:
         gold, notes = gold_labels(request)
         predicted, other = systems(request, read_system)
-        wheels = load_wheels(request.wheels) if request.wheels is not None else None
+        folder = request.given(WHEELS_FOLDER)
+        wheels = load_wheels(folder) if folder is not None else None
         if wheels is None:
             notes = (*notes, *self.without_wheels)
 
         def score(system: System) -> Scored:
             labels: Any = system.values
-            result = self.result(gold, labels, wheels, request.unknown or "drop")
+            result = self.result(gold, labels, wheels, request.given(UNKNOWN) or "drop")
             made_of = {"F": [per_clip_f(_overlaps(request, gold, labels, wheels))]}
             return Scored(system.name, result, made_of, (*notes, *system.notes))
 
@@ -93,22 +102,6 @@ class EmoClusters(Metric[SetResult]):
         return f"F {100 * result.score.f:.2f}", result.coverage.clips
 
 
-class EmotionWheels(EmoClusters):
-    """The same over the emotion wheels of MER-UniBench and OV-MERD, and over emo's clusters without them."""
-
-    summary = (
-        "emotion wheels of MER-UniBench and OV-MERD: F of average precision and recall, level 1, mean of "
-        "five wheels. Needs --wheels, a folder with the benchmark's format.csv, synonym.xlsx and wheel1.xlsx "
-        "to wheel5.xlsx; without it the metric is emo-clusters, and the result says so."
-    )
-    takes = ONE_SYSTEM | {"wheels", "unknown"}
-    without_wheels = (_NO_WHEELS,)
-
-    def check(self, request: Request) -> None:
-        if request.wheels is None and request.unknown is not None:
-            raise InputError("--unknown is an option of EW, which needs --wheels")
-
-
 def _headline_mappings(wheels: WheelTables | None) -> dict[str, NodeOf]:
     """The mappings that the headline averages over."""
     if wheels is None:
@@ -117,7 +110,7 @@ def _headline_mappings(wheels: WheelTables | None) -> dict[str, NodeOf]:
 
 
 def _overlaps(request: Request, gold: Labels, labels: Any, wheels: WheelTables | None) -> Overlaps:
-    return overlaps(gold, labels, _headline_mappings(wheels), request.unknown == "wrong")
+    return overlaps(gold, labels, _headline_mappings(wheels), request.given(UNKNOWN) == "wrong")
 
 
 def _label_plots(

@@ -5,7 +5,7 @@ from typing import Any
 
 from emo.errors import InputError
 from emo.evaluation.benchmark_files import data_set_paths
-from emo.evaluation.metric import Evaluation, Metric, Request, Scored, finish
+from emo.evaluation.metric import WHEELS_FOLDER, Evaluation, Metric, Option, Request, Scored, finish
 from emo.evaluation.systems import read_system
 from emo.evaluation.text import table
 from emo.evaluation.unibench import (
@@ -24,26 +24,43 @@ from emo.evaluation.unibench import (
 from emo.evaluation.wheels import load_wheels
 from emo.pages import charts
 
+SELECTION = Option(
+    "selection", "which checkpoint was scored and how it was chosen, for the result", "TEXT", str
+)
 
-class UniBench(Metric[UniBenchResult]):
+
+class UniBenchMetric(Metric[UniBenchResult]):
     """The mean over nine data sets, and the score of each."""
 
-    summary = "the nine data sets of MER-UniBench and their mean; needs --wheels"
-    takes = frozenset({"wheels", "selection"})
+    summary = "the nine data sets of MER-UniBench and their mean; needs --wheels."
+    details = (
+        "--gold, --predicted and --compare are one folder each, or NAME=PATH once for each data set "
+        "(mer2023, mer2024, meld, iemocap, cmu-mosi, cmu-mosei, ch-sims, ch-sims-v2, ov-merd+; also the "
+        "names of the benchmark's code, such as IEMOCAPFour, CMUMOSI, SIMSv2, OVMERDPlus). In a folder, "
+        "what is named after a data set is taken: a file (sims.npz), or a folder (sims, sims-process, "
+        "results-sims). Gold is the benchmark's own label file, as in mer2023-dataset- "
+        "process/label-6way.npz or meld-process/label.npz, and a CSV (name, openset) for ov-merd+. A "
+        "folder with several predictions is refused: a checkpoint must not be chosen on the test set. "
+        "Predictions for the four sentiment data sets are positive, neutral or negative; from label lists "
+        "the sentiment is the valence of the labels in emo's vocabulary, and the result says so."
+    )
+    takes = frozenset()
+    options = (WHEELS_FOLDER, SELECTION)
     several = True
 
     def check(self, request: Request) -> None:
-        if request.wheels is None:
+        if request.given(WHEELS_FOLDER) is None:
             raise InputError(
                 "--metric unibench needs --wheels, the folder with the benchmark's emotion wheels"
             )
 
     def score(self, request: Request) -> Evaluation:
-        assert request.wheels is not None
-        wheels = load_wheels(request.wheels)
+        folder = request.given(WHEELS_FOLDER)
+        assert folder is not None
+        wheels = load_wheels(folder)
         places = data_set_paths(request.gold, "gold")
         gold = {name: read_gold(name, path) for name, path in places.items()}
-        selection = request.selection or "not stated; nothing was selected here"
+        selection = request.given(SELECTION) or "not stated; nothing was selected here"
 
         def score(given: Sequence[str], side: str) -> Scored:
             notes, labels = [], {}

@@ -18,9 +18,11 @@ from emo.evaluation.mer2024 import (
     read_groups,
 )
 from emo.evaluation.metric import (
-    ONE_SYSTEM,
+    JUDGE,
+    MAX_FAILED,
     Evaluation,
     Metric,
+    Option,
     Request,
     Scored,
     check_answers,
@@ -34,15 +36,17 @@ from emo.evaluation.systems import System, read_system
 from emo.evaluation.text import table
 from emo.pages import charts
 
+GROUPS = Option("groups", "a JSON file of video_id to lists of words that mean the same", "FILE", str)
 
-class Mer2024(Metric[GroupedResult]):
+
+class Mer2024Metric(Metric[GroupedResult]):
     """Mean of accuracy and recall over groups of words."""
 
     summary = "MER2024-OV: words in groups of the same meaning, from --groups or made by --judge"
-    takes = ONE_SYSTEM | {"groups", "judge", "max_failed_share"}
+    options = (GROUPS, JUDGE, MAX_FAILED)
 
     def check(self, request: Request) -> None:
-        if (request.groups is None) == (request.judge is None):
+        if (request.given(GROUPS) is None) == (request.given(JUDGE) is None):
             raise InputError(
                 "--metric mer2024 needs --groups or --judge, one of them, to know what means the same"
             )
@@ -52,8 +56,9 @@ class Mer2024(Metric[GroupedResult]):
         predicted, other = systems(request, read_system)
         for system in filter(None, (predicted, other)):
             check_ids(gold, system.values)
-        given = read_groups(request.groups) if request.groups is not None else None
-        with judge_of(request.judge) as judge:
+        file = request.given(GROUPS)
+        given = read_groups(file) if file is not None else None
+        with judge_of(request.given(JUDGE)) as judge:
 
             def score(system: System) -> Scored:
                 labels: Any = system.values
@@ -65,7 +70,7 @@ class Mer2024(Metric[GroupedResult]):
                 else:
                     made, unread = group_by_model(gold, labels, judge.ask)
                     asked = sum(sum(map(len, groups)) > 1 for groups in made.values())
-                    check_answers(judge.name, len(unread), asked, request.max_failed_share)
+                    check_answers(judge.name, len(unread), asked, request.given(MAX_FAILED))
                     if unread:
                         said.append(
                             f"{system.name}: for {len(unread)} clips the judge's answer could not be read; "
