@@ -101,5 +101,6 @@ def test_the_command_prints_the_same_curve_as_json(voted, capsys):
     assert printed.err.startswith("emo evaluate: ")
     # Without votes beside it there is no agreement, and one line says so.
     assert main([*asked[:3], "--predicted", gold, "--gold", gold, "--json"]) == 2
-    printed = capsys.readouterr()
-    assert (printed.out, "has no votes beside it" in printed.err) == ("", True)
+    failed = json.loads(capsys.readouterr().out)
+    assert (failed["outcome"], failed["exit_code"]) == ("failed", 2)
+    assert "has no votes beside it" in failed["error"]

@@ -1,13 +1,17 @@
-"""The expert `hf` through the command line: families that have no file of their own, in one run each time."""
+"""The expert `hf` through the command line: families that have no file of their own, in one run each time.
+
+Then its worker is killed half-way.
+"""
 
 import json
+import shutil
 
 import pytest
 
 import hf_checkpoints
 from clips import make_clip
 from emo.store.tables import DESCRIPTIONS
-from labelling import emo, rows
+from labelling import emo, emo_losing_a_worker, last_run, rows, whole
 
 HEARS = {"audioflamingo3", "gemma4", "voxtral"}
 SEES = set(hf_checkpoints.FAMILIES) - {"audioflamingo3", "voxtral"}
@@ -62,3 +66,33 @@ def test_a_model_of_any_family_describes_clips(families, videos, tmp_path, ray_c
             assert row["engine"].startswith("transformers ")
             if row["status"] == "ok":
                 assert row["degraded"] == (["audio"] if clip == "silent" and family in HEARS else [])
+
+
+def test_after_its_worker_was_killed_half_way_it_has_written_what_it_would_have_written(
+    tmp_path, ray_cluster
+):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    # Eight clips are four shards of two for the one worker that the cluster has room for.
+    first = make_clip(videos / "clip0.mp4", seconds=1.0, size=(160, 120))
+    for number in range(1, 7):
+        shutil.copy(first, first.with_stem(f"clip{number}"))
+    make_clip(videos / "silent.mp4", seconds=1.0, size=(160, 120), sounds=[])
+    model = hf_checkpoints.FAMILIES["gemma4"](tmp_path / "gemma4")
+    one = {"kind": "hf", "model": str(model), "device": "cpu", "max_new_tokens": 32, "samples": 2}
+    done = emo(
+        *("label", videos, "--out", out, "--set", f"experts={json.dumps([one])}"),
+        *("--set", "extract={kind: rules}", "--set", "max_failed_share=1"),
+        env=ray_cluster,
+    )
+    assert done.returncode == 0, done.stderr
+    before = whole(out, "hf")
+    assert len(before) == 16
+    written = out / "descriptions" / "hf"
+    shutil.rmtree(written)
+    done, shards = emo_losing_a_worker(written, "describe", "--out", out, "--expert", "hf", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert shards < 4, "it was not killed half-way"
+    assert whole(out, "hf") == before
+    step = last_run(out)["steps"][0]
+    assert step["ok"] + step["failed"] == 8
