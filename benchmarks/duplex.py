@@ -184,8 +184,9 @@ def main() -> None:
         base = drawn_faces.make_base(Path(path) / "base", range(2000, 2400))
         for people in map(int, options.faces.split(",")):
             figures[f"{people} people"] = measured(base, people, options.seeds)
+            # Each takes minutes: those that are there are kept.
+            write(options.json, figures)
     show(figures)
-    write(options.json, figures)
 
 
 if __name__ == "__main__":

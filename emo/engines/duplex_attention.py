@@ -32,10 +32,13 @@ from emo.errors import InputError
 
 @dataclass(frozen=True)
 class Marks:
-    """media: ids of the tokens that stand for media; end: of the one that ends a turn."""
+    """media: ids of the tokens that stand for media; end: of the one that ends a turn; filling: of the one
+    that shorter rows are filled up with.
+    """
 
     media: tuple[int, ...]
     end: int
+    filling: int
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Places:
     words: torch.Tensor | None = None
 
     def read(self, ids: torch.Tensor) -> None:
-        """Find them by the tokens alone. ids: int64 [rows, tokens], filled up on the right.
+        """Find them by the tokens alone. ids: int64 [rows, tokens], filled up on either side.
 
         The prompt of a row ends where the first turn with media does. A row without media has none.
         """
@@ -60,7 +63,8 @@ class Places:
         media = torch.isin(ids, torch.tensor(self.marks.media, device=ids.device))
         begun = media.cumsum(1) > 0
         ended = ((ids == self.marks.end) & begun).cumsum(1) > 0
-        prompt = ~ended & begun.any(1, keepdim=True) & ended.any(1, keepdim=True)
+        written = (ids != self.marks.filling).cumsum(1) > 0
+        prompt = written & ~ended & begun.any(1, keepdim=True) & ended.any(1, keepdim=True)
         self.media, self.words = media & prompt, prompt & ~media
 
 
@@ -158,7 +162,7 @@ def told_in(manifest: Path) -> Marks:
     """The tokens that an adapter with duplex attention was trained with; raises InputError."""
     try:
         about = json.loads(manifest.read_text())[ATTENTION]
-        return Marks(tuple(map(int, about["media"])), int(about["end"]))
+        return Marks(tuple(map(int, about["media"])), int(about["end"]), int(about["filling"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"adapter {manifest.parent}: it has duplex attention, and {manifest.name} does not tell what its "

@@ -100,7 +100,7 @@ def _connected(base: Any, settings: Finetune, folder: Path) -> dict[str, Any]:
 
     trusted = settings.trust_remote_code
     encoder = Encoder(settings.family, folder, max_frames=1, max_tokens=1 << 20, trust_remote_code=trusted)
-    marks = Marks(tuple(sorted(encoder.media_tokens)), encoder.end_token)
+    marks = Marks(tuple(sorted(encoder.media_tokens)), encoder.end_token, encoder.pad_token)
     connect(base, marks)
     return {"kind": settings.attention_module, **asdict(marks)}
 

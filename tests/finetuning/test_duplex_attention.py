@@ -134,13 +134,15 @@ def test_without_one_of_both_a_modality_has_no_partner(module, given):
         ([1, 9, 2, 7, 7, 3, 9, 4, 9, 0], "...##.....", "###..#...."),
         # media in a later turn belong to no prompt; nor does what follows the first
         ([7, 1, 9, 2, 9, 7, 3, 9, 0, 0], "#.........", ".#........"),
+        # filled up on the left
+        ([0, 0, 1, 7, 3, 9, 4, 9, 5, 6], "...#......", "..#.#....."),
         # no media, and a turn that does not end
         ([1, 2, 3, 9, 4, 9, 0, 0, 0, 0], "..........", ".........."),
         ([1, 7, 3, 4, 5, 6, 1, 2, 3, 4], "..........", ".........."),
     ],
 )
 def test_a_prompt_ends_where_the_turn_with_its_media_does(ids, media, words):
-    places = Places(Marks(media=(7, 8), end=9))
+    places = Places(Marks(media=(7, 8), end=9, filling=0))
     places.read(torch.tensor([ids]))
     assert [
         "".join(".#"[one] for one in mask[0].int().tolist()) for mask in (places.media, places.words)
@@ -403,9 +405,20 @@ def test_drawn_faces_are_prompts_with_media_and_words(bases):
     encoder = Encoder("internvl", bases("internvl"), max_frames=1, max_tokens=500)
     chat = [Turn("user", drawn_faces.QUESTION), Turn("assistant", "Calm.")]
     row = encoder.encode(from_turns("s", chat, None, True), drawn_faces.clip(1, "calm"))
-    places = Places(Marks(tuple(encoder.media_tokens), encoder.end_token))
+    places = Places(Marks(tuple(encoder.media_tokens), encoder.end_token, encoder.pad_token))
     places.read(row.input_ids[None])
     assert places.media.sum() > 0
     assert places.words.sum() > 0
     last = int((places.media | places.words)[0].nonzero().max())
     assert last < row.prompt
+
+
+def test_an_engine_that_fills_up_on_the_left_gives_the_same_answers(bases, tuned):
+    base, clips = (
+        bases("internvl"),
+        [synthetic_clips.clip(number, frames=number % 2 + 1) for number in range(3)],
+    )
+    loaded = expert(base, tuned[0], kind="hf")
+    together = [answer[0].text for answer in loaded.describe(clips)]
+    assert together == [loaded.describe([clip])[0][0].text for clip in clips]
+    assert not loaded.engine.one_by_one, "no row changed another"
