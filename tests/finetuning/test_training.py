@@ -221,7 +221,7 @@ def loaded(base, folder, workers, rank):
 
 
 def with_duplex(base, folder, workers, rank):
-    """Half of the steps with duplex attention, saved; the other half, and once more from there; two stages."""
+    """Half of the steps with duplex attention, saved; the rest, and once more from there; two stages."""
     import torch.distributed as dist
 
     from emo.finetuning.batching import Cursor
