@@ -171,6 +171,7 @@ def _smoothing(options: argparse.Namespace, config: Config) -> int:
     gold = teaching.gold_of(options.calibrate)[0]
     rival = None
     if options.broad_mamba:
+        place, name = _file_to_write(options.broad_mamba, config)
         rival = partial(trained_labels, dialogues_of(voters.table, turns), gold)
     found = learn(
         voters.table,
@@ -185,13 +186,21 @@ def _smoothing(options: argparse.Namespace, config: Config) -> int:
         [labels] = rival([set()])
         written = io.BytesIO()
         pq.write_table(pa.table({"video_id": list(labels), "labels": list(labels.values())}), written)
-        place, name = storage_of(options.broad_mamba, config.s3)
         place.write(name, written.getvalue())
     tell_json(options, smoothing=to_json(found))
     if not options.json:
         print("\n".join(lines(found, EW if options.wheels else "emo's clusters")))
     cli.say(f"emo judge: {summary(found)}")
     return cli.DONE
+
+
+def _file_to_write(path: str, config: Config) -> tuple[Storage, str]:
+    """Where the file of --broad-mamba goes; told before minutes of training where it cannot stand there."""
+    place, name = storage_of(path, config.s3)
+    place.check()
+    if not name or (not place.on_s3 and place.is_there(name)):
+        raise InputError(f"--broad-mamba {path}: this is a folder; expected a file")
+    return place, name
 
 
 def _mappings(wheels: str | None) -> dict[str, NodeOf]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,17 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # ms-swift leaves the arguments of a training.
 ELSEWHERE = "trained_elsewhere.json"
 _SWIFT = "args.json"
+# Duplex attention beside a LoRA: its module in every layer, by which PEFT saves it, and the key of the
+# manifest that tells which tokens its prompts are made of.
+DUPLEX, ATTENTION = "duplex", "attention_module"
+# What the configuration of a LoRA says that it is, and what it says instead where duplex attention is beside
+# it: PEFT alone would load the LoRA, leave the rest out and say nothing.
+LORA, LORA_WITH_DUPLEX = "LORA", "EMO_LORA_WITH_DUPLEX_ATTENTION"
+
+
+def has_duplex(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter of this configuration (PEFT's) has duplex attention beside its LoRA."""
+    return config.get("peft_type") == LORA_WITH_DUPLEX
 
 
 def adapter_mark(folder: Path) -> str:
@@ -146,7 +157,7 @@ def check_trained(
 
 
 def attach(model: Any, folder: Path, merge: bool) -> Any:
-    """The model with the adapter's weights in it.
+    """The model with the adapter's weights in it, and its duplex attention where it has one.
 
     Raises InputError that lists the keys where the adapter has weights that the model has no place for, or
     the model has places that the adapter does not fill. Both happen silently in PEFT when module names moved
@@ -162,11 +173,19 @@ def attach(model: Any, folder: Path, merge: bool) -> Any:
             given = set(file.keys())
     except (OSError, ValueError) as error:
         raise InputError(f"adapter {folder}: cannot be read: {error}") from error
-    if config.get("peft_type") != "LORA":
+    if config.get("peft_type") not in (LORA, LORA_WITH_DUPLEX):
         raise InputError(f"adapter {folder}: peft_type is {config.get('peft_type')!r}; expected 'LORA'")
+    marks = None
+    if has_duplex(config):
+        from emo.engines import duplex_attention
+
+        marks = duplex_attention.told_in(folder / MANIFEST)
+        duplex_attention.insert(model, duplex_attention.layers_of(given))
     try:
         # In the base's own precision: in float32 every layer would convert what passes through it.
-        wrapped = PeftModel(model, LoraConfig.from_pretrained(folder), autocast_adapter_dtype=False)
+        wrapped = PeftModel(
+            model, LoraConfig.from_peft_type(**{**config, "peft_type": LORA}), autocast_adapter_dtype=False
+        )
     except ValueError as error:
         raise InputError(f"adapter {folder}: its target modules do not fit this model: {error}") from error
     expected = set(get_peft_model_state_dict(wrapped))
@@ -190,4 +209,7 @@ def attach(model: Any, folder: Path, merge: bool) -> Any:
     if result.unexpected_keys:
         raise InputError(f"adapter {folder}: keys are unexpected: {', '.join(result.unexpected_keys)}")
     wrapped.eval()
-    return wrapped.merge_and_unload(safe_merge=True) if merge else wrapped.get_base_model()
+    made = wrapped.merge_and_unload(safe_merge=True) if merge else wrapped.get_base_model()
+    if marks is not None:
+        duplex_attention.connect(made, marks)
+    return made

@@ -219,14 +219,24 @@ def architecture(folder: Path, accepted: Iterable[str]) -> str:
 def load_whole(
     cls: Any, folder: Path, *, pickled: bool = False, not_read: Collection[str] = (), **options: Any
 ) -> Any:
-    """`cls.from_pretrained` of safetensors; InputError where it cannot be loaded or weights are missing.
+    """`cls.from_pretrained` of safetensors; InputError that names the weights that are missing or of another
+    shape, or says why it cannot be loaded.
 
-    pickled: pytorch_model.bin may stand in for them; not_read: last parts of the names of weights that may be
-    missing, because answering does not use them.
+    A weight that the class has no place for is told by transformers and left out: published checkpoints hold
+    parts of other tasks, and only their class knows which of them matter. pickled: pytorch_model.bin may
+    stand in for them; not_read: last parts of the names of weights that may be missing, because answering
+    does not use them.
     """
     safe = weight_files(folder, pickled)[0].suffix == ".safetensors"
     try:
-        model, info = cls.from_pretrained(folder, use_safetensors=safe, output_loading_info=True, **options)
+        # Without a shape's error, so that it can be told which weight it is.
+        model, info = cls.from_pretrained(
+            folder,
+            use_safetensors=safe,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
     except UnpicklingError:
         # Its message advises to run what the file holds.
         raise InputError(f"{folder}: cannot be loaded: {_PICKLED} holds more than tensors") from None
@@ -236,6 +246,11 @@ def load_whole(
     if absent:
         shown = ", ".join(absent[:20]) + (" ..." if len(absent) > 20 else "")
         raise InputError(f"{folder}: {len(absent)} weights are not in the checkpoint: {shown}")
+    if misfits := sorted(info["mismatched_keys"]):
+        shown = ", ".join(
+            f"{name} is {list(given)}, expected {list(wanted)}" for name, given, wanted in misfits[:20]
+        )
+        raise InputError(f"{folder}: {len(misfits)} weights have another shape: {shown}")
     return model
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from emo.engines.adapters import CONFIG, adapter_name, check_trained
+from emo.engines.adapters import CONFIG, adapter_name, check_trained, has_duplex
 from emo.engines.generation import Completion
 from emo.engines.models import resolve_model, revision_of
 from emo.engines.openai_client import Answer, ChatRequest, OpenAIClient, ServerSettings
@@ -186,7 +186,13 @@ def _lora(adapter: Path) -> list[str]:
     written = adapter / CONFIG
     if not written.exists():
         raise InputError(f"{adapter}: no {CONFIG}; this is not a LoRA adapter")
-    rank = int(json.loads(written.read_text()).get("r", 8))
+    config = json.loads(written.read_text())
+    if has_duplex(config):
+        raise InputError(
+            f"{adapter}: it has duplex attention (finetune.attention_module), which vLLM does not compute; "
+            "leave `served` out"
+        )
+    rank = int(config.get("r", 8))
     room = next((size for size in _RANKS if size >= rank), None)
     if room is None:
         raise InputError(f"{adapter}: its rank {rank} is larger than vLLM takes, {_RANKS[-1]} at most")

@@ -13,7 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from emo.engines.adapters import MANIFEST, WEIGHTS, attach, check_manifest, template_hash
+from emo.engines.adapters import (
+    ATTENTION,
+    CONFIG,
+    LORA_WITH_DUPLEX,
+    MANIFEST,
+    WEIGHTS,
+    attach,
+    check_manifest,
+    template_hash,
+)
 from emo.engines.models import content_of, revision_of
 from emo.errors import EmoError, InputError
 from emo.finetuning.model import check_family, classes
@@ -40,10 +49,12 @@ def manifest(
     data: Mapping[str, Any],
     step: int,
     metrics: Mapping[str, Any],
+    attention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What an adapter was made of, as plain values; `keys` is filled in when the weights are written.
 
-    template: the chat template's text; data: fingerprint and counts; metrics: at the end of the step.
+    template: the chat template's text; data: fingerprint and counts; metrics: at the end of the step;
+    attention: of duplex attention, see Prepared.
     """
     return {
         "format": 1,
@@ -58,6 +69,7 @@ def manifest(
         },
         "versions": {package: version(package) for package in _VERSIONS},
         "target_modules": list(targets),
+        ATTENTION: None if attention is None else dict(attention),
         "chat_template": template_hash(template),
         "system": settings.system,
         "max_frames": settings.max_frames,
@@ -95,6 +107,9 @@ def write_adapter(folder: Path, model: Any, weights: Mapping[str, Any], about: d
     # By name: SGLang reads which kinds of layers an adapter has out of a list, and takes no pattern.
     config.target_modules, config.exclude_modules = list(about["target_modules"]), None
     config.save_pretrained(folder)
+    if about.get(ATTENTION):
+        named = json.loads((folder / CONFIG).read_text())
+        (folder / CONFIG).write_text(json.dumps({**named, "peft_type": LORA_WITH_DUPLEX}, indent=2))
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     _write_about(folder, {**about, "keys": key_hash(list(state)), "weights": len(state)})
 
@@ -126,6 +141,11 @@ def card(about: Mapping[str, Any]) -> str:
     settings, base, data = about["settings"], about["base"], about["data"]
     lora = settings["lora"]
     how = f"LoRA, rank {lora['rank']}, alpha {lora['alpha']}" if lora else "all weights of the parts below"
+    own = (
+        "It has duplex attention beside its LoRA, an experiment. Only emo can use it.\n\n"
+        if about.get(ATTENTION)
+        else ""
+    )
     parts = ", ".join(part for part, frozen in settings["freeze"].items() if not frozen)
     figures = "\n".join(f"- {key}: {_figure(value)}" for key, value in sorted(about["metrics"].items()))
     return (
@@ -134,7 +154,7 @@ def card(about: Mapping[str, Any]) -> str:
         f"# {about['name']}\n\n"
         f"Describes how the person in a clip feels: {base['architecture']} finetuned by emo ({how}; trained: "
         f"{parts}).\n\n"
-        f"Base: `{base['model']}`, revision `{base['revision']}`. It fits no other base.\n\n"
+        f"Base: `{base['model']}`, revision `{base['revision']}`. It fits no other base.\n\n{own}"
         f"Data: {data.get('train', 0)} samples to train on and {data.get('held_out', 0)} held out, "
         f"fingerprint `{data['fingerprint']}`. Step {about['step']}, seed {about['seed']}, "
         f"{about['max_frames']} frames per clip.\n\n"
@@ -205,6 +225,11 @@ def _merge(adapter: Path, base: Path, target: Path, dtype: str) -> float:
     about = read_manifest(adapter)
     if about["kind"] != "lora":
         raise InputError(f"{adapter} is a whole model, there is nothing to merge")
+    if about.get(ATTENTION):
+        raise InputError(
+            f"{adapter} has duplex attention (finetune.attention_module), which no change of the base's "
+            "weights can do: it cannot be merged. Name it as the `adapter` of an expert"
+        )
     check_manifest(adapter, base)
     if target.exists():
         raise InputError(f"{target} exists already")

@@ -3,7 +3,9 @@
 from emo.engines.adapters import adapter_mark, check_manifest
 from emo.engines.models import content_of, resolve_model, weight_files
 from emo.errors import InputError
-from emo.finetuning.model import check_family
+from emo.experts.in_process import finetunable
+from emo.finetuning.masking import skeleton
+from emo.finetuning.model import attention_layers, check_family
 from emo.finetuning.settings import Finetune
 from emo.finetuning.starting import check_start
 
@@ -24,6 +26,10 @@ def base_here(settings: Finetune) -> str:
     folder = resolve_model(settings.model, settings.revision, settings.trust_remote_code)
     check_family(settings.family, folder)
     weight_files(folder)
+    if settings.attention_module is not None:
+        attention_layers(
+            skeleton(finetunable(settings.family).family, folder, settings.trust_remote_code), settings.family
+        )
     if settings.adapter is None:
         return content_of(folder)
     adapter = resolve_model(settings.adapter)

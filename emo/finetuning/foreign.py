@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emo.engines.adapters import CONFIG, ELSEWHERE, WEIGHTS, prompt_of
+from emo.engines.adapters import CONFIG, ELSEWHERE, WEIGHTS, has_duplex, prompt_of
 from emo.engines.models import revision_of
 from emo.errors import InputError
 
@@ -155,6 +155,10 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"adapter {folder}: {CONFIG} cannot be read: {error}") from None
+    if isinstance(config, dict) and has_duplex(config):
+        raise InputError(
+            f"adapter {folder}: emo finetune made it, with duplex attention; it is used from its own folder"
+        )
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else None
         raise InputError(f"adapter {folder}: peft_type is {kind!r}; expected 'LORA'")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from emo.engines.adapters import DUPLEX
 from emo.engines.models import architecture, load_whole, resolve_model
 from emo.errors import InputError
 from emo.experts.in_process import finetunable
@@ -17,13 +18,15 @@ from emo.finetuning.starting import load_start
 @dataclass(frozen=True)
 class Prepared:
     """model: the base with LoRA around it, or the base itself where lora is null; targets: the layers with
-    LoRA, by name; trained, total: numbers of parameters.
+    LoRA, by name; trained, total: numbers of parameters; attention: what the manifest tells of duplex
+    attention, None without it.
     """
 
     model: Any
     targets: tuple[str, ...]
     trained: int
     total: int
+    attention: dict[str, Any] | None = None
 
 
 def classes(family: str) -> dict[str, str]:
@@ -63,11 +66,14 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
     )
     base.config.use_cache = False
     targets: list[str] = []
+    attention = None
     if settings.lora is None:
         parts.freeze_parts(base, settings.freeze, finetunable(settings.family).family)
         model = base
     else:
         model, targets = _with_lora(base, settings)
+        if settings.attention_module is not None:
+            attention = _connected(base, settings, folder)
     if settings.gradient_checkpointing:
         # After PEFT, which asks every embedding for a gradient where this is on already, and so does
         # transformers: those of the frozen towers too, which then run backward for nothing. The text's alone
@@ -77,7 +83,26 @@ def prepare(settings: Finetune, folder: Path) -> Prepared:
         base.get_input_embeddings().register_forward_hook(_asks_for_gradient)
     counts = [(value.numel(), value.requires_grad) for value in model.parameters()]
     trained = sum(number for number, wanted in counts if wanted)
-    return Prepared(model, tuple(targets), trained, sum(number for number, _ in counts))
+    return Prepared(model, tuple(targets), trained, sum(number for number, _ in counts), attention)
+
+
+def attention_layers(base: Any, family: str) -> list[str]:
+    """Where duplex attention goes into a model; raises InputError where it has no place."""
+    from emo.engines.duplex_attention import layers
+
+    return layers(base, finetunable(family).family.parts["language"])
+
+
+def _connected(base: Any, settings: Finetune, folder: Path) -> dict[str, Any]:
+    """Let the duplex attention in a model act, and what the manifest tells of it."""
+    from emo.engines.duplex_attention import Marks, connect
+    from emo.finetuning.masking import Encoder
+
+    trusted = settings.trust_remote_code
+    encoder = Encoder(settings.family, folder, max_frames=1, max_tokens=1 << 20, trust_remote_code=trusted)
+    marks = Marks(tuple(sorted(encoder.media_tokens)), encoder.end_token, encoder.pad_token)
+    connect(base, marks)
+    return {"kind": settings.attention_module, **asdict(marks)}
 
 
 def _asks_for_gradient(module: Any, given: Any, made: Any) -> None:
@@ -91,6 +116,10 @@ def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
 
     lora = settings.lora
     assert lora is not None
+    if settings.attention_module is not None:
+        from emo.engines.duplex_attention import insert
+
+        insert(base, attention_layers(base, settings.family))
     linears = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
     wanted = parts.trained_parts(settings.freeze)
     targets = parts.lora_targets(linears, wanted, finetunable(settings.family).family)
@@ -108,6 +137,7 @@ def _with_lora(base: Any, settings: Finetune) -> tuple[Any, list[str]]:
             # in the towers too.
             exclude_modules=f"(?!(?:{pattern})$).*",
             bias="none",
+            modules_to_save=None if settings.attention_module is None else [DUPLEX],
         ),
     )
     matched = sorted(model.base_model.targeted_module_names)

@@ -168,6 +168,11 @@ class Finetune(Section):
     """The most tokens of a sample. A longer one is refused, never cut."""
     lora: Lora | None = Lora()
     """The matrices that are trained. With `null` the parts that are not frozen are trained whole."""
+    attention_module: Literal["moda"] | None = None
+    """An experiment: what is trained beside the LoRA in each layer of attention of the language model. `moda`
+    is a reconstruction of MODA's duplex attention between the media and the words of a prompt. Only emo can
+    use such an adapter. It cannot be merged.
+    """
     freeze: Freeze = Freeze()
     quantise: bool = False
     """Whether the base is held in 4 bits. It needs CUDA."""
@@ -237,6 +242,11 @@ class Finetune(Section):
             raise ValueError("quantise: 4-bit weights cannot be trained themselves; set lora")
         if self.quantise and self.zero == 3:
             raise ValueError("quantise: 4-bit weights cannot be partitioned; use zero 0, 1 or 2")
+        if self.attention_module is not None and (self.lora is None or self.freeze.language):
+            raise ValueError(
+                "attention_module: it is trained beside a LoRA of the language model; set lora, and "
+                "freeze.language to false"
+            )
         if self.adapter is not None and self.lora is None:
             raise ValueError("adapter: training goes on from a LoRA; set lora")
         if not isinstance(self.data, str):

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emo.engines.adapters import CONFIG, WEIGHTS
+from emo.engines.adapters import CONFIG, DUPLEX, LORA, LORA_WITH_DUPLEX, WEIGHTS, has_duplex
 from emo.errors import InputError
 from emo.finetuning.settings import Finetune
 
 # What `lora` does not set and a LoRA of other trainers may have: PEFT's key -> the value of a plain one.
-_PLAIN = {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {}}
+_PLAIN = {"use_dora": False, "bias": "none", "rank_pattern": {}, "alpha_pattern": {}}
 
 
 def check_start(folder: Path, settings: Finetune) -> None:
@@ -23,7 +23,7 @@ def check_start(folder: Path, settings: Finetune) -> None:
         raise InputError(f"finetune.adapter: {folder} cannot be read: {error}") from error
     if not there:
         raise InputError(f"finetune.adapter: {folder} has no {WEIGHTS}")
-    if config.get("peft_type") != "LORA":
+    if config.get("peft_type") not in (LORA, LORA_WITH_DUPLEX):
         raise InputError(f"finetune.adapter: {folder} is {config.get('peft_type')!r}; expected 'LORA'")
     assert settings.lora is not None
     set_here = {
@@ -34,10 +34,15 @@ def check_start(folder: Path, settings: Finetune) -> None:
     told = [
         f"{key} is {set_to!r}, it has {has!r}" for key, (has, set_to) in set_here.items() if has != set_to
     ]
+    if settings.attention_module is None and has_duplex(config):
+        told.append("finetune.attention_module is null, it has duplex attention")
+    elif settings.attention_module is not None and not has_duplex(config):
+        told.append(f"finetune.attention_module is {settings.attention_module!r}, it has none")
+    plain = {**_PLAIN, "modules_to_save": [DUPLEX] if has_duplex(config) else None}
     told += [
         f"its {key} is {config[key]!r}, which is not trained here"
-        for key, plain in _PLAIN.items()
-        if (config.get(key) or plain) != plain
+        for key, wanted in plain.items()
+        if (config.get(key) or wanted) != wanted
     ]
     if told:
         raise InputError(f"finetune.adapter: {folder} does not fit: {'; '.join(told)}")

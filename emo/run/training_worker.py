@@ -231,6 +231,7 @@ class _Worker:
             data=self.task.data,
             step=cursor.step,
             metrics=metrics,
+            attention=self.model.attention,
         )
         if self.settings.lora is None:
             adapter.write_model(folder, self.model.model, weights, self.base, about)

@@ -198,6 +198,19 @@ def test_weights_that_the_checkpoint_lacks_are_an_error_and_not_drawn_at_random(
         TransformersEngine(settings(folder), TextPreprocessor)
 
 
+def test_a_weight_of_another_shape_is_named(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = checkpoints.make_text(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    weights[name] = weights[name][:-1].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    told = rf"1 weights have another shape: {name} is \[\d+, \d+\], expected \[\d+, \d+\]"
+    with pytest.raises(InputError, match=told):
+        TransformersEngine(settings(folder), TextPreprocessor)
+
+
 def test_a_model_larger_than_the_free_memory_is_said_to_be_so(tmp_path, folder, monkeypatch):
     import psutil
 

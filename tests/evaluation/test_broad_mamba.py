@@ -13,6 +13,7 @@ from emo.cli import main
 from emo.cojudgment.rule import Rule
 from emo.config import validate
 from emo.errors import InputError
+from emo.evaluation import dialogue_labels
 from emo.evaluation.broad_mamba import BroadMamba, Scan
 from emo.evaluation.dialogue_labels import dialogues_of, trained_labels
 from emo.evaluation.ew import own_mappings
@@ -195,7 +196,7 @@ def test_one_class_teaches_nothing(drawn):
         trained_labels(dialogues_of(votes, turns), dict.fromkeys(gold, ("happy",)), [set()])
 
 
-def test_the_command_compares_both_and_writes_labels(drawn, tmp_path, capsys):
+def test_the_command_compares_both_and_writes_labels(drawn, tmp_path, capsys, monkeypatch):
     votes, turns, _, gold = drawn
     out = str(tmp_path / "out")
     storage = Storage(out)
@@ -219,6 +220,12 @@ def test_the_command_compares_both_and_writes_labels(drawn, tmp_path, capsys):
     asked = ["judge", "--out", out, "--calibrate", str(tmp_path / "gold.csv"), "--broad-mamba", str(written)]
     assert main(asked) == 2
     assert "goes with --calibrate GOLD and --smoothing" in capsys.readouterr().err
+    # Where nothing can be written that is told first, and nothing is trained.
+    with monkeypatch.context() as untrained:
+        untrained.setattr(dialogue_labels, "trained_labels", pytest.fail)
+        for place, why in ((tmp_path, "this is a folder"), (tmp_path / "gold.csv" / "x", "gold.csv")):
+            assert main([*asked[:-1], str(place), "--smoothing"]) != 0
+            assert why in capsys.readouterr().err
     assert main([*asked, "--smoothing", "--json", "--set", "judge.max_labels=1"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["smoothing"]["beyond"]["low"] > 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import emo
+from emo.cli import main
 from emo.errors import InputError
 from emo.evaluation.reliability import reliability
 
@@ -53,7 +54,9 @@ def test_a_label_of_the_same_meaning_is_right_and_a_clip_without_agreement_is_le
         reliability(gold, predicted, {})
 
 
-def test_evaluate_tells_it_of_votes(tmp_path):
+@pytest.fixture
+def voted(tmp_path):
+    """Votes of three experts and gold, of clips that are easy or a matter of luck."""
     random = np.random.default_rng(3)
     votes, gold = [], []
     for number in range(80):
@@ -64,8 +67,12 @@ def test_evaluate_tells_it_of_votes(tmp_path):
             votes.append({"video_id": name, "expert": expert, "sample": 0, "labels": [label]})
     for file, rows in (("votes", votes), ("gold", gold)):
         (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(tmp_path / "votes.jsonl"), str(tmp_path / "gold.jsonl")
+
+
+def test_evaluate_tells_it_of_votes(voted, tmp_path):
     asked = {"metric": "reliability", "plots": str(tmp_path / "plots")}
-    found = emo.evaluate(str(tmp_path / "votes.jsonl"), str(tmp_path / "gold.jsonl"), **asked)
+    found = emo.evaluate(*voted, **asked)
     bins = found.scored.result.bins
     assert bins[-1].right == 1.0 > bins[0].right
     assert set(found.intervals) == {"labels that are right", "calibration error"}
@@ -73,4 +80,27 @@ def test_evaluate_tells_it_of_votes(tmp_path):
     assert json.loads(json.dumps(found.as_json(), allow_nan=False))["trusted"] == found.scored.result.trusted
     assert (tmp_path / "plots" / "reliability.svg").read_text().startswith("<svg")
     with pytest.raises(InputError, match="has no votes beside it"):
-        emo.evaluate(str(tmp_path / "gold.jsonl"), str(tmp_path / "gold.jsonl"), metric="reliability")
+        emo.evaluate(voted[1], voted[1], metric="reliability")
+
+
+def test_the_command_prints_the_same_curve_as_json(voted, capsys):
+    votes, gold = voted
+    asked = ["evaluate", "--metric", "reliability", "--predicted", votes, "--gold", gold]
+    assert main([*asked, "--json"]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    found = emo.evaluate(votes, gold, metric="reliability")
+    assert (told.pop("outcome"), told.pop("exit_code")) == ("done", 0)
+    assert told == json.loads(json.dumps(found.as_json(), allow_nan=False))
+    result = found.scored.result
+    assert (told["metric"], told["clips"], told["labels"]) == ("reliability", result.clips, result.labels)
+    assert (told["error"], told["trusted"]) == (result.error, result.trusted)
+    shares = [(one["agreement"], one["right"], one["clips"]) for one in told["bins"]]
+    assert shares == [(one.agreement, one.right, one.clips) for one in result.bins]
+    assert 0 <= told["error"] <= 1
+    assert printed.err.startswith("emo evaluate: ")
+    # Without votes beside it there is no agreement, and one line says so.
+    assert main([*asked[:3], "--predicted", gold, "--gold", gold, "--json"]) == 2
+    failed = json.loads(capsys.readouterr().out)
+    assert (failed["outcome"], failed["exit_code"]) == ("failed", 2)
+    assert "has no votes beside it" in failed["error"]

@@ -220,6 +220,40 @@ def loaded(base, folder, workers, rank):
     return found
 
 
+def with_duplex(base, folder, workers, rank):
+    """Half of the steps with duplex attention, saved; the rest, and once more from there; two stages."""
+    import torch.distributed as dist
+
+    from emo.finetuning.batching import Cursor
+
+    found = {}
+    for zero in (2, 3):
+        options = {"zero": zero, "attention_module": "moda"}
+        bench = Bench(base, workers, rank, **options)
+        bench.start()
+        history = []
+        cursor = bench.train(Cursor(), history, until=4)
+        target = folder / f"duplex-{zero}"
+        target.mkdir(exist_ok=True)
+        probe = bench.engine.evaluate(bench.batches(range(4)))
+        bench.engine.save(target)
+        dist.barrier()
+        bench.train(cursor, history)
+        again = Bench(base, workers, rank, **options)
+        again.start()
+        again.engine.load(target)
+        again.engine.check_probe(again.batches(range(4)), probe)
+        resumed = history[:4]
+        again.train(cursor, resumed)
+        weights = again.engine.weights()
+        found[str(zero)] = {
+            "losses": history,
+            "resumed": resumed,
+            "added": [[*v.shape, float(v.abs().max())] for n, v in weights.items() if ".duplex." in n],
+        }
+    return found
+
+
 def all_of_two(base, folder, workers, rank):
     """Everything that needs two workers, on one pair of processes, which are slow to start."""
     return {
@@ -349,3 +383,13 @@ def test_a_checkpoint_goes_on_with_any_number_of_workers_as_if_nothing_had_happe
 def test_training_on_a_cpu_needs_no_compiler_and_a_loss_that_is_no_number_changes_nothing(one, folder):
     assert len(one["step"]) == 1
     assert not list(folder.glob("extensions/**/*.so"))
+
+
+def test_duplex_attention_is_partitioned_gathered_and_restored_as_the_lora_is(base, tmp_path):
+    found = on_workers(2, "with_duplex", base, tmp_path)
+    for one in found.values():
+        assert one["resumed"] == pytest.approx(one["losses"], abs=1e-4)
+        assert one["losses"][-1] < one["losses"][0]
+        assert one["losses"] == pytest.approx(found["2"]["losses"], abs=1e-3)
+        assert [shape for *shape, _ in one["added"]] == [[2, 16, 8]] * 4
+        assert all(largest > 0 for *_, largest in one["added"])

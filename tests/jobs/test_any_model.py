@@ -1,13 +1,19 @@
-"""The expert `hf` through the command line: families that have no file of their own, in one run each time."""
+"""The expert `hf` through the command line: families that have no file of their own, in one run each time.
+
+Then its worker is killed half-way.
+"""
 
 import json
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import hf_checkpoints
-from clips import make_clip
+import own_code_checkpoint
+from clips import ffmpeg, make_clip
 from emo.store.tables import DESCRIPTIONS
-from labelling import emo, rows
+from labelling import emo, emo_losing_a_worker, last_run, rows, whole
 
 HEARS = {"audioflamingo3", "gemma4", "voxtral"}
 SEES = set(hf_checkpoints.FAMILIES) - {"audioflamingo3", "voxtral"}
@@ -62,3 +68,75 @@ def test_a_model_of_any_family_describes_clips(families, videos, tmp_path, ray_c
             assert row["engine"].startswith("transformers ")
             if row["status"] == "ok":
                 assert row["degraded"] == (["audio"] if clip == "silent" and family in HEARS else [])
+
+
+@pytest.fixture(scope="module")
+def more_videos(tmp_path_factory):
+    """Eight clips, one of them without sound, and one without pictures."""
+    folder = tmp_path_factory.mktemp("more")
+    # They are shards of two for the one worker that the cluster has room for.
+    first = make_clip(folder / "clip0.mp4", seconds=1.0, size=(160, 120))
+    for number in range(1, 7):
+        shutil.copy(first, first.with_stem(f"clip{number}"))
+    make_clip(folder / "silent.mp4", seconds=1.0, size=(160, 120), sounds=[])
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", folder / "unseen.mp4")
+    return folder
+
+
+def label(videos, out, env, **settings):
+    """`emo label` with one model that is asked twice; the finished process."""
+    one = {"kind": "hf", "device": "cpu", "max_new_tokens": 32, "samples": 2, **settings}
+    return emo(
+        *("label", videos, "--out", out, "--set", f"experts={json.dumps([one])}"),
+        *("--set", "extract={kind: rules}", "--set", "max_failed_share=1"),
+        env=env,
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "more", "hears"),
+    [
+        (hf_checkpoints.FAMILIES["gemma4"], {}, True),
+        # As Emotion-Qwen is run.
+        (own_code_checkpoint.make, {"trust_remote_code": True}, False),
+    ],
+    ids=["gemma4", "code of its own"],
+)
+def test_after_its_worker_was_killed_half_way_it_has_written_what_it_would_have_written(
+    more_videos, tmp_path, ray_cluster, make, more, hears
+):
+    out = tmp_path / "out"
+    done = label(more_videos, out, ray_cluster, model=str(make(tmp_path / "model")), **more)
+    assert done.returncode == 0, done.stderr
+    before = whole(out, "hf")
+    assert len(before) == 2 * 9
+    lacks = {row["video_id"]: row["degraded"] for row in before if row["status"] == "ok"}
+    assert lacks.get("silent", []) == (["audio"] if hears else [])
+    assert lacks.get("unseen", ["frames"]) == ["frames"]
+    unseen = {row["error"] for row in before if row["video_id"] == "unseen"}
+    assert "modality_missing" not in unseen if hears else unseen == {"modality_missing"}
+    written = out / "descriptions" / "hf"
+    shutil.rmtree(written)
+    done, shards = emo_losing_a_worker(written, "describe", "--out", out, "--expert", "hf", env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    assert shards < 4, "it was not killed half-way"
+    assert whole(out, "hf") == before
+    step = last_run(out)["steps"][0]
+    assert step["ok"] + step["failed"] == 9
+
+
+def test_code_of_its_own_is_refused_without_consent_and_with_a_wrong_tensor(
+    more_videos, tmp_path, ray_cluster
+):
+    model, out = own_code_checkpoint.make(tmp_path / "model"), tmp_path / "out"
+    asked = label(more_videos, out, None, model=str(model))
+    assert asked.returncode == 2
+    assert "brings its own code, which trust_remote_code: true runs" in asked.stderr
+    assert not out.exists()
+    state = load_file(model / "model.safetensors")
+    key = "model.language_model.layers.0.mlp.up_proj.weight"
+    state[f"{key}2"] = state.pop(key)
+    save_file(state, model / "model.safetensors", {"format": "pt"})
+    asked = label(more_videos, out, ray_cluster, model=str(model), trust_remote_code=True)
+    assert asked.returncode == 2
+    assert f"1 weights are not in the checkpoint: {key}" in asked.stderr

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import torch
 from ray import cloudpickle
+from safetensors.torch import load_file
 
 import checkpoints
 import drawn_faces
@@ -296,6 +297,51 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
     curve = losses(folder / "out", "wounded")
     assert curve == pytest.approx(undisturbed[1], abs=1e-3)
     assert curve[:6] == before, "steps that a checkpoint holds are not made again"
+
+
+def test_duplex_attention_goes_on_after_a_kill_and_is_kept_with_the_adapter(folder, ray_cluster):
+    out, run, moda = folder / "out", folder / "out" / "finetune" / "duplex", {"attention_module": "moda"}
+    calm = ("finetune", "--out", out, "--name", "duplex-calm")
+    done = emo(*calm, *settings(folder, **moda, held_out=folder / "held_out.jsonl"), env=ray_cluster)
+    assert done.returncode == 0, done.stderr
+    # Stage 3 partitions its weights too, and gathers them where a layer is entered.
+    changes = {**moda, "zero": 3, "held_out": folder / "held_out.jsonl"}
+    process = start(folder, "duplex", ray_cluster, **changes)
+    before = wait_for_checkpoint(run, process, 6)
+    process.kill()
+    process.communicate()
+    again = emo(
+        "finetune", *("--out", out, "--name", "duplex"), *settings(folder, **changes), env=ray_cluster
+    )
+    assert again.returncode == 0, again.stderr
+    curve = losses(out, "duplex")
+    assert curve[:6] == before, "steps that a checkpoint holds are not made again"
+    assert curve == pytest.approx(losses(out, "duplex-calm"), abs=1e-3)
+    for where in ("best", "last"):
+        weights = load_file(run / where / "adapter_model.safetensors")
+        added = [value for name, value in weights.items() if ".self_attn.duplex." in name]
+        assert len(added) == 4
+        assert all(value.abs().max() > 0 for value in added), "it was trained, and gathered"
+        about = json.loads((run / where / "emo_adapter.json").read_text())
+        assert about["attention_module"]["kind"] == "moda"
+    merged = emo("adapters", "merge", "duplex", "--out", out, "--to", folder / "merged")
+    assert merged.returncode == 2
+    assert "cannot be merged" in merged.stderr
+    promoted = emo(
+        *("adapters", "promote", "duplex", "--out", out, "--set", "finetune.gate.better_than_base=false"),
+        *("--set", "finetune.gate.max_parse_failures=1"),
+    )
+    # Without answers there is no figure to promote by; the best folder itself is what an expert names.
+    assert promoted.returncode == 2
+    expert = {
+        "kind": "internvl", "model": str(folder / "base"), "adapter": str(run / "best"), "device": "cpu",
+        "max_frames": 8, "max_new_tokens": 4, "workers": 1,
+    }  # fmt: skip
+    line_up = ("--set", f"experts=[{json.dumps(expert)}]", "--set", "ingest.workers=1")
+    (folder / "one").mkdir()
+    write_clip(folder / "one" / "clip.mp4", 5000, "happy")
+    labelled = emo("label", folder / "one", "--out", folder / "one-out", *line_up, env=ray_cluster)
+    assert labelled.returncode == 0, labelled.stderr
 
 
 @pytest.mark.long
