@@ -29,7 +29,7 @@ def base(tmp_path_factory):
 def run_of(folder, entries):
     place = Storage(str(folder / "run"))
     prepared.write_clips(place, "data/clips-00000.parquet", [synthetic_clips.clip(1, frames=2)])
-    prepared.write_entries(place, entries)
+    prepared.write_entries(place, [prepared.table_of(entries)])
     return place
 
 
