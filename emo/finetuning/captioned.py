@@ -1,5 +1,6 @@
 """The rows of the captions table as samples that a run is asked to train on."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from emo.errors import RowError
 from emo.finetuning import prepared, samples, senses
 from emo.finetuning.listed import SCHEMA
 from emo.finetuning.prepared import NOT_FOR_TRAINING, TRAIN
-from emo.finetuning.questions import as_labelled
+from emo.finetuning.questions import asked_as_labelled, is_asked
 from emo.finetuning.settings import Finetune
 from emo.review.consensus import Agreed, reviewed
 from emo.store import committed, planning
@@ -49,6 +50,7 @@ class _Checks:
     def __init__(self, settings: Finetune) -> None:
         self.settings = settings
         self._senses: dict[tuple[Any, ...], RowError | None] = {}
+        self._questions: dict[tuple[str, bool], str] = {}
 
     def of_senses(self, frames: bool, audio: bool | None, source: Mapping[str, Any]) -> RowError | None:
         """Why a caption of this source speaks of what the family lacks; None where it does not."""
@@ -62,6 +64,38 @@ class _Checks:
                 self._senses[key] = error
         return self._senses[key]
 
+    def chat(self, name: str, text: str | None, prompt: str | None) -> tuple[str, str | None]:
+        """The turns of a caption (see `prepared.turns_text`) and its system turn; raises RowError.
+
+        Captions of one prompt have one question, which is looked at once: of a question and an answer, as
+        emo writes them, the answer alone is left to look at.
+        """
+        asked = of_whole_person(prompt or "") and is_asked(name, self.settings)
+        try:
+            chat = json.loads(text or "")
+        except (ValueError, RecursionError):
+            chat = text
+        match chat:
+            case [
+                {"role": "user", "content": str(question)} as first,
+                {"role": "assistant", "content": str(answer)} as second,
+            ] if len(first) == len(second) == 2 and answer.strip() and "<" not in answer:
+                told = prepared.turn_text(Turn("assistant", answer.strip()))
+                return f"[{self._question(question, asked)}, {told}]", self.settings.system
+        turns: Sequence[Turn] = messages.turns_of(chat)
+        turns = asked_as_labelled(turns, self.settings) if asked else turns
+        sample = samples.from_turns(name, turns, self.settings.system, has_media=True)
+        return prepared.turns_text(sample.turns), sample.system
+
+    def _question(self, question: str, asked: bool) -> str:
+        """The turn of the user that a chat with this question is trained with."""
+        if (question, asked) not in self._questions:
+            turns: Sequence[Turn] = (Turn("user", question), Turn("assistant", "She smiles."))
+            turns = asked_as_labelled(turns, self.settings) if asked else turns
+            sample = samples.from_turns("", turns, self.settings.system, has_media=True)
+            self._questions[question, asked] = prepared.turn_text(sample.turns[0])
+        return self._questions[question, asked]
+
 
 _NO_SOURCE = dict.fromkeys(("expert", "prompt", "window"))
 
@@ -70,10 +104,11 @@ def _of_captions(
     rows: pa.Table, checks: _Checks, people: Mapping[str, Agreed | None], free: pa.Array
 ) -> pa.Table:
     """Rows of the captions table as rows of a listing; only their texts become Python values."""
-    settings = checks.settings
     ids, clips = rows.column("caption_id").to_pylist(), rows.column("video_id")
     splits = rows.column("split").to_pylist()
-    labels = [tuple(one or ()) for one in rows.column("labels").to_pylist()]
+    labels = pc.fill_null(rows.column("labels"), pa.scalar([], SCHEMA.field("labels").type))
+    # By people, where they reviewed some of the clips.
+    reviewed_labels = labels.to_pylist() if people else []
     sources = rows.column("source")
     parts = {name: pc.struct_field(sources, name).to_pylist() for name in _NO_SOURCE}
     shown = pc.fill_null(pc.greater(pc.list_value_length(rows.column("frames")), 0), False).to_pylist()
@@ -96,14 +131,10 @@ def _of_captions(
             if not is_free:
                 raise RowError(NOT_FOR_TRAINING, "its manifest says that the clip may not be trained on")
             if clip in people:
-                labels[place] = _as_reviewed(splits[place], labels[place], people[clip])
+                reviewed_labels[place] = _as_reviewed(splits[place], reviewed_labels[place], people[clip])
             refused = checks.of_senses(frames, heard, {"expert": expert, "prompt": prompt})
             if refused is None:
-                chat: Sequence[Turn] = messages.turns_of(text)
-                if of_whole_person(prompt or ""):
-                    chat = as_labelled(chat, name, settings)
-                sample = samples.from_turns(name, chat, settings.system, has_media=True)
-                turns, system = prepared.turns_text(sample.turns), sample.system
+                turns, system = checks.chat(name, text, prompt)
         except RowError as error:
             refused = error
         found["turns"].append(turns)
@@ -119,7 +150,7 @@ def _of_captions(
         "window": pa.array(parts["window"], pa.string()),
         "audio": audio,
         "pictures": pa.repeat(False, count),
-        "labels": pa.array(labels, SCHEMA.field("labels").type),
+        "labels": pa.array(reviewed_labels, SCHEMA.field("labels").type) if people else labels,
         "weight": pa.repeat(1.0, count),
         "video_id": clips,
         "media": pa.nulls(count, pa.string()),
@@ -129,7 +160,7 @@ def _of_captions(
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def _as_reviewed(split: str, labels: tuple[str, ...], people: Agreed | None) -> tuple[str, ...]:
+def _as_reviewed(split: str, labels: Sequence[str], people: Agreed | None) -> Sequence[str]:
     """The labels of a caption as people who reviewed its clip let it stand; raises RowError if they do not.
 
     One to train on must name a meaning that they agree on. One that is held out is scored by their labels.

@@ -87,6 +87,7 @@ def test_a_run_with_too_many_refused_samples_ends_before_training(refused, of, s
 def test_a_run_that_trained_nothing_may_be_asked_for_otherwise_and_one_that_did_may_not(tmp_path):
     place = run_of(tmp_path, [entry("one", "Yes.")])
     begun = record.begin(place, Finetune(model="m", seed=1), "data-1", "base")
+    record.note_first_step(place, begun)
     record.note(place, begun, "failed")
     with pytest.raises(InputError, match=r"seed was 1 and is 2.*the data are others"):
         record.begin(place, Finetune(model="m", seed=2), "data-2", "base")
@@ -95,6 +96,31 @@ def test_a_run_that_trained_nothing_may_be_asked_for_otherwise_and_one_that_did_
     assert again["outcome"] == "running"
     assert json.loads(place.read(record.RUN))["settings"]["seed"] == 2
     assert not place.names("data"), "the samples of other data are prepared anew"
+
+
+@pytest.mark.parametrize("ended", ["killed", "failed"])
+def test_a_run_without_a_step_leaves_its_name_to_the_next_and_what_it_prepared_to_the_same(ended, tmp_path):
+    first = Finetune(model="m", seed=1)
+    begun = record.begin(Storage(str(tmp_path / "run")), first, "data-1", "base")
+    place = run_of(tmp_path, [entry("one", "Yes.")])
+    place.write("answers/base.json", b"{}")
+    if ended == "failed":
+        record.note(place, begun, "failed", error="the node went away")
+    assert record.begin(place, first, "data-1", "base")["data"] == "data-1"
+    assert place.has(prepared.SAMPLES), "the same run does not prepare its samples again"
+    other = record.begin(place, Finetune(model="n", seed=2), "data-2", "base-2")
+    assert (other["data"], other["outcome"], other["trained"]) == ("data-2", "running", False)
+    assert "error" not in other
+    assert place.names() == [record.RUN], "nor are samples, or answers of a base, those of another run"
+
+
+def test_a_run_of_an_earlier_version_keeps_its_name_for_it_does_not_say_whether_it_trained(tmp_path):
+    place = Storage(str(tmp_path))
+    begun = record.begin(place, Finetune(model="m", seed=1), "data-1", "base")
+    del begun["trained"]
+    record.note(place, begun, "running")
+    with pytest.raises(InputError, match="seed was 1 and is 2"):
+        record.begin(place, Finetune(model="m", seed=2), "data-1", "base")
 
 
 def test_a_busy_storage_is_tried_again_and_a_full_or_refused_one_is_not():
