@@ -56,11 +56,15 @@ def prepare(run: Storage, out: Storage, settings: Finetune, listing: Listing, wo
         compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(shards)))),
         num_cpus=0.5,
     )
-    prepared_rows = (pickle.loads(row["entries"]) for row in dataset.iter_rows())
-    outlines = _write_list(run, listing, chain(refused, prepared_rows))
-    for path in sorted({shard["listed"] for shard in shards}):
-        run.delete(path)
-    return outlines
+
+    def done() -> Iterator[pa.Table]:
+        for row in dataset.iter_rows():
+            yield pickle.loads(row["entries"])
+        # Nobody reads them any more.
+        for path in sorted({shard["listed"] for shard in shards}):
+            run.delete(path)
+
+    return _write_list(run, listing, chain(refused, done()))
 
 
 def _write_shards(run: Storage, out: Storage, listing: Listing) -> list[dict[str, Any]]:
@@ -72,14 +76,18 @@ def _write_shards(run: Storage, out: Storage, listing: Listing) -> list[dict[str
     shards: list[dict[str, Any]] = []
     left = listing.shards()
     for number, some in enumerate(iter(lambda: list(islice(left, LISTED_SHARDS)), [])):
-        sink = io.BytesIO()
+        rows = pa.concat_tables(some)
+        files = clips.column("file").take(planning.place(rows, clips, ("video_id",)))
+        rows = rows.append_column("clip_file", files).cast(LISTED)
         path = f"{prepared.FOLDER}/listed-{number:05d}.parquet"
+        sink = io.BytesIO()
         with pq.ParquetWriter(sink, LISTED, compression="zstd") as writer:
-            for group, rows in enumerate(some):
-                found = clips.column("file").take(planning.place(rows, clips, ("video_id",)))
-                writer.write_table(rows.append_column("clip_file", found).cast(LISTED))
-                clip_file = f"{prepared.FOLDER}/clips-{len(shards):05d}.parquet"
-                shards.append({"listed": path, "group": group, "file": clip_file})
+            start = 0
+            for group, count in enumerate(shard.num_rows for shard in some):
+                writer.write_table(rows.slice(start, count), row_group_size=count)
+                start += count
+                file = f"{prepared.FOLDER}/clips-{len(shards):05d}.parquet"
+                shards.append({"listed": path, "group": group, "file": file})
         run.write(path, sink.getvalue())
     return shards
 

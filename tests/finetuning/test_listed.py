@@ -14,10 +14,13 @@ from emo.captions.prompts import load_caption_prompt, of_whole_person
 from emo.errors import RowError
 from emo.finetuning import listed, listing, prepared, record, samples, spool
 from emo.finetuning.captioned import _Checks
+from emo.finetuning.forgetting import forget
 from emo.finetuning.prepared import Entry
 from emo.finetuning.questions import as_labelled
 from emo.finetuning.settings import Finetune
+from emo.run import training_data
 from emo.store import committed
+from emo.store.runs import training_place
 from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS
 
@@ -117,6 +120,17 @@ def test_shards_hold_all_samples_of_a_clip_whatever_their_files(tmp_path, monkey
     assert {(one.error, one.tokens) for one in refused} == {("untrained", 0)}
     assert len(refused) == 9
     assert len(found) == 509
+
+
+def test_what_a_preparation_that_was_cut_short_left_of_a_clip_is_forgotten(tmp_path):
+    out = out_of(tmp_path, [row("a", "clip-1"), row("b", "clip-2")])
+    place = training_place(out, "cut")
+    record.begin(place, SETTINGS, "data", "base")
+    training_data._write_shards(place, out, listing.list_samples(out, SETTINGS)[0])
+    forget(out, {"clip-3": None})
+    assert place.names("data") == ["data/listed-00000.parquet"]
+    forget(out, {"clip-1": None})
+    assert not place.names("data")
 
 
 CONTENT = st.one_of(st.sampled_from([*TAGS.values(), "<", "", " a "]), st.text(max_size=9))

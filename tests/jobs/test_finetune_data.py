@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import shutil
 
 import pyarrow as pa
@@ -28,6 +27,7 @@ from emo.run import training_data
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, CLIPS
+from trained_folders import prepare
 
 torch.set_num_threads(1)
 
@@ -35,16 +35,6 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return checkpoints.make_internvl(tmp_path_factory.mktemp("base"))
-
-
-def prepare(out, run, settings, listed):
-    """What the preparation does, in this process."""
-    preparer = training_data._Preparer(run, out, settings)
-    parts = [*listed.refused()]
-    for shard in training_data._write_shards(run, out, listed):
-        parts.append(pickle.loads(preparer(shard)["entries"]))
-    training_data._write_list(run, listed, parts)
-    return {entry.sample_id: entry for entry in prepared.read_entries(run)}
 
 
 def caption(name, video, **changes):
