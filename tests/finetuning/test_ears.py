@@ -102,7 +102,7 @@ def trained(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_a_lora_on_faces_ends_no_worse_with_captions_of_an_expert_with_ears(tmp_path):
     torch.set_num_threads(1)
     base = drawn_faces.make_base(tmp_path / "base", range(2000, 2100))
@@ -123,7 +123,7 @@ def test_a_lora_on_faces_ends_no_worse_with_captions_of_an_expert_with_ears(tmp_
         chosen = asked_for if name == "mixed" else settings
         found, ended[name] = trained(chosen, base, out, Storage(str(tmp_path / f"run-{name}")), steps)
         assert found == counts
-    print(f"label F1 after {steps} steps:", {name: round(f1, 3) for name, f1 in ended.items()})
+        print(f"label F1 after {steps} steps on {name}: {ended[name]:.3f}")
     assert ended["eyes"] > 0.3, "it learns"
     assert ended["both"] >= ended["eyes"]
     assert ended["mixed"] < ended["both"] - 0.1, "it would do harm"
