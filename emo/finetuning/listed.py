@@ -173,6 +173,8 @@ def listed_of(rows: pa.Table) -> list[Listed]:
 
 def _listed(row: dict[str, Any]) -> Listed:
     shown: dict[str, Sequence[Any]] = json.loads(row["media"]) if row["media"] else {}
-    media = {name: tuple(tuple(m) if isinstance(m, list) else m for m in shown[name]) for name in shown}
+    media: dict[str, Any] = {
+        name: tuple(tuple(m) if isinstance(m, list) else m for m in shown[name]) for name in shown
+    }
     entry = prepared.entry_of({name: row[name] for name in _OF_ENTRY})
     return Listed(entry, clip=None if shown else row["video_id"], where=row["where"], **media)
