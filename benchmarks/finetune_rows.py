@@ -1,6 +1,6 @@
 """How a finetuning run begins with very many samples: what is computed, and what its processes hold of them.
 
-    python benchmarks/finetune_rows.py                  a million captions; about ten minutes of one core
+    python benchmarks/finetune_rows.py                  a million captions; two minutes of one core
     python benchmarks/finetune_rows.py --rows 50000     a first look
 
 The captions are generated, without media. Each stage is a process of its own, so that its memory is its own:
