@@ -4,7 +4,7 @@ list samples  →  prepare (Ray Data)  →  train (Ray Train), held-out answers 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -12,7 +12,8 @@ from emo.config import Config
 from emo.errors import EmoError, InputError, TooManyFailedError
 from emo.finetuning import held_out, prepared, record
 from emo.finetuning.checks import base_here
-from emo.finetuning.listing import Listed, list_samples
+from emo.finetuning.listed import Listing
+from emo.finetuning.listing import list_samples
 from emo.finetuning.live import Live
 from emo.finetuning.result import NOT_ANSWERED, Outcome, finish
 from emo.finetuning.task import Task
@@ -60,18 +61,18 @@ def _run(
     place = training_place(out, name)
     check_trackers(settings)
     with Lease(place, f"finetune {name}") as lease:
-        listed, fingerprint = list_samples(out, settings)
-        begun = record.begin(place, settings, fingerprint, base)
+        listing, fingerprint = list_samples(out, settings)
+        begun = record.begin(place, settings, fingerprint, base, listing.earlier_fingerprint)
         if begun["outcome"] == "done":
             return Outcome(**begun["result"], seconds=0.0, already=True)
         try:
             with training_run(config, out, name, lease) as told:
                 if starts is not None:
                     starts.enter_context(cluster(config.ray.address, config.ray.num_cpus))
-                result = _train_and_judge(told, config, out, place, name, listed, fingerprint)
+                result = _train_and_judge(told, config, out, place, name, listing, begun)
         except BaseException as error:
-            never_began = isinstance(error, InputError | TooManyFailedError)
-            outcome = record.REFUSED if never_began else "failed"
+            refused = isinstance(error, InputError | TooManyFailedError) and begun.get("trained") is False
+            outcome = record.REFUSED if refused else "failed"
             record.note(place, begun, outcome, error=str(error) or type(error).__name__)
             raise
         record.note(place, begun, "done", result=result)
@@ -84,10 +85,10 @@ def _train_and_judge(
     out: Storage,
     place: Storage,
     name: str,
-    listed: Sequence[Listed],
-    fingerprint: str,
+    listing: Listing,
+    begun: dict[str, Any],
 ) -> dict[str, Any]:
-    """The fields of the Outcome but for its seconds."""
+    """The fields of the Outcome but for its seconds. begun: the record of the run."""
     settings = config.finetune
     check_resources(settings)
     preparing = StepRecord(f"prepare {name}")
@@ -96,13 +97,13 @@ def _train_and_judge(
             entries = prepared.read_outlines(place)
             preparing.skipped = len(entries)
         except FileNotFoundError:
-            preparing.rows = len(listed)
+            preparing.rows = len(listing)
             cpus = sum(node.get("CPU", 0.0) for node in nodes.alive())
-            entries = prepare(place, out, settings, listed, int(cpus))
+            entries = prepare(place, out, settings, listing, int(cpus))
             preparing.error_codes = prepared.counts(entries)["refused"]
             preparing.failed = sum(preparing.error_codes.values())
             preparing.ok = len(entries) - preparing.failed
-    task = Task(name, settings, place, prepared.about(entries, fingerprint))
+    task = Task(name, settings, place, prepared.about(entries, begun["data"]))
     training = StepRecord(f"finetune {name}", rows=task.steps, workers=settings.worker_range[0])
     training.cpus = training.workers
     training.gpus = training.workers if settings.device == "cuda" else 0
@@ -117,7 +118,12 @@ def _train_and_judge(
     if task.asks:
         held_out.check(place, settings)
     with tracked(task, live.note) as trackers:
-        live.also = trackers.add
+
+        def also(step: Mapping[str, Any]) -> None:
+            record.note_first_step(place, begun)
+            trackers.add(step)
+
+        live.also = also
         try:
             with told.doing(training):
                 last, kept = train(task, live, told.go_on)

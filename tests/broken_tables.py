@@ -163,7 +163,7 @@ def _votes(path: Path) -> object:
 
 
 def _messages(path: Path) -> object:
-    return read_messages(path.read_bytes(), str(path), str(path.parent))
+    return list(read_messages(path.read_bytes(), str(path), str(path.parent)))
 
 
 def _open(path: Path) -> object:

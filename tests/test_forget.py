@@ -106,7 +106,7 @@ def trained(storage, pictures):
         prepared.Entry(f"{name}:voice", "train", turns, file="data/clips-00000.parquet", place=number)
         for number, name in enumerate((NAME, OTHER))
     ]
-    prepared.write_entries(place, entries)
+    prepared.write_entries(place, [prepared.table_of(entries)])
     begun = record.begin(place, Finetune(model="m"), "data", "base")
     counts = {"train": 2, "held_out": 2, "refused": {}}
     record.note(place, begun, "done", result={"metrics": {"step": 1}, "counts": counts})

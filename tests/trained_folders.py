@@ -1,5 +1,6 @@
 """What a training leaves in the folder of its run: samples, and checkpoints as the workers write them."""
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -7,8 +8,10 @@ import torch
 from emo.captions.messages import Turn
 from emo.finetuning import adapter, model, prepared
 from emo.finetuning.batching import Cursor
+from emo.finetuning.listed import Listing
 from emo.finetuning.settings import Finetune
 from emo.finetuning.state import State
+from emo.run import training_data
 from emo.run.training_checkpoints import list_part
 from emo.store.storage import Storage
 
@@ -16,6 +19,16 @@ from emo.store.storage import Storage
 def entry(name, answer, split="train", **changes):
     turns = (Turn("user", "What is felt?"), Turn("assistant", answer))
     return prepared.Entry(name, split, turns, tokens=9, trained=3, **changes)
+
+
+def prepare(out: Storage, run: Storage, settings: Finetune, listed: Listing) -> dict[str, prepared.Entry]:
+    """What the preparation does, in this process; its samples by their ids."""
+    preparer = training_data._Preparer(run, out, settings)
+    parts = [*listed.refused()]
+    for shard in training_data._write_shards(run, out, listed):
+        parts.append(pickle.loads(preparer(shard)["entries"]))
+    training_data._write_list(run, listed, parts)
+    return {one.sample_id: one for one in prepared.read_entries(run)}
 
 
 def checkpoint(place: Storage, base: Path, settings: Finetune, step: int, loss: float, whole=True) -> None:

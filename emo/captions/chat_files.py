@@ -5,7 +5,7 @@ import io
 import posixpath
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,27 +20,29 @@ _CHATS = {"messages", "conversations", "conversation", "query", "instruction"}
 _SUFFIXES = (".jsonl", ".json", ".parquet")
 # Files of a data set's folder that describe it, and hold none of its rows.
 _ABOUT = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json", "config.json"}
+# Rows of Parquet that are Python values at one time.
+_READ_ROWS = 4096
 _SPLITS = {"train": r"train", "validation": r"valid|validation|val|dev|eval", "test": r"test"}
 
 
-def read_chats(data: bytes, place: str, folder: str) -> list[Sample | RowError] | None:
-    """The samples of a file, one entry per row, as `read_messages` gives them; None where it holds no chats.
+def read_chats(data: bytes, place: str, folder: str) -> Iterator[Sample | RowError] | None:
+    """The samples of a file, one by one, as `read_messages` gives them; None where it holds no chats.
 
     Raises InputError where the file cannot be read as what its name says.
     """
     kind = suffix_of(place)
     if kind == ".parquet":
-        return [_sample(row, f"{place} row {number}", folder) for number, row in _rows(data, place)]
+        return (_sample(row, f"{place} row {number}", folder) for number, row in _rows(data, place))
     if kind == ".json":
         records = read_records(data, place, unit="line")
         if not _CHATS & set(records.columns):
             return None
-        return [
+        return (
             RowError("not_json", f"{record.where} {record.fault.text}")
             if record.fault is not None
             else _sample(record.values, record.where, folder)
             for record in records.rows
-        ]
+        )
     if kind != ".jsonl":
         return None
     return read_messages(_unpacked(data, place), place, folder)
@@ -72,7 +74,8 @@ def _rows(data: bytes, place: str) -> Iterable[tuple[int, dict[str, object]]]:
             f"{place} has the columns {', '.join(table.column_names)}; expected one of: "
             f"{', '.join(sorted(_CHATS))}"
         )
-    return enumerate(table.to_pylist(), start=1)
+    rows = (row for batch in table.to_batches(_READ_ROWS) for row in batch.to_pylist())
+    return enumerate(rows, start=1)
 
 
 def files_of(folder: Storage) -> dict[str, list[str]]:

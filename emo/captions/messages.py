@@ -9,8 +9,9 @@ them stands. A line whose tags and media differ in number is refused: to guess w
 missing would show a model one clip and tell it of another.
 """
 
+import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,7 @@ from emo.errors import InputError, RowError
 
 # Addresses of what lies in the row itself or on a web server.
 _NO_FILES = ("data", "http", "https")
+_BOM = b"\xef\xbb\xbf"
 ROLES = ("system", "user", "assistant")
 # Medium -> its tag.
 TAGS = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
@@ -148,25 +150,28 @@ def _turn(message: Any) -> Turn:
     return Turn(str(message["role"]), message["content"], loss)
 
 
-def read_messages(data: bytes, place: str, folder: str = "") -> list[Sample | RowError]:
+def read_messages(data: bytes, place: str, folder: str = "") -> Iterator[Sample | RowError]:
     """The samples of a JSON Lines file: one entry per line that is not blank, in their order.
 
     A line that is no sample gives its RowError (`not_json`, `bad_messages`, `media_mismatch`, `untrained`)
     with `place` and the line's number, and the others stay: the caller counts. folder: what relative paths
     of media are relative to. Raises InputError where the file holds no line at all.
     """
-    found: list[Sample | RowError] = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    lines = io.BytesIO(data)
+    if data.startswith(_BOM):
+        lines.seek(len(_BOM))
+    empty = True
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        empty = False
         where = f"{place} line {number}"
         try:
-            found.append(_sample(line, where, folder))
+            yield _sample(line, where, folder)
         except RowError as error:
-            found.append(RowError(error.code, f"{where}: {error.message}"))
-    if not found:
+            yield RowError(error.code, f"{where}: {error.message}")
+    if empty:
         raise InputError(f"{place} is empty; expected one JSON object with messages per line")
-    return found
 
 
 def _sample(line: bytes, where: str, folder: str) -> Sample:

@@ -6,9 +6,10 @@ import io
 import json
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, overload
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from emo.errors import TooManyFailedError
 from emo.experts.protocol import Clip
 from emo.finetuning import batching, senses
 from emo.finetuning.samples import Sample
+from emo.finetuning.spool import in_parts_of
 from emo.store.storage import Storage
 
 FOLDER = "data"
@@ -33,8 +35,11 @@ REFUSALS_SHOWN = 20
 _OPEN_FILES = 16
 # Samples that are read at once where one of them is needed; and how many such parts are kept.
 _PART_ROWS, _PARTS_KEPT = 128, 16
+# Such parts that are written at once.
+_PARTS_WRITTEN = 64
+_LOSS = {None: "null", False: "false", True: "true"}
 # What an outline of a sample has; and how many are made at once.
-_OUTLINE = ["sample_id", "split", "error", "error_message", "weight"]
+_OUTLINE = ["split", "error", "error_message", "weight"]
 _OUTLINED = 65_536
 
 _CLIP = pa.schema(
@@ -46,7 +51,8 @@ _CLIP = pa.schema(
         pa.field("duration_s", pa.float64()),
     ]
 )
-_SAMPLE = pa.schema(
+# The list of samples.
+SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string()),
         pa.field("split", pa.string()),
@@ -113,36 +119,77 @@ def write_clips(run: Storage, file: str, clips: Sequence[Clip]) -> None:
     run.write(file, sink.getvalue())
 
 
-def write_entries(run: Storage, entries: Sequence[Entry]) -> None:
-    """Write the list of samples; the last thing of the preparation, so that where it is all is."""
-    rows = []
-    for entry in entries:
-        row = {name: getattr(entry, name, None) for name in _SAMPLE.names}
-        row["turns"] = json.dumps([[turn.role, turn.content, turn.loss] for turn in entry.turns])
-        rows.append(row)
+def table_of(entries: Iterable[Entry]) -> pa.Table:
+    """Samples as rows of the list."""
+    names = [name for name in SCHEMA.names if name != "turns"]
+    rows = [
+        {**{name: getattr(entry, name) for name in names}, "turns": turns_text(entry.turns)}
+        for entry in entries
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def turns_text(turns: Iterable[Turn]) -> str:
+    """The column `turns`; what `entry_of` reads back."""
+    return f"[{', '.join(map(turn_text, turns))}]"
+
+
+def turn_text(turn: Turn) -> str:
+    """One turn of the column `turns`, a third as long as json.dumps takes: there are millions of them."""
+    return f"[{_quoted(turn.role)}, {_quoted(turn.content)}, {_LOSS[turn.loss]}]"
+
+
+def completed(rows: pa.Table) -> pa.Table:
+    """Samples that were not prepared, refused ones, as rows of the list."""
+    empty = {"file": None, "place": None, "tokens": 0, "trained": 0}
+    for name, value in empty.items():
+        column = pa.repeat(pa.scalar(value, SCHEMA.field(name).type), rows.num_rows)
+        rows = rows.append_column(name, column)
+    return rows.select(SCHEMA.names).cast(SCHEMA)
+
+
+def write_entries(run: Storage, parts: Iterable[pa.Table]) -> None:
+    """Write the list of samples; the last thing of the preparation, so that where it is all is.
+
+    parts: its rows in their order, see `table_of`.
+    """
     sink = io.BytesIO()
-    table = pa.Table.from_pylist(rows, schema=_SAMPLE)
-    pq.write_table(table, sink, compression="zstd", row_group_size=_PART_ROWS)
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for rows in in_parts_of(_PARTS_WRITTEN * _PART_ROWS, parts):
+            writer.write_table(rows, row_group_size=_PART_ROWS)
     run.write(SAMPLES, sink.getvalue())
 
 
 def read_entries(run: Storage) -> list[Entry]:
     """The list of samples; raises FileNotFoundError where the preparation has not ended."""
-    return [_entry(row) for row in pq.read_table(io.BytesIO(run.read(SAMPLES))).to_pylist()]
+    return [entry_of(row) for row in pq.read_table(io.BytesIO(run.read(SAMPLES))).to_pylist()]
 
 
 def read_outlines(run: Storage) -> list[Entry]:
-    """The list without its texts, for what counts and tells of samples; raises as `read_entries` does."""
+    """What counts and tells of samples: split, weight and error; raises as `read_entries` does.
+
+    Usable samples that are alike in these are one and the same object: a million of them are a list.
+    """
     file = pq.ParquetFile(run.open(SAMPLES), pre_buffer=False)
+    known: dict[tuple[str, float], Entry] = {}
     outlines: list[Entry] = []
     for batch in file.iter_batches(_OUTLINED, columns=_OUTLINE):
         columns = batch.to_pydict()
-        rows = zip(*columns.values(), strict=True)
-        outlines += [Entry(turns=(), **dict(zip(columns, row, strict=True))) for row in rows]
+        # A run that another version prepared has no weights.
+        weights = columns.get("weight", [1.0] * batch.num_rows)
+        told = (columns[name] for name in ("split", "error", "error_message"))
+        for weight, split, error, message in zip(weights, *told, strict=True):
+            if error is not None:
+                outlines.append(Entry("", split, (), weight=weight, error=error, error_message=message))
+                continue
+            if (split, weight) not in known:
+                known[split, weight] = Entry("", split, (), weight=weight)
+            outlines.append(known[split, weight])
     return outlines
 
 
-def _entry(row: dict[str, Any]) -> Entry:
+def entry_of(row: dict[str, Any]) -> Entry:
+    """A row of the list as a sample; columns that it lacks are as Entry sets them."""
     row["turns"] = tuple(Turn(*turn) for turn in json.loads(row["turns"]))
     for name in ("frames", "labels"):
         row[name] = None if row[name] is None else tuple(row[name])
@@ -190,7 +237,7 @@ class Stored(Sequence[Entry]):
             self._parts.move_to_end(number)
         else:
             rows = self._file.read_row_group(number).to_pylist()
-            self._parts[number] = [_entry(row) for row in rows]
+            self._parts[number] = [entry_of(row) for row in rows]
             if len(self._parts) > _PARTS_KEPT:
                 self._parts.popitem(last=False)
         return self._parts[number]

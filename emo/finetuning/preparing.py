@@ -15,7 +15,7 @@ from emo.errors import MachineError, PlaceError, RowError, StorageError, one_lin
 from emo.experts.protocol import Clip
 from emo.finetuning import prepared
 from emo.finetuning.collator import encoder
-from emo.finetuning.listing import Listed
+from emo.finetuning.listed import Listed
 from emo.finetuning.prepared import Entry
 from emo.finetuning.settings import Finetune
 from emo.machine import raise_fault_of_machine
@@ -25,22 +25,6 @@ from emo.store import committed
 from emo.store.s3 import use_s3
 from emo.store.storage import Storage, storage_of
 from emo.store.tables import CLIPS
-
-# Clips of one prepared file, about 10 MB.
-SHARD_CLIPS = 32
-
-
-def shards(usable: Sequence[Listed]) -> list[list[Listed]]:
-    """Samples with their clips together: those of one clip are encoded where it is read."""
-    by_clip: dict[Any, list[Listed]] = {}
-    for one in usable:
-        media = (*one.images, *one.videos, *one.audios)
-        by_clip.setdefault(one.clip or media or one.entry.sample_id, []).append(one)
-    groups = [by_clip[key] for key in sorted(by_clip, key=repr)]
-    return [
-        [one for group in groups[start : start + SHARD_CLIPS] for one in group]
-        for start in range(0, len(groups), SHARD_CLIPS)
-    ]
 
 
 class Preparer:

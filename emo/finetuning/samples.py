@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from emo.captions.messages import TAGS, Turn
 from emo.errors import RowError
@@ -38,16 +38,20 @@ def from_turns(
         system = left.pop(0).content
     if left and left[-1].role == "user":
         left.pop()
+    tags = tuple(TAGS.values())
     for number, turn in enumerate(left):
         expected = "assistant" if number % 2 else "user"
         if turn.role != expected:
             raise RowError("bad_messages", f"turn {number} is of {turn.role!r}, expected {expected!r}")
-        if number and any(tag in turn.content for tag in TAGS.values()):
+        # Few texts hold the first letter of a tag, and a million rows pass here.
+        tagged = "<" in turn.content and any(tag in turn.content for tag in tags)
+        if number and tagged:
             raise RowError(
                 "bad_messages", f"turn {number} has media; only the first user's turn can show any"
             )
         if number or not pictures:
-            left[number] = replace(turn, content=_untagged(turn.content))
+            content = _untagged(turn.content) if tagged else turn.content.strip()
+            left[number] = Turn(turn.role, content, turn.loss)
     if not any(turn.trained and turn.content for turn in left):
         raise RowError("untrained", "no answer of the assistant is trained")
     return Sample(sample_id, system, tuple(left), has_media, pictures)

@@ -4,12 +4,16 @@ listed samples  →  read their clips, encode each once  →  data/*.parquet and
 steps from the cursor on  →  read, encode, collate ahead of the training  →  batches of one worker
 """
 
+import io
 import pickle
 from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emo.clips import ingested
 from emo.errors import EmoError
@@ -17,64 +21,109 @@ from emo.finetuning import batching, prepared
 from emo.finetuning.batching import Cursor
 from emo.finetuning.collate import Batch
 from emo.finetuning.collator import Collator
-from emo.finetuning.listing import Listed
+from emo.finetuning.listed import SCHEMA, Listing, listed_of
 from emo.finetuning.prepared import Entry
-from emo.finetuning.preparing import Preparer, shards
+from emo.finetuning.preparing import Preparer
 from emo.finetuning.settings import Finetune
+from emo.finetuning.spool import sorted_by
+from emo.store import planning
 from emo.store.storage import Storage
 
+# Shards of samples in one file; the samples of about 500 clips are a megabyte.
+LISTED_SHARDS = 256
+LISTED = SCHEMA.append(pa.field("clip_file", pa.string()))  # the file of the clips table
 # Steps whose batches wait, encoded, for their worker.
 AHEAD = 4
 # How often a process that reads starts again; a step that kills it each time ends an attempt of the training.
 _TRIES = 3
 
 
-def prepare(
-    run: Storage, out: Storage, settings: Finetune, listed: Sequence[Listed], workers: int
-) -> list[Entry]:
-    """Read every clip once, encode every sample once, and write what training reads; all entries."""
+def prepare(run: Storage, out: Storage, settings: Finetune, listing: Listing, workers: int) -> list[Entry]:
+    """Read every clip once, encode every sample once, and write what training reads; outlines of all samples.
+
+    No process holds more than some thousand of them.
+    """
     import ray.data
 
-    refused = [one.entry for one in listed if one.entry.error is not None]
-    usable = [one for one in listed if one.entry.error is None]
-    files: dict[str, str] = {}
-    if any(one.clip for one in usable):
-        clips = ingested(out)
-        files = dict(zip(clips.column("video_id").to_pylist(), clips.column("file").to_pylist(), strict=True))
-    rows = [
-        {
-            "file": f"{prepared.FOLDER}/clips-{number:05d}.parquet",
-            "shard": pickle.dumps((shard, {one.clip: files.get(one.clip) for one in shard if one.clip})),
-        }
-        for number, shard in enumerate(shards(usable))
-    ]
-    entries = refused
-    if rows:
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Preparer,
-            fn_constructor_args=(run, out, settings),
-            # A process for each CPU that the cluster has; nothing else of the run works meanwhile.
-            compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(rows)))),
-            num_cpus=0.5,
-        )
+    shards = _write_shards(run, out, listing)
+    refused = listing.refused()
+    if not shards:
+        return _write_list(run, listing, refused)
+    dataset = ray.data.from_items(shards, override_num_blocks=len(shards)).map(
+        _Preparer,
+        fn_constructor_args=(run, out, settings),
+        # A process for each CPU that the cluster has; nothing else of the run works meanwhile.
+        compute=ray.data.ActorPoolStrategy(size=max(1, min(workers, len(shards)))),
+        num_cpus=0.5,
+    )
+
+    def done() -> Iterator[pa.Table]:
         for row in dataset.iter_rows():
-            entries += pickle.loads(row["entries"])
-    if len(entries) != len(listed):
-        raise EmoError(f"{len(listed) - len(entries)} samples were lost in the preparation")
-    entries.sort(key=lambda entry: entry.sample_id)
-    prepared.write_entries(run, entries)
-    return entries
+            yield pickle.loads(row["entries"])
+        # Nobody reads them any more.
+        for path in sorted({shard["listed"] for shard in shards}):
+            run.delete(path)
+
+    return _write_list(run, listing, chain(refused, done()))
+
+
+def _write_shards(run: Storage, out: Storage, listing: Listing) -> list[dict[str, Any]]:
+    """Write the samples that can be prepared where every node reads them: a row group for each shard.
+
+    A shard is the file and the place of its samples (`listed`, `group`) and the file for its clips (`file`).
+    """
+    clips = ingested(out)
+    shards: list[dict[str, Any]] = []
+    left = listing.shards()
+    for number, some in enumerate(iter(lambda: list(islice(left, LISTED_SHARDS)), [])):
+        rows = pa.concat_tables(some)
+        files = clips.column("file").take(planning.place(rows, clips, ("video_id",)))
+        rows = rows.append_column("clip_file", files).cast(LISTED)
+        path = f"{prepared.FOLDER}/listed-{number:05d}.parquet"
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, LISTED, compression="zstd") as writer:
+            start = 0
+            for group, count in enumerate(shard.num_rows for shard in some):
+                writer.write_table(rows.slice(start, count), row_group_size=count)
+                start += count
+                file = f"{prepared.FOLDER}/clips-{len(shards):05d}.parquet"
+                shards.append({"listed": path, "group": group, "file": file})
+        run.write(path, sink.getvalue())
+    return shards
+
+
+def _write_list(run: Storage, listing: Listing, parts: Iterable[pa.Table]) -> list[Entry]:
+    """Write the list of samples by their ids, whatever the order in which the shards were done."""
+    written = 0
+
+    def counted() -> Iterator[pa.Table]:
+        nonlocal written
+        for rows in sorted_by(parts, "sample_id"):
+            written += rows.num_rows
+            if written > len(listing):
+                break
+            yield rows
+        if written != len(listing):
+            raise EmoError(f"{len(listing) - written} samples were lost in the preparation")
+
+    prepared.write_entries(run, counted())
+    return prepared.read_outlines(run)
 
 
 class _Preparer:
     """A worker of Ray Data: prepares the samples of one shard."""
 
     def __init__(self, run: Storage, out: Storage, settings: Finetune) -> None:
+        self._run = run
         self._preparer = Preparer(run, out, settings)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        shard, files = pickle.loads(row["shard"])
-        return {"entries": pickle.dumps(self._preparer.prepare(shard, files, row["file"]))}
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        file = pq.ParquetFile(self._run.open(shard["listed"]), pre_buffer=False)
+        rows = file.read_row_group(shard["group"])
+        names, files = rows.column("video_id").to_pylist(), rows.column("clip_file").to_pylist()
+        of_clips = {name: file for name, file in zip(names, files, strict=True) if name is not None}
+        entries = self._preparer.prepare(listed_of(rows), of_clips, shard["file"])
+        return {"entries": pickle.dumps(prepared.table_of(entries))}
 
 
 def feed(

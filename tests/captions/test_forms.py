@@ -111,7 +111,7 @@ def test_a_video_may_be_its_frames_with_their_times():
     made = one(row)
     assert made.videos == (("a.jpg", "b.jpg"),)
     assert made.frame_times == ((0.5, 2.0),)
-    assert read_messages(write_messages([made]), "f") == [made]
+    assert [*read_messages(write_messages([made]), "f")] == [made]
     assert "a time for each frame" in one({**row, "frame_times": [[0.5]]}).message
     assert "expected seconds that grow" in one({**row, "frame_times": [[2, 1]]}).message
 

@@ -33,7 +33,7 @@ def samples(draw):
 
 @given(st.lists(samples(), min_size=1, max_size=5))
 def test_what_is_written_is_read_back(written):
-    found = read_messages(write_messages(written), "train.jsonl")
+    found = [*read_messages(write_messages(written), "train.jsonl")]
     assert [(one.turns, one.images, one.videos, one.audios) for one in found] == [
         (one.turns, one.images, one.videos, one.audios) for one in written
     ]
@@ -92,7 +92,7 @@ def test_bytes_that_are_no_utf8_are_one_bad_line():
 
 def test_an_empty_file_is_refused():
     with pytest.raises(InputError, match=r"train\.jsonl is empty"):
-        read_messages(b"\n \n", "train.jsonl")
+        list(read_messages(b"\n \n", "train.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 
 import checkpoints
 import synthetic_clips
-from emo.errors import InputError, PlaceError, StorageError, TooManyFailedError
+from emo.config import load_config
+from emo.errors import EmoError, InputError, PlaceError, StorageError, TooManyFailedError
 from emo.finetuning import adapter, held_out, prepared, record
 from emo.finetuning.live import Live
 from emo.finetuning.result import NOT_ANSWERED
@@ -15,6 +16,7 @@ from emo.finetuning.settings import Finetune, Gate, differences
 from emo.finetuning.task import Task
 from emo.jobs import finetune
 from emo.run import training_worker
+from emo.store.runs import training_place
 from emo.store.storage import Storage
 from trained_folders import checkpoint, entry
 
@@ -29,7 +31,7 @@ def base(tmp_path_factory):
 def run_of(folder, entries):
     place = Storage(str(folder / "run"))
     prepared.write_clips(place, "data/clips-00000.parquet", [synthetic_clips.clip(1, frames=2)])
-    prepared.write_entries(place, entries)
+    prepared.write_entries(place, [prepared.table_of(entries)])
     return place
 
 
@@ -87,6 +89,7 @@ def test_a_run_with_too_many_refused_samples_ends_before_training(refused, of, s
 def test_a_run_that_trained_nothing_may_be_asked_for_otherwise_and_one_that_did_may_not(tmp_path):
     place = run_of(tmp_path, [entry("one", "Yes.")])
     begun = record.begin(place, Finetune(model="m", seed=1), "data-1", "base")
+    record.note_first_step(place, begun)
     record.note(place, begun, "failed")
     with pytest.raises(InputError, match=r"seed was 1 and is 2.*the data are others"):
         record.begin(place, Finetune(model="m", seed=2), "data-2", "base")
@@ -95,6 +98,64 @@ def test_a_run_that_trained_nothing_may_be_asked_for_otherwise_and_one_that_did_
     assert again["outcome"] == "running"
     assert json.loads(place.read(record.RUN))["settings"]["seed"] == 2
     assert not place.names("data"), "the samples of other data are prepared anew"
+
+
+@pytest.mark.parametrize("ended", ["killed", "failed"])
+def test_a_run_without_a_step_leaves_its_name_to_the_next_and_what_it_prepared_to_the_same(ended, tmp_path):
+    first = Finetune(model="m", seed=1)
+    begun = record.begin(Storage(str(tmp_path / "run")), first, "data-1", "base")
+    place = run_of(tmp_path, [entry("one", "Yes.")])
+    place.write("answers/base.json", b"{}")
+    if ended == "failed":
+        record.note(place, begun, "failed", error="the node went away")
+    assert record.begin(place, first, "data-1", "base")["data"] == "data-1"
+    assert place.has(prepared.SAMPLES), "the same run does not prepare its samples again"
+    other = record.begin(place, Finetune(model="n", seed=2), "data-2", "base-2")
+    assert (other["data"], other["outcome"], other["trained"]) == ("data-2", "running", False)
+    assert "error" not in other
+    assert place.names() == [record.RUN], "nor are samples, or answers of a base, those of another run"
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_training_that_breaks_off_holds_its_name_from_its_first_step_on(steps, tmp_path, monkeypatch):
+    path = tmp_path / "train.jsonl"
+    chat = [{"role": "user", "content": "What is felt?"}, {"role": "assistant", "content": "Calm."}]
+    path.write_text(json.dumps({"messages": chat}))
+    out = Storage(str(tmp_path / "out"))
+
+    def prepare(run, *rest):
+        prepared.write_entries(run, [prepared.table_of([entry("one", "Yes.")])])
+        return prepared.read_outlines(run)
+
+    def train(task, live, go_on):
+        for step in range(1, steps + 1):
+            live.add({"step": step, "loss": 1.0, "rate": 0.1, "tokens_per_s": 1, "memory_gib": 1})
+        raise EmoError("the node went away")
+
+    for name, does in (("prepare", prepare), ("train", train), ("check_resources", lambda settings: None)):
+        monkeypatch.setattr(finetune, name, does)
+    monkeypatch.setattr(finetune.nodes, "alive", list)
+
+    def run(seed):
+        settings = Finetune(model="m", device="cpu", data=str(path), seed=seed, validation={"samples": 0})
+        config = load_config().model_copy(update={"finetune": settings})
+        finetune._run(config, out.url, "faces", "base", 0.0, None)
+
+    with pytest.raises(EmoError, match="the node went away"):
+        run(1)
+    with pytest.raises(EmoError, match="other settings or data: .*seed" if steps else "the node went away"):
+        run(2)
+    said = json.loads(training_place(out, "faces").read(record.RUN))
+    assert (said["settings"]["seed"], said["trained"], said["outcome"]) == (2 - steps, steps == 1, "failed")
+
+
+def test_a_run_of_an_earlier_version_keeps_its_name_for_it_does_not_say_whether_it_trained(tmp_path):
+    place = Storage(str(tmp_path))
+    begun = record.begin(place, Finetune(model="m", seed=1), "data-1", "base")
+    del begun["trained"]
+    record.note(place, begun, "running")
+    with pytest.raises(InputError, match="seed was 1 and is 2"):
+        record.begin(place, Finetune(model="m", seed=2), "data-1", "base")
 
 
 def test_a_busy_storage_is_tried_again_and_a_full_or_refused_one_is_not():

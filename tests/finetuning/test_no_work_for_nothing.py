@@ -87,7 +87,7 @@ def entries(count):
 
 def test_samples_on_the_disk_are_those_in_memory_in_the_same_order(tmp_path):
     run = Storage(str(tmp_path))
-    prepared.write_entries(run, entries(1000))
+    prepared.write_entries(run, [prepared.table_of(entries(1000))])
     listed = prepared.read_entries(run)
     for split, expected in (
         ("train", prepared.training_entries(listed)),
@@ -102,7 +102,7 @@ def test_samples_on_the_disk_are_those_in_memory_in_the_same_order(tmp_path):
 
 def test_samples_that_are_not_used_stay_on_the_disk(tmp_path):
     run = Storage(str(tmp_path))
-    prepared.write_entries(run, entries(20_000))
+    prepared.write_entries(run, [prepared.table_of(entries(20_000))])
     tracemalloc.start()
     stored = prepared.Stored(run, "train")
     assert stored[12_000].turns

@@ -16,7 +16,7 @@ def test_outlines_count_and_tell_as_the_whole_list_does_and_hold_no_text(tmp_pat
         )
         for number in range(300)
     ]  # fmt: skip
-    prepared.write_entries(run, entries)
+    prepared.write_entries(run, [prepared.table_of(entries)])
     outlines = prepared.read_outlines(run)
     assert prepared.about(outlines, "f") == prepared.about(entries, "f")
     assert prepared.refusals(outlines) == prepared.refusals(entries)

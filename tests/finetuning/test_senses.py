@@ -86,7 +86,7 @@ def test_files_with_a_medium_that_the_family_does_not_take_are_refused_by_line(t
     file.write_text("\n".join(map(json.dumps, lines)))
     for family, refused in (("internvl", {2}), ("qwen-audio", {0, 1}), ("qwen-omni", set())):
         settings = Finetune(family=family, model="m", data=str(file), device="cpu")
-        listed, _ = listing.list_samples(Storage(str(tmp_path / "out")), settings)
+        listed = [*listing.list_samples(Storage(str(tmp_path / "out")), settings)[0]]
         found = {number for number, one in enumerate(listed) if one.entry.error == "other_sense"}
         assert found == refused
         assert all(f"line {number + 1}:" in listed[number].entry.error_message for number in refused)

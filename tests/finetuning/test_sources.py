@@ -84,7 +84,7 @@ def test_files_of_several_sources_are_one_run_with_their_weights_and_held_out_fi
     assert listing.list_samples(out, Finetune(model="m", data=heavier))[1] != fingerprint
     entries = [one.entry for one in listed]
     assert prepared.about(entries, "f")["epoch"] == 3 + 8
-    prepared.write_entries(run, entries)
+    prepared.write_entries(run, [prepared.table_of(entries)])
     assert sorted(prepared.Stored(run, "train").weights) == [0.5] * 6 + [2.0] * 4
     assert prepared.read_entries(run) == entries
 
@@ -94,7 +94,7 @@ def test_a_run_that_was_prepared_without_weights_has_none(tmp_path):
 
     run = Storage(str(tmp_path))
     entry = prepared.Entry("a", "train", (), tokens=3)
-    prepared.write_entries(run, [entry])
+    prepared.write_entries(run, [prepared.table_of([entry])])
     path = tmp_path / prepared.SAMPLES
     pq.write_table(pq.read_table(path).drop_columns(["weight"]), path)
     assert list(prepared.Stored(run, "train").weights) == []

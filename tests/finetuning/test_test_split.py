@@ -36,7 +36,7 @@ def task_of(base, tmp_path, **validation):
     ]
     place = Storage(str(tmp_path / "run"))
     prepared.write_clips(place, "data/clips-00000.parquet", [synthetic_clips.clip(1, frames=2)])
-    prepared.write_entries(place, entries)
+    prepared.write_entries(place, [prepared.table_of(entries)])
     values = {"samples": 1, "max_new_tokens": 2, **validation}
     settings = Finetune(model=str(base), device="cpu", max_frames=2, lora={"rank": 4}, validation=values)
     return Task("split", settings, place, prepared.about(entries, "f"))

@@ -159,7 +159,7 @@ def test_the_export_is_what_ms_swift_reads_with_the_media_of_each_window(caption
     counts = {}
     for split in ("train", "validation", "test"):
         path = source / "set" / f"{split}.jsonl"
-        samples = read_messages(path.read_bytes(), path.name)
+        samples = [*read_messages(path.read_bytes(), path.name)]
         of_split = [row for _, row in sorted(kept.items()) if row["split"] == split]
         counts[split] = len(of_split)
         assert len(samples) == len(of_split)
@@ -427,8 +427,8 @@ def test_the_export_may_lie_on_s3(captioned, copy, bucket, s3_endpoint, source, 
     done = emo("caption", "--out", copy, *OPTIONS, *s3, *arguments, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     target = Storage(f"{url}/set", settings)
-    samples = read_messages(target.read("train.jsonl"), "train.jsonl")
-    local = read_messages((source / "set" / "train.jsonl").read_bytes(), "train.jsonl")
+    samples = [*read_messages(target.read("train.jsonl"), "train.jsonl")]
+    local = [*read_messages((source / "set" / "train.jsonl").read_bytes(), "train.jsonl")]
     assert [sample.turns for sample in samples] == [sample.turns for sample in local]
     for sample, same in zip(samples, local, strict=True):
         of_one, of_other = ([*sum(one.videos, ()), *one.audios] for one in (sample, same))

@@ -238,6 +238,10 @@ def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(pro
     assert (told["outcome"], preparing["ok"], training["ok"], training["rows"]) == ("done", 996, 145, 145)
     assert [loss for _, loss, _ in training["curve"]] == curve
     assert training["figures"]["f1"] == json.loads(done.stdout)["metrics"]["f1"]
+    assert json.loads((run / "run.json").read_text())["trained"] is True
+    names = [entry.sample_id for entry in prepared.read_entries(Storage(str(run)))]
+    assert names == sorted(names), "whatever the order in which they were prepared"
+    assert not list((run / "data").glob("listed-*")), "what only the preparation reads is gone"
     page = (run / "index.html").read_text()
     assert "<polyline" in page
     assert "«The person feels" in page
@@ -385,7 +389,8 @@ def test_a_night_that_merges_the_files_which_a_finetuning_is_about_to_read_costs
         for preparer in preparers:
             preparer.suspend()
         run = Storage(str(out / "finetune" / "by-night"))
-        assert not run.names("data"), "it was too quick to be stopped before it read"
+        read = [name for name in run.names("data") if name.startswith("data/clips-")]
+        assert not read, "it was too quick to be stopped before it read"
         night = emo("nightly", source, "--out", out, *options, env=ray_cluster)
         assert night.returncode == 0, night.stderr
         assert not set(planned) & set(Storage(str(out)).names("clips")), "the night merged nothing"

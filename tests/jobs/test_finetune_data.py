@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import shutil
 
 import pyarrow as pa
@@ -21,13 +20,14 @@ from emo.clips import ingested
 from emo.errors import InputError
 from emo.finetuning import listing, prepared
 from emo.finetuning.collator import Collator
+from emo.finetuning.listed import Listing, tables_of
 from emo.finetuning.prepared import refusals
-from emo.finetuning.preparing import shards
 from emo.finetuning.settings import Finetune
 from emo.run import training_data
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, CLIPS
+from trained_folders import prepare
 
 torch.set_num_threads(1)
 
@@ -35,21 +35,6 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return checkpoints.make_internvl(tmp_path_factory.mktemp("base"))
-
-
-def prepare(out, run, settings, listed):
-    """What the preparation does, in this process."""
-    preparer = training_data._Preparer(run, out, settings)
-    rows = committed.read_newest(out, committed.folder(CLIPS), CLIPS, [], with_file=True).to_pylist()
-    files = {row["video_id"]: row["file"] for row in rows}
-    usable = [one for one in listed if one.entry.error is None]
-    entries = [one.entry for one in listed if one.entry.error is not None]
-    for number, shard in enumerate(shards(usable)):
-        wanted = {one.clip: files.get(one.clip) for one in shard if one.clip}
-        row = {"file": f"data/clips-{number}.parquet", "shard": pickle.dumps((shard, wanted))}
-        entries += pickle.loads(preparer(row)["entries"])
-    prepared.write_entries(run, entries)
-    return {entry.sample_id: entry for entry in prepared.read_entries(run)}
 
 
 def caption(name, video, **changes):
@@ -243,7 +228,7 @@ def test_a_published_text_with_the_tag_of_a_medium_is_refused_and_the_rest_goes_
         device="cpu",
         other_senses=True,
     )
-    listed, _ = listing.list_samples(Storage(str(tmp_path / "out")), settings)
+    listed = [*listing.list_samples(Storage(str(tmp_path / "out")), settings)[0]]
     assert [one.entry.error for one in listed] == ["media_mismatch"] * 3 + [None]
     assert listed[0].entry.error_message.startswith(f"{reasons} line 2: ")
     assert listed[2].entry.error_message.startswith(f"{reasons} line 4: ")
@@ -261,7 +246,9 @@ def test_published_captions_beside_a_folder_of_other_videos_are_refused_with_the
     )
     with pytest.raises(InputError, match=says):
         listing.list_samples(out, settings)
-    refused = listing._from_file(data, "train", settings.sources[0], settings, out.s3)
+    refused = Listing()
+    for rows in tables_of(listing._from_file(data, "train", settings.sources[0], settings, out.s3, {})):
+        refused.add(rows)
     entries = training_data.prepare(run, out, settings, refused, 1)
     assert prepared.counts(entries)["refused"] == {"media": 2, "empty": 1}
     assert len(prepared.read_entries(run)) == 3
