@@ -2,12 +2,13 @@
 
     python benchmarks/judge_choice.py --votes VOTES --gold GOLD --wheels DIR [--splits N] [--json PATH]
 
-The clips are parted in two at random, N times. On one part the rule is chosen that is best on the mean of the
-four sets of voters, or the one with the fewest constants within one standard error of it; on the other part
-it is measured (F of EW level 1, mean of the five wheels), and the other way round. Beside it, on the same
-parts: the default, the three experts with weights from published scores, a plain vote (a label wins that 20 %
-of the voters wrote), the best single voter and the union. Then what weights estimated without gold give or
-cost, on random sets of experts.
+The clips are parted at random, into two and into ten, N times. On all parts but one the rule is chosen, on
+that one it is measured (F of EW level 1, mean of the five wheels), each part in its turn. A rule must hold
+for any number of voters: it is chosen by the mean of the four sets of voters and of random sets of a few of
+them, and of those within one standard error of the best the one with the fewest constants counts. Beside it:
+the default, the three experts with weights from published scores, a plain vote (a label wins that 20 % of the
+voters wrote), the best single voter and the union. Then what weights estimated without gold give or cost, on
+random sets of experts.
 """
 
 import argparse
@@ -38,6 +39,9 @@ BOOTSTRAP = 200
 # F on OV-MERD+ as MER-UniBench publishes it (arXiv 2501.16566, table 2).
 PUBLISHED = {"affectgpt": 62.52, "chat-univi": 48.00, "salmonn": 45.00}
 CONTRAST = 2.0  # as a calibration weighs the share of labels that are right
+PARTS = (2, 10)
+FEW = (2, 3, 4, 5, 7)  # voters of a random set
+SETS = 12  # random sets of so many voters each
 
 
 @dataclass(frozen=True)
@@ -86,28 +90,56 @@ def prior_weights() -> dict[str, float]:
 class Scored:
     """Per-clip overlaps of several systems on the same clips, and F of any of them on weighted clips."""
 
-    def __init__(self, overlaps: list[Overlaps]) -> None:
+    def __init__(self, overlaps: list[Overlaps], sets: int = 1) -> None:
+        """sets: how often each clip is there, one after the other; they are averaged."""
         # systems, (precision, recall, counted), wheels, clips
-        self._parts = np.array([[one.precision, one.recall, one.counted] for one in overlaps])
+        parts = np.array([[one.precision, one.recall, one.counted] for one in overlaps])
+        self._parts = parts.reshape(*parts.shape[:3], -1, sets).mean(axis=4)
 
     def f(self, weights: np.ndarray) -> np.ndarray:
         """F in points: float64 (systems, ...) for weights (..., clips)."""
-        summed = self._parts @ np.moveaxis(np.atleast_2d(weights), -1, 0)
+        return self._f(self._parts @ np.moveaxis(np.atleast_2d(weights), -1, 0)).reshape(
+            len(self._parts), *weights.shape[:-1]
+        )
+
+    def f_of_each(self, system: np.ndarray) -> float:
+        """F in points where each clip is judged by a system of its own; system: int64 (clips)."""
+        parts = self._parts[system, :, :, np.arange(len(system))].sum(axis=0)
+        return float(self._f(parts[None, :, :, None])[0, 0])
+
+    @staticmethod
+    def _f(summed: np.ndarray) -> np.ndarray:
+        """summed: float64 (systems, 3, wheels, n); float64 (systems, n)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             p, r = summed[:, 0] / summed[:, 2], summed[:, 1] / summed[:, 2]
             f = np.where(p + r > 0, 2 * p * r / (p + r), 0.0)
-        return 100 * f.mean(axis=1).reshape(len(self._parts), *weights.shape[:-1])
+        return 100 * f.mean(axis=1)
 
 
-def chosen(scored: list[Scored], weights: np.ndarray, random: np.random.Generator) -> int:
+def few_voters(votes: pa.Table, size: int, random: np.random.Generator) -> pa.Table:
+    """The votes of SETS random sets of so many voters, each as clips of its own: CLIP|SET."""
+    voters = [some for _, _, some in by_voter(votes)]
+    parts = []
+    for number in range(SETS):
+        some = pa.concat_tables([voters[place] for place in random.permutation(len(voters))[:size]])
+        names = pc.binary_join_element_wise(some.column("video_id"), f"{number:02d}", "|")
+        parts.append(some.set_column(some.schema.get_field_index("video_id"), "video_id", names))
+    return pa.concat_tables(parts)
+
+
+def chosen(scored: list[list[Scored]], weights: np.ndarray, random: np.random.Generator) -> int:
     """The rule for these clips: of those within one standard error of the best the one with the fewest
-    constants, of equals the best."""
-    means = np.mean([one.f(weights) for one in scored], axis=0)
+    constants, of equals the best. scored: groups of sets of voters that count alike."""
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return np.mean([np.mean([one.f(weights) for one in some], axis=0) for some in scored], axis=0)
+
+    means = mean(weights)
     best = int(np.argmax(means))
     clips = np.flatnonzero(weights)
     draws = np.zeros((BOOTSTRAP, len(weights)))
     draws[:, clips] = random.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), size=BOOTSTRAP)
-    drawn = np.mean([one.f(draws) for one in scored], axis=0)
+    drawn = mean(draws)
     error = (drawn[best] - drawn).std(axis=1)
     near = np.flatnonzero(means >= means[best] - error)
     return min(near, key=lambda place: (CHOICES[place].constants, -means[place]))
@@ -115,6 +147,8 @@ def chosen(scored: list[Scored], weights: np.ndarray, random: np.random.Generato
 
 def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: int) -> dict:
     tables = load_wheels(wheels)
+
+    gold = {clip: gold[clip] for clip in sorted(gold)}
 
     def scored(systems: list[dict[str, list[str]]]) -> Scored:
         return Scored([ew_overlaps(gold, system, tables) for system in systems])
@@ -125,28 +159,42 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
     besides = {name: scored(list(systems.values())) for name, systems in beside.items()}
     whole = np.ones(len(gold))
     singles = {name: [place for place, what in enumerate(beside[name]) if "#" in what] for name in sets}
-    random = np.random.default_rng(0)
+    wanted = {f"{clip}|{number:02d}": labels for clip, labels in gold.items() for number in range(SETS)}
+    few = []
+    for size in FEW:
+        some = few_voters(votes, size, np.random.default_rng(size))
+        few.append(Scored([ew_overlaps(wanted, choice.judge(some), tables) for choice in CHOICES], SETS))
+    by = [list(rules.values()), few]
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in sets}
-    picked: Counter[Choice] = Counter()
-    for _ in range(splits):
-        order = random.permutation(len(gold))
-        for half in (order[::2], order[1::2]):
-            seen = np.zeros(len(gold))
-            seen[half] = 1
-            place = chosen(list(rules.values()), seen, random)
-            picked[CHOICES[place]] += 1
+    picked: dict[int, Counter[Choice]] = {}
+    for parts in PARTS:
+        random = np.random.default_rng(0)
+        picked[parts] = Counter()
+        for _ in range(splits):
+            rule = np.empty(len(gold), dtype=np.int64)
+            best = {name: np.empty(len(gold), dtype=np.int64) for name in sets}
+            for part in np.array_split(random.permutation(len(gold)), parts):
+                seen = whole.copy()
+                seen[part] = 0
+                rule[part] = place = chosen(by, seen, random)
+                picked[parts][CHOICES[place]] += 1
+                for name in sets:
+                    # The best voter is chosen on the same clips as the rule.
+                    best[name][part] = max(singles[name], key=list(besides[name].f(seen)).__getitem__)
             for name in sets:
-                other = besides[name].f(whole - seen)
-                # The best voter is chosen on the same clips as the rule.
-                best = max(singles[name], key=list(besides[name].f(seen)).__getitem__)
-                values = {
-                    "chosen on the other half": rules[name].f(whole - seen)[place],
-                    "best single voter": other[best],
-                    **{what: other[number] for number, what in enumerate(beside[name]) if "#" not in what},
-                }
-                for what, value in values.items():
-                    rows[name].setdefault(what, []).append(float(value))
-    in_sample = chosen(list(rules.values()), whole, random)
+                entry = rows[name]
+                entry.setdefault(f"chosen on other clips, {parts} parts", []).append(
+                    rules[name].f_of_each(rule)
+                )
+                entry.setdefault(f"best single voter, {parts} parts", []).append(
+                    besides[name].f_of_each(best[name])
+                )
+    for name in sets:
+        values = besides[name].f(whole)
+        rows[name] |= {
+            what: [float(values[place])] for place, what in enumerate(beside[name]) if "#" not in what
+        }
+    in_sample = chosen(by, whole, np.random.default_rng(0))
     return {
         "clips": len(gold),
         "splits": splits,
@@ -157,7 +205,10 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
             }
             for name, entry in rows.items()
         },
-        "picked": [{**vars(choice), "times": times} for choice, times in picked.most_common(5)],
+        "picked": {
+            str(parts): [{**vars(choice), "times": times} for choice, times in found.most_common(5)]
+            for parts, found in picked.items()
+        },
         "picked_on_all_clips": vars(CHOICES[in_sample]),
         "estimated": estimated(votes, scored, whole),
     }
@@ -212,12 +263,14 @@ def show(report: dict) -> None:
         for name, entry in report["sets"].items()
         for number, (what, value) in enumerate(entry.items())
     ]
-    print(f"F on the half that the rule was not chosen on, {2 * report['splits']} halves")
+    print(f"F on clips that the rule was not chosen on, {report['splits']} times in parts")
     print(table(["voters", "rule", "mean", "spread"], rows))
-    for one in report["picked"]:
-        print(
-            f"chosen {one['times']} times: share {one['share']}, later {one['later']}, least {one['least']}"
-        )
+    for parts, found in report["picked"].items():
+        for one in found:
+            print(
+                f"{parts} parts, chosen {one['times']} times: share {one['share']}, later {one['later']}, "
+                f"least {one['least']}"
+            )
     print(f"chosen on all clips: {report['picked_on_all_clips']}")
     for one in report["estimated"]:
         print(

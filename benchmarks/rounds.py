@@ -4,17 +4,20 @@
 
 VOTES is a table of the votes schema that holds every answer, GOLD has video_id and labels, DIR holds the
 wheel tables of the benchmark. Prints, for the seven answers of one model and for all seventeen voters of
-OV-MERD, F of EW level 1 against answers per clip. Which answer is asked for first is a matter of chance, so
-each figure is a mean over orders of the answers. The bound and the rounds are then chosen on one half of the
-clips and measured on the other, both ways, for many halves.
+OV-MERD, F of EW level 1 against answers per clip. Which answer is asked for first is a matter of chance, and
+forty orders of the answers differ from the next forty by as much as 0.4 points. So each figure is a mean over
+orders in which every set of answers comes first equally often. The rounds and the bound are then chosen on
+one half of the clips and measured on the other, both ways, for many halves.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from figures import add_json_option, write
 
@@ -26,11 +29,12 @@ from emo.evaluation.rounds import Asked, Outcome, outcomes, told
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
 
-ORDERS = 10
 HALVES = 20
-BOUNDS = tuple(round(0.05 * step, 2) for step in range(4, 16))
+BOUNDS = tuple(round(0.025 * step, 3) for step in range(8, 27))
 # At most so many points of F lost, at most so large a share of the answers.
 GOALS = {"seven samples": (0.75, 0.50), "all seventeen": (1.0, 0.70)}
+# After which numbers of the model's own answers a round may end.
+AFTER = {"seven samples": (3, 5), "all seventeen": (3,)}
 
 
 def sets_of_voters(votes: pa.Table) -> dict[str, tuple[dict[str, int], list[Asked]]]:
@@ -43,9 +47,9 @@ def sets_of_voters(votes: pa.Table) -> dict[str, tuple[dict[str, int], list[Aske
         "seven samples": (
             seven,
             [
-                ({sampled: 2}, seven),
-                ({sampled: 2}, {sampled: 3}, seven),
                 ({sampled: 3}, seven),
+                ({sampled: 3}, {sampled: 5}, seven),
+                ({sampled: 3}, {sampled: 4}, {sampled: 5}, seven),
             ],
         ),
         "all seventeen": (
@@ -62,41 +66,82 @@ def _answers(votes: pa.Table) -> pa.Table:
     return votes.group_by("expert", use_threads=False).aggregate([("sample", "max")])
 
 
-def in_order(votes: pa.Table, seed: int) -> pa.Table:
-    """The votes with the numbers of the answers of each clip and expert in another order."""
+def orders(count: int, rounds: Sequence[int]) -> np.ndarray:
+    """Orders of `count` answers in which every set of them is there after a round equally often.
+
+    rounds: after how many answers; within one of them the answers take turns. Returns int64 (orders, count).
+    """
+    found: list[tuple[int, ...]] = [()]
+    for before, after in itertools.pairwise((0, *rounds, count)):
+        found = [
+            (*order, *more)
+            for order in found
+            for more in itertools.combinations(sorted(set(range(count)) - set(order)), after - before)
+        ]
+    return np.array(
+        [
+            np.concatenate([np.roll(part, place) for part in np.split(np.array(order), rounds)])
+            for place, order in enumerate(found)
+        ]
+    )
+
+
+def in_orders(votes: pa.Table, several: np.ndarray, seed: int = 0) -> pa.Table:
+    """The votes once per order, as clips of their own: CLIP|ORDER; one expert's answers have new numbers.
+
+    several: as `orders`. Each clip has the orders in an order of its own.
+    """
     random = np.random.default_rng(seed)
-    counts = {row["expert"]: row["sample_max"] + 1 for row in _answers(votes).to_pylist()}
-    turned: dict[tuple[str, str], np.ndarray] = {}
-    numbers = []
-    for clip, expert, sample in zip(
-        *(votes.column(name).to_pylist() for name in ("video_id", "expert", "sample")), strict=True
-    ):
-        if (clip, expert) not in turned:
-            turned[clip, expert] = random.permutation(counts[expert])
-        numbers.append(int(turned[clip, expert][sample]))
-    place = votes.schema.get_field_index("sample")
-    return votes.set_column(place, "sample", pa.array(numbers, pa.int32()))
+    clip = votes.column("video_id").combine_chunks().dictionary_encode()
+    own = np.stack([random.permutation(len(several)) for _ in range(len(clip.dictionary))])
+    place = np.argsort(several, axis=1)
+    [sampled] = [row["expert"] for row in _answers(votes).to_pylist() if row["sample_max"]]
+    is_sampled = pc.equal(votes.column("expert"), sampled).to_numpy()
+    sample = votes.column("sample").to_numpy()
+    parts = []
+    for number in range(len(several)):
+        turned = place[own[clip.indices.to_numpy(), number], np.where(is_sampled, sample, 0)]
+        names = pc.binary_join_element_wise(votes.column("video_id"), f"{number:03d}", "|")
+        part = votes.set_column(votes.schema.get_field_index("video_id"), "video_id", names)
+        numbers = pa.array(np.where(is_sampled, turned, sample), pa.int32())
+        parts.append(part.set_column(part.schema.get_field_index("sample"), "sample", numbers))
+    return pa.concat_tables(parts)
 
 
-def f_of(outcome: Outcome, clips: np.ndarray) -> float:
-    """F in points on some clips."""
-    weights = np.zeros(len(outcome.answers))
-    weights[clips] = 1
-    return 100 * float(outcome.scored.f_of_means(weights)[0].mean())
+class Measured:
+    """What one way to ask gives. answers: int64 (clips, orders)."""
+
+    def __init__(self, outcome: Outcome, n_orders: int) -> None:
+        self.rounds = outcome.rounds
+        self.answers = outcome.answers.reshape(-1, n_orders)
+        scored = outcome.scored
+        parts = np.stack([scored.precision, scored.recall, scored.counted.astype(np.float64)])
+        self._parts = parts.reshape(*parts.shape[:2], -1, n_orders)
+
+    def f(self, clips: np.ndarray) -> np.ndarray:
+        """F in points on some clips, per order: float64."""
+        p, r, counted = self._parts[:, :, clips].sum(axis=2)
+        p, r = p / counted, r / counted
+        return 100 * (2 * p * r / (p + r)).mean(axis=0)
+
+    def share(self, full: "Measured", clips: np.ndarray) -> float:
+        return float(self.answers[clips].sum() / full.answers[clips].sum())
 
 
-def share(full: Outcome, one: Outcome, clips: np.ndarray) -> float:
-    return float(one.answers[clips].sum() / full.answers[clips].sum())
+def chosen(full: Measured, found: Sequence[Measured], clips: np.ndarray, goal: tuple[float, float]) -> int:
+    """Which way to ask these clips recommend: for each of the rounds the bound that asks most within the
+    share of the goal, and of these ways the best one.
 
-
-def chosen(
-    full: Sequence[Outcome], found: Sequence[Sequence[Outcome]], clips: np.ndarray, goal: tuple[float, float]
-) -> int:
-    """Of the ways to ask that stay within the share of the goal, the one that loses least on these clips."""
-    shares = [np.mean([share(*pair, clips) for pair in zip(full, way, strict=True)]) for way in found]
-    fs = [np.mean([f_of(one, clips) for one in way]) for way in found]
-    allowed = [place for place, value in enumerate(shares) if value <= goal[1]]
-    return max(allowed, key=lambda place: fs[place])
+    F has no say in the bound: fewer answers that seem to lose less are the luck of so few clips.
+    """
+    shares = [way.share(full, clips) for way in found]
+    within: dict[str, int] = {}
+    for place in sorted(range(len(found)), key=shares.__getitem__):
+        rounds = found[place].rounds
+        assert rounds is not None
+        if shares[place] <= goal[1]:
+            within[_short(rounds.by_then)] = place
+    return max(within.values(), key=lambda place: found[place].f(clips).mean())
 
 
 def measure(
@@ -106,43 +151,41 @@ def measure(
     mappings = {
         key: node for key, node in ew_mappings(load_wheels(wheels)).items() if key.endswith("/level1")
     }
-    runs = [
-        outcomes(in_order(votes, seed), gold, tried, samples, Rule(), mappings, BOUNDS)
-        for seed in range(ORDERS)
-    ]
-    full = [one for one, _ in runs]
-    found = list(zip(*(some for _, some in runs), strict=True))
-    everything = np.arange(len(full[0].answers))
-    whole = float(np.mean([f_of(one, everything) for one in full]))
+    turned = orders(max(samples.values()), AFTER[name])
+    marked = in_orders(votes, turned)
+    wanted = {f"{clip}|{number:03d}": gold[clip] for clip in gold for number in range(len(turned))}
+    whole, ways = outcomes(marked, wanted, tried, samples, Rule(), mappings, BOUNDS)
+    full, found = Measured(whole, len(turned)), [Measured(way, len(turned)) for way in ways]
+    everything = np.arange(len(full.answers))
+    f_in_full = float(full.f(everything).mean())
     points = []
     for way in found:
-        fs = [f_of(one, everything) for one in way]
-        rounds = way[0].rounds
-        assert rounds is not None
+        assert way.rounds is not None
+        f = way.f(everything)
         points.append(
             {
-                "rounds": _short(rounds.by_then),
-                "enough": rounds.enough,
-                "answers": float(np.mean([one.answers.mean() for one in way])),
-                "share": float(np.mean([share(*pair, everything) for pair in zip(full, way, strict=True)])),
-                "f": float(np.mean(fs)),
-                "spread": float(np.std(fs)),
-                "lost": whole - float(np.mean(fs)),
+                "rounds": _short(way.rounds.by_then),
+                "enough": way.rounds.enough,
+                "answers": float(way.answers.mean()),
+                "share": way.share(full, everything),
+                "f": float(f.mean()),
+                "spread": float(f.std()),
+                "lost": f_in_full - float(f.mean()),
             }
         )
-    lost, cost, ways = [], [], []
+    lost, cost, picked = [], [], []
     for seed in range(HALVES):
         order = np.random.default_rng(seed).permutation(len(everything))
         for seen, unseen in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-            way = chosen(full, found, seen, GOALS[name])
-            ways.append(way)
-            pairs = list(zip(full, found[way], strict=True))
-            lost.append(np.mean([f_of(one, unseen) - f_of(other, unseen) for one, other in pairs]))
-            cost.append(np.mean([share(*pair, unseen) for pair in pairs]))
-    most = max(set(ways), key=ways.count)
+            place = chosen(full, found, seen, GOALS[name])
+            picked.append(place)
+            lost.append(float((full.f(unseen) - found[place].f(unseen)).mean()))
+            cost.append(found[place].share(full, unseen))
+    most = max(set(picked), key=picked.count)
     return {
         "answers_in_full": sum(samples.values()),
-        "f_in_full": whole,
+        "orders": len(turned),
+        "f_in_full": f_in_full,
         "points": points,
         "kept_apart": {
             "lost": float(np.mean(lost)),

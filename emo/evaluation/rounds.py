@@ -19,7 +19,8 @@ from emo.evaluation.overlap import Labels, NodeOf, Overlaps, overlaps
 from emo.store.tables import OK
 
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(2, 21))
-FIRST = (2, 3)  # answers of a first round that are tried where no rounds are configured
+# Answers by the end of each round but the last that are tried where no rounds are configured.
+BEFORE_ALL = ((2,), (3,), (3, 5))
 DRAWS = 1000
 
 Asked = Sequence[Mapping[str, int]]
@@ -64,19 +65,21 @@ class Curve:
 
 
 def shapes(samples: Mapping[str, int]) -> list[Asked]:
-    """The rounds that are tried where none are configured: a few answers first, then all.
+    """The rounds that are tried where none are configured: a few answers first, then some more or all.
 
-    samples: expert -> its answers in all. Raises InputError where no expert answers often enough.
+    samples: expert -> its answers in all; one that gives no more than the first round asks for gives them
+    there. Raises InputError where no expert answers often enough.
     """
     found: list[Asked] = []
-    for first in FIRST:
-        several = {name: count for name, count in samples.items() if count > first}
-        if several:
-            found.append((dict.fromkeys(several, first), several))
+    for counts in BEFORE_ALL:
+        several = {name: count for name, count in samples.items() if count > counts[0]}
+        if several and max(several.values()) > counts[-1]:
+            before = [{name: min(most, count) for name, count in several.items()} for most in counts]
+            found.append((*before, several))
     if not found:
         raise InputError(
-            f"rounds: no expert gives more than {FIRST[0]} answers to a clip; say which rounds to try, such "
-            "as --set 'rounds=[{small: 2}, {large: 1}]' --set enough=0.4"
+            f"rounds: no expert gives more than {BEFORE_ALL[0][0]} answers to a clip; say which rounds to "
+            "try, such as --set 'rounds=[{small: 2}, {large: 1}]' --set enough=0.4"
         )
     return found
 

@@ -59,6 +59,18 @@ def test_the_knee_asks_for_far_less_and_loses_nothing_that_can_be_told_from_chan
     assert "{b: 1, a: 2} {b: 1, a: 7}" in told[-2] or "{b: 1, a: 3} {b: 1, a: 7}" in told[-2]
 
 
+def test_what_is_tried_asks_two_or_three_times_first_and_after_five_answers_looks_again():
+    assert shapes({"a": 7, "b": 1}) == [
+        ({"a": 2}, {"a": 7}),
+        ({"a": 3}, {"a": 7}),
+        ({"a": 3}, {"a": 5}, {"a": 7}),
+    ]
+    # An expert of four answers has given all of them after the second round; five are needed for a third.
+    assert shapes({"a": 7, "b": 4})[-1] == ({"a": 3, "b": 3}, {"a": 5, "b": 4}, {"a": 7, "b": 4})
+    assert shapes({"a": 5}) == [({"a": 2}, {"a": 5}), ({"a": 3}, {"a": 5})]
+    assert shapes({"a": 3}) == [({"a": 2}, {"a": 3})]
+
+
 def test_the_command_prints_the_curve_and_what_it_recommends_and_judges_nothing(tmp_path):
     votes, gold = votes_and_gold(60)
     pq.write_table(votes, tmp_path / "votes.parquet")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,53 @@ def test_a_run_that_is_killed_within_a_round_goes_on_and_ends_as_an_undisturbed_
     names = [step["name"] for step in last_run(out)["steps"]]
     assert names == ["ingest", "describe a", "extract", "describe a round 2", "extract round 2", "judge"]
     assert last_run(out)["steps"][1]["rows"] == 0
+
+
+def test_a_night_whose_hours_end_within_a_round_is_ended_by_the_next_as_an_undisturbed_one(
+    videos, env, undisturbed, tmp_path
+):
+    hold, out, hours_s = tmp_path / "hold", tmp_path / "out", 30.0
+    # The answers of the first round are there, so the night begins within the second one.
+    once = tmp_path / "once.yaml"
+    expert = {"kind": wavering.KIND, "name": "a", "samples": 2}
+    once.write_text(yaml.safe_dump({"experts": [expert], "ingest": {"workers": 1, "shard_rows": 2}}))
+    done = emo("label", videos, "--out", out, "--config", once, env=env)
+    assert done.returncode == 0, done.stderr
+    assert {row["closed_in"] for row in rows(out, JUDGMENTS, "closed_in")} == {None}
+
+    hold.touch()
+    short = tmp_path / "short"
+    short.mkdir()
+    config = configuration(short, hold=str(hold))
+    tree = yaml.safe_load(config.read_text()) | {"nightly": {"max_hours": hours_s / 3600}}
+    config.write_text(yaml.safe_dump(tree))
+    night = subprocess.Popen(
+        [EMO, *map(str, ["nightly", videos, "--out", out, "--config", config, "--json"])],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # An answer of the second round is under way when the hours are over: it is kept all the same.
+    until(Path(f"{hold}.reached").exists, night, 200)
+    time.sleep(hours_s)
+    hold.unlink()
+    told, said = night.communicate(timeout=200)
+    assert night.returncode == 0, said
+    assert json.loads(told)["outcome"] == "stopped_at_bound"
+    answers = [row["sample"] for row in rows(out, DESCRIPTIONS, "sample") if row["video_id"] == "torn2"]
+    assert sorted(answers) == list(range(7))
+    # What no round waits for is judged in the same night; what is open is not closed by the end of it.
+    closed = {row["video_id"]: row["closed_in"] for row in rows(out, JUDGMENTS, "closed_in")}
+    assert {name: closed[name] for name in closed if name.startswith("sure")} == dict.fromkeys(
+        ["sure1", "sure2", "sure3"], 1
+    )
+    assert all(closed[name] is None for name in closed if not name.startswith("sure"))
+
+    again = emo("nightly", videos, "--out", out, "--config", configuration(tmp_path), "--json", env=env)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["outcome"] == "done"
+    assert tables(out) == tables(undisturbed)
 
 
 def test_a_plan_takes_the_closing_rate_of_the_clips_before_and_a_night_says_how_far_off_it_was(
