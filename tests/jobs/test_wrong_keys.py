@@ -110,7 +110,7 @@ def renamed(state, key):
 
 def reshaped(state, key):
     state[key] = state[key][:-1].clone()
-    return [key, "another shape", str(list(state[key].shape))]
+    return [f"{key} is {list(state[key].shape)}, expected ["]
 
 
 @pytest.mark.parametrize("change", [missing, extra, renamed, reshaped], ids=lambda one: one.__name__)
