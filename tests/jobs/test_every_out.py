@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from conftest import REPOSITORY
 from emo.store.tables import CLIPS
 from labelling import emo, label_words, last_run, rows
 
@@ -15,8 +16,6 @@ OTHERS = ("--set", "ingest.frames=2", "--set", "ingest.shard_rows=1")
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory, ray_cluster):
     """An OUT made with settings of its own, whose clips hold a cut and an empty file."""
-    from conftest import REPOSITORY
-
     folder = tmp_path_factory.mktemp("damaged")
     source = folder / "videos"
     source.mkdir()
