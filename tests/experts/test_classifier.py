@@ -222,7 +222,11 @@ def test_a_pickle_is_read_only_with_consent(tmp_path, folders, clips):
     with pytest.raises(InputError, match=r"pytorch_model\.bin is a pickle; name a revision"):
         load("audio", folder)
     consenting = load("audio", folder, pickled_weights=True, at_least=0.01)
-    assert consenting.describe(clips) == load("audio", folders["audio"], at_least=0.01).describe(clips)
+    # On a busy machine the last digits of a score differ from one time to the next.
+    ours, theirs = consenting.describe(clips), load("audio", folders["audio"], at_least=0.01).describe(clips)
+    assert [one.text for [one] in ours] == [one.text for [one] in theirs]
+    for [one], [other] in zip(ours, theirs, strict=True):
+        assert dict(one.labels) == pytest.approx(dict(other.labels))
 
 
 def test_a_pickle_that_would_run_code_is_refused_with_consent_too(tmp_path, folders):
