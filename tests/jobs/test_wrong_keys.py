@@ -150,7 +150,7 @@ LOADED = {
     "qwen-audio": (family("qwen2-audio"), "layers.0.self_attn.q_proj.weight"),
     "hf": (lambda folder: (hf_checkpoints.FAMILIES["qwen3.5"](folder), {}), "mlp.up_proj.weight"),
     "classifier": (
-        lambda folder: (classifier_checkpoints.make_faces(folder), {"reads": "frames"}),
+        lambda folder: (classifier_checkpoints.make_faces(folder), {"sees": "frames"}),
         "classifier.weight",
     ),
 }
