@@ -114,8 +114,8 @@ def _describe(sees: str, folder: str, count: int, dtype: str, ready: Any, done: 
     from emo.config import load_config
 
     torch.set_num_threads(1)
-    [settings] = [one for one in load_config(preset="light").experts if one["sees"] == sees]
-    expert = experts.load({**settings, "model": folder, "labels": {}, "dtype": dtype})
+    [settings] = [one for one in load_config(preset="light").experts if one.sees == sees]
+    expert = experts.load(settings.model_copy(update={"model": folder, "labels": {}, "dtype": dtype}))
     clips = [_clip(number) for number in range(count)]
     expert.describe(clips[:1])
     bare = _bare(expert, clips)
