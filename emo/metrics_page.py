@@ -4,10 +4,8 @@
 emo/evaluation/metrics.
 """
 
-from typing import Any
-
 from emo.evaluation import metrics
-from emo.evaluation.metric import Option
+from emo.evaluation.metric import argument
 
 _INTRODUCTION = """\
 # Metrics
@@ -27,19 +25,15 @@ def page() -> str:
     ]
     for name in metrics.REGISTRY.own:
         metric = metrics.REGISTRY.named(name)
-        options = ", ".join(f"`{_argument(option)}`" for option in metric.options)
+        options = ", ".join(f"`{argument(option.name)}`" for option in metric.options)
         lines.append(_row(f"`{name}`", f"{metric.summary} {metric.details}".strip(), options or "–"))
     lines += ["", "## Options", "", _row("option", "of", "what it does"), _row("---", "---", "---")]
     for option, takers in metrics.options().items():
         value = option.shown or ",".join(map(str, option.choices or ()))
         lines.append(
-            _row(f"`{_argument(option)} {value}`", ", ".join(f"`{name}`" for name in takers), option.help)
+            _row(f"`{argument(option.name)} {value}`", ", ".join(f"`{name}`" for name in takers), option.help)
         )
     return "\n".join([*lines, ""])
-
-
-def _argument(option: Option[Any]) -> str:
-    return f"--{option.name.replace('_', '-')}"
 
 
 def _row(*cells: str) -> str:

@@ -70,6 +70,7 @@ def add(commands: Commands) -> None:
 def _of_metrics(command: Parser, given: Sequence[str]) -> None:
     """What the metrics say of themselves: their summaries and their options."""
     from emo.evaluation import metrics
+    from emo.evaluation.metric import argument
 
     chosen = Parser(add_help=False)
     chosen.add_argument("--metric", nargs="?")
@@ -77,7 +78,7 @@ def _of_metrics(command: Parser, given: Sequence[str]) -> None:
     of_some = command.add_argument_group("options of some metrics")
     for option, takers in metrics.options(kind).items():
         of_some.add_argument(
-            f"--{option.name.replace('_', '-')}",
+            argument(option.name),
             help=f"{', '.join(takers)}: {option.help}".replace("%", "%%"),
             metavar=option.shown,
             type=option.reads,

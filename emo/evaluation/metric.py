@@ -50,6 +50,11 @@ class Option(Generic[T]):
     choices: tuple[T, ...] | None = None
 
 
+def argument(name: str) -> str:
+    """How `emo evaluate` is given an option, or another field of a request, of this name."""
+    return f"--{name.replace('_', '-')}"
+
+
 WHEELS_FOLDER = Option(
     "wheels",
     "the folder with the benchmark's emotion wheels: format.csv, synonym.xlsx and wheel1.xlsx to wheel5.xlsx",

@@ -12,7 +12,7 @@ from typing import Any
 from emo.errors import InputError
 from emo.evaluation import metrics
 from emo.evaluation.groups import by_group, read_groups
-from emo.evaluation.metric import ALL_TAKE, MAX_FAILED, Evaluation, Metric, Request
+from emo.evaluation.metric import ALL_TAKE, MAX_FAILED, Evaluation, Metric, Request, argument
 from emo.evaluation.page import plot_folder, write_page
 from emo.evaluation.seen import warnings
 
@@ -57,12 +57,12 @@ def _check(request: Request, metric: Metric[Any]) -> None:
     taken = metric.takes | ALL_TAKE | {option.name for option in metric.options}
     for name in request.asked():
         if name not in taken:
-            raise InputError(f"--{name.replace('_', '-')} is not used by --metric {request.metric}")
+            raise InputError(f"{argument(name)} is not used by --metric {request.metric}")
     for option in metric.options:
         value = request.given(option)
         if option.choices and value not in (None, *option.choices):
             expected = " or ".join(map(str, option.choices))
-            raise InputError(f"--{option.name.replace('_', '-')} is {value!r}; expected {expected}")
+            raise InputError(f"{argument(option.name)} is {value!r}; expected {expected}")
     if metric.needs_gold != bool(request.gold):
         wants = "needs --gold, the human labels" if metric.needs_gold else "uses no --gold"
         raise InputError(f"--metric {request.metric} {wants}")
