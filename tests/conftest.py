@@ -44,7 +44,9 @@ _SERVERS_AND_KILLS = (
     *("split/test_ranges.py", "test_fences.py", "test_lease.py", "test_s3_servers.py", "test_watch.py"),
 )
 _FILMS = (
-    *("media/test_decode.py", "media/test_fuzz.py", "media/test_pieces.py", "media/test_unneeded.py"),
+    *("media/test_decode.py", "media/test_decode_clock.py", "media/test_decode_faults.py"),
+    *("media/test_decode_sound.py", "media/test_embedded_subtitles.py", "media/test_fuzz.py"),
+    *("media/test_pieces.py", "media/test_unneeded.py"),
     "split/test_cuts.py",
 )
 _MANY_ROWS = (
