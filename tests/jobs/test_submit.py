@@ -3,137 +3,35 @@
 import os
 import pty
 import re
-import secrets
 import select
-import shutil
 import signal
-import site
-import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
-from conftest import REPOSITORY, free_port
 from emo.config import load_config
 from emo.errors import InputError
 from emo.run.submit import check, pack, packages, without_config
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS
+from job_heads import MANIFEST, Following, Proxy, answers, bare_head
 from labelling import EMO, WORDS_ONLY, by_id, emo, rows
-
-MANIFEST = str(REPOSITORY / "samples/manifest.csv")
-
-# Who runs the tests may have named a folder of emo there.
-_BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
-
-@dataclass
-class Head:
-    """A head node that takes jobs and asks for a token, run by a Python that cannot import emo."""
-
-    bare: Path
-    port: int = field(default_factory=free_port)
-    dashboard: int = field(default_factory=free_port)
-    token: str = field(default_factory=lambda: secrets.token_hex(16))
-
-    def start(self):
-        options = ["--num-cpus=2", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
-        options += [f"--temp-dir={self.folder}", "--include-dashboard=true", "--disable-usage-stats"]
-        options += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
-        options += ["--object-store-memory=200000000"]
-        environment = {**_BARE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
-        environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
-        self.process = subprocess.Popen(
-            [self.bare / "bin/python", "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
-            env=environment,
-            cwd=self.bare,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self.await_answer()
-
-    def await_answer(self):
-        deadline = time.monotonic() + 120
-        while not _answers(self.dashboard, self.token):
-            assert self.process.poll() is None, "the cluster for jobs did not start"
-            assert time.monotonic() < deadline, "the cluster for jobs did not start in time"
-            time.sleep(0.5)
-
-    def kill(self):
-        """All of it at once, and what it kept."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def child(self, pattern):
-        """The one process of this head whose command line begins so."""
-        found = []
-        for one in psutil.Process(self.process.pid).children(recursive=True):
-            with suppress(psutil.Error):  # one that has just ended
-                found += [one] if re.match(pattern, " ".join(one.cmdline())) else []
-        (only,) = found
-        return only
-
-    @property
-    def folder(self):
-        return Path(f"/tmp/emo-test-jobs-{self.port}")
-
-    @property
-    def user(self):
-        """As a user has it: the token is known, but nothing tells the client to offer it."""
-        where = f"http://127.0.0.1:{self.dashboard}"
-        return {"RAY_API_SERVER_ADDRESS": where, "RAY_AUTH_TOKEN": self.token, "RAY_AUTH_MODE": ""}
-
-
-@contextmanager
-def _head(bare):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    # The packages of this environment, but not what it installs by a link to this folder.
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    (bare / "lib" / version / "site-packages/all.pth").write_text("\n".join(site.getsitepackages()))
-    python = bare / "bin/python"
-    found = subprocess.run(
-        [python, "-c", "import ray, emo"], capture_output=True, text=True, cwd=bare, env=_BARE
-    )
-    assert "No module named 'emo'" in found.stderr
-    head = Head(bare)
-    try:
-        head.start()
-        yield head
-    finally:
-        head.kill()
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    with _head(tmp_path_factory.mktemp("bare")) as made:
+    with bare_head(tmp_path_factory.mktemp("bare")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def job_cluster(head):
     return head.user
-
-
-def _answers(port, token):
-    from urllib.request import Request, urlopen
-
-    try:
-        request = Request(f"http://127.0.0.1:{port}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
-        return urlopen(request, timeout=5).status == 200
-    except OSError:
-        return False
 
 
 def test_a_job_brings_its_own_code_and_is_followed_to_its_end(job_cluster, tmp_path):
@@ -161,120 +59,12 @@ def test_without_the_token_no_job_is_taken(job_cluster, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-class Proxy:
-    """A connection to a server that can be cut, refused and let through again."""
-
-    def __init__(self, port):
-        self._port = port
-        self._pairs = []
-        self._listener = None
-        self.port = free_port()
-        self.open()
-
-    def open(self):
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def close(self):
-        """Refuse every connection from now on."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
-
-    def cut(self):
-        """End the connections that are there, without a word, as a node that is gone does."""
-        while self._pairs:
-            for one in self._pairs.pop():
-                with suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    one.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self, listener):
-        with suppress(OSError):
-            while True:
-                pair = (listener.accept()[0], socket.create_connection(("127.0.0.1", self._port)))
-                self._pairs.append(pair)
-                for one, other in (pair, pair[::-1]):
-                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def _pass(one, other):
-        with suppress(OSError):
-            while data := one.recv(65536):
-                other.sendall(data)
-        for end in (one, other):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def proxy(head):
     made = Proxy(head.dashboard)
     yield made
     with suppress(OSError):
         made.close()
-
-
-class Following:
-    """`emo submit` in the background, and what it said so far."""
-
-    def __init__(self, user, *arguments, **options):
-        self.process = subprocess.Popen(
-            [EMO, "submit", *map(str, arguments)],
-            env={**os.environ, **user},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
-        # What it said of itself, and what it showed of the log.
-        self._of = {"said": "", "log": ""}
-        pipes = {"said": self.process.stderr, "log": self.process.stdout}
-        self._readers = [threading.Thread(target=self._read, args=one, daemon=True) for one in pipes.items()]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, name, pipe):
-        for line in pipe:
-            self._of[name] += line
-
-    @property
-    def said(self):
-        return self._of["said"]
-
-    @property
-    def log(self):
-        return self._of["log"]
-
-    def until(self, text):
-        """Wait for what the job says."""
-        self._until("log", text)
-
-    def until_said(self, text):
-        self._until("said", text)
-
-    def _until(self, where, text):
-        deadline = time.monotonic() + 120
-        while text not in self._of[where]:
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.1)
-
-    def end(self):
-        code = self.process.wait(150)
-        for reader in self._readers:
-            reader.join(10)
-        assert "Traceback" not in self.said, self.said
-        return code
-
-    @property
-    def job(self):
-        return re.search(r"raysubmit_\w+", self.said)[0]
-
-    def showed_the_log_once(self, head):
-        written = head.folder / f"session_latest/logs/job-driver-{self.job}.log"
-        return self.log == written.read_text()
 
 
 def through(proxy, user):
@@ -334,7 +124,7 @@ def test_a_cluster_that_does_not_answer_for_long_is_one_line_and_attach_goes_on(
 
 @pytest.mark.long
 def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(tmp_path):
-    with _head(tmp_path / "bare") as head:
+    with bare_head(tmp_path / "bare") as head:
         following = Following(head.user, "--patience", "5", "label", MANIFEST, "--out", tmp_path / "out")
         following.until("Ray is up;")
         os.killpg(head.process.pid, signal.SIGKILL)
@@ -344,7 +134,7 @@ def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(tmp_path):
 
 @pytest.mark.long
 def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
-    with _head(tmp_path / "bare") as head:
+    with bare_head(tmp_path / "bare") as head:
         following = Following(head.user, "label", MANIFEST, "--out", tmp_path / "out", *WORDS_ONLY)
         following.until("Ray is up;")
         job = head.child("python -m emo label ")
@@ -355,7 +145,7 @@ def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
         head.process.send_signal(signal.SIGSTOP)
         for one in [*dashboard.children(recursive=True), dashboard]:
             one.kill()
-        assert not _answers(head.dashboard, head.token)
+        assert not answers(head.dashboard, head.token)
         again = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
         try:
             head.await_answer()
@@ -372,7 +162,7 @@ def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(tmp_path):
-    with _head(tmp_path / "bare") as head:
+    with bare_head(tmp_path / "bare") as head:
         out = tmp_path / "out"
         following = Following(head.user, "label", MANIFEST, "--out", out, *WORDS_ONLY)
         following.until("Ray is up;")
