@@ -17,6 +17,7 @@ import pytest
 
 from emo.store.s3 import S3Settings, s3_filesystem
 from standing import TestCluster
+from warm_workers import START, warm_workers
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -164,24 +165,26 @@ def ray_cluster() -> Iterator[TestCluster]:
 def ray_head(
     port: int, folder: Path, options: Sequence[str], env: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """The first node of a Ray cluster at that port, in a folder of its own."""
+    """The first node of a Ray cluster at that port, in a folder of its own; its workers start warm."""
     own = [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats"]
-    head = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *own, *options],
-        env={**os.environ, **(env or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while not list(folder.glob("session_latest/sockets/raylet*")):
-            assert head.poll() is None, "the Ray cluster of the tests did not start"
-            assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
-            time.sleep(0.2)
-        yield
-    finally:
-        # Its children are in its process group; a gentle end would wait half a minute for them to drain.
-        os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    environment = {**os.environ, **(env or {})}
+    with warm_workers(folder.with_name(folder.name + "-warm"), environment) as leads_to:
+        head = subprocess.Popen(
+            [sys.executable, "-c", START, "start", "--head", "--block", *own, *options],
+            env={**environment, **leads_to},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 90
+            while not list(folder.glob("session_latest/sockets/raylet*")):
+                assert head.poll() is None, "the Ray cluster of the tests did not start"
+                assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
+                time.sleep(0.2)
+            yield
+        finally:
+            # Its children are in its process group; a gentle end would wait half a minute for them to drain.
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
+            shutil.rmtree(folder, ignore_errors=True)

