@@ -1,6 +1,7 @@
 """What many tests share: a real S3 server on loopback, and where the outside test data lies."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -36,9 +37,13 @@ _RAY_OR_MODELS = (
     "engines",
     "experts",
     "finetuning",
-    "extraction/test_model_extraction.py",
+)
+# What a test file imports where it makes models: collecting it would take seconds.
+_IMPORTS_MODELS = re.compile(
+    r"^(?:import|from) (?:torch|transformers|\w*checkpoints?|vllm_environment)\b", re.MULTILINE
 )
 _SPEECH = ("media/test_speech.py", "split/test_filters.py", "split/test_speech_pieces.py")
+_PIECES = ("split/test_diarise.py", "split/test_ingest_of_pieces.py", "split/test_worker.py")
 _BROWSERS = ("report/test_report_page.py", "review/test_review_page.py", "review/test_parts.py")
 _SERVERS_AND_KILLS = (
     *("export/test_export_goes_on.py", "review/test_forgotten_meanwhile.py", "review/test_review_server.py"),
@@ -55,7 +60,7 @@ _MANY_ROWS = (
     *("report/test_report_pieces.py", "report/test_report_summary.py", "test_python_page.py"),
 )
 collect_ignore = (
-    [*_RAY_OR_MODELS, *_SPEECH, *_BROWSERS, *_SERVERS_AND_KILLS, *_FILMS, *_MANY_ROWS]
+    [*_RAY_OR_MODELS, *_SPEECH, *_PIECES, *_BROWSERS, *_SERVERS_AND_KILLS, *_FILMS, *_MANY_ROWS]
     if os.environ.get("EMO_TEST_QUICK")
     else []
 )
@@ -67,11 +72,20 @@ _SECONDS = frozenset(
         "test_a_half_written_file_is_never_seen",
         "test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that_it_is_shown",
         "test_a_model_in_this_process_is_named_with_what_it_could_not_answer",
+        "test_forty_reviewed_clips_teach_what_their_labels_teach",
+        "test_labels_of_real_descriptions_agree_with_the_human_ones",
         "test_a_row_with_a_million_labels_is_refused_by_name_in_every_kind_of_file",
         "test_the_command_prints_the_curve_and_what_it_recommends_and_judges_nothing",
         "test_the_page_of_a_running_review_serves_no_file_of_such_a_clip",
     }
 )
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The fast loop does not import what makes models."""
+    if os.environ.get("EMO_TEST_QUICK") and collection_path.suffix == ".py":
+        return _IMPORTS_MODELS.search(collection_path.read_text(encoding="utf-8")) is not None or None
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
