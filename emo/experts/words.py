@@ -20,7 +20,7 @@ from emo.errors import InputError
 from emo.experts import measuring, protocol, words_chinese, words_english
 from emo.experts.protocol import OWN_LICENCE, TRANSCRIPT, Card, Clip, Description
 
-VERSION = "5"
+VERSION = "6"
 
 
 _LANGUAGES = frozenset(["und", "en", "eng", "english", "zh", "zho", "chi", "cmn", "yue", "chinese"])
@@ -111,18 +111,21 @@ def read(transcript: str) -> Reading:
     """What the transcript says of the speaker's state, from emotion words and from phrases."""
     text = normalise(transcript)
     found: list[tuple[int, Evidence]] = []
-    spans: list[tuple[int, int]] = []
+    spans: list[tuple[int, int, str]] = []
     for act, word_of_phrase, pattern in _phrases():
         for match in pattern.finditer(text):
-            if _is_not_meant(act, _sentence_before(text, match.start())):
+            start, end = match.span()
+            if any(word_of_phrase == word and start < last and first < end for first, last, word in spans):
+                continue  # what two patterns find was said once
+            if _is_not_meant(act, _sentence_before(text, start)):
                 continue
             quote = " ".join(match.group().split()).strip(" .,!?。[]()")
-            found.append((match.start(), Evidence(word_of_phrase, quote, act, _PHRASE)))
-            spans.append(match.span())
+            found.append((start, Evidence(word_of_phrase, quote, act, _PHRASE)))
+            spans.append((start, end, word_of_phrase))
     denied: list[str] = []
     not_counted = 0
     for place, form, verdict in _named(text):
-        if any(start <= place < end for start, end in spans):
+        if any(start <= place < end for start, end, _ in spans):
             continue  # the phrase has said it: "I'm so sorry", "don't be afraid"
         word = vocabulary.forms()[form]
         if verdict == "self":
@@ -159,6 +162,9 @@ _OWN_ACTS = frozenset(
         "would rather not be seen like that",
         "would like to be in the place of somebody",
         "says what they like",
+        "blames themself",
+        "is in pain",
+        "looks ahead",
     )
 )
 _JUDGING_ACTS = frozenset(("calls something good", "calls something foul", "laughs", "praises somebody"))
