@@ -31,6 +31,7 @@ _LEAST_SHARE = 0.5  # of the weight of the strongest state
 
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u06ff\u0900-\u0dff\u0e00-\u0eff\u3040-\u30ff\uac00-\ud7af]")
 _MARKUP = re.compile(r"<[^<>]{0,200}>|\{\\[^{}]{0,200}\}")
+_PARTED = re.compile(r"(?<=[\u4e00-\u9fff]) +(?=[\u4e00-\u9fff])")
 _SENTENCE = re.compile(r"[^.!?。\n]+[.!?。\n]*")
 _CLAUSE = re.compile(r"[,;:、()\[\]\"“”—–]|\s-\s|\b(?:but|because|although|though|while)\b")
 
@@ -102,8 +103,12 @@ class WordsExpert(measuring.MeasuringExpert):
 
 
 def normalise(transcript: str) -> str:
-    """Lower case, full-width marks as ASCII, markup of subtitle formats taken out."""
+    """Lower case, full-width marks as ASCII, markup of subtitle formats taken out.
+
+    A space between two Chinese words is a comma: Chinese subtitles part clauses so.
+    """
     text = unicodedata.normalize("NFKC", _MARKUP.sub(" ", transcript)).lower()
+    text = _PARTED.sub(",", text)
     return re.sub(r"[^\S\n]+", " ", text.replace("’", "'").replace("‘", "'")).strip()
 
 

@@ -174,7 +174,6 @@ KINDS: dict[str, dict[str, str | None]] = {
         "Hurry up!": "annoyed",
         "Will you be quiet?": "annoyed",
         "It hurts!": "distressed",
-        "Ouch!": "distressed",
         "I can't stand the smell.": "disgusted",
         "I'm starving.": None,
         "What a messenger needs is a bike.": None,
