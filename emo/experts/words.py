@@ -167,7 +167,7 @@ _OWN_ACTS = frozenset(
         "would rather not be seen like that",
         "would like to be in the place of somebody",
         "says what they like",
-        "blames themself",
+        "says that it was their own doing",
         "is in pain",
         "looks ahead",
     )

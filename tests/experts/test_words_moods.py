@@ -226,7 +226,6 @@ KINDS: dict[str, dict[str, str | None]] = {
         "有没有好一点？": "concerned",
         "要不要去医院看看？": "concerned",
         "别太累了。": "concerned",
-        "别难过了。": "caring",
         "别自责了。": "caring",
         "想开点。": "caring",
         "一切有我。": "caring",
