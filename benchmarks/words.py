@@ -3,8 +3,8 @@
     python benchmarks/words.py --lines LINES --gold GOLD [--quoted COLUMN ...] [--json words.json]
 
 LINES is a table with video_id and text, GOLD one with video_id and labels. With --quoted the lines are what
-stands in quotation marks in a column of descriptions, such as `english` and `chinese` of OV-MERD. The expert is
-right on a line where the first state that it names is of the family of a gold label.
+stands in quotation marks in a column of descriptions, such as `english` and `chinese` of OV-MERD. The expert
+is right on a line where the first state that it names is of the family of a gold label.
 
 Figures are told for all lines and for two halves that a hash of the id decides. Half B is kept apart: nobody
 reads its lines while the kinds of phrases are written.
@@ -16,7 +16,6 @@ import sys
 from collections import Counter
 from typing import Any
 
-from extraction import half_of
 from figures import add_json_option, show, write
 
 from emo import vocabulary
@@ -24,6 +23,7 @@ from emo.errors import InputError
 from emo.evaluation.labels import TEXTS, read, read_labels
 from emo.evaluation.text import table
 from emo.experts import words
+from extraction import half_of
 
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”')
 
