@@ -160,7 +160,7 @@ def test_wandb_has_the_curve_of_a_run_without_a_network(tmp_path, monkeypatch):
     said = []
     follow(task(Storage(str(tmp_path / "run")), wandb={"project": "p"}), [1, 2, 3], said)
     assert not said
-    # A process beside this one writes the file. It may still write when the run is finished, not when it is gone.
+    # A process beside this one writes the file: maybe still when the run is finished, not when it is gone.
     wandb.teardown()
     [written] = Path(tmp_path, "wandb").glob("offline-run-*/run-*.wandb")
     data = written.read_bytes()
