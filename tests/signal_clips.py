@@ -15,7 +15,7 @@ from emo import experts
 from emo.errors import RowError
 from emo.experts.protocol import Clip
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 HZ = 16_000
 
 
