@@ -89,7 +89,7 @@ def _checkpoint(sees: str, folder: Path) -> Path:
 def _measure(
     folders: dict[str, str], clips: int, cores: int, dtype: str
 ) -> dict[str, dict[str, list[float]]]:
-    """For each expert and repeat: the seconds that all clips took, their CPU time, and that of the bare model."""
+    """For each expert and repeat: the seconds that all clips took, their CPU time, and the bare model's."""
     context = multiprocessing.get_context("spawn")
     ready, done = (context.Barrier(cores + 1, timeout=LONGEST_WAIT_S) for _ in range(2))
     results = context.Queue()
