@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 from figures import add_json_option, compare, show, write
 
-from emo.media import frames
+from emo.media import display, frames
 from emo.media.decode import decode_file
 from emo.media.decoded import DecodeSettings
 from emo.media.sandbox import Decoder
@@ -143,7 +143,7 @@ def with_decord(path: str) -> list[bytes]:
     times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
     wanted = frames.sample(list(times - times[0]), 5.0, MUTE.frames)
     batch = reader.get_batch(wanted).asnumpy()
-    return [frames.jpeg(np.ascontiguousarray(rgb[..., ::-1]), MUTE.jpeg_quality) for rgb in batch]
+    return [display.jpeg(np.ascontiguousarray(rgb[..., ::-1]), MUTE.jpeg_quality) for rgb in batch]
 
 
 def every_frame(path: str) -> int:

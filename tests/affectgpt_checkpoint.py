@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from emo.experts import affectgpt_model as parts
+
 # Layers this small take longer on several threads than on one, and much longer beside other processes.
 torch.set_num_threads(1)
 
@@ -178,3 +180,16 @@ def _save_hubert(folder: Path) -> None:
     Wav2Vec2FeatureExtractor(
         sampling_rate=16_000, do_normalize=True, return_attention_mask=True
     ).save_pretrained(folder)
+
+
+def published_llm(files: Files) -> torch.nn.Module:
+    """The language model with the LoRA of the checkpoint as the layers of PEFT."""
+    model = with_lora(files.llm)
+    state = {
+        key.removeprefix("llama_model."): value
+        for key, value in parts.read_state(files.checkpoint).items()
+        if key.startswith("llama_model.")
+    }
+    result = model.load_state_dict(state, strict=False)
+    assert not result.unexpected_keys
+    return model

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers
 
-import checkpoints
+import checkpoint_parts
 
 FACES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 VOICES = ("neu", "hap", "ang", "sad")
@@ -101,7 +101,7 @@ def make_words(
     **sizes: Any,
 ) -> Path:
     """A RoBERTa classifier of texts; several: more than one class may hold."""
-    tokenizer = checkpoints.tokenizer()
+    tokenizer = checkpoint_parts.tokenizer()
     tokenizer.model_max_length = 64
     small = {
         "vocab_size": len(tokenizer),

@@ -12,7 +12,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
-import checkpoints
+import checkpoint_parts
 
 torch.set_num_threads(1)
 
@@ -93,7 +93,7 @@ def eva_shapes(blocks: int) -> dict[str, tuple[int, ...]]:
 def drawn(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
     """Random weights of these shapes, the same every time."""
     numbers = torch.Generator().manual_seed(seed)
-    return {name: checkpoints.drawn(name, shape, numbers) for name, shape in shapes.items()}
+    return {name: checkpoint_parts.drawn(name, shape, numbers) for name, shape in shapes.items()}
 
 
 def make(folder: Path) -> Files:
@@ -118,16 +118,16 @@ def write(path: Path, state: dict[str, Tensor]) -> None:
 def _save_llm(folder: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    made = checkpoints.tokenizer(["<s>", "</s>"])
+    made = checkpoint_parts.tokenizer(["<s>", "</s>"])
     made.bos_token, made.chat_template = "<s>", None
     begins = made.convert_tokens_to_ids("<s>")
     made.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", begins)]
     )
     # No row to spare, as in Llama 2.
-    sizes = checkpoints.text_config(len(made), hidden_size=H, num_key_value_heads=4)
+    sizes = checkpoint_parts.text_config(len(made), hidden_size=H, num_key_value_heads=4)
     model = LlamaForCausalLM(LlamaConfig(**{**sizes, "bos_token_id": begins}))
-    checkpoints.save(model, folder, made, made.eos_token_id)
+    checkpoint_parts.save(model, folder, made, made.eos_token_id)
     # So says its tokenizer in the published folder.
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "add_bos_token": True}))
@@ -156,7 +156,7 @@ def _save_whisper(folder: Path) -> None:
     numbers = torch.Generator().manual_seed(33)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(checkpoints.drawn(name, tuple(parameter.shape), numbers))
+            parameter.copy_(checkpoint_parts.drawn(name, tuple(parameter.shape), numbers))
     model.generation_config.suppress_tokens = model.generation_config.begin_suppress_tokens = None
     model.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=16, chunk_length=STEPS // 50).save_pretrained(folder)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import checkpoints
+import checkpoint_parts
 
 torch.set_num_threads(1)
 
@@ -101,13 +101,13 @@ def make(folder: Path) -> Files:
     files = Files(folder / "r1-omni", folder / "bert-vocabulary")
     for made in (files.model, files.router_tokenizer):
         made.mkdir(parents=True)
-    tokenizer = checkpoints.tokenizer()
+    tokenizer = checkpoint_parts.tokenizer()
     tokenizer.save_pretrained(files.model)
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] as an emotion ##al recognition expert throughout the video which"
     letters = "abcdefghijklmnopqrstuvwxyz;,?<>/."
     vocabulary = [*words.split(), *letters, *(f"##{letter}" for letter in letters)]
     (files.router_tokenizer / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    llm = checkpoints.text_config(
+    llm = checkpoint_parts.text_config(
         len(tokenizer) + 8, hidden_size=H, tie_word_embeddings=True, max_position_embeddings=4096
     )
     router = {
@@ -166,4 +166,4 @@ def state_dict(llm: dict, router: dict) -> dict[str, Tensor]:
     for name, shape in layers.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     numbers = torch.Generator().manual_seed(19)
-    return {name: checkpoints.drawn(name, shape, numbers) for name, shape in shapes.items()}
+    return {name: checkpoint_parts.drawn(name, shape, numbers) for name, shape in shapes.items()}

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import checkpoints
+import checkpoint_parts
 
 torch.set_num_threads(1)
 
@@ -70,11 +70,11 @@ def adapter_shapes(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
 def make(folder: Path) -> Path:
     """Write a checkpoint into the folder; the same weights every time."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = checkpoints.tokenizer(TOKENS)
+    tokenizer = checkpoint_parts.tokenizer(TOKENS)
     tokenizer.add_tokens(SOUND_TOKENS, special_tokens=True)
     tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
-    text = checkpoints.text_config(len(tokenizer) + 4, hidden_size=H, num_attention_heads=4)
+    text = checkpoint_parts.text_config(len(tokenizer) + 4, hidden_size=H, num_attention_heads=4)
     text["eos_token_id"] = [tokenizer.convert_tokens_to_ids("<|endoftext|>")]
     config = {
         "architectures": ["StepAudio2ForCausalLM"],
@@ -117,4 +117,4 @@ def state_dict(text: dict) -> dict[str, Tensor]:
     shapes |= {f"encoder.{name}": shape for name, shape in encoder_shapes(A, BANDS, 2, 1500).items()}
     shapes |= {f"adapter.{name}": shape for name, shape in adapter_shapes(A, H).items()}
     numbers = torch.Generator().manual_seed(23)
-    return {name: checkpoints.drawn(name, shape, numbers) for name, shape in shapes.items()}
+    return {name: checkpoint_parts.drawn(name, shape, numbers) for name, shape in shapes.items()}

@@ -20,7 +20,7 @@ from emo.errors import InputError
 from emo.experts import measuring, protocol, words_chinese, words_english
 from emo.experts.protocol import OWN_LICENCE, TRANSCRIPT, Card, Clip, Description
 
-VERSION = "5"
+VERSION = "6"
 
 
 _LANGUAGES = frozenset(["und", "en", "eng", "english", "zh", "zho", "chi", "cmn", "yue", "chinese"])
@@ -31,6 +31,7 @@ _LEAST_SHARE = 0.5  # of the weight of the strongest state
 
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u06ff\u0900-\u0dff\u0e00-\u0eff\u3040-\u30ff\uac00-\ud7af]")
 _MARKUP = re.compile(r"<[^<>]{0,200}>|\{\\[^{}]{0,200}\}")
+_PARTED = re.compile(r"(?<=[\u4e00-\u9fff]) +(?=[\u4e00-\u9fff])")
 _SENTENCE = re.compile(r"[^.!?。\n]+[.!?。\n]*")
 _CLAUSE = re.compile(r"[,;:、()\[\]\"“”—–]|\s-\s|\b(?:but|because|although|though|while)\b")
 
@@ -102,8 +103,12 @@ class WordsExpert(measuring.MeasuringExpert):
 
 
 def normalise(transcript: str) -> str:
-    """Lower case, full-width marks as ASCII, markup of subtitle formats taken out."""
+    """Lower case, full-width marks as ASCII, markup of subtitle formats taken out.
+
+    A space between two Chinese words is a comma: Chinese subtitles part clauses so.
+    """
     text = unicodedata.normalize("NFKC", _MARKUP.sub(" ", transcript)).lower()
+    text = _PARTED.sub(",", text)
     return re.sub(r"[^\S\n]+", " ", text.replace("’", "'").replace("‘", "'")).strip()
 
 
@@ -111,18 +116,21 @@ def read(transcript: str) -> Reading:
     """What the transcript says of the speaker's state, from emotion words and from phrases."""
     text = normalise(transcript)
     found: list[tuple[int, Evidence]] = []
-    spans: list[tuple[int, int]] = []
+    spans: list[tuple[int, int, str]] = []
     for act, word_of_phrase, pattern in _phrases():
         for match in pattern.finditer(text):
-            if _is_not_meant(act, _sentence_before(text, match.start())):
+            start, end = match.span()
+            if any(word_of_phrase == word and start < last and first < end for first, last, word in spans):
+                continue  # what two patterns find was said once
+            if _is_not_meant(act, _sentence_before(text, start)):
                 continue
             quote = " ".join(match.group().split()).strip(" .,!?。[]()")
-            found.append((match.start(), Evidence(word_of_phrase, quote, act, _PHRASE)))
-            spans.append(match.span())
+            found.append((start, Evidence(word_of_phrase, quote, act, _PHRASE)))
+            spans.append((start, end, word_of_phrase))
     denied: list[str] = []
     not_counted = 0
     for place, form, verdict in _named(text):
-        if any(start <= place < end for start, end in spans):
+        if any(start <= place < end for start, end, _ in spans):
             continue  # the phrase has said it: "I'm so sorry", "don't be afraid"
         word = vocabulary.forms()[form]
         if verdict == "self":
@@ -159,6 +167,9 @@ _OWN_ACTS = frozenset(
         "would rather not be seen like that",
         "would like to be in the place of somebody",
         "says what they like",
+        "says that it was their own doing",
+        "is in pain",
+        "looks ahead",
     )
 )
 _JUDGING_ACTS = frozenset(("calls something good", "calls something foul", "laughs", "praises somebody"))

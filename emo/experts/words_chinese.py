@@ -50,6 +50,7 @@ _EARLIER = re.compile(r"当时|那时|以前|曾经|昨天|去年|小时候|过�
 _DEGREE = re.compile(
     r"(很|好|真|真的|太|挺|超|超级|非常|特别|十分|实在|有点|有点儿|有些|这么|那么|最|更|多么|多|可)(是)?$"
 )
+_DEGREES = frozenset("太很好真最更挺")
 _POLITE = re.compile(r"(很|非常|真|太)?(高兴|荣幸)(认识|见到|为|能|和|与|地|的)")
 _ALSO = re.compile(r"^(也|还|又|都|而且|并且|更)")
 
@@ -77,10 +78,15 @@ def named(place: int, clause: str, before: str, asked: bool) -> Iterator[tuple[i
 
 
 def _word_edges(clause: str) -> set[int]:
-    """Where a word of Chinese may begin or end: a form that cuts across them is another word's part."""
+    """Where a word of Chinese may begin or end: a form that cuts across them is another word's part.
+
+    The segmenter's dictionary holds some words with their degree as one, such as 太高兴: there it is cut off.
+    """
     edges = {0}
-    for _, _, end in segmenter().tokenize(clause, HMM=False):
+    for word, start, end in segmenter().tokenize(clause, HMM=False):
         edges.add(end)
+        if word[0] in _DEGREES and word[1:] in vocabulary.forms():
+            edges.add(start + 1)
     return edges
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from emo.media import frames, probe
+from emo.media import display, frames, probe
 from emo.patience import within
 
 _CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9", "libvpx", "libvpx-vp9"}
@@ -37,7 +37,7 @@ def first_frame(path: str) -> Any:
         frames.rewind(container, video, video.start_time or 0)
         decoded = frames.decoded(container, video, lambda packet: None)
         found = next((frame for frame, good in decoded if good), None)
-    return found if found is not None and frames.display_turn(found) == frames.Turn() else None
+    return found if found is not None and display.turn_of(found) == display.Turn() else None
 
 
 def _is_plain(container: Any, video: Any) -> bool:
@@ -56,7 +56,7 @@ def _is_plain(container: Any, video: Any) -> bool:
 
 
 def read(
-    path: str, wanted: Sequence[int], times: Sequence[float], shape: frames.Geometry, patience_s: float
+    path: str, wanted: Sequence[int], times: Sequence[float], shape: display.Geometry, patience_s: float
 ) -> np.ndarray | None:
     """The wanted frames (N × scaled height × scaled width × 3, BGR, uint8), or None where decord fails.
 

@@ -11,7 +11,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from emo.errors import RowError
-from emo.media import by_decord, frames, probe
+from emo.media import by_decord, display, frames, probe
 from emo.media.audio import AudioTrack, Sound
 from emo.media.decoded import DecodedClip, DecodeSettings
 from emo.media.partial import File
@@ -80,7 +80,7 @@ def _film(
 ) -> DecodedClip:
     """The clip of a file with moving pictures."""
     notes = [*tracks.ignored, *_check_length(path, size, survey)]
-    if not frames.is_plausible(survey.index.stream.sample_aspect_ratio):
+    if not display.is_plausible(survey.index.stream.sample_aspect_ratio):
         aspect = survey.index.stream.sample_aspect_ratio
         notes.append(f"video: a pixel aspect of {aspect} is none; the pixels count as square")
     pictures = _pictures(path, container, survey, settings)
@@ -181,7 +181,7 @@ class Pictures:
 
     ticks: tuple[int, ...]
     jpegs: tuple[bytes, ...]
-    shape: frames.Geometry
+    shape: display.Geometry
     decoder: str
     notes: tuple[str, ...] = ()
 
@@ -302,7 +302,7 @@ def _with_decord(path: str, survey: _Survey, settings: DecodeSettings) -> Pictur
     batch = by_decord.read(path, wanted, times, shape, _DECORD_SHARE * settings.deadline_s)
     if batch is None:
         return None
-    jpegs = tuple(frames.jpeg(picture, settings.jpeg_quality) for picture in batch)
+    jpegs = tuple(display.jpeg(picture, settings.jpeg_quality) for picture in batch)
     return Pictures(tuple(index.ticks[i] for i in wanted), jpegs, shape, "decord")
 
 
@@ -338,7 +338,7 @@ def painted(
     found: as of `FrameReader.read`, for `wanted` moments. Raises RowError (`damaged`) where most are missing.
     """
     reformatter = VideoReformatter()
-    first: frames.Geometry | None = None
+    first: display.Geometry | None = None
     shapes: set[tuple[int, int]] = set()
     pictures: dict[int, bytes] = {}
     lost = 0
@@ -349,8 +349,8 @@ def painted(
         shape = _shape(stream, frame, settings)
         first = first or shape
         shapes.add((shape.width, shape.height))
-        stored = frames.pixels(frame, shape, reformatter)
-        pictures[tick] = frames.jpeg(frames.upright(stored, shape.turn), settings.jpeg_quality)
+        stored = display.pixels(frame, shape, reformatter)
+        pictures[tick] = display.jpeg(display.upright(stored, shape.turn), settings.jpeg_quality)
     problem = f"{lost} of {wanted} frames could not be decoded"
     if first is None or lost > wanted / 2:
         raise RowError("damaged", problem)
@@ -371,11 +371,11 @@ def _moments(survey: _Survey, settings: DecodeSettings) -> Sequence[int]:
     return [index.start + int(centre / index.stream.time_base) for centre in centres]
 
 
-def _shape(stream: Any, frame: Any, settings: DecodeSettings) -> frames.Geometry:
-    return frames.geometry(
+def _shape(stream: Any, frame: Any, settings: DecodeSettings) -> display.Geometry:
+    return display.geometry(
         frame.width,
         frame.height,
         stream.sample_aspect_ratio,
-        frames.display_turn(frame),
+        display.turn_of(frame),
         settings.longest_side,
     )

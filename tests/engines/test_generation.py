@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_flash_attn_2_available
 
+import checkpoint_parts
 import checkpoints
 from emo.engines.generation import Completion
 from emo.engines.settings import ModelSettings
@@ -246,9 +247,9 @@ def test_settings_of_the_checkpoint_that_are_not_applied_are_named(tmp_path, cap
 def test_a_model_that_keeps_a_recurrent_state_is_refused(tmp_path):
     from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 
-    made = checkpoints.tokenizer()
+    made = checkpoint_parts.tokenizer()
     config = Qwen3NextConfig(
-        **checkpoints.text_config(len(made)),
+        **checkpoint_parts.text_config(len(made)),
         head_dim=8,
         num_experts=2,
         num_experts_per_tok=1,
@@ -260,7 +261,7 @@ def test_a_model_that_keeps_a_recurrent_state_is_refused(tmp_path):
         linear_value_head_dim=8,
         layer_types=["linear_attention", "full_attention"],
     )
-    folder = checkpoints.save(Qwen3NextForCausalLM(config), tmp_path, made, made.eos_token_id)
+    folder = checkpoint_parts.save(Qwen3NextForCausalLM(config), tmp_path, made, made.eos_token_id)
     with pytest.raises(InputError, match="recurrent state"):
         engine_for(folder)
 

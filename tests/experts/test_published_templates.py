@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+import checkpoint_parts
 import checkpoints
 import hf_checkpoints
 import synthetic_clips
@@ -41,7 +42,7 @@ _GIVEN = {
 
 
 def published(folder, video, audio, system):
-    template = checkpoints.chat_template(video=video, audio=audio)
+    template = checkpoint_parts.chat_template(video=video, audio=audio)
     if system:
         first = "{% if messages[0]['role'] != 'system' %}" + system + "{% endif %}"
         template = first + template

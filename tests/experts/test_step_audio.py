@@ -106,11 +106,11 @@ def test_another_adapter_or_another_configuration_is_refused(folder, tmp_path):
 
 
 def test_a_tokenizer_without_the_tokens_of_sound_is_refused(folder, tmp_path):
-    import checkpoints
+    import checkpoint_parts
 
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    checkpoints.tokenizer(made.TOKENS).save_pretrained(copy)
+    checkpoint_parts.tokenizer(made.TOKENS).save_pretrained(copy)
     with pytest.raises(InputError, match="has no <audio_start>, <audio_patch>, <audio_end>"):
         experts.load(settings(copy))
 

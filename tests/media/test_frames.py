@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emo.media.frames import Turn, centres, geometry, sample
+from emo.media.display import Turn, geometry
+from emo.media.frames import centres, sample
 from emo.patience import within
 
 gaps = st.lists(st.floats(0.001, 5.0), min_size=0, max_size=60)
