@@ -19,7 +19,7 @@ from emo.store.storage import Storage
 
 FOLDER = "index"
 # So many files are worth one more.
-LEAST_FILES = 100
+LEAST_FILES = 16
 _FILES = b"emo.files"
 # Another form of this file gets another number.
 _FORM = b"emo.index"
