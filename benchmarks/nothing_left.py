@@ -32,6 +32,8 @@ RUN = "20260101T000000Z"
 EMO = Path(sys.executable).with_name("emo")
 EXPERTS = ("voice", "face", "words")
 FRAME = b"\xff\xd8" + bytes(200)
+# Whole shards of every table; a million clips with their frames at once would fill the memory.
+MADE_AT_ONCE = 100_000
 SHARD_ROWS = {"clips": 50, "descriptions": 100, "votes": 2000, "judgments": 20_000}
 
 
@@ -63,12 +65,15 @@ def make_out(storage: Storage, manifest: pa.Table) -> None:
     """Tables as a finished run leaves them."""
     config = load_config()
     judge = f"{config.judge.rule().judge} of {','.join(sorted(EXPERTS))}"
-    for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
-        for expert in EXPERTS if "expert" in table.key else (None,):
-            rows = rows_of(table, manifest, judge, expert or "")
-            for number, shard in enumerate(committed.batched(rows, SHARD_ROWS[table.name])):
-                where = committed.folder(table, expert)
-                committed.commit(storage, where, table, f"{RUN}-{number:016x}", shard)
+    number = 0
+    for part in committed.batched(manifest, MADE_AT_ONCE):
+        for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
+            for expert in EXPERTS if "expert" in table.key else (None,):
+                rows = rows_of(table, part, judge, expert or "")
+                for shard in committed.batched(rows, SHARD_ROWS[table.name]):
+                    number += 1
+                    where = committed.folder(table, expert)
+                    committed.commit(storage, where, table, f"{RUN}-{number:016x}", shard)
     steps = [StepRecord("ingest", rows=manifest.num_rows)]
     Run(RUN, "label", "videos", config.model_dump(mode="json"), RUN, RUN, "done", steps=steps).save(storage)
     storage.write("report/index.html", b"")

@@ -56,11 +56,10 @@ def of_run(rows: pa.Table, run_id: str) -> pa.Table:
 
 def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
     """For each row the index of the first row of `among` with the same key, null where there is none."""
-    if rows.num_rows == among.num_rows and all(rows.column(name).equals(among.column(name)) for name in key):
-        # Tables that were made one of the other have the same keys, row by row. To see that takes a tenth of
-        # the time that looking up takes.
-        if _each_once(rows, key):
-            return pa.array(np.arange(rows.num_rows))
+    # Tables that were made one of the other have the same keys, row by row, which is seen in a third of the
+    # time that looking up takes.
+    if rows.select(list(key)).equals(among.select(list(key))) and _each_once(rows, key):
+        return pa.array(np.arange(rows.num_rows))
     if len(key) == 1:
         return pc.index_in(flat(rows, key[0]), value_set=flat(among, key[0]))
     wanted, there, count = _numbered(rows, among, key)
