@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.store.backend import Entry
 
@@ -16,7 +17,7 @@ _MODIFIED = pa.timestamp("us", tz="UTC")
 class Listing:
     """Files, each once, told apart by their paths; sizes: in bytes, int64; modified: timestamp[us, UTC]."""
 
-    paths: Sequence[str]
+    paths: list[str]
     sizes: pa.Array
     modified: pa.Array
 
@@ -31,7 +32,7 @@ class Listing:
         )
 
     @classmethod
-    def measured(cls, paths: Sequence[str], sizes: Sequence[int], microseconds: np.ndarray) -> "Listing":
+    def measured(cls, paths: list[str], sizes: Sequence[int], microseconds: np.ndarray) -> "Listing":
         """Files by their columns; microseconds: since 1970, int64."""
         return cls(paths, pa.array(sizes, pa.int64()), pa.array(microseconds, pa.int64()).cast(_MODIFIED))
 
@@ -52,18 +53,27 @@ class Listing:
         """The same files with this text before their paths."""
         return Listing([root + path for path in self.paths], self.sizes, self.modified)
 
+    def ordered(self) -> "Listing":
+        """The same files, sorted by path."""
+        return self._taken(pc.sort_indices(pa.array(self.paths, pa.string())))
+
+    def _taken(self, places: pa.Array) -> "Listing":
+        paths = [self.paths[place] for place in places.to_pylist()]
+        return Listing(paths, self.sizes.take(places), self.modified.take(places))
+
     def without(self, places: Sequence[int]) -> "Listing":
         """All files but those at these places."""
         if not places:
             return self
         keep = np.ones(len(self), dtype=bool)
         keep[list(places)] = False
-        kept = pa.array(np.flatnonzero(keep))
-        paths = [self.paths[place] for place in kept.to_pylist()]
-        return Listing(paths, self.sizes.take(kept), self.modified.take(kept))
+        return self._taken(pa.array(np.flatnonzero(keep)))
 
-    def versions(self, paths: Iterable[str | None]) -> tuple[pa.Array, pa.Array]:
+    def versions(self, paths: Sequence[str | None]) -> tuple[pa.Array, pa.Array]:
         """The size and the time of each of these files, null where it is not there."""
+        if paths == self.paths:
+            # A folder of nothing but videos. To look up each of a million takes longer than to read its size.
+            return self.sizes, self.modified
         at = pa.array(list(map(self._places.get, paths)), pa.int64())
         return self.sizes.take(at), self.modified.take(at)
 

@@ -110,10 +110,11 @@ def _from_folder(storage: Storage) -> pa.Table:
                 f"two files would have the same path in the tables: {storage.full(twice)}; rename one"
             )
     files = found.files.without([place for place, path in enumerate(found.files) if is_of_system(path)])
+    files = files.ordered()
     root = storage.full("x")[:-1]
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     unusable = [path for path in found.unusable if not is_of_system(path)]
-    named = sorted({*files, *unusable} if unusable else files)
+    named = sorted({*files, *unusable}) if unusable else files.paths
     videos = list(filter(is_video, named))
     others = list(filterfalse(is_video, named)) if len(videos) < len(named) else []
     hidden = len(found.files) + len(found.unusable) - len(named)
