@@ -27,9 +27,8 @@ _OF_SYSTEM = frozenset(
 )
 _KINDS_SHOWN = 6
 # The first second that a date has, and the last.
-_FIRST_S, _LAST_S = (
-    round(datetime(*date, tzinfo=UTC).timestamp()) for date in ((1, 1, 1), (9999, 12, 31, 23, 59, 59))
-)
+_FIRST_S = round(datetime(1, 1, 1, tzinfo=UTC).timestamp())
+_LAST_S = round(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 @dataclass

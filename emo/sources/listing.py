@@ -37,7 +37,7 @@ class Listing:
         return cls(paths, pa.array(sizes, pa.int64()), pa.array(microseconds, pa.int64()).cast(_MODIFIED))
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _places(self) -> dict[str | None, int]:
         return dict(zip(self.paths, range(len(self.paths)), strict=True))
 
     def __iter__(self) -> Iterator[str]:
