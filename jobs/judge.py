@@ -192,7 +192,8 @@ def _files(storage: Storage, table: Table, experts: Sequence[str], clips: pa.Tab
         starts = planning.starts(planning.flat(rows, "video_id"))
         each = pa.table({"video_id": planning.flat(rows, "video_id").take(pa.array(starts))})
         at = planning.place(each, clips, CLIPS.key)
-        clip_of = at.fill_null(-1).to_numpy()
+        # A place below a million, times thousands of files, is no number of 32 bits.
+        clip_of = at.fill_null(-1).to_numpy().astype(np.int64)
         known = np.flatnonzero(clip_of >= 0)
         sums = np.add.reduceat(_marks(rows, f"{table.name} {expert}"), starts)
         mark[clip_of[known]] += sums[known]
