@@ -45,6 +45,8 @@ def of(storage: Storage, rows: pa.Table) -> pa.ChunkedArray:
     split may be used as the recording.
     """
     said = known(storage)
+    if not said.num_rows:
+        return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
     ids = rows.column("video_id")
     recordings = pa.table({"video_id": pc.replace_substring_regex(ids, PIECE, "")})
     own, whole = (said.column("use").take(planning.place(one, said, USES.key)) for one in (rows, recordings))

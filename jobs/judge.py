@@ -180,7 +180,7 @@ def _files(storage: Storage, table: Table, experts: Sequence[str], clips: pa.Tab
     """For each of the clips the newest run (null: no row), the files (null: none) and the digest of its
     newest rows, over all experts and samples.
     """
-    ids, count = planning.flat(clips, "video_id"), clips.num_rows
+    count = clips.num_rows
     mark = np.zeros(count, dtype=np.int64)
     newest: pa.Array = pa.nulls(count, pa.string())
     pairs, paths = [], pa.array([], pa.string())
@@ -190,8 +190,10 @@ def _files(storage: Storage, table: Table, experts: Sequence[str], clips: pa.Tab
             continue
         # Rows are sorted by clip: those of one stand together.
         starts = planning.starts(planning.flat(rows, "video_id"))
-        at = pc.index_in(planning.flat(rows, "video_id").take(pa.array(starts)), value_set=ids)
-        clip_of = at.fill_null(-1).to_numpy()
+        each = pa.table({"video_id": planning.flat(rows, "video_id").take(pa.array(starts))})
+        at = planning.place(each, clips, CLIPS.key)
+        # A place below a million, times thousands of files, is no number of 32 bits.
+        clip_of = at.fill_null(-1).to_numpy().astype(np.int64)
         known = np.flatnonzero(clip_of >= 0)
         sums = np.add.reduceat(_marks(rows, f"{table.name} {expert}"), starts)
         mark[clip_of[known]] += sums[known]

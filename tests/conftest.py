@@ -56,7 +56,8 @@ _FILMS = (
     "split/test_cuts.py",
 )
 _MANY_ROWS = (
-    *("evaluation/test_arrays.py", "evaluation/test_yardsticks.py", "report/test_recordings.py"),
+    *("evaluation/test_arrays.py", "evaluation/test_class_yardsticks.py", "evaluation/test_mme_emotion.py"),
+    *("evaluation/test_yardsticks.py", "report/test_recordings.py"),
     *("report/test_report_pieces.py", "report/test_report_summary.py", "test_python_page.py"),
 )
 collect_ignore = (

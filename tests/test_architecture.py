@@ -77,7 +77,7 @@ def test_only_the_registry_the_public_names_and_the_sandbox_import_by_name():
     "program",
     [
         "import emo",
-        "from emo.cli import build_parser; build_parser()",
+        "from emo.cli.program import build_parser; build_parser()",
         "import emo.jobs.label, emo.run.session",
     ],
 )
@@ -98,7 +98,7 @@ def test_no_name_of_ours_but_emo_is_installed():
 
 
 def test_every_command_explains_itself():
-    from emo.cli import build_parser
+    from emo.cli.program import build_parser
 
     commands = next(action for action in build_parser()._actions if action.dest == "command").choices
     assert {"label", "plan", "ingest", "describe", "extract", "judge", "report", "status", "failures"} <= set(

@@ -1,8 +1,11 @@
 """The index of committed files spares reading them, and never changes what is read."""
 
+import io
 import json
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,6 +193,28 @@ def test_an_index_of_other_columns_is_left_aside(out, monkeypatch):
     storage = Storage(str(out))
     found = committed.read_newest(storage, WHERE, wider, ["extractor"])
     assert found.column("extractor").to_pylist() == ["rules"] * 3
+
+
+def test_an_index_of_another_version_is_left_aside(out, monkeypatch, opened):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(index, "_THIS_FORM", b"0")
+        first = read(out)
+    opened.clear()
+    assert read(out).equals(first)
+    assert set(opened) == set(first.column("file").to_pylist())
+
+
+def test_an_index_in_many_pieces_says_the_same(out, opened):
+    first = read(out)
+    opened.clear()
+    storage = Storage(str(out))
+    (path,) = storage.names(index.FOLDER)
+    sink = io.BytesIO()
+    whole = pq.read_table(pa.BufferReader(storage.read(path)))
+    pq.write_table(whole, sink, row_group_size=1, write_page_checksum=True)
+    storage.write(path, sink.getvalue())
+    assert read(out).equals(first)
+    assert opened == []
 
 
 STEPS = st.lists(

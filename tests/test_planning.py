@@ -168,6 +168,19 @@ def test_a_row_is_found_by_all_columns_of_its_key_and_by_nothing_else(rows, amon
     assert found == [among.index(row) if row in among else None for row in rows]
 
 
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.integers(0, 2)), max_size=8))
+def test_rows_are_told_to_be_there_once_only_where_they_are(rows):
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    table = pa.table({str(at): pa.array(list(column)) for at, column in enumerate(columns)})
+    once = len(set(rows)) == len(rows)
+    assert once or not planning._each_once(table, ("0", "1", "2"))
+    # As tables of several experts come: each of them sorted.
+    parts = [row for expert in "yx" for row in sorted(set(rows)) if row[1] == expert]
+    if parts:
+        table = pa.table({str(at): list(column) for at, column in enumerate(zip(*parts, strict=True))})
+        assert planning._each_once(table, ("0", "1", "2"))
+
+
 @given(st.lists(st.sampled_from("ab")))
 def test_runs_of_equal_values_start_where_a_value_differs_from_the_one_before(values):
     expected = [at for at, value in enumerate(values) if at == 0 or values[at - 1] != value]

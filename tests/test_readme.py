@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from emo.cli import build_parser
-from emo.cli.program import COMMANDS
+from emo.cli.program import COMMANDS, build_parser
 from emo.config import presets, validate
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

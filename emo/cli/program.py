@@ -2,7 +2,6 @@
 
 import argparse
 import atexit
-import gc
 import io
 import os
 import sys
@@ -71,8 +70,6 @@ COMMANDS = (
     adapters,
 )
 
-_COLLECT_FROM = 100_000
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
@@ -92,9 +89,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Without arguments: those of this process, which ends with it."""
     if arguments is None:
-        # The rows of a source are millions of objects that stay. Looking through them again and again for
-        # such as hold each other costs a command that plans with them a tenth of its time.
-        gc.set_threshold(_COLLECT_FROM, 50, 50)
         _leave(_run(_typed()))
     return _run(arguments)
 

@@ -10,9 +10,6 @@ import pyarrow.compute as pc
 from emo import uses
 from emo.cojudgment.rounds import Rounds
 from emo.paths import split
-from emo.report.build import render
-from emo.report.gallery import choose_gallery, gallery_items
-from emo.report.people import curve, reviewed
 from emo.report.recordings import SEGMENT_COLUMNS, TIMED_COLUMNS, faces_of, long_clips, recordings
 from emo.report.rounds import RoundsReport, rounds_report
 from emo.report.summary import CLIP_COLUMNS, DESCRIPTION_COLUMNS, JUDGMENT_COLUMNS, VOTE_COLUMNS, summarise
@@ -56,6 +53,11 @@ def write(
     written = Written(storage.full(PATH), rounds_report(storage, rounds), long)
     if only_if_changed and not any(step.rows for step in run.steps) and _is_newest(storage):
         return written
+    # What makes pages takes a tenth of a run that has nothing to do.
+    from emo.report.build import render
+    from emo.report.gallery import choose_gallery, gallery_items
+    from emo.report.people import curve, reviewed
+
     clips = _light(storage, CLIPS, list(dict.fromkeys((*CLIP_COLUMNS, *TIMED_COLUMNS))))
     judgments = _light(storage, JUDGMENTS, JUDGMENT_COLUMNS)
     segments = current(storage, list(SEGMENT_COLUMNS)).select(list(SEGMENT_COLUMNS))

@@ -4,15 +4,18 @@ import os
 import posixpath
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 
-from emo.paths import on_disk, readable
-from emo.store.backend import Entry
-from emo.store.local import is_folder, is_regular, list_folder, local_entry
+import numpy as np
+
+from emo.paths import join, on_disk, readable
+from emo.sources.listing import Listing
+from emo.store.local import is_folder, is_regular, list_folder, refuse_moment
 
 # Folders of operating systems, disks and network storage: trash, previews, parts of other files. Hidden ones
 # (`.Trashes`, `.git`, `._clip.mp4` of macOS) are known by their dot.
@@ -23,17 +26,21 @@ _OF_SYSTEM = frozenset(
     )
 )
 _KINDS_SHOWN = 6
+# The first second that a date has, and the last.
+_FIRST_S = round(datetime(1, 1, 1, tzinfo=UTC).timestamp())
+_LAST_S = round(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 @dataclass
 class Found:
-    """entries: the files; unusable: what is neither file nor folder, such as a link that leads nowhere.
+    """files: in no order, two of odd names may have one path; unusable: what is neither file nor folder, such
+    as a link that leads nowhere.
 
     All paths are relative to the folder that was read.
     """
 
-    entries: list[Entry] = field(default_factory=list)
-    unusable: list[str] = field(default_factory=list)
+    files: Listing
+    unusable: Sequence[str] = ()
 
 
 def read_through(root: str) -> Found:
@@ -43,7 +50,10 @@ def read_through(root: str) -> Found:
     read once: a link to one that is read anyway adds nothing, and no link leads in a circle. One to a folder
     above the root is not followed, and that is said: it would lead into everything beside the root.
     """
-    found = Found()
+    paths: list[str] = []
+    sizes: list[int] = []
+    times: list[float] = []
+    unusable: list[str] = []
     root = on_disk(root)
     cut = len(root.rstrip("/")) + 1
     seen: set[tuple[int, int]] = set()
@@ -62,21 +72,42 @@ def read_through(root: str) -> Found:
         if identity in seen:
             continue
         seen.add(identity)
-        for item in sorted(list_folder(folder), key=attrgetter("name")):
+        others: list[os.DirEntry[str]] = []
+        for item in list_folder(folder):
             # First what nearly all are: a source has a million of them.
             if item.is_file(follow_symlinks=False) or is_regular(item):
                 try:
-                    found.entries.append(local_entry(item, cut))
+                    stat = item.stat()
                 except FileNotFoundError:
                     # Gone since its folder was read: it is not there.
                     continue
-            elif item.is_dir(follow_symlinks=False):
+                paths.append(readable(item.path[cut:]))
+                sizes.append(stat.st_size)
+                times.append(stat.st_mtime)
+            else:
+                others.append(item)
+        for item in sorted(others, key=attrgetter("name")):
+            if item.is_dir(follow_symlinks=False):
                 folders.append(item.path)
             elif is_folder(item.path):
                 links.append(item.path)
             else:
-                found.unusable.append(readable(item.path[cut:]))
-    return found
+                unusable.append(readable(item.path[cut:]))
+    moments, none = moments_of(times)
+    if len(none):
+        refuse_moment(join(readable(root), paths[none[0]]))
+    return Found(Listing.measured(paths, sizes, moments), unusable)
+
+
+def moments_of(times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds since 1970 as whole microseconds (int64), to the one that `datetime.fromtimestamp` takes, and
+    the places of those that are in no year of a date.
+    """
+    parts, whole = np.modf(np.asarray(times, dtype=np.float64))
+    there = (whole >= _FIRST_S) & (whole <= _LAST_S)
+    moments = np.where(there, whole, 0).astype(np.int64) * 10**6 + np.rint(parts * 1e6).astype(np.int64)
+    there &= (moments >= _FIRST_S * 10**6) & (moments < (_LAST_S + 1) * 10**6)
+    return moments, np.flatnonzero(~there)
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

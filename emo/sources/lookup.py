@@ -13,9 +13,11 @@ from emo import uses
 from emo.errors import InputError
 from emo.paths import split
 from emo.sources.folders import left_out
+from emo.sources.listing import Listing, together
 from emo.sources.sidecars import Sidecar, Sidecars
 from emo.sources.times import END, START
 from emo.sources.turns import DIALOGUE
+from emo.store import planning
 from emo.store.backend import Entry
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
@@ -76,6 +78,15 @@ class Row(NamedTuple):
     speaker: str | None = None
 
 
+# The same of many clips: a list for each name that is said of any, all of one length.
+Columns = dict[str, list[Any]]
+
+
+def columns_of(rows: Sequence[Row]) -> Columns:
+    """Clips as columns."""
+    return {name: list(map(itemgetter(at), rows)) for at, name in enumerate(Row._fields)}
+
+
 def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
     """The manifest of rows that hold video_id, uri, subtitle, language and times, and may hold a turn, by the
     files as they are now.
@@ -87,7 +98,7 @@ def look_up(rows: pa.Table, s3: S3Settings | None = None) -> pa.Table:
         )
         for row in rows.to_pylist()
     ]
-    return finish(found, list_parents(found, s3 or S3Settings()), [])
+    return finish(columns_of(found), list_parents(found, s3 or S3Settings()), [])
 
 
 def is_video(path: str) -> bool:
@@ -97,44 +108,48 @@ def is_video(path: str) -> bool:
     return f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES and stem.rpartition("/")[2].strip(".") != ""
 
 
-def listing_of(folder: str, s3: S3Settings) -> dict[str, Entry]:
+def listing_of(folder: str, s3: S3Settings) -> Listing:
     """The files right in one folder, by their full path; empty where it is not there."""
     storage = Storage(folder, s3, exact=True)
-    return {storage.full(entry.path): entry for entry in storage.entries(recursive=False)}
+    return Listing.of(storage.entries(recursive=False)).below(storage.full("x")[:-1])
 
 
-def list_parents(rows: Iterable[Row], s3: S3Settings) -> dict[str, Entry]:
+def list_parents(rows: Iterable[Row], s3: S3Settings) -> Listing:
     """The files of every folder that a manifest names: one listing per folder, not one question per clip."""
-    listing: dict[str, Entry] = {}
-    for folder in sorted({split(row.uri)[0] for row in rows if row.use != uses.NONE}):
-        listing |= listing_of(folder, s3)
-    return listing
+    folders = sorted({split(row.uri)[0] for row in rows if row.use != uses.NONE})
+    return together(listing_of(folder, s3) for folder in folders)
 
 
 def finish(
-    rows: list[Row], listing: dict[str, Entry], named: Iterable[str], place: str = "", hidden: int = 0
+    columns: Columns, listing: Listing, named: Iterable[str], place: str = "", hidden: int = 0
 ) -> pa.Table:
     """Look up every file and its sidecar, refuse ids that are not unique, sort; say what was left out.
 
     named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
     belong to a system.
     """
-    _check_ids(rows)
-    found = [None if row.use == uses.NONE else listing.get(row.uri) for row in rows]
+    uris, ids = columns["uri"], columns["video_id"]
+    _check_ids(ids, columns["where"])
+    shut = {at for at, use in enumerate(columns.get("use", ())) if use == uses.NONE}
+    read = [None if at in shut else uri for at, uri in enumerate(uris)] if shut else uris
+    sizes, modified = listing.versions(read)
     beside = Sidecars(listing, is_video)
     # What follows goes over each of a million rows, most of which have nothing of the kind.
-    sidecars: list[Sidecar | None] = [None] * len(rows)
+    nothing = [None] * len(uris)
+    subtitles: list[str | None] = columns.get("subtitle", nothing)
+    languages: list[str | None] = list(columns.get("language", nothing))
+    sidecars: list[Sidecar | None] = list(nothing)
     if beside:
-        for number, row in enumerate(rows):
-            if row.use != uses.NONE and row.subtitle is None:
-                sidecars[number] = sidecar = beside.of(row.uri, row.language)
-                if sidecar and sidecar.language and not row.language:
-                    rows[number] = row._replace(language=sidecar.language)
+        for at, uri in enumerate(uris):
+            if at not in shut and subtitles[at] is None:
+                sidecars[at] = sidecar = beside.of(uri, languages[at])
+                if sidecar and sidecar.language and not languages[at]:
+                    languages[at] = sidecar.language
     versions = [
-        _transcript_version(row, listing.get(sidecar.uri) if sidecar else None)
-        if sidecar or row.subtitle is not None or row.language is not None
+        _transcript_version(subtitle, language, listing.entry(sidecar.uri) if sidecar else None)
+        if sidecar or subtitle is not None or language is not None
         else None
-        for row, sidecar in zip(rows, sidecars, strict=True)
+        for subtitle, language, sidecar in zip(subtitles, languages, sidecars, strict=True)
     ]
     used = {sidecar.uri for sidecar in sidecars if sidecar}
     for line in left_out(place, named, hidden, used, is_video):
@@ -145,37 +160,39 @@ def finish(
             f"{beside.several[0]}; the first by name is taken where a manifest gives no language",
             file=sys.stderr,
         )
-    columns: dict[str, list[Any]] = {
-        name: list(map(itemgetter(at), rows)) for at, name in enumerate(Row._fields)
-    }
-    columns |= {
-        "size": [entry.size if entry else None for entry in found],
-        "modified": [entry.modified if entry else None for entry in found],
+    found = columns | {
+        "language": languages,
+        "size": sizes,
+        "modified": modified,
         "transcript_version": versions,
         "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
     }
-    table = pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
+    lacking = {field.name: pa.nulls(len(uris), field.type) for field in MANIFEST if field.name not in found}
+    table = pa.table({name: (found | lacking)[name] for name in MANIFEST.names}, schema=MANIFEST)
+    if planning.rises(table.column("video_id")):
+        # As a folder gives them.
+        return table
     return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
 
 
-def _check_ids(rows: Sequence[Row]) -> None:
+def _check_ids(ids: Sequence[str], where: Sequence[str]) -> None:
     """Raise InputError where two clips have one id."""
-    if len({row.video_id for row in rows}) == len(rows):
+    if len(set(ids)) == len(ids):
         return
     first: dict[str, str] = {}
-    for row in rows:
-        if row.video_id in first:
+    for video_id, place in zip(ids, where, strict=True):
+        if video_id in first:
             raise InputError(
-                f"two clips would share the id {row.video_id!r}: {first[row.video_id]} and {row.where}; "
+                f"two clips would share the id {video_id!r}: {first[video_id]} and {place}; "
                 "give them ids in a manifest"
             )
-        first[row.video_id] = row.where
+        first[video_id] = place
 
 
-def _transcript_version(row: Row, sidecar: Entry | None) -> str | None:
+def _transcript_version(subtitle: str | None, language: str | None, sidecar: Entry | None) -> str | None:
     """Tells apart the words that a source gives: a manifest's by the text, a sidecar's by size and time."""
     file = f"{sidecar.path[-4:]} {sidecar.size} {sidecar.modified.timestamp()}" if sidecar else None
-    if row.subtitle is None and row.language is None:
+    if subtitle is None and language is None:
         return file
-    given = "\0".join((row.subtitle or "", row.language or "", file or ""))
+    given = "\0".join((subtitle or "", language or "", file or ""))
     return hashlib.blake2b(given.encode(), digest_size=8).hexdigest()

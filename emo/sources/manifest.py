@@ -11,7 +11,7 @@ from emo import uses
 from emo.carried import cells_of
 from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, join, split
-from emo.sources.lookup import Row, finish, list_parents
+from emo.sources.lookup import Row, columns_of, finish, list_parents
 from emo.sources.parquet import PARQUET
 from emo.sources.record import MISSING, Record, short, text_of
 from emo.sources.records import load, suffix_of, tables_at
@@ -61,7 +61,7 @@ def from_manifest(source: str, s3: S3Settings, carry: Sequence[str] = ()) -> pa.
             file=sys.stderr,
         )
     refuse_doubled(((row.dialogue_id, row.turn, row.where) for row in rows), source)
-    return finish(rows, list_parents(rows, s3), [])
+    return finish(columns_of(rows), list_parents(rows, s3), [])
 
 
 def _manifest_row(record: Record, base: str, carry: Sequence[str]) -> Row:

@@ -1,9 +1,8 @@
 """Which subtitle file belongs to which video: beside it, under the names that players and downloaders use."""
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from emo.languages import language_of
 from emo.media.transcript import SIDECARS
@@ -21,13 +20,13 @@ class Sidecar:
 
 
 class Sidecars:
-    """The subtitle files of a listing (path -> entry), by the videos that they are of.
+    """The subtitle files of a listing (its paths), by the videos that they are of.
 
     `clip.srt` and `clip.mp4.srt` belong to `clip.mp4`, and so do `clip.en.srt` and `clip.zh-CN.vtt` unless
     there is a video `clip.en`. several: the videos that have more than one language to choose from.
     """
 
-    def __init__(self, listing: Mapping[str, Any], is_video: Callable[[str], bool]) -> None:
+    def __init__(self, listing: Iterable[str], is_video: Callable[[str], bool]) -> None:
         self.several: list[str] = []
         self._plain: dict[str, list[Sidecar]] = {}
         self._spoken: dict[str, list[Sidecar]] = {}

@@ -8,7 +8,8 @@ import glob
 import posixpath
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import filterfalse
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +18,12 @@ from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, on_disk, readable, split
 from emo.sources.cut_names import cut_names
 from emo.sources.folders import Found, is_of_system, read_through
-from emo.sources.lookup import VIDEO_SUFFIXES, Row, finish, is_video, listing_of
+from emo.sources.listing import Listing, together
+from emo.sources.lookup import VIDEO_SUFFIXES, Columns, Row, columns_of, finish, is_video, listing_of
 from emo.sources.manifest import from_manifest
 from emo.sources.parquet import PARQUET
 from emo.sources.record import Record, text_of
 from emo.sources.records import SUFFIXES, is_table, read_records, suffix_of, tables_at
-from emo.store.backend import Entry
 from emo.store.local import is_folder
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
@@ -69,7 +70,8 @@ def read_source(source: str, s3: S3Settings | None = None, carry: Sequence[str] 
                 f"source {source!r} is neither a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a video by "
                 f"its name ({', '.join(sorted(VIDEO_SUFFIXES))}); name a file of another kind in a manifest"
             )
-        return finish([Row(str(path), path.stem, source)], listing_of(split(str(path))[0], s3), [])
+        row = Row(str(path), path.stem, source)
+        return finish(columns_of([row]), listing_of(split(str(path))[0], s3), [])
     if any(character in source for character in "*?["):
         return _from_glob(source)
     raise InputError(f"source {source!r} does not exist; expected {_EXPECTED}")
@@ -88,7 +90,7 @@ def _from_s3(source: str, s3: S3Settings) -> pa.Table:
     if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES:
         listing = listing_of(folder, s3)
         if source in listing:
-            return finish([Row(source, posixpath.splitext(name)[0], source)], listing, [])
+            return finish(columns_of([Row(source, posixpath.splitext(name)[0], source)]), listing, [])
     storage = Storage(source.removesuffix("/"), s3, exact=True)
     if storage.is_there():
         return _from_folder(storage)
@@ -98,48 +100,55 @@ def _from_s3(source: str, s3: S3Settings) -> pa.Table:
 
 
 def _from_folder(storage: Storage) -> pa.Table:
-    found = Found(storage.entries()) if storage.on_s3 else read_through(storage.url)
-    entries = {entry.path: entry for entry in found.entries}
-    if len(entries) < len(found.entries):
+    found = Found(Listing.of(storage.entries())) if storage.on_s3 else read_through(storage.url)
+    if len(set(found.files)) < len(found.files):
         # Odd bytes are written out, and another name may hold just that text.
-        paths = Counter(entry.path for entry in found.entries)
+        paths = Counter(sorted(found.files))
         twice = next((path for path, count in paths.items() if count > 1 and not is_of_system(path)), None)
         if twice is not None:
             raise InputError(
                 f"two files would have the same path in the tables: {storage.full(twice)}; rename one"
             )
-    entries = {path: entry for path, entry in entries.items() if not is_of_system(path)}
+    files = found.files.without([place for place, path in enumerate(found.files) if is_of_system(path)])
+    files = files.ordered()
     root = storage.full("x")[:-1]
-    listing = {root + path: entry for path, entry in entries.items()}
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
-    named = sorted({*entries, *(path for path in found.unusable if not is_of_system(path))})
-    videos: list[str] = []
-    others: list[str] = []
-    for path in named:
-        (videos if is_video(path) else others).append(path)
-    hidden = len(found.entries) + len(found.unusable) - len(named)
-    table = _chsims_table(storage, entries)
+    unusable = [path for path in found.unusable if not is_of_system(path)]
+    named = sorted({*files, *unusable}) if unusable else files.paths
+    videos = list(filter(is_video, named))
+    others = list(filterfalse(is_video, named)) if len(videos) < len(named) else []
+    hidden = len(found.files) + len(found.unusable) - len(named)
+    tables = {CHSIMS_LABELS, CHSIMS_META, MER_SUBTITLES}.intersection(files)
+    table = _chsims_table(storage, tables, files)
     if table is not None:
         rows = _chsims_rows(storage, table, [path for path in videos if path.startswith(CHSIMS_CLIPS)])
         rest = [path for path in others if path != table]
-        return finish(rows, listing, rest, storage.url, hidden)
-    subtitles = _mer_subtitles(storage) if MER_SUBTITLES in entries else {}
-    rows = []
-    for path in videos:
-        # MER names clips by their file name, wherever below the folder the file stands.
-        video_id = (posixpath.basename(path) if subtitles else path).rpartition(".")[0]
-        rows.append(Row(root + path, video_id, path, *subtitles.get(video_id, (None, None))))
+        return finish(columns_of(rows), files.below(root), rest, storage.url, hidden)
+    subtitles = _mer_subtitles(storage) if MER_SUBTITLES in tables else {}
+    # MER names clips by their file name, wherever below the folder the file stands.
+    names = map(posixpath.basename, videos) if subtitles else videos
+    columns: Columns = {
+        "uri": [root + path for path in videos],
+        "video_id": [name.rpartition(".")[0] for name in names],
+        "where": videos,
+    }
+    if subtitles:
+        texts = [subtitles.get(video_id, (None, None)) for video_id in columns["video_id"]]
+        columns |= {name: [text[at] for text in texts] for at, name in enumerate(("subtitle", "language"))}
     rest = [path for path in others if not (subtitles and path == MER_SUBTITLES)]
-    return finish(rows, listing, rest, storage.url, hidden)
+    return finish(columns, files.below(root), rest, storage.url, hidden)
 
 
-def _chsims_table(storage: Storage, entries: Collection[str]) -> str | None:
-    """The table of CH-SIMS in a folder that has its clips; a `meta.csv` without ids of clips is none."""
-    if not any(path.startswith(CHSIMS_CLIPS) for path in entries):
+def _chsims_table(storage: Storage, tables: Collection[str], files: Iterable[str]) -> str | None:
+    """The table of CH-SIMS in a folder that has its clips; a `meta.csv` without ids of clips is none.
+
+    tables: of those that are known which ones are there.
+    """
+    if not tables or not any(path.startswith(CHSIMS_CLIPS) for path in files):
         return None
-    if CHSIMS_LABELS in entries:
+    if CHSIMS_LABELS in tables:
         return CHSIMS_LABELS
-    if CHSIMS_META not in entries:
+    if CHSIMS_META not in tables:
         return None
     columns = read_records(storage.read(CHSIMS_META), storage.full(CHSIMS_META)).columns
     return CHSIMS_META if {"video_id", "clip_id"} <= set(columns) else None
@@ -216,7 +225,7 @@ def _from_glob(pattern: str) -> pa.Table:
     if "**" in below:
         # Not glob's own: it follows links in circles.
         found = read_through(str(root))
-        names = (*(entry.path for entry in found.entries), *found.unusable)
+        names = sorted((*found.files, *found.unusable))
         paths = [root / name for name in names if _matches(tuple(name.split("/")), below)]
     else:
         # Not Path.glob: it takes no absolute pattern.
@@ -225,12 +234,10 @@ def _from_glob(pattern: str) -> pa.Table:
     files = [path for path in paths if not is_folder(path)]
     kept = [path for path in files if not _is_hidden(path.relative_to(root).parts, below)]
     videos = [path for path in kept if is_video(path.name)]
-    listing: dict[str, Entry] = {}
-    for folder in {path.parent for path in videos}:
-        listing |= listing_of(str(folder), S3Settings())
+    listing = together(listing_of(str(folder), S3Settings()) for folder in {path.parent for path in videos})
     rows = [Row(str(path), path.relative_to(root).with_suffix("").as_posix(), str(path)) for path in videos]
     rest = [path.relative_to(root).as_posix() for path in kept]
-    return finish(rows, listing, rest, str(root), len(files) - len(kept))
+    return finish(columns_of(rows), listing, rest, str(root), len(files) - len(kept))
 
 
 def _is_hidden(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

@@ -214,7 +214,7 @@ def _newest_rows(
     if where not in known or known[where].files != paths:
         rows = _newest_light(storage, where, table, paths, known.pop(where, None))
         if rows.num_rows <= REMEMBERED_ROWS:
-            known[where] = Known(paths, _packed(rows))
+            known[where] = Known(paths, rows)
     else:
         rows = known[where].rows
     stated = ["status"] if "status" in rows.column_names else []
@@ -233,14 +233,7 @@ def _packed(rows: pa.Table) -> pa.Table:
 
 
 def _unpacked(rows: pa.Table) -> pa.Table:
-    return rows.cast(
-        pa.schema(
-            [
-                field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-                for field in rows.schema
-            ]
-        )
-    )
+    return rows.cast(index.without_dictionaries(rows.schema))
 
 
 # Light columns by storage and folder, with the files that they are of: committed files never change.
@@ -256,21 +249,25 @@ def keep_index(storage: Storage) -> None:
 def _newest_light(
     storage: Storage, where: str, table: Table, paths: list[str], before: Known | None
 ) -> pa.Table:
-    """The newest light row of each key, with `file`; only files that nothing is known of are read.
+    """The newest light row of each key, packed, with `file`; only files that nothing is known of are read.
 
     before: what was read in this process.
     """
     counts = set(paths)
     few = before is not None and len(counts) - len(before.files) < LEAST_FILES
     if before is not None and few and counts.issuperset(before.files):
-        return _with_rest(storage, where, table, Known(before.files, _unpacked(before.rows)))
+        return _with_rest(storage, where, table, before)
     there = {entry.path: entry for entry in entries(storage, where) if entry.path in counts}
-    known = index.load(storage, where, _light_schema(table), there) if len(there) >= LEAST_FILES else None
+    schema, known = _light_schema(table), None
+    if len(there) >= LEAST_FILES:
+        known = index.load(
+            storage, where, schema, there, [name for name in _REPEATING if name in schema.names]
+        )
     if known is None:
-        known = Known((), _light_schema(table).empty_table())
+        known = Known((), _packed(schema.empty_table()))
     rows = _with_rest(storage, where, table, known)
     if storage in _indexed and len(there) - len(known.files) >= LEAST_FILES:
-        index.save(storage, where, rows, there.values())
+        index.save(storage, where, _unpacked(rows), there.values())
     return rows
 
 
@@ -283,7 +280,7 @@ def _with_rest(storage: Storage, where: str, table: Table, known: Known) -> pa.T
     rest = read_all(storage, where, table, table.light, with_file=True, known=known.files)
     if rest.num_rows == 0:
         return known.rows
-    return newest(pa.concat_tables([known.rows, rest]), table.key)
+    return _packed(newest(pa.concat_tables([_unpacked(known.rows), rest]), table.key))
 
 
 def read_all(

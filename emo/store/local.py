@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from emo.errors import EmoError, InputError, StorageError
 from emo.paths import has_odd_bytes, join, on_disk, readable
@@ -185,9 +185,14 @@ def _moment(stat: os.stat_result, place: str) -> datetime:
     try:
         return datetime.fromtimestamp(stat.st_mtime, UTC)
     except (ValueError, OverflowError, OSError):
-        raise InputError(
-            f"{readable(place)}: was last changed in a year that is none (9999 at most); touch the file"
-        ) from None
+        refuse_moment(readable(place))
+
+
+def refuse_moment(place: str) -> NoReturn:
+    """Raise InputError for a file whose time of change no table can hold."""
+    raise InputError(
+        f"{place}: was last changed in a year that is none (9999 at most); touch the file"
+    ) from None
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -55,7 +55,14 @@ def of_run(rows: pa.Table, run_id: str) -> pa.Table:
 
 
 def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
-    """For each row the index of a row of `among` with the same key, null where there is none."""
+    """For each row the index of the first row of `among` with the same key, null where there is none."""
+    # Tables that were made one of the other have the same keys, row by row, which is seen in a third of the
+    # time that looking up takes.
+    same = rows.num_rows == among.num_rows and all(
+        rows.column(name).equals(among.column(name)) for name in key
+    )
+    if same and _each_once(rows, key):
+        return pa.array(np.arange(rows.num_rows))
     if len(key) == 1:
         return pc.index_in(flat(rows, key[0]), value_set=flat(among, key[0]))
     wanted, there, count = _numbered(rows, among, key)
@@ -66,6 +73,38 @@ def place(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> pa.Array:
     at[there[::-1]] = np.arange(len(there))[::-1]
     found = np.where(wanted >= 0, at[wanted], -1)
     return pa.array(found, mask=found < 0)
+
+
+# Of more parts than there are experts nobody looks at each.
+_MOST_PARTS = 100
+
+
+def _each_once(rows: pa.Table, key: tuple[str, ...]) -> bool:
+    """Whether no two rows have one key, as far as rows and their neighbours tell: where the rows are sorted,
+    or come in parts that are, each with a value of its own in a column of the key.
+    """
+    rises = np.zeros(max(rows.num_rows - 1, 0), dtype=bool)
+    before_same = ~rises
+    stays = {}
+    for name in key:
+        values = flat(rows, name)
+        earlier, later = values.slice(0, len(rises)), values.slice(1)
+        rises |= before_same & _bools(pc.less(earlier, later))
+        stays[name] = _bools(pc.equal(earlier, later))
+        before_same &= stays[name]
+    borders = np.flatnonzero(~rises)
+    if len(borders) >= _MOST_PARTS:
+        return False
+    starts = pa.array(np.append(0, borders + 1))
+    return not len(borders) or any(
+        np.array_equal(np.flatnonzero(~stays[name]), borders)
+        and pc.count_distinct(flat(rows, name).take(starts), mode="all").as_py() == len(starts)
+        for name in key
+    )
+
+
+def _bools(values: pa.Array) -> np.ndarray:
+    return values.fill_null(False).to_numpy(zero_copy_only=False)
 
 
 # Numbers of keys stay below it, so that they fit 64 bits.
@@ -84,7 +123,7 @@ def _numbered(rows: pa.Table, among: pa.Table, key: tuple[str, ...]) -> tuple[np
         ours, theirs = flat(rows, name), flat(among, name)
         encoded = theirs.dictionary_encode()
         codes = encoded.indices.to_numpy()
-        # Tables that were made one of the other have the same keys, row by row.
+        # Of tables that were made one of the other a part of the key may be the same, row by row.
         same = ours.equals(theirs)
         found = codes if same else pc.index_in(ours, value_set=encoded.dictionary).fill_null(-1).to_numpy()
         distinct = max(len(encoded.dictionary), 1)
@@ -245,6 +284,13 @@ def starts(values: pa.Array) -> np.ndarray:
         return np.zeros(0, dtype=np.int64)
     differs = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1))
     return np.append(0, np.flatnonzero(differs.to_numpy(zero_copy_only=False)) + 1)
+
+
+def rises(values: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether each value is greater than the one before it."""
+    return len(values) < 2 or bool(
+        pc.all(pc.less(values.slice(0, len(values) - 1), values.slice(1)), skip_nulls=False).as_py()
+    )
 
 
 def kept(rows: pa.Table, keep: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -1,220 +1,36 @@
 """Every file that a cluster reads is what its reader expects, and none of them opens a door."""
 
 import copy
-import json
 import re
-import shutil
-import subprocess
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
+from cluster_manifests import (
+    CLUSTER,
+    OF_PROMETHEUS,
+    RAY_KINDS,
+    Strict,
+    chosen,
+    clusters,
+    documents,
+    everything,
+    job_of,
+    of_kind,
+    pods,
+    ray_pods,
+    submitter,
+)
 from conftest import REPOSITORY
 from emo.config import validate
-from kubernetes_schemas import KUBERAY, refusals, schema, strict
 from pod_security import violations
-
-CLUSTER = REPOSITORY / "cluster"
-MANIFESTS = sorted(CLUSTER.glob("*.yaml"))
-# An old and a new Kubernetes that KubeRay 1.6 and 1.7 run on.
-KUBERNETES = ("1.30", "1.34")
-RAY_KINDS = ("RayCluster", "RayJob", "RayCronJob")
-# The kinds of Prometheus' operator, with the files of their definitions.
-OF_PROMETHEUS = {"PodMonitor": "podmonitors.yaml", "PrometheusRule": "prometheusrules.yaml"}
-
-
-class Strict(yaml.SafeLoader):
-    """YAML in which a key that is there twice is an error, as it is for the API server."""
-
-
-def _mapping(loader, node):
-    keys = [key.value for key, _ in node.value]
-    twice = {key for key in keys if keys.count(key) > 1}
-    assert not twice, f"{node.start_mark}: there twice: {twice}"
-    return loader.construct_mapping(node, deep=True)
-
-
-Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def documents(path):
-    return [one for one in yaml.load_all(path.read_text(), Loader=Strict) if one]
-
-
-def everything():
-    return [(path.name, one) for path in MANIFESTS for one in documents(path)]
-
-
-def chosen(path):
-    """The documents of a file in which every choice was taken: lines with # and no space after it.
-
-    Of choices that exclude each other (the same key at the same place) the first is taken.
-    """
-    lines, taken = [], set()
-    for line in path.read_text().splitlines():
-        choice = re.match(r"(\s*)#([A-Za-z][\w-]*):", line)
-        if choice and choice.groups() not in taken:
-            taken.add(choice.groups())
-            line = line.replace("#", "", 1)
-        lines.append(line)
-    return [one for one in yaml.load_all("\n".join(lines), Loader=Strict) if one]
-
-
-def of_kind(*kinds):
-    return [(name, one) for name, one in everything() if one["kind"] in kinds]
-
-
-def job_of(one):
-    """The specification of a RayJob or of those that a RayCronJob makes."""
-    return one["spec"]["jobTemplate"] if one["kind"] == "RayCronJob" else one["spec"]
-
-
-def clusters():
-    """Every specification of a Ray cluster, with the file that it stands in."""
-    for name, one in of_kind(*RAY_KINDS):
-        yield name, one["spec"] if one["kind"] == "RayCluster" else job_of(one)["rayClusterSpec"]
-
-
-def as_made(pod, *beside, init=()):
-    """A pod as KubeRay makes it of a template: with its own volumes, and containers of its own."""
-    pod = copy.deepcopy(pod)
-    pod["volumes"] = [*pod.get("volumes", []), {"name": "shared-mem", "emptyDir": {"medium": "Memory"}}]
-    pod["volumes"].append({"name": "ray-logs", "emptyDir": {}})
-    pod["containers"] += beside
-    pod["initContainers"] = [*pod.get("initContainers", []), *init]
-    return pod
-
-
-def ray_pods(spec):
-    """The pods of a cluster, with the container that scales it and those that wait for the head."""
-    rights = spec["autoscalerOptions"].get("securityContext", {})
-    autoscaler = {"name": "autoscaler", "securityContext": rights}
-    yield as_made(spec["headGroupSpec"]["template"]["spec"], autoscaler)
-    for group in spec["workerGroupSpecs"]:
-        pod = group["template"]["spec"]
-        waits = {"name": "wait-gcs-ready", "securityContext": pod["containers"][0].get("securityContext", {})}
-        yield as_made(pod, init=[waits])
-
-
-def submitter(job):
-    """The pod that sends the entry point of a RayJob: KubeRay's own has no security context."""
-    template = job.get("submitterPodTemplate")
-    return template["spec"] if template else {"containers": [{"name": "ray-job-submitter"}]}
-
-
-def pods():
-    """Every pod that comes of these files, as it is made."""
-    for name, spec in clusters():
-        for pod in ray_pods(spec):
-            yield name, pod
-    for name, one in of_kind("RayJob", "RayCronJob"):
-        yield name, submitter(job_of(one))
-    for name, one in of_kind("CronJob"):
-        yield name, one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    for name, one in of_kind("Pod"):
-        yield name, one["spec"]
 
 
 def test_all_kinds_are_there():
     kinds = {one["kind"] for _, one in everything()}
     assert kinds >= {*RAY_KINDS, *OF_PROMETHEUS, "CronJob", "NetworkPolicy", "ConfigMap"}
     assert kinds >= {"Namespace", "ServiceAccount", "PersistentVolumeClaim"}
-
-
-def named_version(path):
-    """The oldest KubeRay that the header of a file names."""
-    comments = " ".join(re.findall(r"^# ?(.*)$", path.read_text().split("apiVersion")[0], re.MULTILINE))
-    return re.search(r"KubeRay (\d\.\d) or later", comments)[1]
-
-
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-@pytest.mark.parametrize("version", KUBERAY)
-def test_every_operator_that_a_file_names_takes_it_and_knows_each_field(path, version):
-    mine = [one for one in documents(path) if one["kind"] in RAY_KINDS]
-    for one in mine:
-        wrong = refusals(one, schema(f"kuberay-v{version}-{one['kind'].lower()}s.yaml.gz", one["apiVersion"]))
-        if version.startswith("1.6") and named_version(path) != "1.6":
-            # It says so because it must: an older operator would refuse it.
-            assert wrong
-            assert all("timeZone" in line or "priority" in line for line in wrong)
-        else:
-            assert not wrong
-
-
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-def test_the_newest_operators_take_every_choice_too(path):
-    if path.name in {"namespace.yaml", "raycluster.yaml", "rayjob.yaml", "raycronjob.yaml"}:
-        assert chosen(path) != documents(path)
-    for one in chosen(path):
-        if one["kind"] in RAY_KINDS:
-            wrong = refusals(
-                one, schema(f"kuberay-v{KUBERAY[-1]}-{one['kind'].lower()}s.yaml.gz", one["apiVersion"])
-            )
-            assert not wrong
-        elif one["kind"] not in OF_PROMETHEUS:
-            kubernetes_validate.validate(one, KUBERNETES[-1], strict=True)
-
-
-def test_the_operator_of_prometheus_takes_its_kinds():
-    for name, one in of_kind(*OF_PROMETHEUS):
-        assert not refusals(one, schema(OF_PROMETHEUS[one["kind"]], one["apiVersion"])), name
-
-
-@pytest.mark.parametrize("version", KUBERNETES)
-def test_kubernetes_takes_its_own_kinds_and_the_templates_of_all_pods(version):
-    for _, one in everything():
-        if one["kind"] not in {*RAY_KINDS, *OF_PROMETHEUS}:
-            kubernetes_validate.validate(one, version, strict=True)
-    for _, pod in pods():
-        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
-        kubernetes_validate.validate(whole, version, strict=True)
-
-
-@pytest.mark.parametrize(
-    ("place", "said"),
-    [
-        ((), "timezone"),
-        (("headGroupSpec",), "rayStartParam"),
-        (("headGroupSpec", "template", "spec", "containers", 0), "volumeMount"),
-        (("workerGroupSpecs", 1, "template", "spec", "securityContext"), "fsgroup"),
-    ],
-)
-def test_a_field_that_the_operator_does_not_know_is_refused_wherever_it_stands(place, said):
-    """A test of the test: `kubectl apply` refuses what the API server would drop."""
-    # Through text, so that no two places are one object.
-    (cluster,) = json.loads(json.dumps(documents(CLUSTER / "raycluster.yaml")))
-    whole = schema(f"kuberay-v{KUBERAY[-1]}-rayclusters.yaml.gz", cluster["apiVersion"])
-    node = cluster["spec"]
-    for key in place:
-        node = node[key]
-    node[said] = "x"
-    (wrong,) = refusals(cluster, whole)
-    assert repr(said) in wrong
-
-
-def test_fields_that_a_definition_leaves_open_stay_open():
-    """A test of the test: what `kubectl apply` takes is not refused."""
-    whole = strict(
-        {
-            "type": "object",
-            "properties": {
-                "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                "port": {
-                    "x-kubernetes-int-or-string": True,
-                    "anyOf": [{"type": "integer"}, {"type": "string"}],
-                },
-                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-                "closed": {"type": "object"},
-            },
-        }
-    )
-    assert not refusals({"open": {"any": 1}, "port": "http", "labels": {"a": "b"}}, whole)
-    assert not refusals({"port": 8080}, whole)
-    assert refusals({"port": 1.5}, whole)
-    assert refusals({"labels": {"a": 1}}, whole)
-    assert refusals({"closed": {"any": 1}}, whole)
 
 
 def test_every_cluster_scales_from_zero_and_keeps_work_off_its_head():
@@ -472,85 +288,3 @@ def test_the_launchers_own_validator_takes_the_cluster_file():
         "IamInstanceProfile",
         "max_workers",
     ]
-
-
-def rule_groups():
-    ((_, rules),) = of_kind("PrometheusRule")
-    return rules["spec"]["groups"]
-
-
-def test_the_rules_for_those_without_the_operator_are_the_same():
-    assert yaml.safe_load((CLUSTER / "alert-rules.yml").read_text()) == {"groups": rule_groups()}
-
-
-@pytest.fixture
-def promtool():
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not here: it comes with Debian's package prometheus (.ci/run installs it)")
-
-    def run(*arguments, **options):
-        return subprocess.run([found, *arguments], capture_output=True, text=True, **options)
-
-    return run
-
-
-def test_prometheus_takes_the_rules(promtool):
-    done = promtool("check", "rules", str(CLUSTER / "alert-rules.yml"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"SUCCESS: {len(rule_groups()[0]['rules'])} rules found" in done.stdout
-
-
-def test_alerts_fire_when_they_should_and_at_no_other_time(promtool, tmp_path):
-    shutil.copy(REPOSITORY / "tests/cluster/alert_series_test.yml", tmp_path)
-    shutil.copy(CLUSTER / "alert-rules.yml", tmp_path)
-    done = promtool("test", "rules", "alert_series_test.yml", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-ENDS_WITH_THE_CLIPS = """
-    sum by (step) (max_over_time(ray_emo_waiting[5m])) > 0
-    unless sum by (step) (emo:clips:increase30m) > 0
-    unless (
-      sum by (step) (ray_emo_clips_total) > 0 and sum by (step) (increase(ray_emo_clips_total[75m])) == 0
-    )
-"""
-
-
-@pytest.mark.parametrize(
-    ("alert", "expression"),
-    [
-        (
-            "EmoStandsStill",
-            "sum by (step) (ray_emo_waiting) > 0 and sum by (step) (rate(ray_emo_clips_total[30m])) == 0",
-        ),
-        ("EmoStandsStill", "sum by (step) (max_over_time(ray_emo_waiting[5m])) > 0"),
-        ("EmoStandsStill", ENDS_WITH_THE_CLIPS),
-        ("EmoManyFailures", 'sum by (step) (rate(ray_emo_clips_total{status="failed"}[30m])) > 0'),
-        ("EmoWorkersDie", "sum by (step) (increase(ray_emo_retries_total[1h])) > 100"),
-    ],
-)
-def test_the_series_tell_a_rule_that_is_wrong(promtool, tmp_path, alert, expression):
-    """A test of the test: rules that once stood here, or that come to mind first, are found wanting."""
-    groups = copy.deepcopy(rule_groups())
-    (rule,) = [one for one in groups[0]["rules"] if one.get("alert") == alert]
-    rule["expr"] = expression
-    (tmp_path / "alert-rules.yml").write_text(yaml.safe_dump({"groups": groups}))
-    shutil.copy(REPOSITORY / "tests/cluster/alert_series_test.yml", tmp_path)
-    done = promtool("test", "rules", "alert_series_test.yml", cwd=tmp_path)
-    assert done.returncode != 0
-    assert f"alertname: {alert}" in done.stdout + done.stderr
-
-
-def test_prometheus_understands_what_the_panels_ask(promtool, tmp_path):
-    dashboard = json.loads((CLUSTER / "grafana-dashboard.json").read_text())
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    asked = [expression.replace("$__rate_interval", "1m") for expression in asked]
-    rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(asked)]
-    path = tmp_path / "panels.yml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    done = promtool("check", "rules", str(path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]}
-    assert len(places) == len(dashboard["panels"])

@@ -1,53 +1,13 @@
-import random
-from datetime import datetime
+"""Votes of a clip are fused into one set of labels, as small cases show."""
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from cojudgment_votes import judge, votes_of
 from emo.cojudgment.fusion import JUDGMENT_COLUMNS, judge_votes
-from emo.cojudgment.rule import TRADE_OFFS, Learned, Rule
+from emo.cojudgment.rule import Learned, Rule
 from emo.errors import InputError
 from emo.store import tables
-from emo.vocabulary import normalise
-
-WORDS = [
-    "happy",
-    "happiness",
-    "joyful",
-    "afraid",
-    "scared",
-    "sad",
-    "angry",
-    "furious",
-    "anxious",
-    "worried",
-    "blorpish",
-    "焦虑",
-]
-label_sets = st.lists(st.sampled_from(WORDS), max_size=4, unique=True)
-speaking = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True)
-clips = st.lists(label_sets, min_size=1, max_size=8)
-
-
-def votes_of(*voters, video_id="clip", **columns):
-    """A votes table of one clip; each voter is its labels."""
-    n = len(voters)
-    return pa.table(
-        {
-            "video_id": [video_id] * n,
-            "expert": [f"expert-{number:02d}" for number in range(n)],
-            "sample": pa.array([0] * n, pa.int32()),
-            "labels": pa.array(voters, pa.list_(pa.string())),
-            **columns,
-        }
-    )
-
-
-def judge(*voters, rule=None, **columns):
-    [row] = judge_votes(votes_of(*voters, **columns), rule or Rule()).to_pylist()
-    return row
 
 
 def test_the_columns_are_those_of_the_judgments_table():
@@ -206,145 +166,6 @@ def test_a_bar_of_its_own_keeps_a_label_out():
     assert judge(*voters, rule=Rule(learned=strict))["labels"] == ["sad"]
 
 
-def test_every_arrow_type_of_strings_and_lists_gives_the_same_judgments():
-    votes = pa.concat_tables([votes_of(["sad", "happy"], ["happy"], video_id=f"clip-{n}") for n in range(3)])
-    expected = judge_votes(votes, Rule())
-    large = votes.cast(
-        pa.schema(
-            [
-                ("video_id", pa.large_string()),
-                ("expert", pa.large_string()),
-                ("sample", pa.int64()),
-                ("labels", pa.large_list(pa.large_string())),
-            ]
-        )
-    )
-    coded = votes.set_column(1, "expert", votes["expert"].dictionary_encode())
-    assert judge_votes(large, Rule()).equals(expected)
-    assert judge_votes(coded, Rule()).equals(expected)
-
-
-def test_no_votes_give_no_judgments():
-    table = judge_votes(votes_of(["happy"]).slice(0, 0), Rule())
-    assert table.num_rows == 0
-    assert table.schema.names == list(JUDGMENT_COLUMNS)
-
-
-LEARNED = Learned(
-    "calibrated",
-    weights={f"expert-{number:02d}": 1.0 + number % 3 for number in range(10)},
-    bars={"happiness": 0.4, "sadness": 3.0, "blorpish": 5.0, "anxiety": 1.5},
-)
-rules = st.builds(
-    Rule,
-    share=st.sampled_from([*TRADE_OFFS.values(), 0.0, 1.0]),
-    learned=st.sampled_from([None, LEARNED]),
-    priors=st.dictionaries(
-        st.sampled_from([f"expert-{number:02d}" for number in range(9)]),
-        st.sampled_from([0.2, 0.6, 2.0, 5.0]),
-    ),
-)
-
-
-@given(st.lists(clips, min_size=1, max_size=4), st.randoms(use_true_random=False), rules)
-def test_the_order_of_rows_and_of_clips_does_not_matter(data, shuffle: random.Random, rule):
-    table = pa.concat_tables([votes_of(*voters, video_id=f"clip-{n}") for n, voters in enumerate(data)])
-    rows = list(range(table.num_rows))
-    shuffle.shuffle(rows)
-    assert judge_votes(table.take(rows), rule).equals(judge_votes(table, rule))
-
-
-@given(st.lists(clips, min_size=2, max_size=4), rules)
-def test_clips_judged_together_are_judged_as_one_by_one(data, rule):
-    each = [votes_of(*voters, video_id=f"clip-{n}") for n, voters in enumerate(data)]
-    together = judge_votes(pa.concat_tables(each), rule)
-    assert together.equals(pa.concat_tables([judge_votes(table, rule) for table in each]))
-
-
-@given(clips, label_sets, rules)
-def test_adding_a_voter_who_agrees_never_removes_a_label(voters, extra, rule):
-    before, after = judge(*voters, rule=rule)["labels"], judge(*voters, extra, rule=rule)["labels"]
-    assert set(before) & set(extra) <= set(after)
-
-
-@given(clips, rules)
-def test_adding_a_voter_who_says_the_consensus_keeps_the_consensus(voters, rule):
-    before = judge(*voters, rule=rule)["labels"]
-    assert set(before) <= set(judge(*voters, before, rule=rule)["labels"])
-
-
-@given(speaking, rules)
-def test_one_voter_keeps_its_labels(labels, rule):
-    row = judge(labels, rule=rule)
-    assert set(row["labels"]) == {normalise(label) for label in labels}
-    assert row["scores"] == sorted(row["scores"], reverse=True)
-    assert row["scores"][0] == 1.0
-
-
-@given(clips, rules)
-def test_a_silent_voter_changes_nothing(voters, rule):
-    assert judge(*voters, rule=rule) == judge(*voters, [], rule=rule)
-
-
-@given(clips, rules)
-def test_a_failed_expert_changes_nothing(voters, rule):
-    status = ["ok"] * len(voters)
-    more = judge(*voters, ["sad", "angry"], rule=rule, status=[*status, "failed"])
-    assert judge(*voters, rule=rule) == more
-
-
-@given(clips)
-def test_the_evidence_names_every_voter_and_starts_with_the_labels(voters):
-    row = judge(*voters)
-    assert [entry["label"] for entry in row["evidence"]][: len(row["labels"])] == row["labels"]
-    assert [entry["score"] for entry in row["evidence"]][: len(row["labels"])] == row["scores"]
-    named = {voter for entry in row["evidence"] for voter in entry["voters"]}
-    assert named == {f"expert-{number:02d}#0" for number, labels in enumerate(voters) if labels}
-
-
-ROW = {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": [["happy"]]}
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"video_id": ["a"], "sample": [0], "labels": [["x"]]}, "no column 'expert'"),
-        (
-            {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": ["x"]},
-            "'labels' is string; expected a list",
-        ),
-        ({"video_id": ["a"], "expert": ["e"], "sample": ["0"], "labels": [["x"]]}, "'sample' is string"),
-        ({"video_id": [None], "expert": ["e"], "sample": [0], "labels": [["x"]]}, "'video_id' is null"),
-        (
-            {"video_id": ["a"], "expert": ["e"], "sample": [0], "labels": [[1]]},
-            "list<.*int64>; expected a list of",
-        ),
-        (ROW | {"run_id": [1]}, "votes: column 'run_id' is int64; expected a string"),
-        (ROW | {"run_id": [datetime(2026, 1, 1)]}, r"'run_id' is timestamp\[us\]; expected a string"),
-        (ROW | {"status": [True]}, "'status' is bool; expected a string"),
-        (ROW | {"status": [0]}, "'status' is int64; expected a string"),
-        (ROW | {"status": ["OK"]}, "'status' has 'OK'; expected 'ok' or 'failed'"),
-        (ROW | {"status": pa.array([None], pa.string())}, r"'status' has 1 null\(s\)"),
-        (ROW | {"sample": [2**31]}, "'sample' has 2147483648; expected a number from 0 to 2147483647"),
-        (ROW | {"sample": pa.array([2**63], pa.uint64())}, "'sample' has 9223372036854775808; expected"),
-        (ROW | {"sample": [-1]}, "'sample' has -1; expected a number from 0"),
-    ],
-)
-def test_a_table_that_is_no_votes_table_is_refused_with_the_reason(columns, message):
-    with pytest.raises(InputError, match=message):
-        judge_votes(pa.table(columns), Rule())
-
-
-def test_null_labels_of_a_row_that_did_not_fail_are_refused():
-    with pytest.raises(InputError, match=r"clip, expert expert-01, sample 0 has null labels"):
-        judge(["happy"], None, status=["ok", "ok"])
-
-
-def test_a_share_outside_0_to_1_is_refused():
-    with pytest.raises(InputError, match="expected a number from 0 to 1"):
-        Rule(share=20)
-
-
 def test_a_label_that_its_voter_is_surer_of_counts_more():
     strengths = pa.array([[0.9, 0.4], [0.5]], pa.list_(pa.float64()))
     row = judge(["sad", "angry"], ["angry"], strengths=strengths, rule=Rule(share=0.1))
@@ -367,33 +188,6 @@ def test_strengths_stay_with_their_labels_where_a_label_is_no_word():
     strengths = pa.array([[0.4, 0.9]], pa.list_(pa.float64()))
     [entry] = judge(["]", "happy"], strengths=strengths)["evidence"]
     assert (entry["label"], entry["score"]) == ("happy", pytest.approx(0.9))
-
-
-@given(clips)
-def test_a_strength_of_one_is_that_of_a_first_label(voters):
-    voters = [labels[:1] for labels in voters]
-    strengths = pa.array([[1.0] * len(labels) for labels in voters], pa.list_(pa.float64()))
-    assert judge(*voters, strengths=strengths) == judge(*voters)
-
-
-@pytest.mark.parametrize(
-    ("strengths", "fault"),
-    [
-        ([[0.5, 0.5]], "more or fewer numbers than labels"),
-        ([[1.5]], "no number above 0 and at most 1"),
-        ([[0.0]], "no number above 0 and at most 1"),
-        ([[None]], "no number above 0 and at most 1"),
-        ([[float("nan")]], "no number above 0 and at most 1"),
-    ],
-)
-def test_strengths_that_are_none_are_refused(strengths, fault):
-    with pytest.raises(InputError, match=fault):
-        judge(["happy"], strengths=pa.array(strengths, pa.list_(pa.float64())))
-
-
-def test_strengths_of_another_type_are_refused():
-    with pytest.raises(InputError, match=r"column 'strengths' is list<.*string>; expected a list of numbers"):
-        judge(["happy"], strengths=pa.array([["much"]]))
 
 
 def test_a_lone_label_that_every_better_one_contradicts_does_not_win():

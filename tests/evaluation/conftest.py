@@ -4,6 +4,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from evaluate_command import GOLD, OTHER, PREDICTED, jsonl
+
 DATA = Path(os.environ.get("EMO_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 
 
@@ -35,3 +37,12 @@ def voters(ovmerd: Path) -> dict[str, dict[str, list[str]]]:
     for row in pq.read_table(ovmerd / "votes.parquet").to_pylist():
         voters.setdefault(f"{row['expert']}#{row['sample']}", {})[row["video_id"]] = row["labels"]
     return voters
+
+
+@pytest.fixture
+def files(tmp_path):
+    return (
+        jsonl(tmp_path / "gold.jsonl", GOLD),
+        jsonl(tmp_path / "predicted.jsonl", PREDICTED),
+        jsonl(tmp_path / "other.jsonl", OTHER),
+    )
