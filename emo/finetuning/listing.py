@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.captions import messages
 from emo.captions.chat_files import files_of, read_chats
@@ -59,9 +60,9 @@ def _of_source(source: Source, out: Storage, settings: Finetune, files: dict[str
     counts: Counter[tuple[str, str | None]] = Counter()
     example = None
     for rows in found:
-        counts.update(zip(rows.column("split").to_pylist(), rows.column("error").to_pylist(), strict=True))
+        _count(rows, counts)
         if example is None:
-            example = next(filter(None, rows.column("error_message").to_pylist()), None)
+            example = next(filter(None, rows.column("error_message").drop_null().to_pylist()), None)
         if source.weight != 1.0:
             place = rows.schema.get_field_index("weight")
             rows = rows.set_column(place, "weight", pa.repeat(source.weight, rows.num_rows))
@@ -76,6 +77,16 @@ def _of_source(source: Source, out: Storage, settings: Finetune, files: dict[str
         raise InputError(f"{what} holds no sample that can be trained on ({counts.total()} in all){more}")
     if settings.data == "captions" and settings.validation.samples:
         _check_held_out({split for split, _ in counts}, what)
+
+
+def _count(rows: pa.Table, counts: Counter[tuple[str, str | None]]) -> None:
+    """Add how many rows there are of each split and error."""
+    splits, errors = rows.column("split"), rows.column("error")
+    good = pc.is_null(errors)
+    for one in pc.value_counts(splits.filter(good)).to_pylist():
+        counts[one["values"], None] += one["counts"]
+    bad = pc.invert(good)
+    counts.update(zip(splits.filter(bad).to_pylist(), errors.filter(bad).to_pylist(), strict=True))
 
 
 def _from_files(source: Source, out: Storage, settings: Finetune, known: dict[str, int]) -> Iterator[Listed]:
