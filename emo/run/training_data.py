@@ -29,7 +29,7 @@ from emo.finetuning.spool import sorted_by
 from emo.store import planning
 from emo.store.storage import Storage
 
-# Shards of samples in one file, whose samples of about 500 clips are a megabyte; and in one of its row groups:
+# Shards in one file, of which the samples of about 500 clips are a megabyte; and in one of its row groups:
 # each of these costs who writes it.
 LISTED_SHARDS, GROUP_SHARDS = 256, 4
 LISTED = SCHEMA.append(pa.field("clip_file", pa.string()))  # the file of the clips table
