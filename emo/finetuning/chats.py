@@ -6,7 +6,7 @@ column as it is, and no row becomes a Python value.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ from emo.finetuning.questions import are_asked, asked_as_labelled
 from emo.finetuning.settings import Finetune
 
 # What json.dumps writes between question and answer, and behind the answer.
-_BETWEEN, _END = '"}, {"role": "assistant", "content": "', '"}]'
-# Different questions that are looked at among some thousand chats; the rest of these chats goes one by one.
-_QUESTIONS = 64
+BETWEEN, _END = '"}, {"role": "assistant", "content": "', '"}]'
+# Different beginnings that are looked at among some thousand texts; the rest of these texts goes one by one.
+_BEGINNINGS = 64
+# The answer of a chat that is looked at for the others that have its question.
+KNOWN = "She smiles."
 # An answer of ASCII in the only form that JSON has for it, without white space at its ends, and without the
 # `<` with which the tag of a medium begins.
 _INK, _ANY = r'[!#-;=-\[\]-~]|\\["\\b]', r'[ !#-;=-\[\]-~]|\\["\\nrtbf]'
@@ -87,11 +89,10 @@ class Chats:
         found, places = [], []
         for question, of_question in self._by_question(texts):
             some = texts if len(of_question) == len(texts) else texts.take(pa.array(of_question))
-            told = _answers(
-                pc.binary_slice(some.cast(pa.binary()), len(question.written.encode()), -len(_END))
-            )
+            start = len(question.written.encode())
+            told = pc.binary_slice(some.cast(pa.binary()), start, -len(_END)).cast(pa.string())
             begun = pc.if_else(pa.array(asked[of_question]), question.labelled, question.trained)
-            found.append(pc.binary_join_element_wise(begun, told, '", null]]', ""))
+            found.append(pc.binary_join_element_wise(begun, answers(told), '", null]]', ""))
             places.append(of_question)
         if len(found) == 1 and len(found[0]) == len(texts):
             return found[0]
@@ -102,38 +103,31 @@ class Chats:
 
     def _by_question(self, texts: pa.Array) -> Iterator[tuple[_Question, np.ndarray]]:
         """Questions, and the places of the chats that begin with each."""
-        left = _bools(pc.ends_with(texts, _END))
-        for _ in range(_QUESTIONS):
-            question = None
-            while question is None and left.any():
-                first = int(left.argmax())
-                question = self._question(texts[first].as_py())
-                left[first] = question is not None
-            if question is None:
-                return
-            here = left & _bools(pc.starts_with(texts, question.written))
-            left &= ~here
-            yield question, np.flatnonzero(here)
+        ends = _bools(pc.ends_with(texts, _END))
+        for written, places in by_beginning(texts, ends, self._written):
+            question = self._known[written]
+            assert question is not None
+            yield question, places
 
-    def _question(self, text: str) -> _Question | None:
-        """The question of a chat, where it is one as emo writes them."""
-        asked, between, _ = text.partition(_BETWEEN)
+    def _written(self, text: str) -> str | None:
+        """A chat up to its answer, where it is one as emo writes them."""
+        asked, between, _ = text.partition(BETWEEN)
         written = asked + between
         if written not in self._known:
             self._known[written] = self._looked_at(written)
-        return self._known[written]
+        return written if self._known[written] is not None else None
 
     def _looked_at(self, written: str) -> _Question | None:
         try:
-            chat = json.loads(f"{written}She smiles.{_END}")
+            chat = json.loads(f"{written}{KNOWN}{_END}")
         except (ValueError, RecursionError):
             return None
         match chat:
             case [
                 {"role": "user", "content": str(question)} as first,
-                {"role": "assistant", "content": "She smiles."} as second,
-            ] if len(first) == len(second) == 2:
-                turns = (Turn("user", question), Turn("assistant", "She smiles."))
+                {"role": "assistant", "content": answer} as second,
+            ] if len(first) == len(second) == 2 and answer == KNOWN:
+                turns = (Turn("user", question), Turn("assistant", KNOWN))
                 return _Question(
                     written, self._begun(turns), self._begun(asked_as_labelled(turns, self._settings))
                 )
@@ -156,15 +150,38 @@ class Chats:
         return prepared.turns_text(sample.turns), sample.system
 
 
+def by_beginning(
+    texts: pa.Array, left: np.ndarray, beginning: Callable[[str], str | None]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Beginnings that texts share, and the places of the texts with each, rising.
+
+    left: bool for each, whether it may have one; beginning: that of a text, None where it has none. Not more
+    than 64 are looked for.
+    """
+    left = left.copy()
+    for _ in range(_BEGINNINGS):
+        found = None
+        while found is None and left.any():
+            first = int(left.argmax())
+            found = beginning(texts[first].as_py())
+            left[first] = found is not None
+        if found is None:
+            return
+        here = left & _bools(pc.starts_with(texts, found))
+        left &= ~here
+        yield found, np.flatnonzero(here)
+
+
 def _bools(column: pa.Array) -> np.ndarray:
     """A column of truths, null as false."""
-    return column.fill_null(False).to_numpy(zero_copy_only=False).copy()
+    return column.fill_null(False).to_numpy(zero_copy_only=False)
 
 
-def _answers(told: pa.Array) -> pa.Array:
-    """Answers (JSON without the quotes) as the column `turns` has them; null for what is none."""
-    told = told.cast(pa.string())
-    odd = pc.invert(pc.match_substring_regex(told, _PLAIN))
+def answers(told: pa.Array) -> pa.Array:
+    """Answers (JSON without the quotes) as the column `turns` has them; null where one has to be looked at
+    with its chat.
+    """
+    odd = pc.invert(pc.match_substring_regex(told, _PLAIN)).fill_null(False)
     if not pc.any(odd).as_py():
         return told
     made = [_answer(one) for one in told.filter(odd).to_pylist()]
@@ -174,7 +191,8 @@ def _answers(told: pa.Array) -> pa.Array:
 def _answer(told: str) -> str | None:
     try:
         answer = json.loads(f'"{told}"').strip()
+        messages.check_characters(answer)
     except ValueError:
         return None
-    # One with a tag is looked at as any chat.
+    # One with a tag is refused.
     return prepared.quoted(answer)[1:-1] if answer and "<" not in answer else None

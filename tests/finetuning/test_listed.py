@@ -184,7 +184,7 @@ def test_chats_that_are_looked_at_together_are_what_each_is_alone(chats, share, 
     names, texts = (pa.array([one[at] for one in chats], pa.string()) for at in (0, 1))
     together = Chats(asked)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chats_module, "_QUESTIONS", questions)
+        patch.setattr(chats_module, "_BEGINNINGS", questions)
         for _ in range(2):
             found = together.trained(names, texts, np.array([one[2] for one in chats], bool))
             said = list(zip(found.turns.to_pylist(), found.system.to_pylist(), strict=True))
