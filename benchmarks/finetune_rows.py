@@ -14,6 +14,7 @@ The captions are generated, without media. Each stage is a process of its own, s
 
 import argparse
 import json
+import multiprocessing
 import resource
 import subprocess
 import sys
@@ -36,7 +37,10 @@ ANSWER = (
 
 
 def generate(folder: str, count: int) -> None:
-    """A captions table with so many rows, five of each clip, and a file with the same."""
+    """A captions table with so many rows, five of each clip, and a file with the same.
+
+    In a process of its own: what this one held at most would be a figure of those that it starts.
+    """
     import pyarrow as pa
 
     from emo.captions.messages import write_messages
@@ -75,7 +79,7 @@ def generate(folder: str, count: int) -> None:
             )
         table = pa.Table.from_pylist(rows, schema=CAPTIONS.schema)
         committed.commit(out, "captions", CAPTIONS, f"{start:08d}", table)
-        with open(f"{folder}/train.jsonl", "ab") as file:
+        with Path(folder, "train.jsonl").open("ab") as file:
             file.write(write_messages(map(in_a_file, rows)))
 
 
@@ -180,7 +184,13 @@ def figures(rows: int) -> dict[str, Any]:
     return {"rows": rows, "cpu_s": time.process_time(), "peak_gib": peak_gib()}
 
 
-STAGES = {"list": list_stage, "lines": lines_stage, "write": write_stage, "go_on": go_on_stage, "worker": worker_stage}
+STAGES = {
+    "list": list_stage,
+    "lines": lines_stage,
+    "write": write_stage,
+    "go_on": go_on_stage,
+    "worker": worker_stage,
+}
 
 
 def measured(stage: str, folder: str) -> dict[str, Any]:
@@ -202,7 +212,11 @@ def main() -> None:
         print(json.dumps(STAGES[options.stage](options.folder)))
         return
     with tempfile.TemporaryDirectory(prefix="emo-rows-") as folder:
-        generate(folder, options.rows)
+        making = multiprocessing.Process(target=generate, args=(folder, options.rows))
+        making.start()
+        making.join()
+        if making.exitcode:
+            sys.exit(making.exitcode)
         found = {stage: measured(stage, folder) for stage in STAGES}
     show(found)
     compare(options.json, found, ())

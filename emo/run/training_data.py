@@ -31,7 +31,7 @@ from emo.store.storage import Storage
 
 # Shards in one file, of which the samples of about 500 clips are a megabyte; and in one of its row groups:
 # each of these costs who writes it.
-LISTED_SHARDS, GROUP_SHARDS = 256, 4
+LISTED_SHARDS, GROUP_SHARDS = 256, 8
 LISTED = SCHEMA.append(pa.field("clip_file", pa.string()))  # the file of the clips table
 # Steps whose batches wait, encoded, for their worker.
 AHEAD = 4
@@ -78,7 +78,7 @@ def _write_shards(run: Storage, out: Storage, listing: Listing) -> list[dict[str
     shards: list[dict[str, Any]] = []
     left = listing.shards()
     for number, some in enumerate(iter(lambda: list(islice(left, LISTED_SHARDS)), [])):
-        rows = pa.concat_tables(some)
+        rows = pa.concat_tables(some).combine_chunks()
         files = clips.column("file").take(planning.place(rows, clips, ("video_id",)))
         rows = rows.append_column("clip_file", files).cast(LISTED)
         path = f"{prepared.FOLDER}/listed-{number:05d}.parquet"
