@@ -1,11 +1,12 @@
 """How a finetuning run begins with very many samples: what is computed, and what its processes hold of them.
 
-    python benchmarks/finetune_rows.py                  a million captions; two minutes of one core
+    python benchmarks/finetune_rows.py                  a million captions; three minutes of one core
     python benchmarks/finetune_rows.py --rows 50000     a first look
 
 The captions are generated, without media. Each stage is a process of its own, so that its memory is its own:
 
 - list: the command reads the captions table, checks each row and writes the shards of the preparation
+- lines: the same where the captions are lines of a file, with the frames of each clip as ms-swift reads them
 - write: the command writes the list of what the workers of the preparation gave (and lists the samples first)
 - go_on: the command looks at what is prepared already
 - worker: a training worker, or a process that reads for it, opens the list and makes its first step
@@ -13,6 +14,7 @@ The captions are generated, without media. Each stage is a process of its own, s
 
 import argparse
 import json
+import multiprocessing
 import resource
 import subprocess
 import sys
@@ -34,16 +36,20 @@ ANSWER = (
 )
 
 
-def generate(out_url: str, count: int) -> None:
-    """A captions table with so many rows: five of each clip."""
+def generate(folder: str, count: int) -> None:
+    """A captions table with so many rows, five of each clip, and a file with the same.
+
+    In a process of its own: what this one held at most would be a figure of those that it starts.
+    """
     import pyarrow as pa
 
+    from emo.captions.messages import write_messages
     from emo.captions.prompts import load_caption_prompt
     from emo.store import committed
     from emo.store.storage import Storage
     from emo.store.tables import CAPTIONS
 
-    out = Storage(out_url)
+    out = Storage(f"{folder}/out")
     question = load_caption_prompt("person").question
     names = CAPTIONS.schema.field("source").type.names
     source = {**dict.fromkeys(names), "expert": "a", "prompt": "person", "window": "0-100"}
@@ -73,6 +79,18 @@ def generate(out_url: str, count: int) -> None:
             )
         table = pa.Table.from_pylist(rows, schema=CAPTIONS.schema)
         committed.commit(out, "captions", CAPTIONS, f"{start:08d}", table)
+        with Path(folder, "train.jsonl").open("ab") as file:
+            file.write(write_messages(map(in_a_file, rows)))
+
+
+def in_a_file(row: dict[str, Any]) -> Any:
+    """A caption as `emo caption --export` writes it: its frames are a video."""
+    from emo.captions.messages import Sample, Turn, turns_of
+
+    asked, answer = turns_of(row["messages"])
+    shown = Turn("user", asked.content.replace("<image><image>", "<video>"))
+    frames = tuple(f"images/{row['video_id']}/{place}.jpg" for place in row["frames"])
+    return Sample((shown, answer), videos=(frames,), frame_times=((0.5, 1.5),))
 
 
 def list_stage(folder: str) -> dict[str, Any]:
@@ -87,6 +105,17 @@ def list_stage(folder: str) -> dict[str, Any]:
     listed_cpu_s = time.process_time()
     shards = training_data._write_shards(run, out, listed)
     return {**figures(len(listed)), "shards": len(shards), "listed_cpu_s": listed_cpu_s}
+
+
+def lines_stage(folder: str) -> dict[str, Any]:
+    """The list of samples of a file of lines."""
+    from emo.finetuning import listing
+    from emo.finetuning.settings import Finetune
+    from emo.store.storage import Storage
+
+    settings = Finetune(model="m", device="cpu", data=f"{folder}/train.jsonl")
+    listed, _ = listing.list_samples(Storage(f"{folder}/out"), settings)
+    return figures(len(listed))
 
 
 def write_stage(folder: str) -> dict[str, Any]:
@@ -155,7 +184,13 @@ def figures(rows: int) -> dict[str, Any]:
     return {"rows": rows, "cpu_s": time.process_time(), "peak_gib": peak_gib()}
 
 
-STAGES = {"list": list_stage, "write": write_stage, "go_on": go_on_stage, "worker": worker_stage}
+STAGES = {
+    "list": list_stage,
+    "lines": lines_stage,
+    "write": write_stage,
+    "go_on": go_on_stage,
+    "worker": worker_stage,
+}
 
 
 def measured(stage: str, folder: str) -> dict[str, Any]:
@@ -177,7 +212,11 @@ def main() -> None:
         print(json.dumps(STAGES[options.stage](options.folder)))
         return
     with tempfile.TemporaryDirectory(prefix="emo-rows-") as folder:
-        generate(f"{folder}/out", options.rows)
+        making = multiprocessing.Process(target=generate, args=(folder, options.rows))
+        making.start()
+        making.join()
+        if making.exitcode:
+            sys.exit(making.exitcode)
         found = {stage: measured(stage, folder) for stage in STAGES}
     show(found)
     compare(options.json, found, ())

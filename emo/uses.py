@@ -48,6 +48,8 @@ def of(storage: Storage, rows: pa.Table) -> pa.ChunkedArray:
     if not said.num_rows:
         return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
     ids = rows.column("video_id")
+    if not said.num_rows:
+        return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
     recordings = pa.table({"video_id": pc.replace_substring_regex(ids, PIECE, "")})
     own, whole = (said.column("use").take(planning.place(one, said, USES.key)) for one in (rows, recordings))
     return pc.coalesce(own, whole)

@@ -3,6 +3,7 @@
 import errno
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -202,6 +203,34 @@ def test_rows_of_a_file_that_a_compaction_took_away_since_it_was_listed_are_foun
             ]
         assert found == expected
         committed.commit(storage, WHERE, VOTES, f"{night}-d", votes(night, [("d", 0)]))
+
+
+@pytest.mark.parametrize("left_out", [[], [("a", 3), ("b", 0), ("b", 1)]])
+def test_given_rows_come_in_parts_also_where_a_compaction_goes_on_meanwhile(storage, left_out):
+    table = replace(VOTES, row_group_rows=2)
+    for name in "abc":
+        rows = votes("1", [(name, number) for number in range(5)])
+        committed.commit(storage, WHERE, table, f"1-{name}", rows)
+    newest = committed.read_newest(storage, WHERE, VOTES, [], with_file=True)
+    kept = [(row["video_id"], row["sample"]) not in left_out for row in newest.to_pylist()]
+    wanted = newest.filter(pa.array(kept))
+    expected = committed.read_given(storage, VOTES, wanted, ["labels"])
+    by_key = [("video_id", "ascending"), ("sample", "ascending")]
+    parts = [*committed.read_parts(storage, table, wanted, ["labels"])]
+    assert max(part.num_rows for part in parts) == 2
+    assert pa.concat_tables(parts).sort_by(by_key).equals(expected.sort_by(by_key))
+    going_on = committed.read_parts(storage, table, wanted, ["labels"])
+    begun = next(going_on)
+    compact(storage, WHERE, VOTES, "2")
+    assert pa.concat_tables([begun, *going_on]).sort_by(by_key).equals(expected.sort_by(by_key))
+
+
+def test_given_rows_that_are_not_in_their_file_are_missed(storage):
+    committed.commit(storage, WHERE, VOTES, "1-a", votes("1", [("a", 0)]))
+    wanted = committed.read_newest(storage, WHERE, VOTES, [], with_file=True)
+    committed.commit(storage, WHERE, VOTES, "1-a", votes("1", [("b", 0), ("c", 0)]))
+    with pytest.raises(StorageError, match="1 rows of votes vanished"):
+        [*committed.read_parts(storage, VOTES, wanted, ["labels"])]
 
 
 def test_a_file_that_is_gone_and_in_no_merged_one_is_missing(storage):

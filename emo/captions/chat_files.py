@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emo.captions.messages import Sample, read_messages, sample_of
+from emo.captions.messages import Sample, lines_of, read_line, sample_of
 from emo.errors import InputError, RowError, one_line
 from emo.sources.records import read_records, suffix_of
 from emo.store.storage import Storage
@@ -43,9 +43,16 @@ def read_chats(data: bytes, place: str, folder: str) -> Iterator[Sample | RowErr
             else _sample(record.values, record.where, folder)
             for record in records.rows
         )
-    if kind != ".jsonl":
-        return None
-    return read_messages(_unpacked(data, place), place, folder)
+    lines = read_lines(data, place)
+    return None if lines is None else (read_line(line, number, place, folder) for number, line in lines)
+
+
+def read_lines(data: bytes, place: str) -> Iterator[tuple[int, bytes]] | None:
+    """The lines of a file with one chat on each, with their numbers; None where it is no such file.
+
+    Raises InputError as `read_chats` does.
+    """
+    return lines_of(_unpacked(data, place), place) if suffix_of(place) == ".jsonl" else None
 
 
 def _sample(row: dict[str, object], where: str, folder: str) -> Sample | RowError:

@@ -157,21 +157,30 @@ def read_messages(data: bytes, place: str, folder: str = "") -> Iterator[Sample 
     with `place` and the line's number, and the others stay: the caller counts. folder: what relative paths
     of media are relative to. Raises InputError where the file holds no line at all.
     """
+    return (read_line(line, number, place, folder) for number, line in lines_of(data, place))
+
+
+def lines_of(data: bytes, place: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a JSON Lines file that are not blank, with their numbers; raises as read_messages."""
     lines = io.BytesIO(data)
     if data.startswith(_BOM):
         lines.seek(len(_BOM))
     empty = True
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        empty = False
-        where = f"{place} line {number}"
-        try:
-            yield _sample(line, where, folder)
-        except RowError as error:
-            yield RowError(error.code, f"{where}: {error.message}")
+        if line.strip():
+            empty = False
+            yield number, line
     if empty:
         raise InputError(f"{place} is empty; expected one JSON object with messages per line")
+
+
+def read_line(line: bytes, number: int, place: str, folder: str = "") -> Sample | RowError:
+    """The sample of one line, as `read_messages` gives it."""
+    where = f"{place} line {number}"
+    try:
+        return _sample(line, where, folder)
+    except RowError as error:
+        return RowError(error.code, f"{where}: {error.message}")
 
 
 def _sample(line: bytes, where: str, folder: str) -> Sample:

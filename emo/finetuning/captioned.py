@@ -1,21 +1,19 @@
 """The rows of the captions table as samples that a run is asked to train on."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emo import uses
-from emo.captions import messages
-from emo.captions.messages import Turn
 from emo.captions.prompts import of_whole_person
 from emo.errors import RowError
-from emo.finetuning import prepared, samples, senses
+from emo.finetuning import senses
+from emo.finetuning.chats import Chats
 from emo.finetuning.listed import SCHEMA
 from emo.finetuning.prepared import NOT_FOR_TRAINING, TRAIN
-from emo.finetuning.questions import asked_as_labelled, is_asked
 from emo.finetuning.settings import Finetune
 from emo.review.consensus import Agreed, reviewed
 from emo.store import committed, planning
@@ -23,9 +21,7 @@ from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS
 from emo.vocabulary.meaning import meaning
 
-# Rows of the captions table that are in memory at one time.
-_READ_ROWS = 65_536
-# Its columns of which a sample is made.
+# The columns of which a sample is made.
 _CAPTION = ("video_id", "split", "messages", "frames", "audio", "labels", "source")
 
 
@@ -34,133 +30,146 @@ def rows_of_table(out: Storage, settings: Finetune) -> Iterator[pa.Table]:
     where = committed.folder(CAPTIONS)
     newest = committed.read_newest(out, where, CAPTIONS, ["video_id", "status"], with_file=True)
     newest = planning.well(newest)
-    people = reviewed(out)
-    free = pc.unique(uses.allowed(out, newest, training=True).column("video_id"))
-    checks = _Checks(settings)
-    # One file after the other, for the texts of all are gigabytes.
-    for _, of_file in planning.by_file(newest):
-        for wanted in committed.batched(of_file, _READ_ROWS):
-            rows = committed.read_given(out, CAPTIONS, wanted, _CAPTION)
-            yield _of_captions(rows, checks, people, free)
+    # Of each clip once, and those that may not be trained on, which are few.
+    clips = pa.table({"video_id": pc.unique(newest.column("video_id"))})
+    barred = planning.not_in(clips, uses.allowed(out, clips, training=True), ("video_id",))
+    checks = _Checks(settings, reviewed(out), planning.flat(barred, "video_id"))
+    # Part by part, for the texts of all are gigabytes.
+    for rows in committed.read_parts(out, CAPTIONS, newest, _CAPTION):
+        yield checks.listed(rows)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What decides which senses a caption speaks of, and what it may be asked."""
+
+    frames: bool
+    audio: bool
+    expert: str | None
+    prompt: str | None
 
 
 class _Checks:
-    """What is the same for very many captions and found out once."""
+    """people: clip -> what those agree on who reviewed it; barred: clips that may not be trained on."""
 
-    def __init__(self, settings: Finetune) -> None:
-        self.settings = settings
-        self._senses: dict[tuple[Any, ...], RowError | None] = {}
-        self._questions: dict[tuple[str, bool], str] = {}
+    def __init__(self, settings: Finetune, people: Mapping[str, Agreed | None], barred: pa.Array) -> None:
+        self._settings = settings
+        self._people, self._reviewed = people, pa.array(list(people), pa.string())
+        self._barred = barred
+        self._chats = Chats(settings)
+        self._senses: dict[_Kind, RowError | None] = {}
 
-    def of_senses(self, frames: bool, audio: bool | None, source: Mapping[str, Any]) -> RowError | None:
-        """Why a caption of this source speaks of what the family lacks; None where it does not."""
-        key = (frames, audio, source["expert"], source["prompt"])
-        if key not in self._senses:
-            spoken_of = senses.of_caption({"frames": frames, "audio": audio, "source": source})
-            try:
-                senses.check(self.settings, spoken_of, f"{source['expert'] or 'its expert'} wrote it about")
-                self._senses[key] = None
-            except RowError as error:
-                self._senses[key] = error
-        return self._senses[key]
+    def listed(self, rows: pa.Table) -> pa.Table:
+        """Rows of the captions table as rows of a listing.
 
-    def chat(self, name: str, text: str | None, prompt: str | None) -> tuple[str, str | None]:
-        """The turns of a caption (see `prepared.turns_text`) and its system turn; raises RowError.
-
-        Captions of one prompt have one question, which is looked at once: of a question and an answer, as
-        emo writes them, the answer alone is left to look at.
+        Only of a refused one, and of one whose chat is no plain question and answer, Python sees more than an
+        id.
         """
-        asked = of_whole_person(prompt or "") and is_asked(name, self.settings)
-        try:
-            chat = json.loads(text or "")
-        except (ValueError, RecursionError):
-            chat = text
-        match chat:
-            case [
-                {"role": "user", "content": str(question)} as first,
-                {"role": "assistant", "content": str(answer)} as second,
-            ] if len(first) == len(second) == 2 and answer.strip() and "<" not in answer:
-                told = prepared.turn_text(Turn("assistant", answer.strip()))
-                return f"[{self._question(question, asked)}, {told}]", self.settings.system
-        turns: Sequence[Turn] = messages.turns_of(chat)
-        turns = asked_as_labelled(turns, self.settings) if asked else turns
-        sample = samples.from_turns(name, turns, self.settings.system, has_media=True)
-        return prepared.turns_text(sample.turns), sample.system
+        names, clips = planning.flat(rows, "caption_id"), planning.flat(rows, "video_id")
+        # By place; of several reasons the first.
+        refused: dict[int, RowError] = {}
+        for place in pc.indices_nonzero(pc.is_in(clips, value_set=self._barred)).to_pylist():
+            refused[place] = RowError(
+                NOT_FOR_TRAINING, "its manifest says that the clip may not be trained on"
+            )
+        empty = pa.scalar([], SCHEMA.field("labels").type)
+        labels = pc.fill_null(planning.flat(rows, "labels"), empty)
+        if self._people:
+            labels = self._as_reviewed(clips, planning.flat(rows, "split"), labels, refused)
+        shown = pc.greater(pc.list_value_length(planning.flat(rows, "frames")), 0).fill_null(False)
+        audio = planning.flat(rows, "audio").fill_null(False)
+        kinds, of_kind = _kinds(shown, audio, planning.flat(rows, "source"))
+        for number, kind in enumerate(kinds):
+            if (error := self._of_senses(kind)) is not None:
+                for place in np.flatnonzero(of_kind == number).tolist():
+                    refused.setdefault(place, error)
+        whole = np.array([of_whole_person(kind.prompt or "") for kind in kinds], bool)[of_kind]
+        trained = self._chats.trained(names, planning.flat(rows, "messages"), whole)
+        count = rows.num_rows
+        columns = {
+            **_texts(names, trained.turns, trained.system, trained.refused | refused),
+            "sample_id": names,
+            "split": rows.column("split"),
+            "frames": rows.column("frames"),
+            "window": pc.struct_field(rows.column("source"), "window"),
+            "audio": audio,
+            "pictures": pa.repeat(False, count),
+            "labels": labels,
+            "weight": pa.repeat(1.0, count),
+            "video_id": clips,
+            "media": pa.nulls(count, pa.string()),
+            "where": pa.nulls(count, pa.string()),
+            "group": clips,
+        }
+        return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
-    def _question(self, question: str, asked: bool) -> str:
-        """The turn of the user that a chat with this question is trained with."""
-        if (question, asked) not in self._questions:
-            turns: Sequence[Turn] = (Turn("user", question), Turn("assistant", "She smiles."))
-            turns = asked_as_labelled(turns, self.settings) if asked else turns
-            sample = samples.from_turns("", turns, self.settings.system, has_media=True)
-            self._questions[question, asked] = prepared.turn_text(sample.turns[0])
-        return self._questions[question, asked]
+    def _of_senses(self, kind: _Kind) -> RowError | None:
+        """Why a caption of this kind speaks of what the family lacks; None where it does not."""
+        if kind not in self._senses:
+            row = {"frames": kind.frames, "audio": kind.audio, "source": {"prompt": kind.prompt}}
+            try:
+                senses.check(
+                    self._settings, senses.of_caption(row), f"{kind.expert or 'its expert'} wrote it about"
+                )
+                self._senses[kind] = None
+            except RowError as error:
+                self._senses[kind] = error
+        return self._senses[kind]
+
+    def _as_reviewed(
+        self, clips: pa.Array, splits: pa.Array, labels: pa.Array, refused: dict[int, RowError]
+    ) -> pa.Array:
+        """The labels as people let them stand who reviewed some of the clips; refused grows by the others."""
+        found = labels.to_pylist()
+        for place in pc.indices_nonzero(pc.is_in(clips, value_set=self._reviewed)).to_pylist():
+            if place not in refused:
+                agreed = self._people[clips[place].as_py()]
+                try:
+                    found[place] = _as_agreed(splits[place].as_py(), found[place], agreed)
+                except RowError as error:
+                    refused[place] = error
+        return pa.array(found, labels.type)
 
 
-_NO_SOURCE = dict.fromkeys(("expert", "prompt", "window"))
+def _kinds(shown: pa.Array, audio: pa.Array, sources: pa.Array) -> tuple[list[_Kind], np.ndarray]:
+    """The kinds of some captions, and which each is of: int64."""
+    columns = [shown, audio, pc.struct_field(sources, "expert"), pc.struct_field(sources, "prompt")]
+    number = np.zeros(len(shown), np.int64)
+    values = []
+    for column in columns:
+        encoded = column.dictionary_encode(null_encoding="encode")
+        values.append(encoded.dictionary.to_pylist())
+        number = number * len(values[-1]) + encoded.indices.to_numpy()
+    numbers, of_kind = np.unique(number, return_inverse=True)
+    places = np.unravel_index(numbers, [len(some) for some in values])
+    kinds = [
+        _Kind(*(some[place] for some, place in zip(values, of_one, strict=True)))
+        for of_one in zip(*places, strict=True)
+    ]
+    return kinds, of_kind
 
 
-def _of_captions(
-    rows: pa.Table, checks: _Checks, people: Mapping[str, Agreed | None], free: pa.Array
-) -> pa.Table:
-    """Rows of the captions table as rows of a listing; only their texts become Python values."""
-    ids, clips = rows.column("caption_id").to_pylist(), rows.column("video_id")
-    splits = rows.column("split").to_pylist()
-    labels = pc.fill_null(rows.column("labels"), pa.scalar([], SCHEMA.field("labels").type))
-    # By people, where they reviewed some of the clips.
-    reviewed_labels = labels.to_pylist() if people else []
-    sources = rows.column("source")
-    parts = {name: pc.struct_field(sources, name).to_pylist() for name in _NO_SOURCE}
-    shown = pc.fill_null(pc.greater(pc.list_value_length(rows.column("frames")), 0), False).to_pylist()
-    audio = pc.fill_null(rows.column("audio"), False)
-    told = zip(
-        ids,
-        clips.to_pylist(),
-        rows.column("messages").to_pylist(),
-        pc.is_in(clips, value_set=free).to_pylist(),
-        shown,
-        audio.to_pylist(),
-        parts["expert"],
-        parts["prompt"],
-        strict=True,
-    )
-    found: dict[str, list[Any]] = {name: [] for name in ("turns", "system", "error", "error_message")}
-    for place, (name, clip, text, is_free, frames, heard, expert, prompt) in enumerate(told):
-        turns, system, refused = "[]", None, None
-        try:
-            if not is_free:
-                raise RowError(NOT_FOR_TRAINING, "its manifest says that the clip may not be trained on")
-            if clip in people:
-                reviewed_labels[place] = _as_reviewed(splits[place], reviewed_labels[place], people[clip])
-            refused = checks.of_senses(frames, heard, {"expert": expert, "prompt": prompt})
-            if refused is None:
-                turns, system = checks.chat(name, text, prompt)
-        except RowError as error:
-            refused = error
-        found["turns"].append(turns)
-        found["system"].append(system)
-        found["error"].append(None if refused is None else refused.code)
-        found["error_message"].append(None if refused is None else f"{name}: {refused.message}")
-    count = rows.num_rows
-    columns = {
-        **{name: pa.array(values, pa.string()) for name, values in found.items()},
-        "sample_id": rows.column("caption_id"),
-        "split": rows.column("split"),
-        "frames": rows.column("frames"),
-        "window": pa.array(parts["window"], pa.string()),
-        "audio": audio,
-        "pictures": pa.repeat(False, count),
-        "labels": pa.array(reviewed_labels, SCHEMA.field("labels").type) if people else labels,
-        "weight": pa.repeat(1.0, count),
-        "video_id": clips,
-        "media": pa.nulls(count, pa.string()),
-        "where": pa.nulls(count, pa.string()),
-        "group": clips,
+def _texts(
+    names: pa.Array, turns: pa.Array, system: pa.Array, refused: Mapping[int, RowError]
+) -> dict[str, pa.Array]:
+    """The columns turns, system, error and error_message."""
+    codes: list[str | None] = [None] * len(names)
+    messages: list[str | None] = [None] * len(names)
+    for place, error in refused.items():
+        codes[place], messages[place] = error.code, f"{names[place].as_py()}: {error.message}"
+    error = pa.array(codes, pa.string())
+    if refused:
+        bad = pc.is_valid(error)
+        turns, system = pc.if_else(bad, "[]", turns), pc.if_else(bad, None, system)
+    return {
+        "turns": turns,
+        "system": system,
+        "error": error,
+        "error_message": pa.array(messages, pa.string()),
     }
-    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def _as_reviewed(split: str, labels: Sequence[str], people: Agreed | None) -> Sequence[str]:
+def _as_agreed(split: str, labels: Sequence[str], people: Agreed | None) -> Sequence[str]:
     """The labels of a caption as people who reviewed its clip let it stand; raises RowError if they do not.
 
     One to train on must name a meaning that they agree on. One that is held out is scored by their labels.

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from emo.captions.messages import TAGS, Video
 from emo.finetuning import batching, prepared
 from emo.finetuning.prepared import TEST, Entry
-from emo.finetuning.spool import Spool, sorted_by
+from emo.finetuning.spool import Spool, is_sorted, sorted_by
 from emo.store import planning
 
 # Clips of one prepared file, about 10 MB.
@@ -59,6 +60,11 @@ class Listing:
 
     def __init__(self) -> None:
         self._rows = Spool(SCHEMA)
+        self._refused = Spool(prepared.SCHEMA)
+        # What is sorted, to be without an order, is a hash of each row and no text.
+        self._hashed: list[np.ndarray] = []
+        # The last sample by clip, as long as all of them came by clip.
+        self._last: str | None = ""
 
     def __len__(self) -> int:
         return self._rows.rows
@@ -69,21 +75,30 @@ class Listing:
     def add(self, rows: pa.Table) -> None:
         """Put these rows (SCHEMA) behind the others; not after the first reading."""
         self._rows.add(rows)
+        kept = rows.filter(pc.not_equal(rows.column("split"), TEST))
+        hashed = b"".join([blake2b(text, digest_size=_DIGEST).digest() for text in _texts(kept)])
+        self._hashed.append(np.frombuffer(hashed, f"S{_DIGEST}"))
+        bad = rows.filter(pc.is_valid(rows.column("error")))
+        if bad.num_rows:
+            self._refused.add(prepared.completed(bad.select(list(_OF_ENTRY))))
+        order = _order(_good(rows))
+        if self._last is not None and len(order):
+            follows = order[0].as_py() >= self._last and is_sorted(order)
+            self._last = order[-1].as_py() if follows else None
 
     def refused(self) -> Iterator[pa.Table]:
         """The refused samples, as rows of the list of prepared ones."""
-        for rows in self._rows:
-            bad = rows.filter(pc.is_valid(rows.column("error")))
-            if bad.num_rows:
-                yield prepared.completed(bad.select(list(_OF_ENTRY)))
+        return iter(self._refused)
 
     def shards(self) -> Iterator[pa.Table]:
         """The other samples with their clips together, by clip: those of one are encoded where it is read."""
-        good = (rows.filter(pc.is_null(rows.column("error"))) for rows in self._rows)
-        by_clip = sorted_by((_with_order(rows) for rows in good), "order")
+        good = (_good(rows) for rows in self._rows)
+        if self._last is None:
+            in_order = (rows.append_column("order", _order(rows)) for rows in good)
+            good = (rows.drop_columns("order") for rows in sorted_by(in_order, "order"))
         waiting = SCHEMA.empty_table()
-        for rows in by_clip:
-            waiting = pa.concat_tables([waiting, rows.drop_columns("order")])
+        for rows in good:
+            waiting = pa.concat_tables([waiting, rows])
             starts = planning.starts(planning.flat(waiting, "group"))
             # The last clip may have more samples among the rows that come.
             last = (len(starts) - 1) // SHARD_CLIPS * SHARD_CLIPS if len(starts) else 0
@@ -98,22 +113,22 @@ class Listing:
         """A hash of what a run is trained on; neither the order of the samples matters, nor what is asked at
         the end, which decides nothing that is trained.
         """
-        parts = [np.empty(0, f"S{_DIGEST}")]
-        for rows in self._rows:
-            kept = rows.filter(pc.not_equal(rows.column("split"), TEST))
-            # What is sorted, to be without an order, is a hash of each row and no text.
-            hashed = [hashlib.blake2b(text, digest_size=_DIGEST).digest() for text in _texts(kept)]
-            parts.append(np.array(hashed, f"S{_DIGEST}"))
-        return hashlib.sha256(np.sort(np.concatenate(parts)).tobytes()).hexdigest()[:16]
+        hashed = np.sort(np.concatenate([np.empty(0, f"S{_DIGEST}"), *self._hashed]))
+        return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
 
     def earlier_fingerprint(self) -> str:
         """The same as emo 0.1 made it, which holds all texts in memory: for a run that began there."""
         return batching.fingerprint(_identity(one) for one in self if one.entry.split != TEST)
 
 
-def _with_order(rows: pa.Table) -> pa.Table:
-    order = pc.binary_join_element_wise(rows.column("group"), rows.column("sample_id"), "\0")
-    return rows.append_column("order", order)
+def _good(rows: pa.Table) -> pa.Table:
+    return planning.kept(rows, pc.is_null(rows.column("error")))
+
+
+def _order(rows: pa.Table) -> pa.Array:
+    """By what the samples of a clip come together, and each at the same place whatever the order."""
+    joined = pc.binary_join_element_wise(rows.column("group"), rows.column("sample_id"), "\0")
+    return joined.combine_chunks()
 
 
 def _texts(rows: pa.Table) -> list[bytes]:

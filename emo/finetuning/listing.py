@@ -3,15 +3,16 @@
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.captions import messages
-from emo.captions.chat_files import files_of, read_chats
-from emo.captions.messages import Sample, Turn
+from emo.captions.chat_files import files_of, read_chats, read_lines
+from emo.captions.messages import Sample, Turn, read_line
 from emo.captions.prompts import load_caption_prompt, of_whole_person
 from emo.captions.published import read_published, to_sample
 from emo.captions.splits import split_of
@@ -20,6 +21,7 @@ from emo.experts.in_process import finetunable
 from emo.experts.protocol import AUDIO, FRAMES
 from emo.finetuning import samples, senses
 from emo.finetuning.captioned import rows_of_table
+from emo.finetuning.lines import tables_of_lines
 from emo.finetuning.listed import Listed, Listing, tables_of
 from emo.finetuning.prepared import HELD_OUT, TEST, TRAIN, Entry
 from emo.finetuning.questions import as_labelled
@@ -55,13 +57,13 @@ def _of_source(source: Source, out: Storage, settings: Finetune, files: dict[str
         found = rows_of_table(out, settings)
     else:
         what = source.data
-        found = tables_of(_from_files(source, out, settings, files))
+        found = _from_files(source, out, settings, files)
     counts: Counter[tuple[str, str | None]] = Counter()
     example = None
     for rows in found:
-        counts.update(zip(rows.column("split").to_pylist(), rows.column("error").to_pylist(), strict=True))
+        _count(rows, counts)
         if example is None:
-            example = next(filter(None, rows.column("error_message").to_pylist()), None)
+            example = next(filter(None, rows.column("error_message").drop_null().to_pylist()), None)
         if source.weight != 1.0:
             place = rows.schema.get_field_index("weight")
             rows = rows.set_column(place, "weight", pa.repeat(source.weight, rows.num_rows))
@@ -78,15 +80,28 @@ def _of_source(source: Source, out: Storage, settings: Finetune, files: dict[str
         _check_held_out({split for split, _ in counts}, what)
 
 
-def _from_files(source: Source, out: Storage, settings: Finetune, known: dict[str, int]) -> Iterator[Listed]:
+def _count(rows: pa.Table, counts: Counter[tuple[str, str | None]]) -> None:
+    """Add how many rows there are of each split and error."""
+    splits, errors = rows.column("split"), rows.column("error")
+    good = pc.is_null(errors)
+    for one in pc.value_counts(splits.filter(good)).to_pylist():
+        counts[one["values"], None] += one["counts"]
+    bad = pc.invert(good)
+    counts.update(zip(splits.filter(bad).to_pylist(), errors.filter(bad).to_pylist(), strict=True))
+
+
+def _from_files(
+    source: Source, out: Storage, settings: Finetune, known: dict[str, int]
+) -> Iterator[pa.Table]:
     files = _files(source.data, out.s3)
     share = 0.0 if source.held_out is not None or HELD_OUT in files else settings.held_out_share
     if source.held_out is not None:
         files[HELD_OUT] = _files(source.held_out, out.s3)[TRAIN]
     for split in (TRAIN, HELD_OUT, TEST):
         for path in files.get(split, []):
-            for one in _from_file(path, split, source, settings, out.s3, known):
-                yield _on_its_side(one, share) if share and split == TRAIN else one
+            yield from _from_file(
+                path, split, source, settings, out.s3, known, share if split == TRAIN else 0.0
+            )
 
 
 def _check_held_out(splits: Collection[str], what: str) -> None:
@@ -96,18 +111,6 @@ def _check_held_out(splits: Collection[str], what: str) -> None:
             "is any good. Split otherwise (caption.split_by, caption.video_of, caption.splits), or set "
             "finetune.validation.samples=0"
         )
-
-
-def _on_its_side(one: Listed, share: float) -> Listed:
-    """The sample in the split that its medium belongs to, whatever other samples there are."""
-    media = (*one.images, *one.videos, *one.audios)
-    first = media[0] if media else one.entry.sample_id
-    # Windows of a clip show other frames of one folder.
-    pictures = one.images[1:] or not isinstance(first, str)
-    shown = first if isinstance(first, str) else first[0]
-    group = posixpath.dirname(shown) if pictures else shown
-    split = split_of(group, {TRAIN: 1 - share, HELD_OUT: share, "test": 0.0})
-    return replace(one, entry=replace(one.entry, split=split))
 
 
 def _files(path: str, s3: S3Settings) -> dict[str, list[str]]:
@@ -125,8 +128,15 @@ def _files(path: str, s3: S3Settings) -> dict[str, list[str]]:
 
 
 def _from_file(
-    path: str, split: str, source: Source, settings: Finetune, s3: S3Settings, known: dict[str, int]
-) -> Iterator[Listed]:
+    path: str,
+    split: str,
+    source: Source,
+    settings: Finetune,
+    s3: S3Settings,
+    known: dict[str, int],
+    share: float,
+) -> Iterator[pa.Table]:
+    """The samples of one file; share: how much of it is held out."""
     folder, name = storage_of(path, s3)
     try:
         data = folder.read(name)
@@ -139,54 +149,89 @@ def _from_file(
             f"finetune.data: {known[digest]} samples are there twice, such as {_name(digest, 1)!r}: two of "
             "the files are the same; name each once and give it a weight"
         )
-    chats = read_chats(data, path, folder.url)
-    unused: Counter[str] = Counter()
-    found: Iterable[_Found]
-    if chats is None:
-        found = _published(data, path, source, settings, s3)
+    file = _File(path, folder.url, digest, split, share, settings)
+    if (lines := read_lines(data, path)) is not None:
+        tables = tables_of_lines(lines, path, digest, file.line, file.alike)
+    elif (chats := read_chats(data, path, folder.url)) is not None:
+        tables = tables_of(file.chat(number, one) for number, one in enumerate(chats, start=1))
     else:
-        found = ((sample, None, _shown(sample)) for sample in _counted(chats, unused))
-    family = finetunable(settings.family).family
-    number = 0
-    for number, (sample, labels, spoken_of) in enumerate(found, start=1):
-        entry = Entry(_name(digest, number), split, (), labels=labels)
+        published = _published(data, path, source, settings, s3)
+        tables = tables_of(file.listed(number, *one) for number, one in enumerate(published, start=1))
+    count = 0
+    for rows in tables:
+        count += rows.num_rows
+        yield rows
+    known[digest] = count
+    if file.unused:
+        keys = ", ".join(f"{key} ({count} rows)" for key, count in file.unused.most_common())
+        say(f"finetune: {path}: these keys say nothing to emo: {keys}")
+
+
+class _File:
+    """Makes what is listed of the samples of one file; unused: keys that say nothing, with their rows."""
+
+    def __init__(
+        self, path: str, folder: str, digest: str, split: str, share: float, settings: Finetune
+    ) -> None:
+        self.unused: Counter[str] = Counter()
+        self._path, self._folder = path, folder
+        self._digest, self._split, self._share = digest, split, share
+        self._settings = settings
+        self._sees = FRAMES in finetunable(settings.family).family.senses
+
+    def line(self, number: int, at: int, line: bytes) -> Listed:
+        """The sample of a line, the `number`th of the file."""
+        return self.chat(number, read_line(line, at, self._path, self._folder))
+
+    def alike(self, line: bytes) -> Listed | None:
+        """What a line has that differs from others in its answer; None where these are listed one by one."""
+        sample = read_line(line, 0, self._path, self._folder)
+        return None if isinstance(sample, RowError) or sample.unused else self.chat(0, sample)
+
+    def chat(self, number: int, sample: Sample | RowError) -> Listed:
+        """The sample of a chat, which may speak of the media that stand beside it."""
         if isinstance(sample, RowError):
-            yield Listed(replace(entry, error=sample.code, error_message=sample.message))
-            continue
+            return self.listed(number, sample, None, set())
+        self.unused.update(sample.unused)
+        shown = senses.of_files(sample.images, sample.videos, sample.audios)
+        return self.listed(number, sample, None, shown)
+
+    def listed(
+        self, number: int, sample: Sample | RowError, labels: tuple[str, ...] | None, spoken_of: set[str]
+    ) -> Listed:
+        """Any sample, or why it is none, with its labels where the file has them."""
+        entry = Entry(_name(self._digest, number), self._split, (), labels=labels)
+        if isinstance(sample, RowError):
+            return self._on_its_side(Listed(replace(entry, error=sample.code, error_message=sample.message)))
         media = {kind: getattr(sample, kind) for kind in messages.TAGS}
-        entry = replace(entry, pictures=bool(sample.images) and FRAMES in family.senses)
+        entry = replace(entry, pictures=bool(sample.images) and self._sees)
         try:
-            senses.check(settings, spoken_of, "it is about")
-            entry = _with_turns(entry, sample.turns, settings, has_media=any(media.values()))
+            senses.check(self._settings, spoken_of, "it is about")
+            entry = _with_turns(entry, sample.turns, self._settings, has_media=any(media.values()))
         except RowError as error:
             entry = replace(entry, error=error.code, error_message=f"{sample.where}: {error.message}")
-        yield Listed(entry, **media, frame_times=sample.frame_times, where=sample.where)
-    known[digest] = number
-    if unused:
-        keys = ", ".join(f"{key} ({count} rows)" for key, count in unused.most_common())
-        say(f"finetune: {path}: these keys say nothing to emo: {keys}")
+        return self._on_its_side(Listed(entry, **media, frame_times=sample.frame_times, where=sample.where))
+
+    def _on_its_side(self, one: Listed) -> Listed:
+        """The sample in the split that its medium belongs to, whatever other samples there are."""
+        if not self._share:
+            return one
+        media = (*one.images, *one.videos, *one.audios)
+        first = media[0] if media else one.entry.sample_id
+        # Windows of a clip show other frames of one folder.
+        pictures = one.images[1:] or not isinstance(first, str)
+        shown = first if isinstance(first, str) else first[0]
+        group = posixpath.dirname(shown) if pictures else shown
+        split = split_of(group, {TRAIN: 1 - self._share, HELD_OUT: self._share, "test": 0.0})
+        return replace(one, entry=replace(one.entry, split=split))
 
 
 def _name(digest: str, number: int) -> str:
     return f"{digest}-{number:06d}"
 
 
-def _counted(chats: Iterable[Sample | RowError], unused: Counter[str]) -> Iterator[Sample | RowError]:
-    """The same chats; their keys that say nothing are counted."""
-    for one in chats:
-        if isinstance(one, Sample):
-            unused.update(one.unused)
-        yield one
-
-
 # A sample or why it is none, its labels where the file holds them, the senses that it may speak of.
 _Found = tuple[Sample | RowError, tuple[str, ...] | None, set[str]]
-
-
-def _shown(sample: Sample | RowError) -> set[str]:
-    if isinstance(sample, RowError):
-        return set()
-    return senses.of_files(sample.images, sample.videos, sample.audios)
 
 
 def _published(data: bytes, path: str, source: Source, settings: Finetune, s3: S3Settings) -> list[_Found]:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from json.encoder import encode_basestring_ascii as _quoted
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, overload
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from emo.experts.protocol import Clip
 from emo.finetuning import batching, senses
 from emo.finetuning.samples import Sample
 from emo.finetuning.spool import in_parts_of
+from emo.store import planning
 from emo.store.storage import Storage
 
 FOLDER = "data"
@@ -33,10 +34,13 @@ NOT_FOR_TRAINING = "not_for_training"
 # Lines about samples that cannot be trained on, for each reason.
 REFUSALS_SHOWN = 20
 _OPEN_FILES = 16
-# Samples that are read at once where one of them is needed; and how many such parts are kept.
-_PART_ROWS, _PARTS_KEPT = 128, 16
+# Samples that are read at once where one of them is needed; and how many such parts are kept. Reading fewer
+# takes as long, and each part costs who writes it or opens the list.
+_PART_ROWS, _PARTS_KEPT = 512, 16
 # Such parts that are written at once.
-_PARTS_WRITTEN = 64
+_PARTS_WRITTEN = 16
+# No reader looks for values, and few columns repeat theirs: statistics would only copy texts into the footer.
+WRITTEN: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
 _LOSS = {None: "null", False: "false", True: "true"}
 # What an outline of a sample has; and how many are made at once.
 _OUTLINE = ["split", "error", "error_message", "weight"]
@@ -136,7 +140,7 @@ def turns_text(turns: Iterable[Turn]) -> str:
 
 def turn_text(turn: Turn) -> str:
     """One turn of the column `turns`, a third as long as json.dumps takes: there are millions of them."""
-    return f"[{_quoted(turn.role)}, {_quoted(turn.content)}, {_LOSS[turn.loss]}]"
+    return f"[{quoted(turn.role)}, {quoted(turn.content)}, {_LOSS[turn.loss]}]"
 
 
 def completed(rows: pa.Table) -> pa.Table:
@@ -154,7 +158,7 @@ def write_entries(run: Storage, parts: Iterable[pa.Table]) -> None:
     parts: its rows in their order, see `table_of`.
     """
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(sink, SCHEMA, **WRITTEN) as writer:
         for rows in in_parts_of(_PARTS_WRITTEN * _PART_ROWS, parts):
             writer.write_table(rows, row_group_size=_PART_ROWS)
     run.write(SAMPLES, sink.getvalue())
@@ -174,17 +178,23 @@ def read_outlines(run: Storage) -> list[Entry]:
     known: dict[tuple[str, float], Entry] = {}
     outlines: list[Entry] = []
     for batch in file.iter_batches(_OUTLINED, columns=_OUTLINE):
-        columns = batch.to_pydict()
-        # A run that another version prepared has no weights.
-        weights = columns.get("weight", [1.0] * batch.num_rows)
-        told = (columns[name] for name in ("split", "error", "error_message"))
-        for weight, split, error, message in zip(weights, *told, strict=True):
-            if error is not None:
-                outlines.append(Entry("", split, (), weight=weight, error=error, error_message=message))
-                continue
-            if (split, weight) not in known:
-                known[split, weight] = Entry("", split, (), weight=weight)
-            outlines.append(known[split, weight])
+        rows = pa.table(batch)
+        if "weight" not in rows.column_names:
+            # A run that another version prepared has no weights.
+            rows = rows.append_column("weight", pa.repeat(1.0, rows.num_rows))
+        kinds = [planning.flat(rows, name).dictionary_encode() for name in ("split", "weight")]
+        splits, weights = (kind.dictionary.to_pylist() for kind in kinds)
+        alike = [
+            known.setdefault((split, weight), Entry("", split, (), weight=weight))
+            for split in splits
+            for weight in weights
+        ]
+        numbers = kinds[0].indices.to_numpy() * len(weights) + kinds[1].indices.to_numpy()
+        found = [alike[number] for number in numbers.tolist()]
+        for place in pc.indices_nonzero(pc.is_valid(rows.column("error"))).to_pylist():
+            error, message = (rows.column(name)[place].as_py() for name in ("error", "error_message"))
+            found[place] = replace(found[place], error=error, error_message=message)
+        outlines += found
     return outlines
 
 
@@ -216,7 +226,7 @@ class Stored(Sequence[Entry]):
         meta = self._file.metadata
         sizes = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
         self._starts = [0, *accumulate(sizes)]
-        self._parts: OrderedDict[int, list[Entry]] = OrderedDict()
+        self._parts: OrderedDict[int, pa.Table] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -230,14 +240,14 @@ class Stored(Sequence[Entry]):
             return [self[one] for one in range(*place.indices(len(self)))]
         row = int(self._rows[place])
         number = bisect_right(self._starts, row) - 1
-        return self._part(number)[row - self._starts[number]]
+        [found] = self._part(number).slice(row - self._starts[number], 1).to_pylist()
+        return entry_of(found)
 
-    def _part(self, number: int) -> list[Entry]:
+    def _part(self, number: int) -> pa.Table:
         if number in self._parts:
             self._parts.move_to_end(number)
         else:
-            rows = self._file.read_row_group(number).to_pylist()
-            self._parts[number] = [entry_of(row) for row in rows]
+            self._parts[number] = self._file.read_row_group(number)
             if len(self._parts) > _PARTS_KEPT:
                 self._parts.popitem(last=False)
         return self._parts[number]

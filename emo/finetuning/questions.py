@@ -1,8 +1,10 @@
 """The question that a caption of the whole person is trained to answer."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+
+import numpy as np
 
 from emo.captions.messages import TAGS, Turn
 from emo.experts.in_process import finetunable
@@ -15,13 +17,14 @@ def as_labelled(turns: Sequence[Turn], name: str, settings: Finetune) -> Sequenc
 
     name: of the sample, which decides. An adapter that never met that question is asked it all the same.
     """
-    return asked_as_labelled(turns, settings) if is_asked(name, settings) else turns
+    return asked_as_labelled(turns, settings) if are_asked([name], settings)[0] else turns
 
 
-def is_asked(name: str, settings: Finetune) -> bool:
-    """Whether a sample of this name is among those that answer the question of `emo label`."""
-    digest = hashlib.sha256(f"question\0{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < settings.label_question
+def are_asked(names: Iterable[str], settings: Finetune) -> np.ndarray:
+    """Whether the samples of these names are among those that answer the question of `emo label`: bool."""
+    digests = b"".join([hashlib.sha256(f"question\0{name}".encode()).digest() for name in names])
+    # The first 8 bytes of the 32 of each, as a share of all that these can be.
+    return np.frombuffer(digests, ">u8")[::4] / 2.0**64 < settings.label_question
 
 
 def asked_as_labelled(turns: Sequence[Turn], settings: Finetune) -> Sequence[Turn]:

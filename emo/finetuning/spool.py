@@ -52,11 +52,13 @@ def sorted_by(tables: Iterable[pa.Table], key: str) -> Iterator[pa.Table]:
         ready, left = [], []
         for head, run in heads:
             count = pc.sum(pc.less_equal(head.column(key), bound)).as_py()
-            ready.append(head.slice(0, count))
+            if count:
+                ready.append(head.slice(0, count))
             rest = head.slice(count) if count < head.num_rows else next(run, None)
             if rest is not None:
                 left.append((rest, run))
-        yield pa.concat_tables(ready).sort_by(key)
+        # Of one part, which has its order: rows that came almost sorted are not moved again.
+        yield ready[0] if len(ready) == 1 else pa.concat_tables(ready).sort_by(key)
         heads = left
 
 
@@ -64,9 +66,15 @@ def _sorted_runs(tables: Iterable[pa.Table], key: str) -> list[Spool]:
     runs = []
     for rows in in_parts_of(_SORTED_ROWS, tables):
         run = Spool(rows.schema)
-        run.add(rows.sort_by(key))
+        run.add(rows if is_sorted(rows.column(key).combine_chunks()) else rows.sort_by(key))
         runs.append(run)
     return runs
+
+
+def is_sorted(values: pa.Array) -> bool:
+    """Whether values without null stand in their order."""
+    rising = pc.less_equal(values.slice(0, max(len(values) - 1, 0)), values.slice(1))
+    return bool(pc.all(rising).as_py())
 
 
 def in_parts_of(size: int, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -8,7 +8,7 @@ import io
 import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, cycle, islice
+from itertools import accumulate, chain, cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from emo.finetuning.spool import sorted_by
 from emo.store import planning
 from emo.store.storage import Storage
 
-# Shards of samples in one file; the samples of about 500 clips are a megabyte.
-LISTED_SHARDS = 256
+# Shards in one file, of which the samples of about 500 clips are a megabyte; and in one of its row groups:
+# each of these costs who writes it.
+LISTED_SHARDS, GROUP_SHARDS = 256, 8
 LISTED = SCHEMA.append(pa.field("clip_file", pa.string()))  # the file of the clips table
 # Steps whose batches wait, encoded, for their worker.
 AHEAD = 4
@@ -68,28 +69,34 @@ def prepare(run: Storage, out: Storage, settings: Finetune, listing: Listing, wo
 
 
 def _write_shards(run: Storage, out: Storage, listing: Listing) -> list[dict[str, Any]]:
-    """Write the samples that can be prepared where every node reads them: a row group for each shard.
+    """Write the samples that can be prepared where every node reads them.
 
-    A shard is the file and the place of its samples (`listed`, `group`) and the file for its clips (`file`).
+    A shard is where its samples are (`listed`: the file, `group`: the row group, `start` and `count`: its
+    rows) and the file for its clips (`file`).
     """
     clips = ingested(out)
     shards: list[dict[str, Any]] = []
     left = listing.shards()
     for number, some in enumerate(iter(lambda: list(islice(left, LISTED_SHARDS)), [])):
-        rows = pa.concat_tables(some)
+        rows = pa.concat_tables(some).combine_chunks()
         files = clips.column("file").take(planning.place(rows, clips, ("video_id",)))
         rows = rows.append_column("clip_file", files).cast(LISTED)
         path = f"{prepared.FOLDER}/listed-{number:05d}.parquet"
         sink = io.BytesIO()
-        with pq.ParquetWriter(sink, LISTED, compression="zstd") as writer:
-            start = 0
-            for group, count in enumerate(shard.num_rows for shard in some):
-                writer.write_table(rows.slice(start, count), row_group_size=count)
-                start += count
-                file = f"{prepared.FOLDER}/clips-{len(shards):05d}.parquet"
-                shards.append({"listed": path, "group": group, "file": file})
+        with pq.ParquetWriter(sink, LISTED, **prepared.WRITTEN) as writer:
+            for group, sizes in enumerate(_batches([shard.num_rows for shard in some], GROUP_SHARDS)):
+                of_group, rows = rows.slice(0, sum(sizes)), rows.slice(sum(sizes))
+                writer.write_table(of_group, row_group_size=of_group.num_rows)
+                for start, count in zip(accumulate([0, *sizes]), sizes, strict=False):
+                    file = f"{prepared.FOLDER}/clips-{len(shards):05d}.parquet"
+                    place = {"group": group, "start": start, "count": count}
+                    shards.append({"listed": path, **place, "file": file})
         run.write(path, sink.getvalue())
     return shards
+
+
+def _batches(values: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _write_list(run: Storage, listing: Listing, parts: Iterable[pa.Table]) -> list[Entry]:
@@ -119,7 +126,7 @@ class _Preparer:
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         file = pq.ParquetFile(self._run.open(shard["listed"]), pre_buffer=False)
-        rows = file.read_row_group(shard["group"])
+        rows = file.read_row_group(shard["group"]).slice(shard["start"], shard["count"])
         names, files = rows.column("video_id").to_pylist(), rows.column("clip_file").to_pylist()
         of_clips = {name: file for name, file in zip(names, files, strict=True) if name is not None}
         entries = self._preparer.prepare(listed_of(rows), of_clips, shard["file"])

@@ -413,6 +413,49 @@ def read_given(storage: Storage, table: Table, rows: pa.Table, columns: Iterable
     return given
 
 
+def read_parts(storage: Storage, table: Table, rows: pa.Table, columns: Iterable[str]) -> Iterator[pa.Table]:
+    """The same, a row group at a time, in the order in which they stand: for texts that no memory holds."""
+    names = list(dict.fromkeys([*table.key, *columns]))
+    key = list(table.key)
+    for path, wanted in planning.by_file(rows):
+        given: list[pa.Table] = []
+        try:
+            for part in _row_groups(storage, table, path, wanted, names):
+                given.append(part.select(key))
+                yield part
+        except FileNotFoundError:
+            # A compaction took the file away; what it made of it has the rest.
+            rest = planning.not_in(wanted, pa.concat_tables(given), table.key) if given else wanted
+            for part in batched(rest, table.row_group_rows):
+                yield read_given(storage, table, part, names)
+            continue
+        if (lost := wanted.num_rows - sum(part.num_rows for part in given)) != 0:
+            raise StorageError(f"{lost} rows of {table.name} vanished from {storage.url} meanwhile")
+
+
+def _row_groups(
+    storage: Storage, table: Table, path: str, wanted: pa.Table, names: Sequence[str]
+) -> Iterator[pa.Table]:
+    """The wanted rows of each row group of a file."""
+    schema = pa.schema([table.schema.field(name) for name in names])
+    with _parquet(storage, path) as file:
+        there = _there(file.schema_arrow, schema)
+        groups = range(file.metadata.num_row_groups)
+        # As a rule all rows are wanted, and need not be looked for.
+        if file.metadata.num_rows == wanted.num_rows:
+            for group in groups:
+                yield _filled(file.read_row_group(group, columns=there), schema)
+            return
+        found = pc.is_valid(planning.place(file.read(columns=list(table.key)), wanted, table.key))
+        start = 0
+        for group in groups:
+            count = file.metadata.row_group(group).num_rows
+            fits = found.slice(start, count)
+            start += count
+            if pc.any(fits).as_py():
+                yield _filled(file.read_row_group(group, columns=there), schema).filter(fits)
+
+
 def read_rows(
     storage: Storage, table: Table, path: str, column: str, values: Sequence[str], columns: Sequence[str]
 ) -> pa.Table:

@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 
 from emo.captions import messages
 from emo.captions.messages import TAGS
-from emo.captions.prompts import load_caption_prompt, of_whole_person
+from emo.captions.prompts import load_caption_prompt
 from emo.errors import RowError
+from emo.finetuning import chats as chats_module
 from emo.finetuning import listed, listing, prepared, record, samples, spool
-from emo.finetuning.captioned import _Checks
+from emo.finetuning.chats import Chats
 from emo.finetuning.forgetting import forget
 from emo.finetuning.prepared import Entry
 from emo.finetuning.questions import as_labelled
@@ -133,7 +135,12 @@ def test_what_a_preparation_that_was_cut_short_left_of_a_clip_is_forgotten(tmp_p
     assert not place.names("data")
 
 
-CONTENT = st.one_of(st.sampled_from([*TAGS.values(), "<", "", " a "]), st.text(max_size=9))
+CONTENT = st.one_of(
+    st.sampled_from(
+        [*TAGS.values(), "<", "", " a ", "a\n\nb", 'say "a" \\ b', "\t a", "a\x1c", "\u00a0a", "\x7f", "é"]
+    ),
+    st.text(max_size=9),
+)
 MESSAGE = st.fixed_dictionaries(
     {
         "role": st.sampled_from(["user", "assistant", "system", "tool"]),
@@ -141,38 +148,74 @@ MESSAGE = st.fixed_dictionaries(
     },
     optional={"loss": st.sampled_from([True, False, None, 3]), "more": st.just(1)},
 )
-CHATS = st.one_of(
-    st.lists(MESSAGE, max_size=4),
-    st.tuples(CONTENT, CONTENT).map(
-        lambda said: [{"role": "user", "content": said[0]}, {"role": "assistant", "content": said[1]}]
+PAIR = st.tuples(CONTENT, CONTENT).map(
+    lambda said: [{"role": "user", "content": said[0]}, {"role": "assistant", "content": said[1]}]
+)
+CHATS = st.one_of(PAIR, PAIR, st.lists(MESSAGE, max_size=4), st.sampled_from([None, 3, {}, [3, 4], [[], []]]))
+# Of any writer, with what an editor leaves and with what nobody can read.
+TEXTS = st.one_of(
+    st.none(),
+    st.tuples(CHATS, st.booleans(), st.sampled_from(["", "", "", " ", "x", "}]"]), st.booleans()).map(
+        lambda of: (json.dumps(of[0], ensure_ascii=of[1]) + of[2]).replace(
+            *(["e", "\\u0065"] if of[3] else "  ")
+        )
     ),
-    st.sampled_from([None, 3, {}, [3, 4], [[], []]]),
 )
 
 
 @settings(max_examples=300)
 @given(
-    CHATS, st.sampled_from(["person", "face", None]), st.text(max_size=4), st.sampled_from([0.0, 0.5, 1.0])
+    st.lists(st.tuples(st.text(max_size=4), TEXTS, st.booleans()), max_size=9),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.integers(0, 3),
 )
-def test_a_chat_of_one_question_is_what_any_chat_is(chat, prompt, name, share):
+def test_chats_that_are_looked_at_together_are_what_each_is_alone(chats, share, questions):
     asked = Finetune(model="m", device="cpu", system="Be exact.", label_question=share)
-    text = json.dumps(chat)
 
-    def any_chat():
-        turns = messages.turns_of(text)
-        turns = as_labelled(turns, name, asked) if of_whole_person(prompt or "") else turns
-        sample = samples.from_turns(name, turns, asked.system, has_media=True)
-        return json.dumps([[turn.role, turn.content, turn.loss] for turn in sample.turns]), sample.system
-
-    def said(make):
+    def alone(name, text, whole):
         try:
-            return make()
+            turns = messages.turns_of(text)
+            turns = as_labelled(turns, name, asked) if whole else turns
+            sample = samples.from_turns(name, turns, asked.system, has_media=True)
         except RowError as error:
             return error.code, error.message
+        return json.dumps([[turn.role, turn.content, turn.loss] for turn in sample.turns]), sample.system
 
-    checks = _Checks(asked)
-    for _ in range(2):
-        assert said(lambda: checks.chat(name, text, prompt)) == said(any_chat)
+    names, texts = (pa.array([one[at] for one in chats], pa.string()) for at in (0, 1))
+    together = Chats(asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chats_module, "_BEGINNINGS", questions)
+        for _ in range(2):
+            found = together.trained(names, texts, np.array([one[2] for one in chats], bool))
+            said = list(zip(found.turns.to_pylist(), found.system.to_pylist(), strict=True))
+            said = [
+                (found.refused[at].code, found.refused[at].message) if at in found.refused else one
+                for at, one in enumerate(said)
+            ]
+            assert said == [alone(*one) for one in chats]
+
+
+def test_of_chats_as_emo_writes_them_none_is_looked_at_alone(monkeypatch):
+    """Whatever their letters: a million that are would cost ten times as much."""
+    monkeypatch.setattr(Chats, "_one", None)
+    answers = ["She smiles.", "Elle est gênée.", "她笑了。", 'Says "no"\n\nand \\ shrugs.', " a\tb "]
+    texts = [messages.chat(question, one, images=2) for question in ("What?", "Why?") for one in answers]
+    names = pa.array(map(str, range(10)))
+    found = Chats(SETTINGS).trained(names, pa.array(texts), np.zeros(10, bool))
+    turns = [json.loads(text) for text in found.turns.to_pylist()]
+    assert [turn[1][1] for turn in turns] == [one.strip() for one in answers] * 2
+    assert [turn[0][1] for turn in turns] == ["What?"] * 5 + ["Why?"] * 5
+
+
+def test_samples_that_came_by_clip_are_not_sorted_once_more_and_others_are(tmp_path, monkeypatch):
+    rows = [row(f"{number // 5:03d}-{number % 5}", f"clip-{number // 5:03d}") for number in range(500)]
+    monkeypatch.setattr(listed, "sorted_by", None)
+    found, _ = listing.list_samples(out_of(tmp_path / "sorted", rows[:200], rows[200:]), SETTINGS)
+    by_clip = [name for shard in found.shards() for name in shard["sample_id"].to_pylist()]
+    assert by_clip == [one["caption_id"] for one in rows]
+    monkeypatch.undo()
+    found, _ = listing.list_samples(out_of(tmp_path / "mixed", rows[200:], rows[:200]), SETTINGS)
+    assert [name for shard in found.shards() for name in shard["sample_id"].to_pylist()] == by_clip
 
 
 def test_what_is_listed_of_files_comes_back_from_the_disk_as_it_was():

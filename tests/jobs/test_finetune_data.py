@@ -20,7 +20,7 @@ from emo.clips import ingested
 from emo.errors import InputError
 from emo.finetuning import listing, prepared
 from emo.finetuning.collator import Collator
-from emo.finetuning.listed import Listing, tables_of
+from emo.finetuning.listed import Listing
 from emo.finetuning.prepared import refusals
 from emo.finetuning.settings import Finetune
 from emo.run import training_data
@@ -247,7 +247,7 @@ def test_published_captions_beside_a_folder_of_other_videos_are_refused_with_the
     with pytest.raises(InputError, match=says):
         listing.list_samples(out, settings)
     refused = Listing()
-    for rows in tables_of(listing._from_file(data, "train", settings.sources[0], settings, out.s3, {})):
+    for rows in listing._from_file(data, "train", settings.sources[0], settings, out.s3, {}, 0.0):
         refused.add(rows)
     entries = training_data.prepare(run, out, settings, refused, 1)
     assert prepared.counts(entries)["refused"] == {"media": 2, "empty": 1}
