@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from emo.cojudgment.ballot import Ballot, Marks, families_of, read_ballot, signs_of
 from emo.cojudgment.conflict import conflicts, senses_of_voters
+from emo.cojudgment.rounds import AgreeOn
 from emo.cojudgment.rule import Rule
 from emo.cojudgment.votes import codes
 from emo.cojudgment.weighing import Candidates, best_of_group, weigh, whole
@@ -92,10 +93,15 @@ def _pairs(ballot: Ballot, beside: pa.Table) -> np.ndarray:
     return np.stack([one.filter(there).to_numpy().astype(np.int64) for one in both])
 
 
-def agreement_of(votes: pa.Table) -> pa.Table:
-    """video_id and agreement, as `judge_votes` gives it, of each clip of `votes` that has a voter."""
+def agreement_of(votes: pa.Table, agree_on: AgreeOn = "words") -> pa.Table:
+    """video_id and agreement of each clip of `votes` that has a voter.
+
+    words: as `judge_votes` gives it. families: of the other voters, the share that named the family of a
+    label, averaged over all labels of all voters, each counted as in the judgment: the first most.
+    """
     ballot = read_ballot(votes)
-    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot)})
+    agreement = _agreement(ballot) if agree_on == "words" else _agreement_on_families(ballot)
+    return pa.table({"video_id": ballot.clips, "agreement": agreement})
 
 
 def _lists(clip: np.ndarray, n_clips: int, values: pa.Array) -> pa.ListArray:
@@ -151,6 +157,17 @@ def _agreement(ballot: Ballot) -> pa.Array:
     several = n_voters >= 2
     value = np.zeros(n_clips)
     np.divide(shared, given * (n_voters - 1), out=value, where=several)
+    return pa.array(value, mask=~several)
+
+
+def _agreement_on_families(ballot: Ballot) -> pa.Array:
+    marks, n_clips = ballot.of_families(), len(ballot.clips)
+    clip, others = marks.group_clip[marks.group], (marks.voters() - 1)[marks.group]
+    counted = np.bincount(clip, weights=marks.strength, minlength=n_clips)
+    shared = np.bincount(clip, weights=marks.strength * others, minlength=n_clips)
+    several = ballot.n_voters >= 2
+    value = np.zeros(n_clips)
+    np.divide(shared, counted * (ballot.n_voters - 1), out=value, where=several)
     return pa.array(value, mask=~several)
 
 
