@@ -64,17 +64,6 @@ def undecided(decided: pa.Table, number: int) -> pa.Table:
     return decided.filter(pc.and_(pc.invert(over), pc.is_null(decided.column("closed_in"))))
 
 
-def asked(votes: pa.Table, decided: pa.Table, rounds: Rounds) -> pa.Table:
-    """Of votes that hold every answer, those that the rounds would have asked for."""
-    at = pc.index_in(votes.column("video_id"), value_set=decided.column("video_id").combine_chunks())
-    last = pc.fill_null(decided.column("closed_in"), len(rounds)).take(at)
-    parts = [
-        first_answers(votes.filter(pc.equal(last, number)), by_then)
-        for number, by_then in enumerate(rounds.by_then, 1)
-    ]
-    return pa.concat_tables(parts)
-
-
 def first_answers(votes: pa.Table, counts: Mapping[str, int]) -> pa.Table:
     """The votes on the first answers of each expert: so many of each, none of an expert that is not named."""
     due = pa.chunked_array([pa.repeat(False, votes.num_rows)])

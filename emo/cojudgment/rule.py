@@ -97,10 +97,10 @@ class Learned:
 class Rule:
     """A label wins where its support reaches the bar.
 
-    Support: the sum over the voters that gave the label of what their mark is worth (see `worth_of_place`), as a
-    share of what all voters of the clip could have given; experts count by their weights. share: the bar, 0 to 1;
-    it is the same for any number of voters. The label that most voters gave, if two or more did, wins without
-    it, and where nothing wins the best label does.
+    Support: the sum over the voters that gave the label of what their mark is worth (see `worth_of_place`),
+    as a share of what all voters of the clip could have given; experts count by their weights. share: the
+    bar, 0 to 1; it is the same for any number of voters. The label that most voters gave, if two or more did,
+    wins without it, and where nothing wins the best label does.
 
     priors: expert -> what its votes count where nothing was learned, above 0; 1 for an expert that is not
     named. The fewer voters of a clip did not give a label, the closer to 1 they are taken for it.
