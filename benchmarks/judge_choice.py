@@ -17,7 +17,7 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -113,10 +113,11 @@ class Scored:
         parts = np.array([[one.precision, one.recall, one.counted] for one in overlaps])
         self._parts = parts.reshape(*parts.shape[:3], -1, sets).mean(axis=4)
 
-    def f(self, weights: np.ndarray) -> np.ndarray:
+    def f(self, weights: np.ndarray, systems: Sequence[int] | slice = slice(None)) -> np.ndarray:
         """F in points: float64 (systems, ...) for weights (..., clips)."""
-        return self._f(self._parts @ np.moveaxis(np.atleast_2d(weights), -1, 0)).reshape(
-            len(self._parts), *weights.shape[:-1]
+        parts = self._parts[systems]
+        return self._f(parts @ np.moveaxis(np.atleast_2d(weights), -1, 0)).reshape(
+            len(parts), *weights.shape[:-1]
         )
 
     def f_of_each(self, system: np.ndarray) -> float:
@@ -165,18 +166,25 @@ def chosen(
     constants, of equals the best. scored: groups of sets of voters that count alike; whole, part: the seven
     answers, and those of them that rounds ask for."""
 
-    def mean(weights: np.ndarray) -> np.ndarray:
-        return np.mean([np.mean([one.f(weights) for one in some], axis=0) for some in scored], axis=0)
+    def mean(weights: np.ndarray, systems: Sequence[int] | slice = slice(None)) -> np.ndarray:
+        return np.mean(
+            [np.mean([one.f(weights, systems) for one in some], axis=0) for some in scored], axis=0
+        )
 
     lost = whole.f(weights) - part.f(weights)
     means = np.where(lost <= LOST, mean(weights), -np.inf)
     best = int(np.argmax(means))
+    # Only a rule of fewer constants could count in its place.
+    rivals = [best]
+    for place in np.flatnonzero(np.isfinite(means)):
+        if CHOICES[place].constants < CHOICES[best].constants:
+            rivals.append(int(place))
     clips = np.flatnonzero(weights)
     draws = np.zeros((BOOTSTRAP, len(weights)))
     draws[:, clips] = random.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), size=BOOTSTRAP)
-    drawn = mean(draws)
-    error = (drawn[best] - drawn).std(axis=1)
-    near = np.flatnonzero(means >= means[best] - error)
+    drawn = mean(draws, rivals)
+    error = (drawn[0] - drawn).std(axis=1)
+    near = [place for place, one in zip(rivals, error, strict=True) if means[place] >= means[best] - one]
     return min(near, key=lambda place: (CHOICES[place].constants, -means[place]))
 
 
