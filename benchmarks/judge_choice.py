@@ -4,34 +4,29 @@
 
 The clips are parted at random, into two and into ten, N times. On all parts but one the rule is chosen, on
 that one it is measured (F of EW level 1, mean of the five wheels), each part in its turn. A rule must hold
-for any number of voters, and where experts are asked in rounds: it is chosen by the mean of three, the four
-sets of voters, random sets of a few of them, and the seven answers of one model asked in rounds, half of them
-on average. Rules that lose more than LOST points there on the clips that are seen are left out. Of those
-within one standard error of the best the one with the fewest constants counts. Beside it: the default, the
-three experts with weights from published scores, a plain vote (a label wins that 20 % of the voters wrote),
-the best single voter and the union. Then what weights estimated without gold give or cost, on random sets of
-experts.
+for any number of voters: it is chosen by the mean of the four sets of voters and of random sets of a few of
+them, and of those within one standard error of the best the one with the fewest constants counts. Beside it:
+the default, the three experts with weights from published scores, a plain vote (a label wins that 20 % of the
+voters wrote), the best single voter and the union. Then what weights estimated without gold give or cost, on
+random sets of experts.
 """
 
 import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import rounds
 from judge_quality import by_form, by_voter, by_word, labels_of, measured, plain_vote, sets_of_voters
 
 from emo.cojudgment import learning
 from emo.cojudgment.ballot import read_ballot
-from emo.cojudgment.closing import decide
 from emo.cojudgment.fusion import judge_votes
-from emo.cojudgment.rounds import Rounds
 from emo.cojudgment.rule import Rule
 from emo.cojudgment.weighing import weigh
 from emo.evaluation.ew import ew_overlaps
@@ -39,7 +34,7 @@ from emo.evaluation.overlap import Overlaps
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
 
-SHARES = (0.12, 0.13, 0.14, 0.15, 0.16, 0.17, 0.18, 0.2, 0.22)
+SHARES = (0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25, 0.3)
 BOOTSTRAP = 200
 # F on OV-MERD+ as MER-UniBench publishes it (arXiv 2501.16566, table 2).
 PUBLISHED = {"affectgpt": 62.52, "chat-univi": 48.00, "salmonn": 45.00}
@@ -47,27 +42,24 @@ CONTRAST = 2.0  # as a calibration weighs the share of labels that are right
 PARTS = (2, 10)
 FEW = (2, 3, 4, 5, 7)  # voters of a random set
 SETS = 12  # random sets of so many voters each
-ORDERS = 42  # in which the seven answers are asked for
-ENOUGH = 0.475  # agreement on families that closes a clip, so that half of the answers are asked for
-LOST = 0.75  # points that asking in rounds may lose
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule. share: the bar; by, number: what a label counts by its place, from 1: `all alike`; `later`: the
-    first 1, each other one `number`; `falling`: each `number` of the one before; `1/place`: to the power of
-    `number`. constants: how many numbers it has beside the bar."""
+    """A rule. first to later: what a label counts by its place: `later` to the power of the place, at least
+    `least`; share: the bar. constants: how many numbers it has beside the bar."""
 
     share: float
-    by: str
-    number: float = 1.0
+    later: float
+    least: float
 
     @property
     def constants(self) -> int:
-        return 0 if self.number == 1 else 1
+        return 0 if self.later == 1 else 1 if self.later == self.least else 2
 
     def judge(self, votes: pa.Table) -> dict[str, list[str]]:
-        ballot = read_ballot(votes, partial(_worth, by=self.by, number=self.number))
+        worth = partial(_worth, later=self.later, least=self.least)
+        ballot = read_ballot(votes, worth)
         found = weigh(ballot, Rule(self.share))
         words, clips = ballot.words.to_pylist(), ballot.clips.to_pylist()
         labels: dict[str, list[str]] = {clip: [] for clip in clips}
@@ -76,23 +68,14 @@ class Choice:
         return labels
 
 
-def _worth(place: np.ndarray, by: str, number: float) -> np.ndarray:
-    if by == "1/place":
-        return np.asarray((1.0 + place) ** -number)
-    if by == "falling":
-        return np.asarray(number ** np.minimum(place, 60.0))
-    return np.where(place == 0, 1.0, number)
+def _worth(place: np.ndarray, later: float, least: float) -> np.ndarray:
+    return np.maximum(later ** np.minimum(place, 60), least)
 
 
 CHOICES = [
-    Choice(share, *of)
-    for of, share in itertools.product(
-        (
-            ("all alike",),
-            *(("later", number) for number in (0.75, 0.5, 0.4, 0.3)),
-            *(("falling", number) for number in (0.5, 0.4, 0.3)),
-            *(("1/place", number) for number in (1.0, 1.5, 2.0, 3.0)),
-        ),
+    Choice(share, later, least)
+    for (later, least), share in itertools.product(
+        ((1.0, 1.0), (0.75, 0.75), (0.5, 0.5), (0.3, 0.3), (0.75, 0.3), (0.5, 0.3), (0.5, 0.1), (0.3, 0.1)),
         SHARES,
     )
 ]
@@ -113,11 +96,10 @@ class Scored:
         parts = np.array([[one.precision, one.recall, one.counted] for one in overlaps])
         self._parts = parts.reshape(*parts.shape[:3], -1, sets).mean(axis=4)
 
-    def f(self, weights: np.ndarray, systems: Sequence[int] | slice = slice(None)) -> np.ndarray:
+    def f(self, weights: np.ndarray) -> np.ndarray:
         """F in points: float64 (systems, ...) for weights (..., clips)."""
-        parts = self._parts[systems]
-        return self._f(parts @ np.moveaxis(np.atleast_2d(weights), -1, 0)).reshape(
-            len(parts), *weights.shape[:-1]
+        return self._f(self._parts @ np.moveaxis(np.atleast_2d(weights), -1, 0)).reshape(
+            len(self._parts), *weights.shape[:-1]
         )
 
     def f_of_each(self, system: np.ndarray) -> float:
@@ -145,46 +127,21 @@ def few_voters(votes: pa.Table, size: int, random: np.random.Generator) -> pa.Ta
     return pa.concat_tables(parts)
 
 
-def in_rounds(votes: pa.Table, random: np.random.Generator) -> pa.Table:
-    """The answers of one model that are asked for, three, five or seven, in ORDERS orders: CLIP|ORDER."""
-    several = rounds.orders(7, (3, 5))
-    some = rounds.in_orders(votes, several[random.permutation(len(several))[:ORDERS]])
-    [name] = pc.unique(some.column("expert")).to_pylist()
-    some = some.append_column("status", pa.array(["ok"] * some.num_rows))
-    clips = pa.array(sorted(pc.unique(some.column("video_id")).to_pylist()))
-    by_then = Rounds.of(({name: 3}, {name: 5}, {name: 7}), {name: 7}, ENOUGH, "families")
-    closed = decide(clips, some, some, by_then).column("closed_in")
-    asked = np.array([3, 5, 7])[pc.fill_null(closed, len(by_then)).to_numpy() - 1]
-    at = pc.index_in(some.column("video_id"), value_set=clips).to_numpy()
-    return some.filter(pa.array(some.column("sample").to_numpy() < asked[at]))
-
-
-def chosen(
-    scored: list[list[Scored]], weights: np.ndarray, random: np.random.Generator, whole: Scored, part: Scored
-) -> int:
+def chosen(scored: list[list[Scored]], weights: np.ndarray, random: np.random.Generator) -> int:
     """The rule for these clips: of those within one standard error of the best the one with the fewest
-    constants, of equals the best. scored: groups of sets of voters that count alike; whole, part: the seven
-    answers, and those of them that rounds ask for."""
+    constants, of equals the best. scored: groups of sets of voters that count alike."""
 
-    def mean(weights: np.ndarray, systems: Sequence[int] | slice = slice(None)) -> np.ndarray:
-        return np.mean(
-            [np.mean([one.f(weights, systems) for one in some], axis=0) for some in scored], axis=0
-        )
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return np.mean([np.mean([one.f(weights) for one in some], axis=0) for some in scored], axis=0)
 
-    lost = whole.f(weights) - part.f(weights)
-    means = np.where(lost <= LOST, mean(weights), -np.inf)
+    means = mean(weights)
     best = int(np.argmax(means))
-    # Only a rule of fewer constants could count in its place.
-    rivals = [best]
-    for place in np.flatnonzero(np.isfinite(means)):
-        if CHOICES[place].constants < CHOICES[best].constants:
-            rivals.append(int(place))
     clips = np.flatnonzero(weights)
     draws = np.zeros((BOOTSTRAP, len(weights)))
     draws[:, clips] = random.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), size=BOOTSTRAP)
-    drawn = mean(draws, rivals)
-    error = (drawn[0] - drawn).std(axis=1)
-    near = [place for place, one in zip(rivals, error, strict=True) if means[place] >= means[best] - one]
+    drawn = mean(draws)
+    error = (drawn[best] - drawn).std(axis=1)
+    near = np.flatnonzero(means >= means[best] - error)
     return min(near, key=lambda place: (CHOICES[place].constants, -means[place]))
 
 
@@ -207,13 +164,7 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
     for size in FEW:
         some = few_voters(votes, size, np.random.default_rng(size))
         few.append(Scored([ew_overlaps(wanted, choice.judge(some), tables) for choice in CHOICES], SETS))
-    seven = sets["seven samples"]
-    asked = in_rounds(seven, np.random.default_rng(0))
-    orders = int(pc.count_distinct(asked.column("video_id")).as_py() / len(gold))
-    wanted = {f"{clip}|{number:03d}": labels for clip, labels in gold.items() for number in range(orders)}
-    part_of_seven = Scored([ew_overlaps(wanted, choice.judge(asked), tables) for choice in CHOICES], orders)
-    by = [list(rules.values()), few, [part_of_seven]]
-    choose = partial(chosen, by, whole=rules["seven samples"], part=part_of_seven)
+    by = [list(rules.values()), few]
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in sets}
     picked: dict[int, Counter[Choice]] = {}
     for parts in PARTS:
@@ -225,13 +176,11 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
             for part in np.array_split(random.permutation(len(gold)), parts):
                 seen = whole.copy()
                 seen[part] = 0
-                rule[part] = place = choose(seen, random)
+                rule[part] = place = chosen(by, seen, random)
                 picked[parts][CHOICES[place]] += 1
                 for name in sets:
                     # The best voter is chosen on the same clips as the rule.
                     best[name][part] = max(singles[name], key=list(besides[name].f(seen)).__getitem__)
-            full, some = (of.f_of_each(rule) for of in (rules["seven samples"], part_of_seven))
-            rows["seven samples"].setdefault(f"lost in rounds, {parts} parts", []).append(full - some)
             for name in sets:
                 entry = rows[name]
                 entry.setdefault(f"chosen on other clips, {parts} parts", []).append(
@@ -245,7 +194,7 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
         rows[name] |= {
             what: [float(values[place])] for place, what in enumerate(beside[name]) if "#" not in what
         }
-    in_sample = choose(whole, np.random.default_rng(0))
+    in_sample = chosen(by, whole, np.random.default_rng(0))
     return {
         "clips": len(gold),
         "splits": splits,
@@ -261,7 +210,6 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
             for parts, found in picked.items()
         },
         "picked_on_all_clips": vars(CHOICES[in_sample]),
-        "answers_asked_in_rounds": asked.num_rows / (7 * orders * len(gold)),
         "estimated": estimated(votes, scored, whole),
     }
 
@@ -320,8 +268,8 @@ def show(report: dict) -> None:
     for parts, found in report["picked"].items():
         for one in found:
             print(
-                f"{parts} parts, chosen {one['times']} times: share {one['share']}, {one['by']}, "
-                f"{one['number']}"
+                f"{parts} parts, chosen {one['times']} times: share {one['share']}, later {one['later']}, "
+                f"least {one['least']}"
             )
     print(f"chosen on all clips: {report['picked_on_all_clips']}")
     for one in report["estimated"]:

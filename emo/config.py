@@ -66,8 +66,8 @@ class Config(Section):
     """
     agree_on: AgreeOn = "words"
     """What the answers to a clip must agree on to close it. With `words` they name the same words or
-    near-synonyms, and each label counts alike. With `families` they name the same families of emotions, and
-    what an answer names first counts most. Families agree more often, so `enough` is higher for them.
+    near-synonyms, with `families` the same families of emotions. Families agree more often, so `enough` is
+    higher for them.
     """
     experts: tuple[SerializeAsAny[ExpertSettings], ...]
     """The experts that describe the clips, at least one."""

@@ -74,7 +74,7 @@ def judge_votes(
             "evidence": evidence,
             "n_voters": pa.array(ballot.n_voters.astype(np.int32)),
             "n_from_transcript": _resting_on_words(ballot),
-            "agreement": _agreement(ballot),
+            "agreement": _agreement(ballot, ballot.meant),
             "conflict": _conflict(ballot, descriptions, wrote),
             "description": _closest(ballot, found.cluster[winners], descriptions, wrote),
             "judge": pa.array([rule.judge] * n_clips, pa.string()),
@@ -96,12 +96,12 @@ def _pairs(ballot: Ballot, beside: pa.Table) -> np.ndarray:
 def agreement_of(votes: pa.Table, agree_on: AgreeOn = "words") -> pa.Table:
     """video_id and agreement of each clip of `votes` that has a voter.
 
-    words: as `judge_votes` gives it. families: of the other voters, the share that named the family of a
-    label, averaged over all labels of all voters, each counted as in the judgment: the first most.
+    words: as `judge_votes` gives it. families: the same of families of emotions: of the other voters, the
+    share that named the family, averaged over all families that each voter named.
     """
     ballot = read_ballot(votes)
-    agreement = _agreement(ballot) if agree_on == "words" else _agreement_on_families(ballot)
-    return pa.table({"video_id": ballot.clips, "agreement": agreement})
+    marks = ballot.meant if agree_on == "words" else ballot.of_families()
+    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot, marks)})
 
 
 def _lists(clip: np.ndarray, n_clips: int, values: pa.Array) -> pa.ListArray:
@@ -149,25 +149,14 @@ def _resting_on_words(ballot: Ballot) -> pa.Array:
     return pa.array(count, mask=np.bincount(ballot.clip[silent], minlength=n_clips) > 0)
 
 
-def _agreement(ballot: Ballot) -> pa.Array:
-    votes = ballot.meant.voters().astype(np.float64)
+def _agreement(ballot: Ballot, marks: Marks) -> pa.Array:
+    votes = marks.voters().astype(np.float64)
     n_clips, n_voters = len(ballot.clips), ballot.n_voters
-    given = np.bincount(ballot.meant.group_clip, weights=votes, minlength=n_clips)
-    shared = np.bincount(ballot.meant.group_clip, weights=votes * (votes - 1), minlength=n_clips)
+    given = np.bincount(marks.group_clip, weights=votes, minlength=n_clips)
+    shared = np.bincount(marks.group_clip, weights=votes * (votes - 1), minlength=n_clips)
     several = n_voters >= 2
     value = np.zeros(n_clips)
     np.divide(shared, given * (n_voters - 1), out=value, where=several)
-    return pa.array(value, mask=~several)
-
-
-def _agreement_on_families(ballot: Ballot) -> pa.Array:
-    marks, n_clips = ballot.of_families(), len(ballot.clips)
-    clip, others = marks.group_clip[marks.group], (marks.voters() - 1)[marks.group]
-    counted = np.bincount(clip, weights=marks.strength, minlength=n_clips)
-    shared = np.bincount(clip, weights=marks.strength * others, minlength=n_clips)
-    several = ballot.n_voters >= 2
-    value = np.zeros(n_clips)
-    np.divide(shared, counted * (ballot.n_voters - 1), out=value, where=several)
     return pa.array(value, mask=~several)
 
 
