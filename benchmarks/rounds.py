@@ -1,13 +1,13 @@
 """What asking in rounds keeps and saves, on given votes against human labels.
 
-    python benchmarks/rounds.py --votes VOTES --gold GOLD --wheels DIR [--json PATH]
+    python benchmarks/rounds.py --votes VOTES --gold GOLD --wheels DIR [--agree-on WHAT] [--json PATH]
 
 VOTES is a table of the votes schema that holds every answer, GOLD has video_id and labels, DIR holds the
-wheel tables of the benchmark. Prints, for the seven answers of one model and for all seventeen voters of
-OV-MERD, F of EW level 1 against answers per clip. Which answer is asked for first is a matter of chance, and
-forty orders of the answers differ from the next forty by as much as 0.4 points. So each figure is a mean over
-orders in which every set of answers comes first equally often. The rounds and the bound are then chosen on
-one half of the clips and measured on the other, both ways, for many halves.
+wheel tables of the benchmark, WHAT is `words` or `families`. Prints, for the seven answers of one model and
+for all seventeen voters of OV-MERD, F of EW level 1 against answers per clip. Which answer is asked for first
+is a matter of chance, and forty orders of the answers differ from the next forty by as much as 0.4 points. So
+each figure is a mean over orders in which every set of answers comes first equally often. The rounds and the
+bound are then chosen on one half of the clips and measured on the other, both ways, for many halves.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from figures import add_json_option, write
 
+from emo.cojudgment.rounds import AgreeOn
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.ew import ew_mappings
@@ -30,7 +31,11 @@ from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
 
 HALVES = 20
-BOUNDS = tuple(round(0.025 * step, 3) for step in range(8, 27))
+# Families agree more often than words.
+BOUNDS: dict[AgreeOn, tuple[float, ...]] = {
+    "words": tuple(round(0.025 * step, 3) for step in range(8, 27)),
+    "families": tuple(round(0.025 * step, 3) for step in range(12, 37)),
+}
 # At most so many points of F lost, at most so large a share of the answers.
 GOALS = {"seven samples": (0.75, 0.50), "all seventeen": (1.0, 0.70)}
 # After which numbers of the model's own answers a round may end.
@@ -145,7 +150,7 @@ def chosen(full: Measured, found: Sequence[Measured], clips: np.ndarray, goal: t
 
 
 def measure(
-    votes: pa.Table, gold: Mapping[str, tuple[str, ...]], wheels: str, name: str
+    votes: pa.Table, gold: Mapping[str, tuple[str, ...]], wheels: str, name: str, agree_on: AgreeOn
 ) -> dict[str, object]:
     samples, tried = sets_of_voters(votes)[name]
     mappings = {
@@ -154,7 +159,7 @@ def measure(
     turned = orders(max(samples.values()), AFTER[name])
     marked = in_orders(votes, turned)
     wanted = {f"{clip}|{number:03d}": gold[clip] for clip in gold for number in range(len(turned))}
-    whole, ways = outcomes(marked, wanted, tried, samples, Rule(), mappings, BOUNDS)
+    whole, ways = outcomes(marked, wanted, tried, samples, Rule(), mappings, BOUNDS[agree_on], agree_on)
     full, found = Measured(whole, len(turned)), [Measured(way, len(turned)) for way in ways]
     everything = np.arange(len(full.answers))
     f_in_full = float(full.f(everything).mean())
@@ -208,11 +213,12 @@ def main() -> int:
     parser.add_argument("--votes", required=True)
     parser.add_argument("--gold", required=True)
     parser.add_argument("--wheels", required=True)
+    parser.add_argument("--agree-on", choices=BOUNDS, default="words", help="what closes a clip")
     add_json_option(parser)
     options = parser.parse_args()
     try:
         votes, gold = pq.read_table(options.votes), read_labels(options.gold)
-        report = {name: measure(votes, gold, options.wheels, name) for name in GOALS}
+        report = {name: measure(votes, gold, options.wheels, name, options.agree_on) for name in GOALS}
     except InputError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -20,7 +20,7 @@ from pydantic import (
 
 from emo import experts, extraction
 from emo.captions.settings import Caption
-from emo.cojudgment.rounds import Rounds
+from emo.cojudgment.rounds import AgreeOn, Rounds
 from emo.cojudgment.settings import Judge
 from emo.errors import InputError
 from emo.estimates import Prices
@@ -63,6 +63,11 @@ class Config(Section):
     enough: float | None = Field(None, gt=0, le=1)
     """The agreement that closes a clip after a round. Rounds need it; `emo judge --calibrate GOLD --rounds`
     recommends one.
+    """
+    agree_on: AgreeOn = "words"
+    """What the answers to a clip must agree on to close it. With `words` they name the same words or
+    near-synonyms, with `families` the same families of emotions. Families agree more often, so `enough` is
+    higher for them.
     """
     experts: tuple[SerializeAsAny[ExpertSettings], ...]
     """The experts that describe the clips, at least one."""
@@ -183,7 +188,7 @@ class Config(Section):
             raise InputError("rounds: enough is missing, the agreement that closes a clip, such as 0.4")
         # Who has no `first` gives all its answers at once, beside the first ones of the others.
         asked = self.rounds or (first, {name: samples[name] for name in first})
-        return Rounds.of(asked, samples, self.enough)
+        return Rounds.of(asked, samples, self.enough, self.agree_on)
 
     def expert(self, name: str) -> ExpertSettings:
         """The settings of one expert by its name."""

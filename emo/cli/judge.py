@@ -133,7 +133,13 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
     mappings = _mappings(options.wheels)
     rule = config.judge.rule(judge.priors_of(config.experts))
     full, found = outcomes(
-        voters.table, teaching.gold_of(options.calibrate)[0], tried, samples, rule, mappings
+        voters.table,
+        teaching.gold_of(options.calibrate)[0],
+        tried,
+        samples,
+        rule,
+        mappings,
+        agree_on=config.agree_on,
     )
     result = curve(full, found)
     tell_json(options, curve=to_json(result))
@@ -143,9 +149,10 @@ def _rounds(options: argparse.Namespace, config: Config) -> int:
     if knee is None:
         cli.say(f"emo judge: on {result.clips} clips no rounds keep F within its standard error; ask for all")
         return cli.DONE
+    asked = ", ".join(told(one) for one in knee.asked)
     cli.say(
-        f"emo judge: on {result.clips} clips, recommended: enough: {knee.enough:g} with rounds: "
-        f"[{', '.join(told(one) for one in knee.asked)}]; {knee.answers:.1f} answers per clip instead of "
+        f"emo judge: on {result.clips} clips, recommended: enough: {knee.enough:g} with agree_on: "
+        f"{config.agree_on} and rounds: [{asked}]; {knee.answers:.1f} answers per clip instead of "
         f"{result.in_full}, {100 * knee.loss.value:.1f} points of F lost (at most one standard error)"
     )
     return cli.DONE

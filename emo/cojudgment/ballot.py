@@ -72,6 +72,17 @@ class Ballot:
     speaks: np.ndarray
     n_voters: np.ndarray
 
+    def of_families(self) -> Marks:
+        """The marks by family of emotions; a cluster without one stands for itself."""
+        # One word of each cluster says its family.
+        word = np.zeros(len(self.meanings), dtype=np.int64)
+        word[self.cluster_of] = np.arange(len(self.words))
+        family = families_of(self.words)[word] if len(self.words) else word
+        several = int(family.max(initial=-1)) + 1
+        what = np.where(family >= 0, family, several + np.arange(len(family)))
+        marks, n_what = self.meant, max(several + len(family), 1)
+        return _marks(marks.row, self.clip, what[marks.group_what[marks.group]], n_what, marks.strength)
+
 
 def read_ballot(votes: pa.Table, worth: Callable[[np.ndarray], np.ndarray] = worth_of_place) -> Ballot:
     """Read a votes table; raises InputError where it is not one.

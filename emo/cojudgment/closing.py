@@ -30,22 +30,25 @@ def decide(clips: pa.Array, answers: pa.Table, votes: pa.Table, rounds: Rounds) 
     An expert all of whose answers failed when it was first asked about a clip is not asked about it again.
     """
     decided = _Clips(clips, answers, votes, rounds)
-    over = np.zeros(len(clips), dtype=np.int64)
-    closed_in = np.zeros(len(clips), dtype=np.int32)
-    going = np.ones(len(clips), dtype=bool)
-    agreements = []
-    for number in range(1, len(rounds) + 1):
-        going &= decided.all_there(number)
-        agreement = decided.agreement(number)
-        agreements.append(agreement)
-        over[going] = number
-        closes = going & (np.nan_to_num(agreement, nan=-1.0) >= rounds.enough - _TOLERANCE)
-        closed_in[closes] = number
-        going &= ~closes
+    numbers = range(1, len(rounds) + 1)
+    agreement = np.stack([decided.agreement(number) for number in numbers], axis=1)
+    there = np.stack([decided.all_there(number) for number in numbers], axis=1)
+    there = np.logical_and.accumulate(there, axis=1)
+    closed_in = closed_by(np.where(there, agreement, np.nan), rounds.enough)
+    over = np.where(closed_in > 0, closed_in, there.sum(axis=1))
     offsets = np.concatenate([[0], np.cumsum(over)]).astype(np.int32)
-    told = np.stack(agreements, axis=1)[np.arange(len(rounds)) < over[:, None]]
+    told = agreement[np.arange(len(rounds)) < over[:, None]]
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(told, mask=np.isnan(told)))
     return pa.table([clips, lists, pa.array(closed_in, mask=closed_in == 0)], schema=DECIDED)
+
+
+def closed_by(agreement: np.ndarray, enough: float) -> np.ndarray:
+    """The round that closes each clip, from 1, 0 where none does: int32.
+
+    agreement: float64 (clips, rounds), nan where fewer than two voters spoke or a round is not over.
+    """
+    closes = np.nan_to_num(agreement, nan=-1.0) >= enough - _TOLERANCE
+    return np.where(closes.any(axis=1), closes.argmax(axis=1) + 1, 0).astype(np.int32)
 
 
 def open_after(decided: pa.Table, number: int) -> pa.Table:
@@ -59,17 +62,6 @@ def undecided(decided: pa.Table, number: int) -> pa.Table:
     """Of rows of `decide` the clips that are open, or not looked at, before a round that is not over."""
     over = pc.greater_equal(pc.list_value_length(decided.column("round_agreement")), number)
     return decided.filter(pc.and_(pc.invert(over), pc.is_null(decided.column("closed_in"))))
-
-
-def asked(votes: pa.Table, decided: pa.Table, rounds: Rounds) -> pa.Table:
-    """Of votes that hold every answer, those that the rounds would have asked for."""
-    at = pc.index_in(votes.column("video_id"), value_set=decided.column("video_id").combine_chunks())
-    last = pc.fill_null(decided.column("closed_in"), len(rounds)).take(at)
-    parts = [
-        first_answers(votes.filter(pc.equal(last, number)), by_then)
-        for number, by_then in enumerate(rounds.by_then, 1)
-    ]
-    return pa.concat_tables(parts)
 
 
 def first_answers(votes: pa.Table, counts: Mapping[str, int]) -> pa.Table:
@@ -128,7 +120,8 @@ class _Clips:
     def agreement(self, number: int) -> np.ndarray:
         """How far the answers agree that are due by the end of a round: float64, nan where nothing does."""
         speaking = self._votes.filter(pa.array(self._speaks))
-        found = agreement_of(first_answers(speaking, self._rounds.by_then[number - 1]))
+        due = first_answers(speaking, self._rounds.by_then[number - 1])
+        found = agreement_of(due, self._rounds.agree_on)
         at = pc.index_in(self._clips, value_set=found.column("video_id").combine_chunks())
         values = found.column("agreement").combine_chunks().take(at)
         return np.asarray(pc.fill_null(values, np.nan).to_numpy(zero_copy_only=False))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from emo.cojudgment.ballot import Ballot, Marks, families_of, read_ballot, signs_of
 from emo.cojudgment.conflict import conflicts, senses_of_voters
+from emo.cojudgment.rounds import AgreeOn
 from emo.cojudgment.rule import Rule
 from emo.cojudgment.votes import codes
 from emo.cojudgment.weighing import Candidates, best_of_group, weigh, whole
@@ -73,7 +74,7 @@ def judge_votes(
             "evidence": evidence,
             "n_voters": pa.array(ballot.n_voters.astype(np.int32)),
             "n_from_transcript": _resting_on_words(ballot),
-            "agreement": _agreement(ballot),
+            "agreement": _agreement(ballot, ballot.meant),
             "conflict": _conflict(ballot, descriptions, wrote),
             "description": _closest(ballot, found.cluster[winners], descriptions, wrote),
             "judge": pa.array([rule.judge] * n_clips, pa.string()),
@@ -92,10 +93,15 @@ def _pairs(ballot: Ballot, beside: pa.Table) -> np.ndarray:
     return np.stack([one.filter(there).to_numpy().astype(np.int64) for one in both])
 
 
-def agreement_of(votes: pa.Table) -> pa.Table:
-    """video_id and agreement, as `judge_votes` gives it, of each clip of `votes` that has a voter."""
+def agreement_of(votes: pa.Table, agree_on: AgreeOn = "words") -> pa.Table:
+    """video_id and agreement of each clip of `votes` that has a voter.
+
+    words: as `judge_votes` gives it. families: the same of families of emotions: of the other voters, the
+    share that named the family, averaged over all families that each voter named.
+    """
     ballot = read_ballot(votes)
-    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot)})
+    marks = ballot.meant if agree_on == "words" else ballot.of_families()
+    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot, marks)})
 
 
 def _lists(clip: np.ndarray, n_clips: int, values: pa.Array) -> pa.ListArray:
@@ -143,11 +149,11 @@ def _resting_on_words(ballot: Ballot) -> pa.Array:
     return pa.array(count, mask=np.bincount(ballot.clip[silent], minlength=n_clips) > 0)
 
 
-def _agreement(ballot: Ballot) -> pa.Array:
-    votes = ballot.meant.voters().astype(np.float64)
+def _agreement(ballot: Ballot, marks: Marks) -> pa.Array:
+    votes = marks.voters().astype(np.float64)
     n_clips, n_voters = len(ballot.clips), ballot.n_voters
-    given = np.bincount(ballot.meant.group_clip, weights=votes, minlength=n_clips)
-    shared = np.bincount(ballot.meant.group_clip, weights=votes * (votes - 1), minlength=n_clips)
+    given = np.bincount(marks.group_clip, weights=votes, minlength=n_clips)
+    shared = np.bincount(marks.group_clip, weights=votes * (votes - 1), minlength=n_clips)
     several = n_voters >= 2
     value = np.zeros(n_clips)
     np.divide(shared, given * (n_voters - 1), out=value, where=several)

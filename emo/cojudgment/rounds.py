@@ -4,8 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from emo.errors import InputError
+
+AgreeOn = Literal["words", "families"]
 
 
 @dataclass(frozen=True)
@@ -14,14 +17,22 @@ class Rounds:
 
     by_then: per round, expert -> how many answers it has given to a clip when the round is over; an expert
     that is first asked later is not named before. enough: a clip whose agreement is at least this, 0 to 1,
-    is closed. Rounds are counted from 1.
+    is closed; agree_on: what the agreement is of (`emo.cojudgment.fusion.agreement_of`). Rounds are counted
+    from 1.
     """
 
     by_then: tuple[Mapping[str, int], ...]
     enough: float
+    agree_on: AgreeOn = "words"
 
     @classmethod
-    def of(cls, asked: Sequence[Mapping[str, int]], samples: Mapping[str, int], enough: float) -> "Rounds":
+    def of(
+        cls,
+        asked: Sequence[Mapping[str, int]],
+        samples: Mapping[str, int],
+        enough: float,
+        agree_on: AgreeOn = "words",
+    ) -> "Rounds":
         """The rounds as a configuration has them.
 
         asked: per round the experts that it asks, with how many answers they have given by then; samples:
@@ -52,7 +63,7 @@ class Rounds:
             raise InputError(
                 "rounds: the first round has one answer, which agrees with none; expected at least two"
             )
-        return cls(tuple(by_then), enough)
+        return cls(tuple(by_then), enough, agree_on)
 
     def __len__(self) -> int:
         return len(self.by_then)
@@ -72,6 +83,8 @@ class Rounds:
 
     @property
     def sha(self) -> str:
-        """Eight digits that change with the rounds and the bound."""
-        told = json.dumps([self.by_then, self.enough], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:8]
+        """Eight digits that change with the rounds and with what closes a clip."""
+        told: list[object] = [self.by_then, self.enough]
+        if self.agree_on != "words":  # what stood in tables before there was a choice stays as it is
+            told.append(self.agree_on)
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]

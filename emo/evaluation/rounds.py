@@ -1,17 +1,17 @@
 """What rounds would cost and keep: F on gold against answers per clip, from votes that hold every answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.cojudgment.closing import asked, decide, first_answers
+from emo.cojudgment.closing import closed_by, decide, first_answers
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.learning import MIN_CLIPS
-from emo.cojudgment.rounds import Rounds
+from emo.cojudgment.rounds import AgreeOn, Rounds
 from emo.cojudgment.rule import Rule
 from emo.errors import InputError
 from emo.evaluation.bootstrap import Interval, compare, f_interval
@@ -22,6 +22,7 @@ BOUNDS = tuple(round(0.05 * step, 2) for step in range(2, 21))
 # Answers by the end of each round but the last that are tried where no rounds are configured.
 BEFORE_ALL = ((2,), (3,), (3, 5))
 DRAWS = 1000
+_NEVER = 2.0  # no agreement is so high
 
 Asked = Sequence[Mapping[str, int]]
 
@@ -92,12 +93,13 @@ def outcomes(
     rule: Rule,
     mappings: Mapping[str, NodeOf],
     bounds: Sequence[float] = BOUNDS,
+    agree_on: AgreeOn = "words",
 ) -> tuple[Outcome, list[Outcome]]:
     """Every answer, and every way to ask for less: each of `tried` with each bound.
 
     votes: a votes table without failed rows; samples: expert -> its answers in all; gold: video_id -> labels;
-    mappings: of the metric. Clips that lack an answer are left out, because it is not known what it would
-    have been. Raises InputError with fewer than MIN_CLIPS clips.
+    mappings: of the metric; agree_on: what agreement closes a clip. Clips that lack an answer are left out,
+    because it is not known what it would have been. Raises InputError with fewer than MIN_CLIPS clips.
     """
     votes = first_answers(votes, samples)
     counts = votes.group_by("video_id", use_threads=False).aggregate([([], "count_all")])
@@ -113,18 +115,42 @@ def outcomes(
     votes = votes.append_column("status", pa.array([OK] * votes.num_rows, pa.string()))
     truth = {clip: gold[clip] for clip in clips}
 
-    def outcome(some: pa.Table, rounds: Rounds | None) -> Outcome:
-        judged = judge_votes(some, rule)
-        labels = dict(zip(judged["video_id"].to_pylist(), judged["labels"].to_pylist(), strict=True))
-        places = pc.index_in(some.column("video_id"), value_set=ids).to_numpy()
-        return Outcome(rounds, np.bincount(places, minlength=len(clips)), overlaps(truth, labels, mappings))
+    after: dict[frozenset[tuple[str, int]], Outcome] = {}
+
+    def outcome(by_then: Mapping[str, int]) -> Outcome:
+        """That of everybody's first answers, each set of which is judged once."""
+        if (key := frozenset(by_then.items())) not in after:
+            judged = judge_votes(first_answers(votes, by_then), rule)
+            labels = dict(zip(judged["video_id"].to_pylist(), judged["labels"].to_pylist(), strict=True))
+            answers = np.full(len(clips), sum(by_then.values()))
+            after[key] = Outcome(None, answers, overlaps(truth, labels, mappings))
+        return after[key]
 
     found = []
     for one in tried:
+        rounds = Rounds.of(one, samples, _NEVER, agree_on)
+        agreement = np.array(decide(ids, votes, votes, rounds).column("round_agreement").to_pylist(), float)
+        each = [outcome(by_then) for by_then in rounds.by_then]
         for bound in bounds:
-            rounds = Rounds.of(one, samples, bound)
-            found.append(outcome(asked(votes, decide(ids, votes, votes, rounds), rounds), rounds))
-    return outcome(votes, None), found
+            closed_in = closed_by(agreement, bound)
+            last = np.where(closed_in > 0, closed_in, len(rounds)) - 1
+            found.append(_chosen(each, last, replace(rounds, enough=bound)))
+    return outcome(samples), found
+
+
+def _chosen(each: Sequence[Outcome], last: np.ndarray, rounds: Rounds) -> Outcome:
+    """Of the outcomes after each round that of the last round of each clip; last: int64, from 0."""
+    clips = np.arange(len(last))
+
+    def of(values: list[np.ndarray]) -> np.ndarray:
+        return np.moveaxis(np.stack(values)[last, ..., clips], 0, -1)
+
+    scored = replace(
+        each[0].scored,
+        precision=of([one.scored.precision for one in each]),
+        recall=of([one.scored.recall for one in each]),
+    )
+    return Outcome(rounds, of([one.answers for one in each]), scored)
 
 
 def curve(full: Outcome, found: Sequence[Outcome], draws: int = DRAWS) -> Curve:

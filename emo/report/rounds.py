@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.cojudgment.rounds import Rounds
+from emo.cojudgment.rounds import AgreeOn, Rounds
 from emo.store import committed, planning
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS
@@ -34,6 +34,7 @@ class RoundsReport:
 
     rounds: tuple[Round, ...]
     enough: float
+    agree_on: AgreeOn
     clips: int
     answers: int
     in_full: int
@@ -51,9 +52,10 @@ class RoundsReport:
         )
         each = self.answers / max(self.clips, 1)
         full = self.in_full / max(self.clips, 1)
+        of = "" if self.agree_on == "words" else f" on {self.agree_on}"
         return (
             f"{each:.1f} answers per clip instead of {full:g}, {self.saved:.0%} saved; {closed} "
-            f"(agreement of {self.enough:g} is enough)"
+            f"(agreement{of} of {self.enough:g} is enough)"
         )
 
 
@@ -99,6 +101,7 @@ def by_round(judgments: pa.Table, rounds: Rounds) -> RoundsReport | None:
     return RoundsReport(
         tuple(found),
         rounds.enough,
+        rounds.agree_on,
         clips=rows.num_rows,
         answers=pc.sum(rows.column("n_answers")).as_py() or 0,
         in_full=rows.num_rows * rounds.answers(len(rounds)),

@@ -1,18 +1,21 @@
 """Which clips the votes close is a function of the votes that are due, and of nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emo.cojudgment.closing import asked, decide, open_after, undecided
+from emo.cojudgment.closing import decide, open_after, undecided
 from emo.cojudgment.rounds import Rounds
 from emo.errors import InputError
 
 SAMPLES = {"a": 4, "b": 1}
 # a twice; then a three times; then a four times and b once.
 ROUNDS = Rounds.of([{"a": 2}, {"a": 3}, {"a": 4, "b": 1}], SAMPLES, 0.4)
+ON_FAMILIES = replace(ROUNDS, agree_on="families")
 
 
 def answers(found):
@@ -46,6 +49,21 @@ def test_a_clip_whose_first_answers_agree_is_closed_and_one_whose_do_not_goes_on
     third = {**found, ("y", "a", 2): ["sad"]}
     # One of the two others, twice; none, once.
     assert decided(third)["y"] == ([0.0, pytest.approx(1 / 3)], None)
+
+
+def test_families_close_what_near_words_leave_open():
+    found = {("x", "a", 0): ["happy"], ("x", "a", 1): ["amused"]}
+    found |= {("y", "a", 0): ["sad"], ("y", "a", 1): ["angry"]}
+    assert decided(found) == {"x": ([0.0], None), "y": ([0.0], None)}
+    assert decided(found, rounds=ON_FAMILIES) == {"x": ([1.0], 1), "y": ([0.0], None)}
+    # Two words of a family are one; a word that has no family stands for itself.
+    some = {("x", "a", 0): ["happy", "amused", "blorpish"], ("x", "a", 1): ["glad", "angry", "blorpish"]}
+    assert decided(some, rounds=ON_FAMILIES) == {"x": ([pytest.approx(4 / 5)], 1)}
+    assert decided({**some, ("x", "a", 1): []}, rounds=ON_FAMILIES) == {"x": ([None], None)}
+
+
+def test_rounds_that_agree_on_words_are_marked_as_before_there_was_a_choice():
+    assert ROUNDS.sha == Rounds(ROUNDS.by_then, 0.4).sha != ON_FAMILIES.sha
 
 
 def test_a_round_is_not_over_before_every_answer_that_is_due_was_read():
@@ -99,26 +117,25 @@ votes_of_clips = st.dictionaries(
 
 
 @settings(deadline=None, max_examples=25)
-@given(votes_of_clips, st.randoms(use_true_random=False))
-def test_the_decision_depends_neither_on_the_order_of_the_rows_nor_on_the_other_clips(found, random):
+@given(votes_of_clips, st.randoms(use_true_random=False), st.sampled_from([ROUNDS, ON_FAMILIES]))
+def test_the_decision_depends_neither_on_the_order_of_the_rows_nor_on_the_other_clips(found, random, rounds):
     order = list(found)
     random.shuffle(order)
-    whole = decided(found)
-    assert decided({key: found[key] for key in order}) == whole
+    whole = decided(found, rounds=rounds)
+    assert decided({key: found[key] for key in order}, rounds=rounds) == whole
     for clip in whole:
-        assert decided({key: labels for key, labels in found.items() if key[0] == clip}) == {
-            clip: whole[clip]
-        }
+        alone = {key: labels for key, labels in found.items() if key[0] == clip}
+        assert decided(alone, rounds=rounds) == {clip: whole[clip]}
 
 
 @settings(deadline=None, max_examples=25)
-@given(votes_of_clips, st.randoms(use_true_random=False))
-def test_votes_that_come_one_after_the_other_never_change_what_a_round_decided(found, random):
+@given(votes_of_clips, st.randoms(use_true_random=False), st.sampled_from([ROUNDS, ON_FAMILIES]))
+def test_votes_that_come_one_after_the_other_never_change_what_a_round_decided(found, random, rounds):
     order = list(found)
     random.shuffle(order)
     came = order[: random.randrange(len(order))]
-    before = decided({key: found[key] for key in came}, clips=["x", "y", "z"])
-    now = decided(found, clips=["x", "y", "z"])
+    before = decided({key: found[key] for key in came}, clips=["x", "y", "z"], rounds=rounds)
+    now = decided(found, clips=["x", "y", "z"], rounds=rounds)
     for clip, (agreements, closed_in) in before.items():
         if closed_in is not None:
             assert now[clip] == (agreements, closed_in)
@@ -126,8 +143,8 @@ def test_votes_that_come_one_after_the_other_never_change_what_a_round_decided(f
 
 
 @settings(deadline=None, max_examples=10)
-@given(st.floats(0.01, 1.0))
-def test_with_every_answer_there_a_higher_bound_asks_no_less(bound):
+@given(st.floats(0.01, 1.0), st.sampled_from(["words", "families"]))
+def test_with_every_answer_there_a_higher_bound_asks_no_less(bound, agree_on):
     random = np.random.default_rng(0)
     found = {
         (f"clip{clip}", expert, sample): list(random.choice(["happy", "sad", "angry"], 2))
@@ -138,8 +155,9 @@ def test_with_every_answer_there_a_higher_bound_asks_no_less(bound):
     ids = pa.array(sorted({clip for clip, _, _ in found}))
     counts = []
     for enough in (bound / 2, bound):
-        rounds = Rounds.of([{"a": 2}, {"a": 3}, {"a": 4, "b": 1}], SAMPLES, enough)
-        counts.append(asked(votes, decide(ids, described, votes, rounds), rounds).num_rows)
+        rounds = Rounds.of([{"a": 2}, {"a": 3}, {"a": 4, "b": 1}], SAMPLES, enough, agree_on)
+        closed_in = decide(ids, described, votes, rounds).column("closed_in").to_pylist()
+        counts.append(sum(rounds.answers(number or len(rounds)) for number in closed_in))
     assert 2 * 20 <= counts[0] <= counts[1] <= 5 * 20
 
 
