@@ -1,7 +1,6 @@
 """The configuration: one YAML file, validated as a whole before anything starts."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -35,18 +34,13 @@ from emo.run.settings import Ray
 from emo.section import Section, section_of
 from emo.split.settings import Split
 from emo.store.s3 import S3Settings
+from emo.wrong_settings import SECRET_KEYS, explain
 
 MOST_VALUES = 100_000
-# Of a value in a message.
-_LONGEST_SHOWN = 200
 MAX_FAILED_SHARE = 0.5
 # Sections whose keys depend on the kind.
 KINDS = ("experts", "extract")
 DEFAULT_PRESET = "signals"
-# What may hold a credential: no run file shows it, and no command line may have it.
-SECRET_KEYS = frozenset(
-    {"s3.key", "s3.secret", "s3.token", "nightly.webhook", "nightly.command", "split.diarise.command"}
-)
 
 
 class Config(Section):
@@ -364,41 +358,3 @@ def _entry(entries: list[Any], name: str, at: str) -> Any:
     names = (entry.get("name", entry.get("kind")) for entry in entries if isinstance(entry, dict))
     known = ", ".join(map(str, names))
     raise InputError(f"--set: there is no {at}; it has: {known}")
-
-
-def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """Every fault in one line: the path of the key, what was expected, what was there.
-
-    model: what was validated; with it an unknown key is told with the known ones that it resembles.
-    """
-    faults = []
-    for fault in error.errors():
-        path = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = f"unknown key{_near(fault['loc'], model)}"
-        elif fault["type"] == "missing":
-            message = "is missing"
-        elif fault["type"] != "value_error":
-            # What was meant as a credential is not shown, whatever is wrong with it.
-            secret = any(path == key or path.startswith(f"{key}.") for key in SECRET_KEYS)
-            shown = type(fault["input"]).__name__ if secret else _shown(fault["input"])
-            message = f"{message[0].lower()}{message[1:]}, not {shown}"
-        faults.append(f"{path}: {message}" if path else message)
-    return "; ".join(faults)
-
-
-def _near(path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
-    *parents, key = map(str, path)
-    for parent in parents:
-        field = model.model_fields.get(parent) if model else None
-        model = section_of(field.annotation) if field else None
-    near = get_close_matches(key, model.model_fields) if model else []
-    return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-def _shown(value: Any) -> str:
-    if not isinstance(value, str | int | float | bool | None):
-        return type(value).__name__
-    shown = repr(value)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"

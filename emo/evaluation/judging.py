@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from emo.answers.thinking import parted
-from emo.config import explain, read_yaml
+from emo.config import read_yaml
 from emo.engines.models import missing_model
 from emo.engines.settings import EngineSettings
 from emo.errors import EmoError, InputError, RowError
 from emo.extraction.writers import EngineWriter, ServerWriter, TextServerSettings, Writer
+from emo.wrong_settings import explain
 
 # A list of all words of a clip is longer than an answer about one clip usually is.
 _MAX_NEW_TOKENS = 512
