@@ -120,13 +120,14 @@ def read(transcript: str) -> Reading:
     for act, word_of_phrase, pattern in _phrases():
         for match in pattern.finditer(text):
             start, end = match.span()
-            if any(word_of_phrase == word and start < last and first < end for first, last, word in spans):
-                continue  # what two patterns find was said once
             if _is_not_meant(act, _sentence_before(text, start)):
                 continue
+            said = any(word_of_phrase == word and start < last and first < end for first, last, word in spans)
+            spans.append((start, end, word_of_phrase))
+            if said:
+                continue  # what two patterns find was said once
             quote = " ".join(match.group().split()).strip(" .,!?。[]()")
             found.append((start, Evidence(word_of_phrase, quote, act, _PHRASE)))
-            spans.append((start, end, word_of_phrase))
     denied: list[str] = []
     not_counted = 0
     for place, form, verdict in _named(text):
