@@ -247,10 +247,10 @@ def _published(data: bytes, path: str, source: Source, settings: Finetune, s3: S
     folder = Storage(source.videos, s3)
     by_stem: dict[str, list[str]] = {}
     # As `emo label` lists the same folder, links included.
-    for path in folder.names() if folder.on_s3 else sorted(read_through(folder.url).files):
-        stem, suffix = posixpath.splitext(posixpath.basename(path))
+    for name in folder.names() if folder.on_s3 else sorted(read_through(folder.url).files):
+        stem, suffix = posixpath.splitext(posixpath.basename(name))
         if suffix.lower() in VIDEO_SUFFIXES:
-            by_stem.setdefault(stem, []).append(folder.full(path))
+            by_stem.setdefault(stem, []).append(folder.full(name))
     if not by_stem:
         raise InputError(f"finetune.videos: {source.videos} holds no video")
     found: list[_Found] = []
