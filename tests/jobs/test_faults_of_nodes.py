@@ -175,8 +175,11 @@ def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, 
     with session(config, out, "label", None) as watched:
         command = [EMO, "status", "--watch", "--out", out]
         watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # However long it takes to start, it sees the pass from its beginning.
+        began = watcher.stderr.readline()
         watched.execute(make_pass(30, worker=lambda: Slow(0.4)), 0)
     shown, said = watcher.communicate(timeout=60)
+    said = began + said
     assert watcher.returncode == 0
     # Not on a terminal: whole lines, nothing drawn over.
     assert "\x1b" not in said
