@@ -182,6 +182,8 @@ def ray_head(
 ) -> Iterator[None]:
     """The first node of a Ray cluster at that port, in a folder of its own; its workers start warm."""
     own = [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats"]
+    # It would read the logs of hundreds of workers again and again, for drivers that ask for none of them.
+    own += ["--include-log-monitor=false"]
     environment = {**os.environ, **(env or {})}
     with warm_workers(folder.with_name(folder.name + "-warm"), environment) as leads_to:
         head = subprocess.Popen(

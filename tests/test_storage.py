@@ -1,5 +1,6 @@
 """Storage behaves the same on a local disk and on a real S3 server, and says clearly what is wrong."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import pytest
 
 from conftest import free_port
 from emo.errors import InputError, StorageError
+from emo.store.backend import LOCK_SUFFIX
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 
@@ -92,6 +94,18 @@ def test_of_many_writers_at_once_one_wins(storage):
         thread.join()
     assert len(won) == 1
     assert storage.read("lease") == f"{won[0]}".encode()
+
+
+def test_a_lock_that_nobody_gives_back_is_named_and_is_no_wait_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("emo.store.local.LOCKED_S", 0.2)
+    storage = Storage(str(tmp_path))
+    first = storage.replace_if("lease", None, b"a")
+    # As a process holds it that was stopped at that moment.
+    with (tmp_path / f".lease{LOCK_SUFFIX}").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match=r"lease: another process has held its lock for 0 s"):
+            storage.replace_if("lease", first, b"b")
+    assert storage.replace_if("lease", first, b"b") is not None
 
 
 def test_a_path_cannot_leave_the_root(storage):

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from emo.errors import EmoError, InputError, StorageError
 from emo.paths import has_odd_bytes, join, on_disk, readable
 from emo.store.backend import LOCK_SUFFIX, PART_SUFFIX, Entry, OtherVersionError, explain_os
 from emo.store.conditions import Conditions
+
+# The lock is held for one small file; who has it for longer stands still.
+LOCKED_S = 60.0
 
 
 class LocalFolder:
@@ -262,7 +266,19 @@ def _umask() -> int:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
+    """Hold the lock of a file; raises StorageError where another process holds it for LOCKED_S."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f".{target.name}{LOCK_SUFFIX}").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        deadline = time.monotonic() + LOCKED_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StorageError(
+                        f"{readable(str(target))}: another process has held its lock for {LOCKED_S:.0f} s; "
+                        "it may be stopped (SIGSTOP); end it, since nobody else may write the file meanwhile"
+                    ) from None
+                time.sleep(0.02)
         yield

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from emo.cli import build_parser
+from emo.cli.program import build_parser
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS

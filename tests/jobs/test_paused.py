@@ -1,5 +1,6 @@
 """A run that stands still while another takes its place commits nothing afterwards."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from clips import make_clip
 from emo.store import committed
+from emo.store.backend import LOCK_SUFFIX
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import WORDS_ONLY, raw_rows, rows, until, works
@@ -61,8 +63,7 @@ def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
         until(lambda: out.names("clips"), stopped, 120)
         workers = [one for one in psutil.Process(stopped.pid).children(recursive=True) if is_worker(one)]
         assert workers
-        for process in (stopped, *workers):
-            process.send_signal(signal.SIGSTOP)
+        stop(stopped, workers, tmp_path / "out")
         already = out.names("clips")
         assert len(already) < CLIPS_OF_THE_SOURCE, "it was too quick to be stopped in the middle"
         # A run that comes earlier is told that OUT is in use.
@@ -99,6 +100,28 @@ def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
     for table in (CLIPS, DESCRIPTIONS, VOTES, JUDGMENTS):
         assert sorted(raw_rows(out, table).column("video_id").to_pylist()) == ids, table.name
     assert {row["status"] for row in rows(out, JUDGMENTS, "status")} == {"ok"}
+
+
+def stop(driver, workers, out):
+    """Stop them all, but not while one of them holds the lock of a file: nobody could write it then."""
+    while True:
+        for process in (driver, *workers):
+            process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        if not any(is_locked(path) for path in out.rglob(f".*{LOCK_SUFFIX}")):
+            return
+        for process in (driver, *workers):
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+
+
+def is_locked(path):
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def everything(out):
