@@ -1,7 +1,10 @@
 """A signal that asks a command to end does so wherever it meets it."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -59,3 +62,33 @@ def test_what_the_error_became_on_its_way_is_still_the_signal():
 def test_an_error_without_a_signal_stays_what_it_is():
     with pytest.raises(EmoError, match="full disk"), ended_by_signals():
         raise EmoError("full disk")
+
+
+def test_a_write_that_fails_before_a_closed_terminal_is_heard_of_is_an_interrupt():
+    """The terminal is not that of the process's session, so no signal comes at all."""
+    terminal, theirs = os.openpty()
+    code = (
+        "import os, sys\n"
+        "from emo.terminal.signals import Terminated, ended_by_signals\n"
+        "sys.stdin.readline()\n"
+        "try:\n"
+        "    with ended_by_signals(): os.write(2, b'x')\n"
+        "except Terminated as end: print(end)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+        text=True,
+    )
+    os.close(theirs)
+    os.close(terminal)
+    said, _ = run.communicate("\n", timeout=60)
+    assert said == "interrupted by SIGHUP\n"
+
+
+def test_a_disk_that_fails_is_no_interrupt():
+    with pytest.raises(OSError, match="Input/output error"), ended_by_signals():
+        raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -1,5 +1,6 @@
 """What ends a command from outside: SIGTERM of a scheduler, SIGHUP of a terminal that is closed."""
 
+import errno
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+_TERMINALS = ("/dev/pts/", "/dev/tty")
 
 
 class Terminated(KeyboardInterrupt):
@@ -33,11 +35,26 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def interruption(error: BaseException) -> KeyboardInterrupt | None:
-    """The interrupt behind an error: Python 3.11 wraps one that comes while a class of an import is made."""
+    """The interrupt behind an error: Python 3.11 wraps one that comes while a class of an import is made.
+
+    A write to a terminal that has just been closed may fail before the signal is heard.
+    """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        if isinstance(cause, OSError) and cause.errno == errno.EIO and _terminal_is_gone():
+            return Terminated("interrupted by SIGHUP")
         cause = cause.__cause__
     return cause
+
+
+def _terminal_is_gone() -> bool:
+    """Whether one of the standard files is a terminal that no longer answers."""
+    for number in range(3):
+        with suppress(OSError):
+            name = str(Path(f"/proc/self/fd/{number}").readlink())
+            if name.startswith(_TERMINALS) and not os.isatty(number):
+                return True
+    return False
 
 
 def listen() -> None:
@@ -67,6 +84,6 @@ def _forget_terminal() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            if str(entry.readlink()).startswith(("/dev/pts/", "/dev/tty")):
+            if str(entry.readlink()).startswith(_TERMINALS):
                 os.dup2(nowhere, int(entry.name))
     os.close(nowhere)
