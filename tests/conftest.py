@@ -185,7 +185,7 @@ def ray_head(
     # It would read the logs of hundreds of workers again and again, for drivers that ask for none of them.
     own += ["--include-log-monitor=false"]
     environment = {**os.environ, **(env or {})}
-    with warm_workers(folder.with_name(folder.name + "-warm"), environment) as leads_to:
+    with warm_workers(folder.with_name(folder.name + "-warm"), environment) as (leads_to, await_warm):
         head = subprocess.Popen(
             [sys.executable, "-c", START, "start", "--head", "--block", *own, *options],
             env={**environment, **leads_to},
@@ -199,6 +199,7 @@ def ray_head(
                 assert head.poll() is None, "the Ray cluster of the tests did not start"
                 assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
                 time.sleep(0.2)
+            await_warm()
             yield
         finally:
             # Its children are in its process group; a gentle end would wait half a minute for them to drain.

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,10 @@ START = (
 
 
 @contextmanager
-def warm_workers(folder: Path, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A process that forks workers, for a cluster with this environment; the variable that leads to it.
+def warm_workers(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
+    """A process that forks workers, for a cluster with this environment.
 
+    Gives the variable that leads to it, and what waits until it is warm: the cluster may start meanwhile.
     folder: a short one of its own, for the socket.
     """
     folder.mkdir(parents=True)
@@ -62,13 +63,16 @@ def warm_workers(folder: Path, env: Mapping[str, str]) -> Iterator[dict[str, str
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
+
+    def wait() -> None:
         deadline = time.monotonic() + 90
         while not place.exists():
             assert process.poll() is None, "the process of warm workers did not start"
             assert time.monotonic() < deadline, "the process of warm workers did not start in time"
             time.sleep(0.1)
-        yield {PLACE: str(place)}
+
+    try:
+        yield {PLACE: str(place)}, wait
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
