@@ -1,6 +1,7 @@
-"""Columns of whole numbers: what differs, and each once."""
+"""Columns of whole numbers and of truths as arrays: what differs, each once, what is true."""
 
 import numpy as np
+import pyarrow as pa
 
 
 def starts_of(ordered: np.ndarray) -> np.ndarray:
@@ -17,3 +18,8 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
     """
     ordered = np.sort(numbers)
     return ordered[starts_of(ordered)]
+
+
+def truths(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A column of truths as bool, null as false."""
+    return column.fill_null(False).to_numpy(zero_copy_only=False)

@@ -34,7 +34,7 @@ from emo.run.settings import Ray
 from emo.section import Section, section_of
 from emo.split.settings import Split
 from emo.store.s3 import S3Settings
-from emo.wrong_settings import SECRET_KEYS, explain
+from emo.wrong_settings import SECRET_KEYS, explain, is_secret
 
 MOST_VALUES = 100_000
 MAX_FAILED_SHARE = 0.5
@@ -345,7 +345,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _refuse_secrets(path: str, value: Any = None) -> None:
     # Command lines are seen by every user of a machine, and by the job list of a cluster.
-    if any(path == secret or path.startswith(f"{secret}.") for secret in SECRET_KEYS):
+    if is_secret(path):
         raise InputError(f"--set {path}: no credentials on a command line; use the environment or a file")
     for key, below in value.items() if isinstance(value, dict) else ():
         _refuse_secrets(f"{path}.{key}", below)

@@ -15,6 +15,11 @@ SECRET_KEYS = frozenset(
 _LONGEST_SHOWN = 200
 
 
+def is_secret(path: str) -> bool:
+    """Whether a key, or what is below it, may hold a credential."""
+    return any(path == key or path.startswith(f"{key}.") for key in SECRET_KEYS)
+
+
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """Every fault in one line: the path of the key, what was expected, what was there.
 
@@ -30,8 +35,7 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
             message = "is missing"
         elif fault["type"] != "value_error":
             # What was meant as a credential is not shown, whatever is wrong with it.
-            secret = any(path == key or path.startswith(f"{key}.") for key in SECRET_KEYS)
-            shown = type(fault["input"]).__name__ if secret else _shown(fault["input"])
+            shown = type(fault["input"]).__name__ if is_secret(path) else _shown(fault["input"])
             message = f"{message[0].lower()}{message[1:]}, not {shown}"
         faults.append(f"{path}: {message}" if path else message)
     return "; ".join(faults)

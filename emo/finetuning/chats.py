@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.arrays import truths
 from emo.captions import messages
 from emo.captions.messages import Turn
 from emo.errors import RowError
@@ -103,7 +104,7 @@ class Chats:
 
     def _by_question(self, texts: pa.Array) -> Iterator[tuple[_Question, np.ndarray]]:
         """Questions, and the places of the chats that begin with each."""
-        ends = _bools(pc.ends_with(texts, _END))
+        ends = truths(pc.ends_with(texts, _END))
         for written, places in by_beginning(texts, ends, self._written):
             question = self._known[written]
             assert question is not None
@@ -167,14 +168,9 @@ def by_beginning(
             left[first] = found is not None
         if found is None:
             return
-        here = left & _bools(pc.starts_with(texts, found))
+        here = left & truths(pc.starts_with(texts, found))
         left &= ~here
         yield found, np.flatnonzero(here)
-
-
-def _bools(column: pa.Array) -> np.ndarray:
-    """A column of truths, null as false."""
-    return column.fill_null(False).to_numpy(zero_copy_only=False)
 
 
 def answers(told: pa.Array) -> pa.Array:

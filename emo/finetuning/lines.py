@@ -102,13 +102,14 @@ def _with_answers(
     behind = pc.struct_field(parts, "behind").dictionary_encode()
     lines = (f"{beginning}{KNOWN}{one}".encode() for one in behind.dictionary.to_pylist())
     known = [alike(line) for line in lines]
-    fits = np.array([one is not None and _stands_for_many(one) for one in known], bool)
+    good = [one if one is not None and _stands_for_many(one) else None for one in known]
+    fits = np.array([one is not None for one in good], bool)
     at = behind.indices.fill_null(-1).to_numpy()
     # A line of another form has the last place.
     here = np.append(fits, False)[at] & pc.is_valid(told).to_numpy(zero_copy_only=False)
     kept = np.flatnonzero(here)
-    good = tables_of(one for one in known if one is not None and _stands_for_many(one))
-    rows = pa.concat_tables([SCHEMA.empty_table(), *good]).take(pa.array((np.cumsum(fits) - 1)[at[kept]]))
+    of_good = tables_of(one for one in good if one is not None)
+    rows = pa.concat_tables([SCHEMA.empty_table(), *of_good]).take(pa.array((np.cumsum(fits) - 1)[at[kept]]))
     begun = pc.binary_slice(rows.column("turns").cast(pa.binary()), 0, -len(_KNOWN_END)).cast(pa.string())
     turns = pc.binary_join_element_wise(begun, told.take(pa.array(kept)), '", null]]', "")
     return kept, rows.set_column(rows.schema.get_field_index("turns"), "turns", turns)

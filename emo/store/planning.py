@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.arrays import truths
 from emo.store.tables import FAILED, OK
 
 # The columns by which a clip is seen to have changed.
@@ -89,8 +90,8 @@ def _each_once(rows: pa.Table, key: tuple[str, ...]) -> bool:
     for name in key:
         values = flat(rows, name)
         earlier, later = values.slice(0, len(rises)), values.slice(1)
-        rises |= before_same & _bools(pc.less(earlier, later))
-        stays[name] = _bools(pc.equal(earlier, later))
+        rises |= before_same & truths(pc.less(earlier, later))
+        stays[name] = truths(pc.equal(earlier, later))
         before_same &= stays[name]
     borders = np.flatnonzero(~rises)
     if len(borders) >= _MOST_PARTS:
@@ -101,10 +102,6 @@ def _each_once(rows: pa.Table, key: tuple[str, ...]) -> bool:
         and pc.count_distinct(flat(rows, name).take(starts), mode="all").as_py() == len(starts)
         for name in key
     )
-
-
-def _bools(values: pa.Array) -> np.ndarray:
-    return values.fill_null(False).to_numpy(zero_copy_only=False)
 
 
 # Numbers of keys stay below it, so that they fit 64 bits.
