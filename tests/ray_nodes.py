@@ -6,22 +6,27 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from conftest import free_port
+from warm_workers import START, warm_workers
 
 
 class Nodes:
-    """Ray nodes on this machine, each a process group of its own; GPUs are only claimed."""
+    """Ray nodes on this machine, each a process group of its own; GPUs are only claimed; workers start warm."""
 
     def __init__(self):
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
         self._folder = Path(f"/tmp/emo-test-nodes-{self._port}")
         self._running = []
+        self._ends = ExitStack()
+        # What workers of nodes with these variables are forked from.
+        self._warm = {}
 
     def start(self, cpus, head=False, gpus=0, env=None):
-        where = ["--head", f"--port={self._port}", "--include-dashboard=false"]
+        where = ["--head", f"--port={self._port}", "--include-dashboard=false", "--include-log-monitor=false"]
         options = where if head else [f"--address={self.address}"]
         options += [
             f"--num-cpus={cpus}",
@@ -29,9 +34,11 @@ class Nodes:
             f"--temp-dir={self._folder}" if head else "--node-ip-address=127.0.0.1",
         ]
         options += ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
+        environment = {**os.environ, **(env or {})}
+        leads_to, await_warm = self._warmth(environment)
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("ray"), "start", *options],
-            env={**os.environ, **(env or {})},
+            [sys.executable, "-c", START, "start", *options],
+            env={**environment, **leads_to},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -43,7 +50,15 @@ class Nodes:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        await_warm()
         return process
+
+    def _warmth(self, environment):
+        variables = frozenset(environment.items())
+        if variables not in self._warm:
+            folder = Path(f"{self._folder}-warm-{len(self._warm)}")
+            self._warm[variables] = self._ends.enter_context(warm_workers(folder, environment))
+        return self._warm[variables]
 
     @staticmethod
     def kill(process):
@@ -54,4 +69,5 @@ class Nodes:
         for process in reversed(self._running):
             if process.poll() is None:
                 self.kill(process)
+        self._ends.close()
         shutil.rmtree(self._folder, ignore_errors=True)
