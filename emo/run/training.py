@@ -20,7 +20,7 @@ from emo.run.training_checkpoints import (
     train_storage,
     whole_checkpoints,
 )
-from emo.run.training_monitor import reason_to_stop, start_monitor, telling_line, watched
+from emo.run.training_monitor import reason_to_stop, started_monitor, telling_line, watched
 
 
 def train(task: Task, live: Live, go_on: Callable[[], None]) -> tuple[Kept, Sequence[Kept]]:
@@ -30,10 +30,10 @@ def train(task: Task, live: Live, go_on: Callable[[], None]) -> tuple[Kept, Sequ
     where it stopped, or a base could not be asked. What was saved before stays.
     """
     ask_base(task, live)
-    monitor = start_monitor()
-    with watched(monitor, live, go_on):
-        result = _fit(task, monitor)
-    stopped = reason_to_stop(monitor)
+    with started_monitor() as monitor:
+        with watched(monitor, live, go_on):
+            result = _fit(task, monitor)
+        stopped = reason_to_stop(monitor)
     if stopped:
         raise EmoError(f"{stopped}; the last good checkpoint stays, the same command goes on from it")
     if result.checkpoint is None:

@@ -32,17 +32,25 @@ class Monitor:
         return self._reason
 
 
-def start_monitor() -> Any:
+@contextmanager
+def started_monitor() -> Iterator[Any]:
     """The handle of a Monitor, on the node of the command, where it cannot be lost without the command.
 
-    Where its process dies all the same it starts again, and with it the calls that it did not answer.
+    Where its process dies all the same it starts again, and with it the calls that it did not answer. It ends
+    with the context: a Python program may stay connected to the cluster for many trainings.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-    return ray.remote(Monitor).options(**options).remote()
+    monitor = ray.remote(Monitor).options(**options).remote()
+    try:
+        yield monitor
+    finally:
+        # Where the cluster is gone, so is the monitor.
+        with suppress(ray.exceptions.RayError):
+            ray.kill(monitor)
 
 
 def reason_to_stop(monitor: Any) -> str | None:
