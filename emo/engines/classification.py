@@ -119,6 +119,10 @@ class Classifier:
         self._model: Any = model.to(settings.device).eval()
         self._read: Any = None
         self._last = self._last_layer() if keep_vectors else None
+        if settings.device == "cpu":
+            from emo.engines.packed import pack
+
+            pack(self._model, leave=self._last)
         try:
             self._processor: Any = getattr(transformers, kind.processor).from_pretrained(self.folder)
         except (OSError, ValueError, KeyError) as error:
