@@ -15,9 +15,12 @@ _MODIFIED = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Files, each once, told apart by their paths; sizes: in bytes, int64; modified: timestamp[us, UTC]."""
+    """Files, each once, told apart by their paths.
 
-    paths: list[str]
+    paths: string; sizes: in bytes, int64; modified: timestamp[us, UTC].
+    """
+
+    paths: pa.Array
     sizes: pa.Array
     modified: pa.Array
 
@@ -26,22 +29,22 @@ class Listing:
         """The files of a listing."""
         each = list(entries)
         return cls(
-            [entry.path for entry in each],
+            pa.array([entry.path for entry in each], pa.string()),
             pa.array([entry.size for entry in each], pa.int64()),
             pa.array([entry.modified for entry in each], _MODIFIED),
         )
 
     @classmethod
-    def measured(cls, paths: list[str], sizes: Sequence[int], microseconds: np.ndarray) -> "Listing":
+    def measured(cls, paths: pa.Array, sizes: pa.Array, microseconds: np.ndarray) -> "Listing":
         """Files by their columns; microseconds: since 1970, int64."""
-        return cls(paths, pa.array(sizes, pa.int64()), pa.array(microseconds, pa.int64()).cast(_MODIFIED))
+        return cls(paths, sizes, pa.array(microseconds, pa.int64()).cast(_MODIFIED))
 
     @cached_property
-    def _places(self) -> dict[str | None, int]:
-        return dict(zip(self.paths, range(len(self.paths)), strict=True))
+    def _places(self) -> dict[str, int]:
+        return {path: at for at, path in enumerate(self)}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
+        return iter(self.paths.to_pylist())
 
     def __contains__(self, path: str) -> bool:
         return path in self._places
@@ -51,30 +54,29 @@ class Listing:
 
     def below(self, root: str) -> "Listing":
         """The same files with this text before their paths."""
-        return Listing([root + path for path in self.paths], self.sizes, self.modified)
+        return Listing(pc.binary_join_element_wise(root, self.paths, ""), self.sizes, self.modified)
 
     def ordered(self) -> "Listing":
         """The same files, sorted by path."""
-        return self._taken(pc.sort_indices(pa.array(self.paths, pa.string())))
+        return self._taken(pc.sort_indices(self.paths))
 
     def _taken(self, places: pa.Array) -> "Listing":
-        paths = [self.paths[place] for place in places.to_pylist()]
-        return Listing(paths, self.sizes.take(places), self.modified.take(places))
+        return Listing(*(column.take(places) for column in (self.paths, self.sizes, self.modified)))
 
-    def without(self, places: Sequence[int]) -> "Listing":
+    def without(self, places: Sequence[int] | np.ndarray) -> "Listing":
         """All files but those at these places."""
-        if not places:
+        if not len(places):
             return self
         keep = np.ones(len(self), dtype=bool)
-        keep[list(places)] = False
+        keep[np.asarray(places)] = False
         return self._taken(pa.array(np.flatnonzero(keep)))
 
-    def versions(self, paths: Sequence[str | None]) -> tuple[pa.Array, pa.Array]:
-        """The size and the time of each of these files, null where it is not there."""
-        if paths == self.paths:
+    def versions(self, paths: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """The size and the time of each of these files (string), null where it is not there."""
+        if paths.equals(self.paths):
             # A folder of nothing but videos. To look up each of a million takes longer than to read its size.
             return self.sizes, self.modified
-        at = pa.array(list(map(self._places.get, paths)), pa.int64())
+        at = pc.index_in(paths, value_set=self.paths)
         return self.sizes.take(at), self.modified.take(at)
 
     def entry(self, path: str) -> Entry | None:
@@ -87,7 +89,5 @@ def together(listings: Iterable[Listing]) -> Listing:
     """Listings of different folders as one."""
     each = [Listing.of(()), *listings]
     return Listing(
-        [path for one in each for path in one.paths],
-        pa.concat_arrays([one.sizes for one in each]),
-        pa.concat_arrays([one.modified for one in each]),
+        *(pa.concat_arrays([getattr(one, name) for one in each]) for name in ("paths", "sizes", "modified"))
     )

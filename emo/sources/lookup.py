@@ -78,8 +78,8 @@ class Row(NamedTuple):
     speaker: str | None = None
 
 
-# The same of many clips: a list for each name that is said of any, all of one length.
-Columns = dict[str, list[Any]]
+# The same of many clips: a list, or a column, for each name that is said of any, all of one length.
+Columns = dict[str, Any]
 
 
 def columns_of(rows: Sequence[Row]) -> Columns:
@@ -108,6 +108,18 @@ def is_video(path: str) -> bool:
     return f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES and stem.rpartition("/")[2].strip(".") != ""
 
 
+# As `is_video` has it. Python makes a small letter of K (in kelvin) too, but of no other that is not ASCII.
+_LETTERS = {"k": r"[kK\x{212A}]"} | {one: f"[{one}{one.upper()}]" for one in "abcdefghijlmnopqrstuvwxyz"}
+_VIDEO = rf"""[^./][^/]*\.(?:{
+    "|".join("".join(_LETTERS.get(one, one) for one in suffix[1:]) for suffix in sorted(VIDEO_SUFFIXES))
+})$"""
+
+
+def are_videos(paths: pa.Array) -> pa.Array:
+    """Whether each of these files (string) is a video by its name: bool."""
+    return pc.match_substring_regex(paths, _VIDEO)
+
+
 def listing_of(folder: str, s3: S3Settings) -> Listing:
     """The files right in one folder, by their full path; empty where it is not there."""
     storage = Storage(folder, s3, exact=True)
@@ -128,31 +140,31 @@ def finish(
     named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
     belong to a system.
     """
-    uris, ids = columns["uri"], columns["video_id"]
-    _check_ids(ids, columns["where"])
-    shut = {at for at, use in enumerate(columns.get("use", ())) if use == uses.NONE}
-    read = [None if at in shut else uri for at, uri in enumerate(uris)] if shut else uris
+    given = {name: _column(name, values) for name, values in columns.items()}
+    uris = given["uri"]
+    _check_ids(given["video_id"], given["where"])
+    nothing = pa.nulls(len(uris), pa.string())
+    subtitles, languages = given.get("subtitle", nothing), given.get("language", nothing)
+    read, shut = uris, pa.repeat(False, len(uris))
+    if "use" in given:
+        shut = pc.equal(given["use"], uses.NONE).fill_null(False)
+        read = pc.if_else(shut, pa.scalar(None, pa.string()), uris)
     sizes, modified = listing.versions(read)
-    beside = Sidecars(listing, is_video)
-    # What follows goes over each of a million rows, most of which have nothing of the kind.
-    nothing = [None] * len(uris)
-    subtitles: list[str | None] = columns.get("subtitle", nothing)
-    languages: list[str | None] = list(columns.get("language", nothing))
-    sidecars: list[Sidecar | None] = list(nothing)
+    beside = Sidecars(listing, are_videos)
+    # Most of a million rows have nothing of the kind.
+    sidecars: dict[int, Sidecar] = {}
     if beside:
-        for at, uri in enumerate(uris):
-            if at not in shut and subtitles[at] is None:
-                sidecars[at] = sidecar = beside.of(uri, languages[at])
-                if sidecar and sidecar.language and not languages[at]:
-                    languages[at] = sidecar.language
-    versions = [
-        _transcript_version(subtitle, language, listing.entry(sidecar.uri) if sidecar else None)
-        if sidecar or subtitle is not None or language is not None
-        else None
-        for subtitle, language, sidecar in zip(subtitles, languages, sidecars, strict=True)
-    ]
-    used = {sidecar.uri for sidecar in sidecars if sidecar}
-    for line in left_out(place, named, hidden, used, is_video):
+        asked = pc.indices_nonzero(pc.and_(pc.is_null(subtitles), pc.invert(shut))).to_pylist()
+        sidecars, languages = _sidecars(asked, uris.to_pylist(), languages.to_pylist(), beside)
+    worded = pc.or_(pc.is_valid(subtitles), pc.is_valid(languages))
+    said = {*pc.indices_nonzero(worded).to_pylist(), *sidecars}
+    versions: list[str | None] = [None] * (len(uris) if said else 0)
+    texts, spoken = (column.to_pylist() if said else [] for column in (subtitles, languages))
+    for at in said:
+        file = listing.entry(sidecars[at].uri) if at in sidecars else None
+        versions[at] = _transcript_version(texts[at], spoken[at], file)
+    files = [sidecars[at].uri if at in sidecars else None for at in range(len(uris) if sidecars else 0)]
+    for line in left_out(place, named, hidden, set(filter(None, files)), is_video):
         print(line, file=sys.stderr)
     if beside.several:
         print(
@@ -160,12 +172,12 @@ def finish(
             f"{beside.several[0]}; the first by name is taken where a manifest gives no language",
             file=sys.stderr,
         )
-    found = columns | {
+    found = given | {
         "language": languages,
         "size": sizes,
         "modified": modified,
-        "transcript_version": versions,
-        "sidecar": [sidecar.uri if sidecar else None for sidecar in sidecars],
+        "transcript_version": _column("transcript_version", versions) if said else nothing,
+        "sidecar": _column("sidecar", files) if sidecars else nothing,
     }
     lacking = {field.name: pa.nulls(len(uris), field.type) for field in MANIFEST if field.name not in found}
     table = pa.table({name: (found | lacking)[name] for name in MANIFEST.names}, schema=MANIFEST)
@@ -175,12 +187,33 @@ def finish(
     return table.take(pc.sort_indices(table, sort_keys=[("video_id", "ascending")]))
 
 
-def _check_ids(ids: Sequence[str], where: Sequence[str]) -> None:
+def _column(name: str, values: Any) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    return pa.array(values, MANIFEST.field(name).type if name in MANIFEST.names else pa.string())
+
+
+def _sidecars(
+    asked: Iterable[int], uris: Sequence[str], languages: list[str | None], beside: Sidecars
+) -> tuple[dict[int, Sidecar], pa.Array]:
+    """The subtitle files of the clips at these places, and the languages of all clips with those that the
+    names of such files say.
+    """
+    found: dict[int, Sidecar] = {}
+    for at in asked:
+        if sidecar := beside.of(uris[at], languages[at]):
+            found[at] = sidecar
+            if sidecar.language and not languages[at]:
+                languages[at] = sidecar.language
+    return found, _column("language", languages)
+
+
+def _check_ids(ids: pa.Array, where: pa.Array) -> None:
     """Raise InputError where two clips have one id."""
-    if len(set(ids)) == len(ids):
+    if planning.rises(ids) or pc.count_distinct(ids).as_py() == len(ids):
         return
     first: dict[str, str] = {}
-    for video_id, place in zip(ids, where, strict=True):
+    for video_id, place in zip(ids.to_pylist(), where.to_pylist(), strict=True):
         if video_id in first:
             raise InputError(
                 f"two clips would share the id {video_id!r}: {first[video_id]} and {place}; "

@@ -1,14 +1,21 @@
 """Which subtitle file belongs to which video: beside it, under the names that players and downloaders use."""
 
 import posixpath
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.languages import language_of
 from emo.media.transcript import SIDECARS
+from emo.sources.listing import Listing
 
 # What players read behind the language: `clip.en.sdh.srt`. A forced one holds only what is foreign in a film.
 _KINDS = ("sdh", "cc", "hi", "default", "forced")
+# What every name of a subtitle file matches, in capital letters too, and hardly another.
+_MAY_BE_SIDECAR = rf"(?i)(?:{'|'.join(map(re.escape, SIDECARS))})$"
 
 
 @dataclass(frozen=True)
@@ -20,18 +27,20 @@ class Sidecar:
 
 
 class Sidecars:
-    """The subtitle files of a listing (its paths), by the videos that they are of.
+    """The subtitle files of a listing, by the videos that they are of. are_videos: which paths are.
 
     `clip.srt` and `clip.mp4.srt` belong to `clip.mp4`, and so do `clip.en.srt` and `clip.zh-CN.vtt` unless
     there is a video `clip.en`. several: the videos that have more than one language to choose from.
     """
 
-    def __init__(self, listing: Iterable[str], is_video: Callable[[str], bool]) -> None:
+    def __init__(self, listing: Listing, are_videos: Callable[[pa.Array], pa.Array]) -> None:
         self.several: list[str] = []
         self._plain: dict[str, list[Sidecar]] = {}
         self._spoken: dict[str, list[Sidecar]] = {}
-        named = sorted(uri for uri in listing if uri.lower().endswith(SIDECARS))
-        films = filter(is_video, listing if named else ())
+        # Of a million files few or none are looked at one by one.
+        maybe = listing.paths.filter(pc.match_substring_regex(listing.paths, _MAY_BE_SIDECAR))
+        named = sorted(uri for uri in maybe.to_pylist() if uri.lower().endswith(SIDECARS))
+        films = listing.paths.filter(are_videos(listing.paths)).to_pylist() if named else ()
         videos = {name for uri in films for name in (uri, posixpath.splitext(uri)[0])}
         for uri in named:
             base, _ = posixpath.splitext(uri)

@@ -7,23 +7,33 @@ import fnmatch
 import glob
 import posixpath
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from itertools import filterfalse
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emo.errors import InputError
 from emo.paths import S3_PREFIX, is_s3, on_disk, readable, split
 from emo.sources.cut_names import cut_names
-from emo.sources.folders import Found, is_of_system, read_through
+from emo.sources.folders import Found, is_of_system, of_system, read_through
 from emo.sources.listing import Listing, together
-from emo.sources.lookup import VIDEO_SUFFIXES, Columns, Row, columns_of, finish, is_video, listing_of
+from emo.sources.lookup import (
+    VIDEO_SUFFIXES,
+    Columns,
+    Row,
+    are_videos,
+    columns_of,
+    finish,
+    is_video,
+    listing_of,
+)
 from emo.sources.manifest import from_manifest
 from emo.sources.parquet import PARQUET
 from emo.sources.record import Record, text_of
 from emo.sources.records import SUFFIXES, is_table, read_records, suffix_of, tables_at
+from emo.store import planning
 from emo.store.local import is_folder
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
@@ -101,42 +111,48 @@ def _from_s3(source: str, s3: S3Settings) -> pa.Table:
 
 def _from_folder(storage: Storage) -> pa.Table:
     found = Found(Listing.of(storage.entries())) if storage.on_s3 else read_through(storage.url)
-    if len(set(found.files)) < len(found.files):
-        # Odd bytes are written out, and another name may hold just that text.
-        paths = Counter(sorted(found.files))
-        twice = next((path for path, count in paths.items() if count > 1 and not is_of_system(path)), None)
-        if twice is not None:
-            raise InputError(
-                f"two files would have the same path in the tables: {storage.full(twice)}; rename one"
-            )
-    files = found.files.without([place for place, path in enumerate(found.files) if is_of_system(path)])
-    files = files.ordered()
+    files = found.files.without(of_system(found.files.paths)).ordered()
+    _refuse_repeats(files.paths, storage)
     root = storage.full("x")[:-1]
     # What is no file but looks like a video by its name gets its row, and fails: it is not passed over.
     unusable = [path for path in found.unusable if not is_of_system(path)]
-    named = sorted({*files, *unusable}) if unusable else files.paths
-    videos = list(filter(is_video, named))
-    others = list(filterfalse(is_video, named)) if len(videos) < len(named) else []
+    named = pa.array(sorted({*files, *unusable}), pa.string()) if unusable else files.paths
+    of_video = are_videos(named)
+    videos, others = named.filter(of_video), named.filter(pc.invert(of_video)).to_pylist()
     hidden = len(found.files) + len(found.unusable) - len(named)
-    tables = {CHSIMS_LABELS, CHSIMS_META, MER_SUBTITLES}.intersection(files)
+    known = pa.array([CHSIMS_LABELS, CHSIMS_META, MER_SUBTITLES])
+    tables = set(files.paths.filter(pc.is_in(files.paths, value_set=known)).to_pylist())
     table = _chsims_table(storage, tables, files)
     if table is not None:
-        rows = _chsims_rows(storage, table, [path for path in videos if path.startswith(CHSIMS_CLIPS)])
+        clips = videos.filter(pc.starts_with(videos, CHSIMS_CLIPS)).to_pylist()
+        rows = _chsims_rows(storage, table, clips)
         rest = [path for path in others if path != table]
         return finish(columns_of(rows), files.below(root), rest, storage.url, hidden)
     subtitles = _mer_subtitles(storage) if MER_SUBTITLES in tables else {}
     # MER names clips by their file name, wherever below the folder the file stands.
-    names = map(posixpath.basename, videos) if subtitles else videos
+    names = pc.replace_substring_regex(videos, r"(?s)^.*/", "") if subtitles else videos
     columns: Columns = {
-        "uri": [root + path for path in videos],
-        "video_id": [name.rpartition(".")[0] for name in names],
+        "uri": pc.binary_join_element_wise(root, videos, ""),
+        "video_id": pc.replace_substring_regex(names, r"\.[^.]*$", ""),
         "where": videos,
     }
     if subtitles:
-        texts = [subtitles.get(video_id, (None, None)) for video_id in columns["video_id"]]
+        texts = [subtitles.get(video_id, (None, None)) for video_id in columns["video_id"].to_pylist()]
         columns |= {name: [text[at] for text in texts] for at, name in enumerate(("subtitle", "language"))}
     rest = [path for path in others if not (subtitles and path == MER_SUBTITLES)]
     return finish(columns, files.below(root), rest, storage.url, hidden)
+
+
+def _refuse_repeats(paths: pa.Array, storage: Storage) -> None:
+    """Raise InputError where one of these paths, which are sorted, is there twice.
+
+    Odd bytes are written out, and another name may hold just that text.
+    """
+    if not planning.rises(paths):
+        twice = next(one for one, other in pairwise(paths.to_pylist()) if one == other)
+        raise InputError(
+            f"two files would have the same path in the tables: {storage.full(twice)}; rename one"
+        )
 
 
 def _chsims_table(storage: Storage, tables: Collection[str], files: Iterable[str]) -> str | None:

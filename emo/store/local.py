@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -21,6 +22,7 @@ from emo.store.conditions import Conditions
 
 # The lock is held for one small file; who has it for longer stands still.
 LOCKED_S = 60.0
+_LISTED_AT_ONCE = 10_000
 
 
 class LocalFolder:
@@ -154,10 +156,17 @@ def _version(data: bytes) -> str:
 
 def list_folder(folder: str) -> list[os.DirEntry[str]]:
     """What is right in a local folder, nothing where it is not there; StorageError if it cannot be read."""
+    return list(chain.from_iterable(list_in_parts(folder, _LISTED_AT_ONCE)))
+
+
+def list_in_parts(folder: str, size: int) -> Iterator[list[os.DirEntry[str]]]:
+    """The same as lists of so many, while the folder is read."""
     try:
-        return list(os.scandir(folder))
+        with os.scandir(folder) as items:
+            while part := list(islice(items, size)):
+                yield part
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise StorageError(f"{folder}: this folder cannot be read: {error.strerror}") from error
 
