@@ -37,7 +37,7 @@ def known(storage: Storage) -> pa.Table:
 def allowed(storage: Storage, rows: pa.Table, training: bool = False) -> pa.Table:
     """The rows (with `video_id`) of clips that may be used; training: of those that may be trained on."""
     refused = [NONE, LABEL] if training else [NONE]
-    return rows.filter(pc.invert(pc.is_in(of(storage, rows), value_set=pa.array(refused))))
+    return planning.kept(rows, pc.invert(pc.is_in(of(storage, rows), value_set=pa.array(refused))))
 
 
 def of(storage: Storage, rows: pa.Table) -> pa.ChunkedArray:
@@ -62,4 +62,4 @@ def not_read(manifest: pa.Table) -> pa.Table:
 
 def read(manifest: pa.Table) -> pa.Table:
     """The other rows."""
-    return manifest.filter(pc.fill_null(pc.not_equal(manifest.column("use"), NONE), True))
+    return planning.kept(manifest, pc.fill_null(pc.not_equal(manifest.column("use"), NONE), True))

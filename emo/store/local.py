@@ -68,12 +68,18 @@ class LocalFolder:
     def _walk(self, prefix: str, recursive: bool = True) -> Iterator[os.DirEntry[str]]:
         pending = [str(self._on_disk(prefix))]
         while pending:
-            for item in list_folder(pending.pop()):
+            items = list_folder(pending.pop())
+            # First what nearly all are.
+            files = [item for item in items if item.is_file(follow_symlinks=False)]
+            yield from files
+            if len(files) == len(items):
+                continue
+            for item in items:
                 # A folder behind a link is not followed: it may lead out of the root or in a circle.
                 if item.is_dir(follow_symlinks=False):
                     if recursive:
                         pending.append(item.path)
-                elif is_regular(item):
+                elif item.is_symlink() and is_regular(item):
                     yield item
 
     def entry(self, path: str) -> Entry:

@@ -21,7 +21,7 @@ def clips_to_ingest(manifest: pa.Table, committed: pa.Table, by: Sequence[str] =
     `committed` holds the newest clips row per id with the columns `by`, which tell of a change. A row that
     failed counts as done until its file changes or it is asked for with `failed_keys`.
     """
-    at = pc.index_in(manifest.column("video_id"), value_set=flat(committed, "video_id"))
+    at = place(manifest, committed, ("video_id",))
     unchanged = pc.is_valid(at)
     for name in by:
         before = committed.column(name).take(at)
@@ -220,7 +220,7 @@ def answering(descriptions: pa.Table) -> pa.Table:
     may have asked for more answers.
     """
     key = ("video_id", "expert")
-    first = descriptions.filter(pc.equal(descriptions.column("sample"), 0))
+    first = kept(descriptions, pc.equal(descriptions.column("sample"), 0))
     began = first.column("run_id").take(place(descriptions, first, key))
     fresh = pc.greater_equal(descriptions.column("run_id"), began)
     return kept(descriptions, fresh)
