@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -52,6 +53,32 @@ def judged(storage, shard=100, by=Judge()):  # noqa: B008 - frozen
     worker = step.work(storage, "9", step.given(storage)).worker()
     parts = [worker(rows) for rows in committed.batched(step.given(storage), shard)]
     return {row["video_id"]: row for row in pa.concat_tables(parts).to_pylist()}
+
+
+runs = st.lists(st.lists(st.none() | st.sampled_from("abcde"), min_size=4, max_size=4), max_size=4)
+
+
+@given(runs)
+def test_the_newest_run_of_a_clip_is_the_greatest_of_all_experts(rows):
+    found = []
+    for row in rows:
+        texts = sorted({run for run in row if run is not None})
+        places = np.array([-1 if run is None else texts.index(run) for run in row])
+        found.append((places, pa.array(texts, pa.string())))
+    each = [max((row[at] for row in rows if row[at] is not None), default=None) for at in range(4)]
+    assert judge._greatest(found, 4).to_pylist() == each
+
+
+def test_a_shard_names_its_files_in_full_and_not_those_of_all_clips(storage):
+    commit_clips(storage, "1", ["v1", "v2"])
+    for clip in ("v1", "v2"):
+        commit_texts(storage, f"2{clip}", "a", [clip], 1)
+        commit_votes(storage, f"2{clip}", "a", [clip], 1, 1, "happy")
+    step = judge.JudgeStep(Judge(), EXPERTS)
+    shard = step.work(storage, "9", step.given(storage)).rows.slice(1)
+    assert shard.column("votes").to_pylist() == [["votes/a/2v2-0.parquet"]]
+    assert shard.column("texts").to_pylist() == [["descriptions/a/2v2-v2.parquet"]]
+    assert shard.schema.field("votes").type == shard.schema.field("texts").type == pa.list_(pa.string())
 
 
 @settings(deadline=None, max_examples=25)
