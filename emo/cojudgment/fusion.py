@@ -104,7 +104,9 @@ def agreement_of(votes: pa.Table, agree_on: AgreeOn) -> pa.Table:
     if agree_on == "words":
         return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot, ballot.meant)})
     families = ballot.of_families()
-    agreement = _agreement(ballot, families, families.strength)
+    # In whole numbers: their sum is the same in any order, and which other clips are there changes the order.
+    # Halves and thirds are among them, so that an agreement of exactly `enough` is that.
+    agreement = _agreement(ballot, families, np.rint(families.strength * (3 * 2**20)))
     return pa.table({"video_id": ballot.clips, "agreement": agreement})
 
 

@@ -65,6 +65,24 @@ def test_families_close_what_near_words_leave_open_and_first_labels_count_most()
     assert decided({**some, ("x", "a", 1): []}, rounds=ON_FAMILIES) == {"x": ([None], None)}
 
 
+def test_the_agreement_of_a_clip_is_the_same_to_the_last_bit_beside_other_clips():
+    given = (
+        ["disgusted", "happy", "surprised", "zork", "bored"],
+        ["sad", "disgusted", "zork", "bored", "angry"],
+        ["disgusted", "zork", "bored", "afraid", "surprised"],
+    )
+    found = {("x", "a", number): labels for number, labels in enumerate(given)}
+    all_asked = replace(ON_FAMILIES, enough=0.99)
+    alone = decided(found, rounds=all_asked)["x"]
+    assert len(alone[0]) == 2
+    # Its words come first of their families, so the families are counted in another order.
+    beside = {("y", "a", 0): ["bitter", "aghast", "amused", "annoyed", "admiring"]}
+    assert decided({**found, **beside}, rounds=all_asked)["x"] == alone
+    # Just enough is enough: of each voter the first label is shared, 1 of 1 and a half.
+    exact = {("x", "a", 0): ["happy", "sad"], ("x", "a", 1): ["glad", "angry"]}
+    assert decided(exact, rounds=replace(ON_FAMILIES, enough=2 / 3))["x"] == ([2 / 3], 1)
+
+
 def test_rounds_that_agree_on_words_are_marked_as_before_there_was_a_choice():
     assert ROUNDS.sha == "9f0e4ae8"
     assert ON_FAMILIES.sha == Rounds(ROUNDS.by_then, 0.4).sha != ROUNDS.sha
