@@ -4,18 +4,19 @@
 
 The clips are parted at random, into two and into ten, N times. On all parts but one the rule is chosen, on
 that one it is measured (F of EW level 1, mean of the five wheels), each part in its turn. A rule must hold
-for any number of voters: it is chosen by the mean of the four sets of voters and of random sets of a few of
-them, and of those within one standard error of the best the one with the fewest constants counts. Beside it:
-the default, the three experts with weights from published scores, a plain vote (a label wins that 20 % of the
-voters wrote), the best single voter and the union. Then what weights estimated without gold give or cost, on
-random sets of experts.
+for any number of voters, and where one model is asked in rounds: it is chosen by the mean of three, the four
+sets of voters, random sets of a few of them, and every set of three and five answers of one model. A bar that
+is better than both its neighbours is luck, so each counts with them. Of the rules within one standard error
+of the best the one with the fewest constants counts. Beside it: the default, the three experts with weights
+from published scores, a plain vote (a label wins that 20 % of the voters wrote), the best single voter and
+the union. Then what weights estimated without gold give or cost, on random sets of experts.
 """
 
 import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,41 +26,43 @@ import pyarrow.compute as pc
 from judge_quality import by_form, by_voter, by_word, labels_of, measured, plain_vote, sets_of_voters
 
 from emo.cojudgment import learning
-from emo.cojudgment.ballot import read_ballot
+from emo.cojudgment.ballot import Ballot, read_ballot
 from emo.cojudgment.fusion import judge_votes
-from emo.cojudgment.rule import Rule
+from emo.cojudgment.rule import LATER, Rule
 from emo.cojudgment.weighing import weigh
 from emo.evaluation.ew import ew_overlaps
 from emo.evaluation.overlap import Overlaps
 from emo.evaluation.text import table
 from emo.evaluation.wheels import load_wheels
 
-SHARES = (0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25, 0.3)
-BOOTSTRAP = 200
+SHARES = tuple(round(0.01 * step, 2) for step in range(12, 26))
+BOOTSTRAP = 100
 # F on OV-MERD+ as MER-UniBench publishes it (arXiv 2501.16566, table 2).
 PUBLISHED = {"affectgpt": 62.52, "chat-univi": 48.00, "salmonn": 45.00}
 CONTRAST = 2.0  # as a calibration weighs the share of labels that are right
 PARTS = (2, 10)
 FEW = (2, 3, 4, 5, 7)  # voters of a random set
+FIRST = (3, 5)  # answers of the one model, of which rounds ask for a few first
 SETS = 12  # random sets of so many voters each
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule. first to later: what a label counts by its place: `later` to the power of the place, at least
-    `least`; share: the bar. constants: how many numbers it has beside the bar."""
+    """A rule. later, least: a label counts by its place, from 0: `later` to the power of the place (None:
+    one over the place, from 1), at least `least`; share: the bar. constants: how many numbers it has beside
+    the bar."""
 
-    share: float
-    later: float
+    later: float | None
     least: float
+    share: float
 
     @property
     def constants(self) -> int:
+        if self.later is None:
+            return 1 if self.least else 0
         return 0 if self.later == 1 else 1 if self.later == self.least else 2
 
-    def judge(self, votes: pa.Table) -> dict[str, list[str]]:
-        worth = partial(_worth, later=self.later, least=self.least)
-        ballot = read_ballot(votes, worth)
+    def judge(self, ballot: Ballot) -> dict[str, list[str]]:
         found = weigh(ballot, Rule(self.share))
         words, clips = ballot.words.to_pylist(), ballot.clips.to_pylist()
         labels: dict[str, list[str]] = {clip: [] for clip in clips}
@@ -68,17 +71,33 @@ class Choice:
         return labels
 
 
-def _worth(place: np.ndarray, later: float, least: float) -> np.ndarray:
-    return np.maximum(later ** np.minimum(place, 60), least)
+def _worth(place: np.ndarray, later: float | None, least: float) -> np.ndarray:
+    return np.maximum(1 / (1.0 + place) if later is None else later ** np.minimum(place, 60), least)
 
 
-CHOICES = [
-    Choice(share, later, least)
-    for (later, least), share in itertools.product(
-        ((1.0, 1.0), (0.75, 0.75), (0.5, 0.5), (0.3, 0.3), (0.75, 0.3), (0.5, 0.3), (0.5, 0.1), (0.3, 0.1)),
-        SHARES,
-    )
-]
+WORTHS = (
+    (1.0, 1.0),
+    *((later, later) for later in (0.75, 0.5, 0.3)),
+    *((later, least) for later, least in ((0.75, 0.3), (0.5, 0.3), (0.5, 0.1), (0.3, 0.1))),
+    *((None, least) for least in (0.0, LATER)),
+)
+CHOICES = [Choice(*worth, share) for worth in WORTHS for share in SHARES]
+
+
+def by_each(votes: pa.Table) -> list[dict[str, list[str]]]:
+    """The labels by each of CHOICES; the votes are read once for each worth of places."""
+    found = []
+    for (later, least), some in itertools.groupby(CHOICES, lambda choice: (choice.later, choice.least)):
+        ballot = read_ballot(votes, partial(_worth, later=later, least=least))
+        found += [choice.judge(ballot) for choice in some]
+    return found
+
+
+def beside_each(values: np.ndarray) -> np.ndarray:
+    """The mean over a bar and its neighbours, of values of CHOICES: float64 (choices, ...)."""
+    rows = values.reshape(len(WORTHS), len(SHARES), *values.shape[1:])
+    near = [rows[:, max(place - 1, 0) : place + 2].mean(axis=1) for place in range(len(SHARES))]
+    return np.stack(near, axis=1).reshape(values.shape)
 
 
 def prior_weights() -> dict[str, float]:
@@ -116,12 +135,18 @@ class Scored:
         return 100 * f.mean(axis=1)
 
 
-def few_voters(votes: pa.Table, size: int, random: np.random.Generator) -> pa.Table:
-    """The votes of SETS random sets of so many voters, each as clips of its own: CLIP|SET."""
+def random_few(n_voters: int, size: int) -> list[Sequence[int]]:
+    """SETS random sets of so many of the voters."""
+    random = np.random.default_rng(size)
+    return [random.permutation(n_voters)[:size].tolist() for _ in range(SETS)]
+
+
+def few_voters(votes: pa.Table, few: Sequence[Sequence[int]]) -> pa.Table:
+    """The votes of sets of voters, each as clips of its own: CLIP|SET."""
     voters = [some for _, _, some in by_voter(votes)]
     parts = []
-    for number in range(SETS):
-        some = pa.concat_tables([voters[place] for place in random.permutation(len(voters))[:size]])
+    for number, places in enumerate(few):
+        some = pa.concat_tables([voters[place] for place in places])
         names = pc.binary_join_element_wise(some.column("video_id"), f"{number:02d}", "|")
         parts.append(some.set_column(some.schema.get_field_index("video_id"), "video_id", names))
     return pa.concat_tables(parts)
@@ -132,7 +157,8 @@ def chosen(scored: list[list[Scored]], weights: np.ndarray, random: np.random.Ge
     constants, of equals the best. scored: groups of sets of voters that count alike."""
 
     def mean(weights: np.ndarray) -> np.ndarray:
-        return np.mean([np.mean([one.f(weights) for one in some], axis=0) for some in scored], axis=0)
+        found = np.mean([np.mean([one.f(weights) for one in some], axis=0) for some in scored], axis=0)
+        return beside_each(found)
 
     means = mean(weights)
     best = int(np.argmax(means))
@@ -154,17 +180,21 @@ def run(votes: pa.Table, gold: dict[str, tuple[str, ...]], wheels: str, splits: 
         return Scored([ew_overlaps(gold, system, tables) for system in systems])
 
     sets = sets_of_voters(votes)
-    rules = {name: scored([choice.judge(some) for choice in CHOICES]) for name, some in sets.items()}
+    rules = {name: scored(by_each(some)) for name, some in sets.items()}
     beside = {name: others(some, name) for name, some in sets.items()}
     besides = {name: scored(list(systems.values())) for name, systems in beside.items()}
     whole = np.ones(len(gold))
     singles = {name: [place for place, what in enumerate(beside[name]) if "#" in what] for name in sets}
-    wanted = {f"{clip}|{number:02d}": labels for clip, labels in gold.items() for number in range(SETS)}
-    few = []
-    for size in FEW:
-        some = few_voters(votes, size, np.random.default_rng(size))
-        few.append(Scored([ew_overlaps(wanted, choice.judge(some), tables) for choice in CHOICES], SETS))
-    by = [list(rules.values()), few]
+
+    def of_few(votes: pa.Table, few: Sequence[Sequence[int]]) -> Scored:
+        wanted = {f"{clip}|{number:02d}": gold[clip] for clip in gold for number in range(len(few))}
+        some = by_each(few_voters(votes, few))
+        return Scored([ew_overlaps(wanted, labels, tables) for labels in some], len(few))
+
+    few = [of_few(votes, random_few(len(list(by_voter(votes))), size)) for size in FEW]
+    seven = sets["seven samples"]
+    first = [of_few(seven, list(itertools.combinations(range(7), size))) for size in FIRST]
+    by = [list(rules.values()), few, first]
     rows: dict[str, dict[str, list[float]]] = {name: {} for name in sets}
     picked: dict[int, Counter[Choice]] = {}
     for parts in PARTS:
@@ -268,8 +298,8 @@ def show(report: dict) -> None:
     for parts, found in report["picked"].items():
         for one in found:
             print(
-                f"{parts} parts, chosen {one['times']} times: share {one['share']}, later {one['later']}, "
-                f"least {one['least']}"
+                f"{parts} parts, chosen {one['times']} times: share {one['share']}, "
+                f"{'1/place' if one['later'] is None else one['later']}, at least {one['least']:.2f}"
             )
     print(f"chosen on all clips: {report['picked_on_all_clips']}")
     for one in report["estimated"]:

@@ -213,7 +213,7 @@ def main() -> int:
     parser.add_argument("--votes", required=True)
     parser.add_argument("--gold", required=True)
     parser.add_argument("--wheels", required=True)
-    parser.add_argument("--agree-on", choices=BOUNDS, default="words", help="what closes a clip")
+    parser.add_argument("--agree-on", choices=BOUNDS, default="families", help="what closes a clip")
     add_json_option(parser)
     options = parser.parse_args()
     try:

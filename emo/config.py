@@ -58,10 +58,10 @@ class Config(Section):
     """The agreement that closes a clip after a round. Rounds need it; `emo judge --calibrate GOLD --rounds`
     recommends one.
     """
-    agree_on: AgreeOn = "words"
-    """What the answers to a clip must agree on to close it. With `words` they name the same words or
-    near-synonyms, with `families` the same families of emotions. Families agree more often, so `enough` is
-    higher for them.
+    agree_on: AgreeOn = "families"
+    """What the answers to a clip must agree on to close it. With `families` they name the same families of
+    emotions, and what an answer names first counts most. With `words` they name the same words or
+    near-synonyms, and all count alike. Words agree less often, so `enough` is lower for them.
     """
     experts: tuple[SerializeAsAny[ExpertSettings], ...]
     """The experts that describe the clips, at least one."""
@@ -179,7 +179,7 @@ class Config(Section):
         if self.rounds and first:
             raise InputError(f"rounds: {min(first)} has first; expected either rounds or first")
         if self.enough is None:
-            raise InputError("rounds: enough is missing, the agreement that closes a clip, such as 0.4")
+            raise InputError("rounds: enough is missing, the agreement that closes a clip, such as 0.5")
         # Who has no `first` gives all its answers at once, beside the first ones of the others.
         asked = self.rounds or (first, {name: samples[name] for name in first})
         return Rounds.of(asked, samples, self.enough, self.agree_on)

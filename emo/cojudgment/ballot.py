@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from emo import vocabulary
 from emo.arrays import starts_of
 from emo.cojudgment.alternatives import shares_of_labels
-from emo.cojudgment.rule import FIRST, LEAST, worth_of_place
+from emo.cojudgment.rule import LEAST, worth_of_place
 from emo.cojudgment.votes import codes, key_numbers, read_voters
 from emo.vocabulary import Entry
 
@@ -102,7 +102,7 @@ def read_ballot(votes: pa.Table, worth: Callable[[np.ndarray], np.ndarray] = wor
     guess = _alternatives(table, labels)[at]
     by_place = worth(place_in_list(row, guess))
     given = _given_strengths(table, labels)[at]
-    strength = np.where(np.isnan(given), by_place, FIRST * np.maximum(given, LEAST))
+    strength = np.where(np.isnan(given), by_place, np.maximum(given, LEAST))
     if guess.any():
         families, signs = families_of(words), signs_of(words)
         share = shares_of_labels(guess, row, clip, cluster_of[word], families[word], signs[word])

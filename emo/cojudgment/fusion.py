@@ -93,15 +93,21 @@ def _pairs(ballot: Ballot, beside: pa.Table) -> np.ndarray:
     return np.stack([one.filter(there).to_numpy().astype(np.int64) for one in both])
 
 
-def agreement_of(votes: pa.Table, agree_on: AgreeOn = "words") -> pa.Table:
+def agreement_of(votes: pa.Table, agree_on: AgreeOn) -> pa.Table:
     """video_id and agreement of each clip of `votes` that has a voter.
 
-    words: as `judge_votes` gives it. families: the same of families of emotions: of the other voters, the
-    share that named the family, averaged over all families that each voter named.
+    words: as `judge_votes` gives it. families: of the other voters, the share that named a family of
+    emotions, averaged over all families that each voter named; they count as their labels do in the judgment,
+    those that a voter named first most.
     """
     ballot = read_ballot(votes)
-    marks = ballot.meant if agree_on == "words" else ballot.of_families()
-    return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot, marks)})
+    if agree_on == "words":
+        return pa.table({"video_id": ballot.clips, "agreement": _agreement(ballot, ballot.meant)})
+    families = ballot.of_families()
+    # In whole numbers: their sum is the same in any order, and which other clips are there changes the order.
+    # Halves and thirds are among them, so that an agreement of exactly `enough` is that.
+    agreement = _agreement(ballot, families, np.rint(families.strength * (3 * 2**20)))
+    return pa.table({"video_id": ballot.clips, "agreement": agreement})
 
 
 def _lists(clip: np.ndarray, n_clips: int, values: pa.Array) -> pa.ListArray:
@@ -149,11 +155,13 @@ def _resting_on_words(ballot: Ballot) -> pa.Array:
     return pa.array(count, mask=np.bincount(ballot.clip[silent], minlength=n_clips) > 0)
 
 
-def _agreement(ballot: Ballot, marks: Marks) -> pa.Array:
-    votes = marks.voters().astype(np.float64)
+def _agreement(ballot: Ballot, marks: Marks, worth: np.ndarray | None = None) -> pa.Array:
+    """worth: float64 per pair of `marks`, how much it counts in the average; None: all count alike."""
     n_clips, n_voters = len(ballot.clips), ballot.n_voters
-    given = np.bincount(marks.group_clip, weights=votes, minlength=n_clips)
-    shared = np.bincount(marks.group_clip, weights=votes * (votes - 1), minlength=n_clips)
+    clip, others = marks.group_clip[marks.group], (marks.voters() - 1)[marks.group]
+    counts = np.ones(len(others)) if worth is None else worth
+    given = np.bincount(clip, weights=counts, minlength=n_clips)
+    shared = np.bincount(clip, weights=counts * others, minlength=n_clips)
     several = n_voters >= 2
     value = np.zeros(n_clips)
     np.divide(shared, given * (n_voters - 1), out=value, where=several)

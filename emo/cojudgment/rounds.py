@@ -23,7 +23,7 @@ class Rounds:
 
     by_then: tuple[Mapping[str, int], ...]
     enough: float
-    agree_on: AgreeOn = "words"
+    agree_on: AgreeOn = "families"
 
     @classmethod
     def of(
@@ -31,7 +31,7 @@ class Rounds:
         asked: Sequence[Mapping[str, int]],
         samples: Mapping[str, int],
         enough: float,
-        agree_on: AgreeOn = "words",
+        agree_on: AgreeOn = "families",
     ) -> "Rounds":
         """The rounds as a configuration has them.
 

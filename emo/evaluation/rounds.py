@@ -80,7 +80,7 @@ def shapes(samples: Mapping[str, int]) -> list[Asked]:
     if not found:
         raise InputError(
             f"rounds: no expert gives more than {BEFORE_ALL[0][0]} answers to a clip; say which rounds to "
-            "try, such as --set 'rounds=[{small: 2}, {large: 1}]' --set enough=0.4"
+            "try, such as --set 'rounds=[{small: 2}, {large: 1}]' --set enough=0.5"
         )
     return found
 
@@ -93,7 +93,7 @@ def outcomes(
     rule: Rule,
     mappings: Mapping[str, NodeOf],
     bounds: Sequence[float] = BOUNDS,
-    agree_on: AgreeOn = "words",
+    agree_on: AgreeOn = "families",
 ) -> tuple[Outcome, list[Outcome]]:
     """Every answer, and every way to ask for less: each of `tried` with each bound.
 

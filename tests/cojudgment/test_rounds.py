@@ -14,7 +14,7 @@ from emo.errors import InputError
 
 SAMPLES = {"a": 4, "b": 1}
 # a twice; then a three times; then a four times and b once.
-ROUNDS = Rounds.of([{"a": 2}, {"a": 3}, {"a": 4, "b": 1}], SAMPLES, 0.4)
+ROUNDS = Rounds.of([{"a": 2}, {"a": 3}, {"a": 4, "b": 1}], SAMPLES, 0.4, "words")
 ON_FAMILIES = replace(ROUNDS, agree_on="families")
 
 
@@ -51,19 +51,41 @@ def test_a_clip_whose_first_answers_agree_is_closed_and_one_whose_do_not_goes_on
     assert decided(third)["y"] == ([0.0, pytest.approx(1 / 3)], None)
 
 
-def test_families_close_what_near_words_leave_open():
+def test_families_close_what_near_words_leave_open_and_first_labels_count_most():
     found = {("x", "a", 0): ["happy"], ("x", "a", 1): ["amused"]}
     found |= {("y", "a", 0): ["sad"], ("y", "a", 1): ["angry"]}
     assert decided(found) == {"x": ([0.0], None), "y": ([0.0], None)}
     assert decided(found, rounds=ON_FAMILIES) == {"x": ([1.0], 1), "y": ([0.0], None)}
     # Two words of a family are one; a word that has no family stands for itself.
     some = {("x", "a", 0): ["happy", "amused", "blorpish"], ("x", "a", 1): ["glad", "angry", "blorpish"]}
-    assert decided(some, rounds=ON_FAMILIES) == {"x": ([pytest.approx(4 / 5)], 1)}
+    # Of each voter joy counts 1 and the third word a third; the anger of one counts a half and is not shared.
+    assert decided(some, rounds=ON_FAMILIES) == {"x": ([pytest.approx(16 / 19)], 1)}
+    second = {("x", "a", 0): ["sad", "happy"], ("x", "a", 1): ["angry", "amused"]}
+    assert decided(second, rounds=ON_FAMILIES) == {"x": ([pytest.approx(1 / 3)], None)}
     assert decided({**some, ("x", "a", 1): []}, rounds=ON_FAMILIES) == {"x": ([None], None)}
 
 
+def test_the_agreement_of_a_clip_is_the_same_to_the_last_bit_beside_other_clips():
+    given = (
+        ["disgusted", "happy", "surprised", "zork", "bored"],
+        ["sad", "disgusted", "zork", "bored", "angry"],
+        ["disgusted", "zork", "bored", "afraid", "surprised"],
+    )
+    found = {("x", "a", number): labels for number, labels in enumerate(given)}
+    all_asked = replace(ON_FAMILIES, enough=0.99)
+    alone = decided(found, rounds=all_asked)["x"]
+    assert len(alone[0]) == 2
+    # Its words come first of their families, so the families are counted in another order.
+    beside = {("y", "a", 0): ["bitter", "aghast", "amused", "annoyed", "admiring"]}
+    assert decided({**found, **beside}, rounds=all_asked)["x"] == alone
+    # Just enough is enough: of each voter the first label is shared, 1 of 1 and a half.
+    exact = {("x", "a", 0): ["happy", "sad"], ("x", "a", 1): ["glad", "angry"]}
+    assert decided(exact, rounds=replace(ON_FAMILIES, enough=2 / 3))["x"] == ([2 / 3], 1)
+
+
 def test_rounds_that_agree_on_words_are_marked_as_before_there_was_a_choice():
-    assert ROUNDS.sha == Rounds(ROUNDS.by_then, 0.4).sha != ON_FAMILIES.sha
+    assert ROUNDS.sha == "9f0e4ae8"
+    assert ON_FAMILIES.sha == Rounds(ROUNDS.by_then, 0.4).sha != ROUNDS.sha
 
 
 def test_a_round_is_not_over_before_every_answer_that_is_due_was_read():

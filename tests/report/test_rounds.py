@@ -41,7 +41,7 @@ def test_clips_answers_and_agreement_per_round_and_what_was_saved():
     assert found.line() == (
         "4.6 answers per clip instead of 8, 42% saved; round 1 closed 2 of 5 clips, "
         "round 2 closed 1 of 3 clips, "
-        "round 3 closed 1 of 2 clips (agreement of 0.4 is enough)"
+        "round 3 closed 1 of 2 clips (agreement on families of 0.4 is enough)"
     )
 
 
