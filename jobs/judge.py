@@ -22,7 +22,7 @@ from emo.cojudgment.adjudication import adjudicate
 from emo.cojudgment.closing import decide
 from emo.cojudgment.fusion import judge_votes
 from emo.cojudgment.rounds import Rounds
-from emo.cojudgment.rule import Rule
+from emo.cojudgment.rule import VERSION, Rule
 from emo.cojudgment.settings import Adjudicate, Judge
 from emo.cojudgment.votes import codes
 from emo.errors import RowError
@@ -99,7 +99,7 @@ class JudgeStep(Step):
         asked = self.config.adjudicate
         by = f", below {asked.below:g} by {asked.text_model.model}" if asked else ""
         rounds = f", rounds-{self.rounds.sha}" if self.rounds else ""
-        return f"{self.rule.judge} of {','.join(sorted(self.experts))}{rounds}{by}"
+        return f"{self.rule.judge} of {','.join(sorted(self.experts))}, rule {VERSION}{rounds}{by}"
 
     def given(self, storage: Storage) -> pa.Table:
         """Every clip with the files of its votes and descriptions, and where they count its neighbours."""
@@ -174,7 +174,7 @@ class JudgeStep(Step):
 
 
 def _plain(rows: pa.Table) -> pa.Table:
-    """Rows of `JudgeStep.given` with the names of files in full: a shard needs few of them."""
+    """Rows of `JudgeStep.given` with the names of files in full: so no shard carries those of all clips."""
     for name in ("votes", "texts"):
         column = rows.column(name).cast(pa.list_(pa.string()))
         rows = rows.set_column(rows.column_names.index(name), name, column)

@@ -21,7 +21,7 @@ from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, VOTES
 
 # Of the clips that come to a round, so many are taken to be open after it until some were decided. On OV-MERD
-# two answers leave 37 % open at a bound of 0.4, and of these a third one leaves 70 %.
+# two answers that must agree on words leave 37 % open at a bound of 0.4, and a third one 70 % of these.
 ASSUMED_OPEN = 0.5
 
 _remembered: WeakKeyDictionary[Storage, tuple[object, pa.Table]] = WeakKeyDictionary()

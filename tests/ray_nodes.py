@@ -14,7 +14,7 @@ from warm_workers import START, warm_workers
 
 
 class Nodes:
-    """Ray nodes on this machine, each a process group of its own. GPUs are claimed only; workers are warm."""
+    """Ray nodes on this machine, each a process group of its own. GPUs are only claimed; workers are warm."""
 
     def __init__(self):
         self._port = free_port()

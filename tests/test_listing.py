@@ -216,3 +216,10 @@ def test_a_committed_file_that_was_replaced_under_its_name_is_seen(labelled):
     wrong = rows.set_column(at, rows.schema.field("size"), pa.array([99] * rows.num_rows, pa.int64()))
     committed.commit(storage, CLIPS.name, CLIPS, "1-0", wrong)
     assert _left(videos, out) == rows.column("video_id").to_pylist()
+
+
+def test_of_equal_paths_every_look_takes_the_same_one():
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    listing = Listing.of([Entry("a", 7, moment), Entry("b", 1, moment), Entry("a", 5, moment)])
+    sizes, _ = listing.versions(pa.array(["a"]))
+    assert sizes.to_pylist() == [listing.entry("a").size]

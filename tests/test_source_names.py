@@ -27,6 +27,17 @@ def test_a_name_that_is_not_utf8_keeps_its_row(tmp_path):
     assert column(read_source(str(tmp_path)), "video_id") == ["\\xff\\xe9", "good"]
 
 
+def test_a_manifest_whose_name_is_not_utf8_is_read_and_named(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    manifest = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xc4.csv"))
+    rows = "uri,video_id\na.mp4,one\nb.mp4,two\n"
+    manifest.write_text(rows)
+    assert column(read_source(str(manifest)), "video_id") == ["one", "two"]
+    manifest.write_text(rows + "a.mp4,two\n")
+    with pytest.raises(InputError, match="would share the id 'two'"):
+        read_source(str(manifest))
+
+
 @pytest.fixture
 def odd_keys(bucket):
     """Keys that differ in slashes and in what follows a question mark, each with content of its own size."""

@@ -36,6 +36,9 @@ def worth_of_place(place: np.ndarray) -> np.ndarray:
     return np.maximum(1 / (1.0 + place), LATER)
 
 
+VERSION = 2
+"""Of what a vote counts, whatever was learned. Judgments of another version are made anew."""
+
 _FORMAT = "emo-judge-1"
 
 

@@ -35,11 +35,15 @@ def pack(model: nn.Module, leave: Any = None) -> None:
 
     leave: a layer that stays as it is. The model can no longer be trained or saved.
     """
-    if not torch.backends.mkldnn.is_available():
+    # The operators are PyTorch's own, for what it compiles: another version may name them otherwise.
+    there = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+    if not (there and torch.backends.mkldnn.is_available()):
         return
     for name, layer in list(model.named_children()):
-        # Subclasses are read by what they belong to.
-        if type(layer) is nn.Linear and layer is not leave and layer.weight.dtype == torch.float32:
+        # Subclasses are read by what they belong to, and a hook may make the weights at each pass.
+        hooks = layer._forward_pre_hooks or layer._forward_hooks
+        plain = type(layer) is nn.Linear and not hooks
+        if plain and layer is not leave and layer.weight.dtype == torch.float32:
             setattr(model, name, PackedLinear(layer))
         else:
             pack(layer, leave)

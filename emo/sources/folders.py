@@ -105,7 +105,7 @@ class _Files:
 
     def look_at(self, items: Sequence[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
         """Ask for the files among these; what is none."""
-        # First what nearly all are.
+        # First what nearly all are. A link is looked at here, and what a disk does not tell the kind of.
         files = [item for item in items if item.is_file(follow_symlinks=False) or is_regular(item)]
         if len(files) < len(items):
             there = set(files)

@@ -41,7 +41,8 @@ class Listing:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {path: at for at, path in enumerate(self)}
+        # Of equal paths the first, as `versions` takes it.
+        return {path: at for at, path in reversed([*enumerate(self)])}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths.to_pylist())

@@ -140,9 +140,10 @@ def finish(
     named: the files below `place` that were looked at, relative to it; hidden: how many more there are that
     belong to a system.
     """
-    given = {name: _column(name, values) for name, values in columns.items()}
+    # `where` is for a person: it may be no text that a table can hold.
+    given = {name: _column(name, values) for name, values in columns.items() if name != "where"}
     uris = given["uri"]
-    _check_ids(given["video_id"], given["where"])
+    _check_ids(given["video_id"], columns["where"])
     nothing = pa.nulls(len(uris), pa.string())
     subtitles, languages = given.get("subtitle", nothing), given.get("language", nothing)
     read, shut = uris, pa.repeat(False, len(uris))
@@ -208,12 +209,12 @@ def _sidecars(
     return found, _column("language", languages)
 
 
-def _check_ids(ids: pa.Array, where: pa.Array) -> None:
+def _check_ids(ids: pa.Array, where: Iterable[Any]) -> None:
     """Raise InputError where two clips have one id."""
     if planning.rises(ids) or pc.count_distinct(ids).as_py() == len(ids):
         return
     first: dict[str, str] = {}
-    for video_id, place in zip(ids.to_pylist(), where.to_pylist(), strict=True):
+    for video_id, place in zip(ids.to_pylist(), where, strict=True):
         if video_id in first:
             raise InputError(
                 f"two clips would share the id {video_id!r}: {first[video_id]} and {place}; "

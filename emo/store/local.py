@@ -22,7 +22,6 @@ from emo.store.conditions import Conditions
 
 # The lock is held for one small file; who has it for longer stands still.
 LOCKED_S = 60.0
-_LISTED_AT_ONCE = 10_000
 
 
 class LocalFolder:
@@ -162,10 +161,10 @@ def _version(data: bytes) -> str:
 
 def list_folder(folder: str) -> list[os.DirEntry[str]]:
     """What is right in a local folder, nothing where it is not there; StorageError if it cannot be read."""
-    return list(chain.from_iterable(list_in_parts(folder, _LISTED_AT_ONCE)))
+    return list(chain.from_iterable(list_in_parts(folder)))
 
 
-def list_in_parts(folder: str, size: int) -> Iterator[list[os.DirEntry[str]]]:
+def list_in_parts(folder: str, size: int = 10_000) -> Iterator[list[os.DirEntry[str]]]:
     """The same as lists of so many, while the folder is read."""
     try:
         with os.scandir(folder) as items:

@@ -38,6 +38,23 @@ def test_a_model_whose_attention_reads_the_weights_of_its_layers_answers_as_befo
         assert torch.allclose(model(sound).logits, before, atol=1e-5)
 
 
+def test_a_layer_whose_weights_are_made_at_each_pass_stays_as_it_is(recwarn):
+    model = nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4))
+    inputs = torch.randn(2, 4)
+    with torch.inference_mode():
+        before = model(inputs)
+        pack(model)
+        assert [type(layer) for layer in model] == [nn.Linear, PackedLinear]
+        assert torch.allclose(model(inputs), before, atol=1e-6)
+
+
+def test_where_pytorch_names_its_operators_otherwise_nothing_is_packed(monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    model = nn.Sequential(nn.Linear(4, 4))
+    pack(model)
+    assert type(model[0]) is nn.Linear
+
+
 @pytest.mark.parametrize("sees", classifier_checkpoints.MAKERS)
 def test_a_classifier_on_a_cpu_has_no_layer_left_but_the_one_whose_input_is_kept(sees, tmp_path):
     folder = classifier_checkpoints.MAKERS[sees](tmp_path / sees)

@@ -100,6 +100,20 @@ def storage(tmp_path):
     return Storage(str(tmp_path))
 
 
+def test_judgments_of_an_older_version_of_the_rule_are_made_anew(storage, monkeypatch):
+    commit_clips(storage, "1", ["x"])
+    commit_texts(storage, "1", "a", ["x"], 1)
+    commit_votes(storage, "1", "a", ["x"], 1, 10, "happy")
+    with monkeypatch.context() as before:
+        before.setattr(judge, "VERSION", judge.VERSION - 1)
+        old = judge.JudgeStep(Judge(), EXPERTS)
+        rows = old.work(storage, "2", old.given(storage)).worker()(old.given(storage))
+        committed.commit(storage, committed.folder(JUDGMENTS), JUDGMENTS, "2", rows)
+        assert old.left(storage, old.given(storage)).num_rows == 0
+    step = judge.JudgeStep(Judge(), EXPERTS)
+    assert step.left(storage, step.given(storage)).num_rows == 1
+
+
 def test_votes_on_an_older_version_of_the_file_do_not_count(storage):
     commit_clips(storage, "1", ["x"])
     commit_texts(storage, "1", "a", ["x"], 1)
