@@ -340,3 +340,5 @@ FAMILIES = {
     "voxtral": make_voxtral,
     "gemma3": make_gemma3,
 }
+# Packages of which the processors of some are made; no extra of emo has them.
+NEEDS = {"smolvlm": "num2words", "voxtral": "mistral_common"}

@@ -74,6 +74,7 @@ def test_a_write_that_fails_before_a_closed_terminal_is_heard_of_is_an_interrupt
         "try:\n"
         "    with ended_by_signals(): os.write(2, b'x')\n"
         "except Terminated as end: print(end)\n"
+        "print('what was committed stays', file=sys.stderr, flush=True)\n"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -87,6 +88,7 @@ def test_a_write_that_fails_before_a_closed_terminal_is_heard_of_is_an_interrupt
     os.close(terminal)
     said, _ = run.communicate("\n", timeout=60)
     assert said == "interrupted by SIGHUP\n"
+    assert run.returncode == 0, "what is said of it goes nowhere, and does not fail in its turn"
 
 
 def test_a_disk_that_fails_is_no_interrupt():

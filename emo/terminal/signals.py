@@ -42,6 +42,9 @@ def interruption(error: BaseException) -> KeyboardInterrupt | None:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         if isinstance(cause, OSError) and cause.errno == errno.EIO and _terminal_is_gone():
+            # As when the signal is heard: it may still come, and what is still said must not fail again.
+            _hear_no_more()
+            _forget_terminal()
             return Terminated("interrupted by SIGHUP")
         cause = cause.__cause__
     return cause
@@ -71,12 +74,17 @@ def listen() -> None:
 
 
 def _end(number: int, frame: Any) -> None:
-    # Whoever asks twice shall not disturb the giving back.
-    for one in _ENDING:
-        signal.signal(one, signal.SIG_IGN)
+    _hear_no_more()
     if number == signal.SIGHUP:
         _forget_terminal()
     raise Terminated(f"interrupted by {signal.Signals(number).name}")
+
+
+def _hear_no_more() -> None:
+    """Whoever asks twice shall not disturb the giving back."""
+    if threading.current_thread() is threading.main_thread():
+        for one in _ENDING:
+            signal.signal(one, signal.SIG_IGN)
 
 
 def _forget_terminal() -> None:

@@ -31,8 +31,8 @@ def folders(tmp_path_factory):
     made = {}
 
     def folder(family):
-        if family in ("smolvlm", "voxtral"):
-            pytest.importorskip({"smolvlm": "num2words", "voxtral": "mistral_common"}[family])
+        if family in hf_checkpoints.NEEDS:
+            pytest.importorskip(hf_checkpoints.NEEDS[family])
         if family not in made:
             made[family] = hf_checkpoints.FAMILIES[family](tmp_path_factory.mktemp(family))
         return made[family]

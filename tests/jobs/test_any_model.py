@@ -5,6 +5,7 @@ Then its worker is killed half-way.
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -36,6 +37,8 @@ def videos(tmp_path_factory):
     ids=["two", "all"],
 )
 def test_a_model_of_any_family_describes_clips(families, videos, tmp_path, ray_cluster):
+    needs = hf_checkpoints.NEEDS
+    families = [family for family in families if family not in needs or find_spec(needs[family])]
     experts = [
         {
             "kind": "hf",
