@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emo.arrays import truths
 from emo.cojudgment.ballot import Ballot, Marks, families_of, read_ballot, signs_of
 from emo.cojudgment.conflict import conflicts, senses_of_voters
 from emo.cojudgment.rounds import AgreeOn
@@ -149,7 +150,7 @@ def _resting_on_words(ballot: Ballot) -> pa.Array:
     if "from_transcript" not in ballot.table.column_names:
         return pa.nulls(n_clips, pa.int32())
     told = ballot.table["from_transcript"].combine_chunks()
-    resting = pc.fill_null(told, False).to_numpy(zero_copy_only=False) & ballot.speaks
+    resting = truths(told) & ballot.speaks
     silent = pc.is_null(told).to_numpy(zero_copy_only=False) & ballot.speaks
     count = np.bincount(ballot.clip[resting], minlength=n_clips).astype(np.int32)
     return pa.array(count, mask=np.bincount(ballot.clip[silent], minlength=n_clips) > 0)
@@ -171,8 +172,7 @@ def _agreement(ballot: Ballot, marks: Marks, worth: np.ndarray | None = None) ->
 def _conflict(ballot: Ballot, descriptions: pa.Table | None, wrote: np.ndarray) -> pa.Array:
     words_read = np.zeros(len(ballot.clip), dtype=bool)
     if "from_transcript" in ballot.table.column_names:
-        told = pc.fill_null(ballot.table["from_transcript"].combine_chunks(), False)
-        words_read = told.to_numpy(zero_copy_only=False)
+        words_read = truths(ballot.table["from_transcript"])
     sense = senses_of_voters(wrote, descriptions, words_read)
     marks = ballot.meant
     # One word of each cluster says its family and its valence.

@@ -39,11 +39,10 @@ def pack(model: nn.Module, leave: Any = None) -> None:
     there = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
     if not (there and torch.backends.mkldnn.is_available()):
         return
-    for name, layer in list(model.named_children()):
+    children = [(parent, *child) for parent in model.modules() for child in parent.named_children()]
+    for parent, name, layer in children:
         # Subclasses are read by what they belong to, and a hook may make the weights at each pass.
         hooks = layer._forward_pre_hooks or layer._forward_hooks
         plain = type(layer) is nn.Linear and not hooks
         if plain and layer is not leave and layer.weight.dtype == torch.float32:
-            setattr(model, name, PackedLinear(layer))
-        else:
-            pack(layer, leave)
+            setattr(parent, name, PackedLinear(layer))

@@ -157,15 +157,16 @@ def finish(
     if beside:
         asked = pc.indices_nonzero(pc.and_(pc.is_null(subtitles), pc.invert(shut))).to_pylist()
         sidecars, languages = _sidecars(asked, uris.to_pylist(), languages.to_pylist(), beside)
+    files: list[str | None] = [None] * len(uris)
+    for at, sidecar in sidecars.items():
+        files[at] = sidecar.uri
+    versions: list[str | None] = [None] * len(uris)
+    texts, spoken = subtitles.to_pylist(), languages.to_pylist()
     worded = pc.or_(pc.is_valid(subtitles), pc.is_valid(languages))
-    said = {*pc.indices_nonzero(worded).to_pylist(), *sidecars}
-    versions: list[str | None] = [None] * (len(uris) if said else 0)
-    texts, spoken = (column.to_pylist() if said else [] for column in (subtitles, languages))
-    for at in said:
+    for at in {*pc.indices_nonzero(worded).to_pylist(), *sidecars}:
         file = listing.entry(sidecars[at].uri) if at in sidecars else None
         versions[at] = _transcript_version(texts[at], spoken[at], file)
-    files = [sidecars[at].uri if at in sidecars else None for at in range(len(uris) if sidecars else 0)]
-    for line in left_out(place, named, hidden, set(filter(None, files)), is_video):
+    for line in left_out(place, named, hidden, {one.uri for one in sidecars.values()}, is_video):
         print(line, file=sys.stderr)
     if beside.several:
         print(
@@ -177,8 +178,8 @@ def finish(
         "language": languages,
         "size": sizes,
         "modified": modified,
-        "transcript_version": _column("transcript_version", versions) if said else nothing,
-        "sidecar": _column("sidecar", files) if sidecars else nothing,
+        "transcript_version": _column("transcript_version", versions),
+        "sidecar": _column("sidecar", files),
     }
     lacking = {field.name: pa.nulls(len(uris), field.type) for field in MANIFEST if field.name not in found}
     table = pa.table({name: (found | lacking)[name] for name in MANIFEST.names}, schema=MANIFEST)
