@@ -313,8 +313,9 @@ def session(
 @contextmanager
 def kept(run: Run, storage: Storage) -> Iterator[None]:
     """Keep the file of a run: it is there when the block begins, and says how the block ended."""
-    run.save(storage)
     try:
+        # An interrupt right after the file is there has to change it too.
+        run.save(storage)
         yield
     except BaseException as error:
         run.outcome = "failed"
