@@ -185,24 +185,24 @@ def ray_head(
     # It would read the logs of hundreds of workers again and again, for drivers that ask for none of them.
     own += ["--include-log-monitor=false"]
     environment = {**os.environ, **(env or {})}
-    with warm_workers(folder.with_name(folder.name + "-warm"), environment) as (leads_to, await_warm):
-        head = subprocess.Popen(
-            [sys.executable, "-c", START, "start", "--head", "--block", *own, *options],
-            env={**environment, **leads_to},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + 90
-            while not list(folder.glob("session_latest/sockets/raylet*")):
-                assert head.poll() is None, "the Ray cluster of the tests did not start"
-                assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
-                time.sleep(0.2)
-            await_warm()
-            yield
-        finally:
-            # Its children are in its process group; a gentle end would wait half a minute for them to drain.
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
-            shutil.rmtree(folder, ignore_errors=True)
+    leads_to, await_warm = warm_workers(environment)
+    head = subprocess.Popen(
+        [sys.executable, "-c", START, "start", "--head", "--block", *own, *options],
+        env={**environment, **leads_to},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not list(folder.glob("session_latest/sockets/raylet*")):
+            assert head.poll() is None, "the Ray cluster of the tests did not start"
+            assert time.monotonic() < deadline, "the Ray cluster of the tests did not start in time"
+            time.sleep(0.2)
+        await_warm()
+        yield
+    finally:
+        # Its children are in its process group; a gentle end would wait half a minute for them to drain.
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)

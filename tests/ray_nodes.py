@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from conftest import free_port
@@ -21,9 +20,6 @@ class Nodes:
         self.address = f"127.0.0.1:{self._port}"
         self._folder = Path(f"/tmp/emo-test-nodes-{self._port}")
         self._running = []
-        self._ends = ExitStack()
-        # What workers of nodes with these variables are forked from.
-        self._warm = {}
 
     def start(self, cpus, head=False, gpus=0, env=None):
         where = ["--head", f"--port={self._port}", "--include-dashboard=false", "--include-log-monitor=false"]
@@ -35,7 +31,7 @@ class Nodes:
         ]
         options += ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         environment = {**os.environ, **(env or {})}
-        leads_to, await_warm = self._warmth(environment)
+        leads_to, await_warm = warm_workers(environment)
         process = subprocess.Popen(
             [sys.executable, "-c", START, "start", *options],
             env={**environment, **leads_to},
@@ -53,13 +49,6 @@ class Nodes:
         await_warm()
         return process
 
-    def _warmth(self, environment):
-        variables = frozenset(environment.items())
-        if variables not in self._warm:
-            folder = Path(f"{self._folder}-warm-{len(self._warm)}")
-            self._warm[variables] = self._ends.enter_context(warm_workers(folder, environment))
-        return self._warm[variables]
-
     @staticmethod
     def kill(process):
         os.killpg(process.pid, signal.SIGKILL)
@@ -69,5 +58,4 @@ class Nodes:
         for process in reversed(self._running):
             if process.poll() is None:
                 self.kill(process)
-        self._ends.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -8,6 +8,7 @@ from the cluster's in more than Ray's own variables starts cold.
 """
 
 import argparse
+import atexit
 import gc
 import importlib
 import json
@@ -20,8 +21,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ MODULES = (
     *("emo.run.committing", "emo.engines.transformers_engine", "emo.experts.hf"),
 )
 # Variables that may differ between the cluster and one of its workers. All others may matter to an import.
-_OF_RAY = ("RAY_",)
+_MAY_DIFFER = ("RAY_", "PYTEST_")
 _OF_NO_MATTER = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE})
 # In front of `ray start`: its nodes start the worker's script of the tests.
 START = (
@@ -48,21 +49,28 @@ START = (
 )
 
 
-@contextmanager
-def warm_workers(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
-    """A process that forks workers, for a cluster with this environment.
+# What forks workers for clusters with these variables.
+_standing: dict[frozenset[tuple[str, str]], tuple[Path, subprocess.Popen[bytes]]] = {}
 
-    Gives the variable that leads to it, and what waits until it is warm: the cluster may start meanwhile.
-    folder: a short one of its own, for the socket.
+
+def warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], None]]:
+    """A process that forks workers, for clusters with this environment; it ends with this process.
+
+    Gives the variable that leads to it, and what waits until it is warm: a cluster may start meanwhile.
     """
-    folder.mkdir(parents=True)
-    place = folder / "warm"
-    process = subprocess.Popen(
-        [sys.executable, __file__, place],
-        env={**env, "SPT_NOENV": "1"},
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    variables = frozenset((name, value) for name, value in env.items() if _matters(name))
+    if variables not in _standing:
+        # A short name: it is that of a socket.
+        place = Path(f"/tmp/emo-test-warm-{os.getpid()}-{len(_standing)}/warm")
+        place.parent.mkdir()
+        started = subprocess.Popen(
+            [sys.executable, __file__, place],
+            env={**env, "SPT_NOENV": "1"},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _standing[variables] = place, started
+    place, process = _standing[variables]
 
     def wait() -> None:
         deadline = time.monotonic() + 90
@@ -71,12 +79,20 @@ def warm_workers(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[st
             assert time.monotonic() < deadline, "the process of warm workers did not start in time"
             time.sleep(0.1)
 
-    try:
-        yield {PLACE: str(place)}, wait
-    finally:
+    return {PLACE: str(place)}, wait
+
+
+@atexit.register
+def _stop() -> None:
+    for place, process in _standing.values():
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place.parent, ignore_errors=True)
+
+
+def _matters(name: str) -> bool:
+    """Whether a variable may change what an import does, or is more than Ray's own."""
+    return not name.startswith(_MAY_DIFFER) and name not in _OF_NO_MATTER
 
 
 def _serve(place: str) -> None:
@@ -180,14 +196,17 @@ def _worker(arguments: list[str], own: Mapping[str, str]) -> list[str]:
     differ = {
         name
         for name in os.environ.keys() | own.keys()
-        if os.environ.get(name) != own.get(name)
-        and not name.startswith(_OF_RAY)
-        and name not in _OF_NO_MATTER
+        if os.environ.get(name) != own.get(name) and _matters(name)
     }
     plain = given.language == "PYTHON" and wanted.pop("py_executable", sys.executable) == sys.executable
     # What Ray Train gives its own actors and, with that, all that they start.
     of_ray = wanted.pop("env_vars", {})
-    if differ or any(wanted.values()) or not plain or not all(name.startswith(_OF_RAY) for name in of_ray):
+    if (
+        differ
+        or any(wanted.values())
+        or not plain
+        or not all(name.startswith(_MAY_DIFFER) for name in of_ray)
+    ):
         start_cold(arguments)
     os.environ.update(of_ray)
     return left
