@@ -51,7 +51,10 @@ def cuts_in(path):
     [
         ("film.mp4", ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "250")),
         ("film.mkv", ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p10le", "-bf", "3")),
-        ("film.webm", ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-pix_fmt", "yuv420p")),
+        (
+            "film.webm",
+            ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-pix_fmt", "yuv420p"),
+        ),
         ("film.avi", ("-c:v", "mpeg4", "-q:v", "5", "-pix_fmt", "yuv420p")),
     ],
 )
