@@ -23,7 +23,7 @@ HTML = "<img src=x onerror=\"document.title='owned'\"><script>document.title='ow
 
 
 @pytest.fixture(scope="module")
-def browser():
+def _chromium():
     with playwright.sync_playwright() as driver:
         # Chromium's own sandbox needs rights that a container's root does not have.
         opened = driver.chromium.launch(
@@ -31,6 +31,14 @@ def browser():
         )
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def browser(_chromium):
+    yield _chromium
+    # A page that stays open goes on playing and asking.
+    for context in _chromium.contexts:
+        context.close()
 
 
 def rows(out):
