@@ -7,6 +7,7 @@ Bradley-Terry models, 2004. EmoPrefer (arXiv 2507.04278) ranks describing models
 preferences.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,11 +142,16 @@ def strengths_per_clip(pairs: Pairs) -> dict[str, list[PerClip]]:
     """The strength of each expert as a score over clips, for intervals."""
     experts = len(pairs.names)
     values = pairs.wins.reshape(experts * experts, -1)
+    # Every expert is scored on the same draws, whose strengths are those of all experts.
+    known: dict[bytes, np.ndarray] = {}
 
     def part(place: int) -> PerClip:
         def score(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
             wins = (weights @ values.T).reshape(*weights.shape[:-1], experts, experts)
-            return bradley_terry(wins)[..., place]
+            drawn = hashlib.blake2b(wins.tobytes()).digest()
+            if drawn not in known:
+                known[drawn] = bradley_terry(wins)
+            return known[drawn][..., place]
 
         return PerClip(pairs.video_ids, values, score)
 
