@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("emo", deadline=None)
 hypothesis.settings.load_profile("emo")
 
 # Before anything imports Ray, which reads it once: the token of the clusters that tests start.
-os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16), RAY_USAGE_STATS_ENABLED="0")
 
 
 # Left out of the fast loop (`make quick`). None of it is even imported, which alone takes seconds.
@@ -167,7 +167,7 @@ def ray_cluster() -> Iterator[TestCluster]:
     port = free_port()
     # Its own short folder: Ray's socket names must not exceed 107 characters.
     folder = Path(f"/tmp/emo-test-ray-{port}")
-    options = ["--num-cpus=2", "--num-gpus=1", "--object-store-memory=400000000"]
+    options = ["--num-cpus=2", "--num-gpus=1", "--object-store-memory=400000000", "--no-monitor"]
     with ray_head(port, folder, options):
         joined = TestCluster(f"127.0.0.1:{port}")
         try:

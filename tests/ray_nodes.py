@@ -23,6 +23,7 @@ class Nodes:
 
     def start(self, cpus, head=False, gpus=0, env=None):
         where = ["--head", f"--port={self._port}", "--include-dashboard=false", "--include-log-monitor=false"]
+        where += ["--no-monitor"]
         options = where if head else [f"--address={self.address}"]
         options += [
             f"--num-cpus={cpus}",

@@ -37,15 +37,17 @@ MODULES = (
     *("torch", "silero_vad", "transformers", "transformers.models.auto.modeling_auto"),
     *("transformers.models.auto.processing_auto", "peft", "deepspeed.ops", "torch._inductor.compile_fx"),
     *("emo.run.committing", "emo.engines.transformers_engine", "emo.experts.hf"),
+    *("emo.run.on_ray", "emo.jobs.label", "emo.jobs.caption"),
 )
 # Variables that may differ between the cluster and one of its workers. All others may matter to an import.
 _MAY_DIFFER = ("RAY_", "PYTEST_")
 _OF_NO_MATTER = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE})
-# In front of `ray start`: its nodes start the worker's script of the tests.
+# In front of `ray start`: its nodes start the worker's script of the tests, and no server of Ray Client.
 START = (
     "import sys; from ray._private import ray_constants; "
     f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
-    "from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
+    "from ray.scripts import scripts; scripts.get_ray_client_dependency_error = lambda: 'not wanted'; "
+    "sys.argv[0] = 'ray'; scripts.main()"
 )
 
 
