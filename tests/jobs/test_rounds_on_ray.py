@@ -131,7 +131,9 @@ def test_a_night_whose_hours_end_within_a_round_is_ended_by_the_next_as_an_undis
     )
     assert all(closed[name] is None for name in closed if not name.startswith("sure"))
 
-    again = emo("nightly", videos, "--out", out, "--config", configuration(tmp_path), "--json", env=ray_cluster)
+    again = emo(
+        "nightly", videos, "--out", out, "--config", configuration(tmp_path), "--json", env=ray_cluster
+    )
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["outcome"] == "done"
     assert tables(out) == tables(undisturbed)
@@ -150,13 +152,17 @@ def test_a_plan_takes_the_closing_rate_of_the_clips_before_and_a_night_says_how_
     manifest.write_text("video_id,uri\n" + "".join(f"{name},{videos}/{name}.mp4\n" for name in NAMES))
     with manifest.open("a") as more:
         more.writelines(f"{name},{source}/{name}.mp4\n" for name in names[len(NAMES) :])
-    planned = emo("plan", manifest, "--out", out, "--config", configuration(tmp_path), "--json", env=ray_cluster)
+    planned = emo(
+        "plan", manifest, "--out", out, "--config", configuration(tmp_path), "--json", env=ray_cluster
+    )
     assert planned.returncode == 0, planned.stderr
     steps = {step["step"]: step for step in json.loads(planned.stdout)["steps"]}
     assert steps["describe a"]["rows"] == 4
     assert steps["describe a round 2"]["expected"] == {"rows": 2, "share": 0.5, "clips": 6}
     assert (steps["describe a round 2"]["rows"], steps["extract round 2"]["rows"]) == (2, 10)
-    night = emo("nightly", manifest, "--out", out, "--config", configuration(tmp_path), "--json", env=ray_cluster)
+    night = emo(
+        "nightly", manifest, "--out", out, "--config", configuration(tmp_path), "--json", env=ray_cluster
+    )
     assert night.returncode == 0, night.stderr
     told = json.loads(night.stdout)["rounds"]
     assert (told["expected"], told["answers"], told["off_by"]) == (4 * 2 + 2 * 5, 4 * 2 + 2 * 5, 1.0)
