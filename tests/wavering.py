@@ -1,5 +1,6 @@
 """An expert for the tests of rounds: what it answers follows from the clip's name and the answer's number."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,3 +59,10 @@ class Wavering(Expert):
         elif clip.startswith("mute"):
             word = None
         return Description(text, labels=((word, 1.0),) if word else ())
+
+
+if __name__ == "__main__":
+    # `emo` as a process whose workers find this expert: they search the folder of their program.
+    from emo.cli import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -35,8 +35,8 @@ def test_after_its_worker_was_killed_half_way_the_same_is_written(tmp_path, ray_
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
     first = make_clip(videos / "clip0.mp4", seconds=1.0, size=(160, 120))
-    # Ten minutes of frames: a table takes a while to read, so that there is a half-way.
-    smile = {6: [0, 2.0, 1.0] * 5000, 12: [0, 4.0, 1.0] * 5000}
+    # Four minutes of frames: a table takes a while to read, so that there is a half-way.
+    smile = {6: [0, 2.0, 1.0] * 2000, 12: [0, 4.0, 1.0] * 2000}
     table = openface_csv(smile)
     for number in range(8):
         if number:

@@ -5,10 +5,10 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from emo.sources.source import read_source
 from emo.store.s3 import S3Settings, s3_filesystem
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, JUDGMENTS
-from labelling import EMO, by_id, emo, label_words, last_run, rows
+from labelling import by_id, emo, label_words, last_run, rows
 from small_disk import small_disk
 
 
@@ -211,20 +211,16 @@ def test_a_full_disk_stops_the_job_and_the_next_run_goes_on(disk, many_videos, t
 def test_a_bucket_that_vanishes_stops_the_job_with_one_line(many_videos, bucket, s3_endpoint, ray_cluster):
     url, settings = bucket
     s3 = ("--set", f"s3={{endpoint_url: '{s3_endpoint}', region: us-east-1, max_attempts: 2}}")
-    run = subprocess.Popen(
-        [str(part) for part in (EMO, "label", many_videos, "--out", f"{url}/out", "--set")]
-        + ["experts=[{kind: words}]", "--set", "ingest.shard_rows=1", *s3],
-        env={**os.environ, **ray_cluster},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    options = ("--set", "experts=[{kind: words}]", "--set", "ingest.shard_rows=1", *s3)
     out = Storage(f"{url}/out", settings)
-    while not out.entries("clips"):
-        assert run.poll() is None, run.stderr.read()
-    _remove_bucket(url, settings)
-    _, said = run.communicate(timeout=200)
-    assert run.returncode == 1
-    assert "the bucket does not exist" in said.splitlines()[-1]
+    with ThreadPoolExecutor(1) as background:
+        run = background.submit(emo, "label", many_videos, "--out", out.url, *options, env=ray_cluster)
+        while not out.entries("clips"):
+            assert not run.done(), run.result().stderr
+        _remove_bucket(url, settings)
+        ended = run.result()
+    assert ended.returncode == 1
+    assert "the bucket does not exist" in ended.stderr.splitlines()[-1]
 
 
 def _remove_bucket(url: str, settings: S3Settings) -> None:

@@ -24,12 +24,13 @@ def many_videos(tmp_path_factory):
 
 
 @contextmanager
-def labelling(videos, out, *more):
-    """`emo label` in a process group of its own, with its own Ray cluster, to be killed."""
+def labelling(videos, out, *more, env):
+    """`emo label` in a process group of its own, to be killed."""
     command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=2", *more]
-    command += ["--set", "ingest.workers=2", "--set", "ray.address=local"]
+    command += ["--set", "ingest.workers=2"]
     process = subprocess.Popen(
         list(map(str, command)),
+        env={**os.environ, **env},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -66,7 +67,8 @@ def test_after_kill_9_the_same_command_finishes_and_every_clip_is_there_once(
     out = Storage(f"{url}/out", s3) if place == "s3" else Storage(str(tmp_path / "out"))
     settings = ["--set", f"s3.endpoint_url={s3.endpoint_url}"] if place == "s3" else []
     wait = random.Random(f"{seed} {place}")
-    with labelling(many_videos, out.url, *settings) as process:
+    # Its own Ray, which dies with it.
+    with labelling(many_videos, out.url, *settings, "--set", "ray.address=local", env={}) as process:
         # Not before the first row is there, else nothing would be tested; then at any moment of the run.
         until(lambda: out.names("clips"), process, 90)
         time.sleep(wait.uniform(0, 8))
@@ -110,10 +112,10 @@ def _family(pid):
 
 
 def test_two_runs_on_one_out_do_not_meet_and_one_that_is_asked_to_end_gives_its_lease_back(
-    many_videos, tmp_path
+    many_videos, tmp_path, ray_cluster
 ):
     out = tmp_path / "out"
-    with labelling(many_videos, out) as process:
+    with labelling(many_videos, out, env=ray_cluster) as process:
         until(lambda: (out / "lease.json").exists(), process, 90)
         second = label_words(many_videos, out)
         assert second.returncode == 4

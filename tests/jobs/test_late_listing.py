@@ -10,12 +10,12 @@ from clips import make_clip
 from emo.store.tables import JUDGMENTS
 from labelling import WORDS_ONLY, emo, rows
 
-# `emo` whose driver sees new files of the tables by name at once, and in listings three seconds later.
+# `emo` whose driver sees new files of the tables by name at once, and in listings a second and a half later.
 LATE = (
     "import sys, time; from emo.store.storage import Storage\n"
     "real = Storage.names\n"
     "def late(self, prefix=''):\n"
-    "    old = time.time() - 3\n"
+    "    old = time.time() - 1.5\n"
     "    shown = lambda path: not path.endswith('.parquet') or self.entry(path).modified.timestamp() < old\n"
     "    return [path for path in real(self, prefix) if shown(path)]\n"
     "Storage.names = late\n"

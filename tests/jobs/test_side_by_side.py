@@ -96,10 +96,14 @@ def _whole_classes():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def joined(ray_cluster):
+    """This process as a driver on the tests' cluster; its address. Each connection starts processes there.
+
+    The test that joins another cluster stands before all that ask for this one.
+    """
     with cluster(ray_cluster["RAY_ADDRESS"], None):
-        yield
+        yield ray_cluster["RAY_ADDRESS"]
 
 
 @pytest.fixture
@@ -151,8 +155,8 @@ def test_experts_of_a_gpu_each_run_at_once_on_two_and_write_what_each_writes_alo
     assert len(written(alone)) == 12
 
 
-def test_experts_that_want_the_same_gpu_run_one_after_the_other(ray_cluster, tmp_path, log):
-    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+def test_experts_that_want_the_same_gpu_run_one_after_the_other(joined, tmp_path, log):
+    config = load_config(overrides=[f"ray.address={joined}"])
     passes = [(make_pass(log, name, gpus=1), 0) for name in ("first", "second")]
     with session(config, str(tmp_path / "out"), "label", None) as run:
         steps = run.execute_all(iter(passes))
@@ -161,8 +165,8 @@ def test_experts_that_want_the_same_gpu_run_one_after_the_other(ray_cluster, tmp
     assert order == sorted(order)
 
 
-def test_an_expert_that_can_use_the_whole_cluster_runs_before_the_next_is_planned(ray_cluster, tmp_path, log):
-    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+def test_an_expert_that_can_use_the_whole_cluster_runs_before_the_next_is_planned(joined, tmp_path, log):
+    config = load_config(overrides=[f"ray.address={joined}"])
 
     def passes():
         yield make_pass(log, "first", count=30), 0
@@ -207,8 +211,8 @@ def test_a_bound_ends_both_between_shards(joined, tmp_path, log):
     assert 0 < len(rows) < 40
 
 
-def test_the_gpu_hours_of_both_count(ray_cluster, tmp_path, log):
-    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+def test_the_gpu_hours_of_both_count(joined, tmp_path, log):
+    config = load_config(overrides=[f"ray.address={joined}"])
     plans = [make_pass(log, name, gpus=0.5, count=20, seconds=0.2) for name in ("first", "second")]
     with session(config, str(tmp_path / "out"), "nightly", None) as night:
         night.limit(Bounds(gpu_hours=0.2 / 3600))

@@ -14,6 +14,8 @@ from labelling import EMO, WORDS_ONLY, by_id, emo, label_words, last_run, raw_ro
 
 PARTS = ("I am so happy that", "Nobody came. I am sad.", "Hm.", "I am angry with you!")
 TIMES = ((0.5, 3.0), (4.5, 7.0), (8.2, 8.6), (9.0, 11.5))
+# A worker is a process that starts; one is enough for so few recordings.
+SPLIT = ("--set", "split.by=auto", "--set", "split.workers=1")
 KEPT = ("000000500-000003000", "000004500-000007000", "000009000-000011500")
 
 
@@ -56,7 +58,7 @@ def test_from_recordings_to_labelled_pieces(films, film, tmp_path, ray_cluster):
     out = tmp_path / "out"
     add(films, film, "silent", words=False)
     (films / "text.mp4").write_text("this is no film")
-    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    done = label_words(films, out, *SPLIT, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert "split: 1 of 4 failed (1 not_a_video)" in done.stderr
     steps = last_run(out)["steps"]
@@ -78,19 +80,19 @@ def test_from_recordings_to_labelled_pieces(films, film, tmp_path, ray_cluster):
 
     # Nothing is left; then a recording changes, and its pieces alone are made anew.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
-    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    done = label_words(films, out, *SPLIT, env=ray_cluster)
     assert [step["rows"] for step in last_run(out)["steps"]] == [0] * 5, done.stderr
     (films / "a.srt").write_text(subtitles(PARTS[:2], TIMES[:2]))
     # The failed one is mended, and asked for.
     shutil.copy(film, films / "text.mp4")
-    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    done = label_words(films, out, *SPLIT, env=ray_cluster)
     assert [(step["name"], step["ok"]) for step in last_run(out)["steps"]] == [
         ("split", 2), ("ingest", 3), ("describe words", 3), ("extract", 3), ("judge", 3)
     ]  # fmt: skip
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     (films / "b.mp4").write_text("broken now")
-    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    done = label_words(films, out, *SPLIT, env=ray_cluster)
     told = emo("failures", "--out", out, "--json")
     assert [(row["step"], row["video_id"]) for row in json.loads(told.stdout)["failures"]] == [("split", "b")]
     shutil.copy(film, films / "b.mp4")
@@ -123,10 +125,7 @@ def test_killed_and_resumed_it_is_equal_to_an_undisturbed_run(films, film, tmp_p
         "--out",
         killed,
         *WORDS_ONLY,
-        "--set",
-        "split.by=auto",
-        "--set",
-        "split.workers=1",
+        *SPLIT,
     ]
     process = subprocess.Popen(
         list(map(str, command)),
@@ -143,7 +142,7 @@ def test_killed_and_resumed_it_is_equal_to_an_undisturbed_run(films, film, tmp_p
         process.stderr.close()
     assert len(list(killed.glob("segments/*.parquet"))) < 6
     for out in (killed, undisturbed):
-        done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+        done = label_words(films, out, *SPLIT, env=ray_cluster)
         assert done.returncode == 0, done.stderr
     assert made(killed) == made(undisturbed)
     assert len(made(killed)["clips"]) == 18
@@ -154,7 +153,7 @@ def test_files_that_were_one_clip_each_are_their_pieces_once_they_are_split(film
     done = label_words(films, out, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert sorted(by_id(rows(out, JUDGMENTS), "run_id")) == ["a", "b"]
-    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    done = label_words(films, out, *SPLIT, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert "split: 2 clips of earlier runs count no more" in done.stderr
     for table in (CLIPS, JUDGMENTS):
@@ -165,7 +164,7 @@ def test_a_night_splits_what_is_new_and_drops_what_is_gone(films, film, tmp_path
     out, settings = tmp_path / "out", tmp_path / "emo.yaml"
     tree = {
         "experts": [{"kind": "words"}],
-        "split": {"by": "auto"},
+        "split": {"by": "auto", "workers": 1},
         "ingest": {"workers": 1},
         "retention": {"gone": "drop"},
     }
@@ -207,7 +206,7 @@ def test_the_step_alone_and_its_dry_run(films, tmp_path, ray_cluster):
     assert "shows one recording; SOURCE has 2" in emo("split", films, "--dry").stderr
     assert "no --out is given" in emo("split", films).stderr
 
-    done = emo("split", films, "--out", out, env=ray_cluster)
+    done = emo("split", films, "--out", out, *SPLIT[2:], env=ray_cluster)
     assert "emo split: 2 split, 0 failed, 0 skipped as already done" in done.stderr
     assert len(rows(out, SEGMENTS)) == 8
     plan = emo("plan", films, "--out", out, *WORDS_ONLY, "--set", "split.by=auto")
@@ -219,11 +218,11 @@ def test_the_step_alone_and_its_dry_run(films, tmp_path, ray_cluster):
 
 def test_a_change_of_how_recordings_are_split_is_said(films, tmp_path, ray_cluster):
     out = tmp_path / "out"
-    assert emo("split", films, "--out", out, env=ray_cluster).returncode == 0
-    done = emo("split", films, "--out", out, "--set", "split.by=fixed", env=ray_cluster)
+    assert emo("split", films, "--out", out, *SPLIT[2:], env=ray_cluster).returncode == 0
+    done = emo("split", films, "--out", out, *SPLIT[2:], "--set", "split.by=fixed", env=ray_cluster)
     assert done.returncode == 2
     assert "split.by" in done.stderr or "by was" in done.stderr
-    done = emo("split", films, "--out", out, "--set", "split.by=fixed", "--redo", env=ray_cluster)
+    done = emo("split", films, "--out", out, *SPLIT[2:], "--set", "split.by=fixed", "--redo", env=ray_cluster)
     assert done.returncode == 0, done.stderr
     newest = max(row["run_id"] for row in rows(out, SEGMENTS))
     assert len([row for row in rows(out, SEGMENTS) if row["run_id"] == newest]) == 4
@@ -240,7 +239,7 @@ def test_of_a_recording_that_is_broken_in_its_second_half_the_first_pieces_are_g
     whole = make_clip(tmp_path / "whole.mkv", 12, size=(160, 120), sound=("-c:a", "flac")).read_bytes()
     half = len(whole) // 2
     (films / "broken.mkv").write_bytes(whole[:half] + bytes(len(whole) - half))
-    done = label_words(films, out, "--set", "split.by=auto", env=ray_cluster)
+    done = label_words(films, out, *SPLIT, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert "split: 1 of 2 failed (1 truncated)" in done.stderr
     segments = rows(out, SEGMENTS, "status", "kept", "start_s", "end_s", "error")

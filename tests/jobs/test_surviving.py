@@ -75,6 +75,8 @@ def make_pass(ids, log=None, make=Labels, **changes):
         "failed": lambda lost, error: vote_rows(lost, [error] * lost.num_rows, None, "1"),
         "resources": Resources(cpus=1),
         "shard_rows": 5,
+        # Each is a process that starts: one is enough where their number is not the point.
+        "workers": 1,
         **changes,
     }
     return Pass(**options)
@@ -118,7 +120,7 @@ def run(plan, out, engine):
 def test_a_row_that_always_kills_its_worker_is_one_failed_row(engine, tmp_path):
     ids = [f"clip{number:02d}" for number in range(12)] + ["kills"]
     log = tmp_path / "log"
-    step = run(make_pass(ids, str(log)), tmp_path / "out", engine)
+    step = run(make_pass(ids, str(log), workers=None), tmp_path / "out", engine)
     assert (step.ok, step.failed, step.error_codes) == (12, 1, {"worker_died": 1})
     found = {row["video_id"]: row["error"] for row in rows(tmp_path / "out", VOTES, "error")}
     assert found == {**dict.fromkeys(ids[:12]), "kills": "worker_died"}
@@ -260,7 +262,7 @@ class LosesItsDevice(Labels):
 
 
 def test_a_gpu_that_is_lost_costs_its_process_and_no_row(joined, tmp_path):
-    plan = make_pass(["a", "b", "c"], make=LosesItsDevice, shard_rows=1, workers=1)
+    plan = make_pass(["a", "b", "c"], make=LosesItsDevice, shard_rows=1)
     plan = replace(plan, worker=lambda: LosesItsDevice("1", str(tmp_path / "pid")))
     step = run(plan, tmp_path / "out", joined)
     assert (step.ok, step.failed) == (3, 0)
@@ -276,7 +278,7 @@ def test_a_bound_lets_the_shards_under_way_finish_and_starts_no_other(engine, tm
     def stop():
         raise BoundReached("enough")
 
-    plan = make_pass([f"clip{number:02d}" for number in range(40)], make=Slow, shard_rows=1)
+    plan = make_pass([f"clip{number:02d}" for number in range(40)], make=Slow, shard_rows=1, workers=None)
     step = StepRecord(plan.step, rows=40)
     with pytest.raises(BoundReached, match="enough"):
         run_passes([(plan, step)], Storage(str(tmp_path)), "1", stop, engine)
@@ -355,10 +357,10 @@ def test_large_columns_are_read_ahead_by_few_also_when_workers_hold_every_cpu(en
         for change in ("+1", "-1"):
             with log.open("a") as file:
                 file.write(f"{change}\n")
-            time.sleep(0.1)
+            time.sleep(0.05)
         return shard
 
-    plan = make_pass(ids, read=read, resources=Resources(cpus=2), shard_rows=2)
+    plan = make_pass(ids, read=read, resources=Resources(cpus=2), shard_rows=2, workers=None)
     assert run(plan, tmp_path / "out", engine).ok == 20
     # One worker, and two that read for it at once.
     readers = list(accumulate(map(int, log.read_text().split())))
