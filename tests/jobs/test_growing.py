@@ -7,6 +7,7 @@ import time
 import pyarrow as pa
 import pytest
 
+import standing
 from autoscaled import autoscaled
 from clips import make_clip
 from emo.errors import EmoError
@@ -20,14 +21,13 @@ from emo.store.runs import StepRecord
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS, VOTES
 from labelling import WORDS_ONLY, emo, last_run, rows
-from standing import TestCluster
 
 
 @pytest.fixture(scope="module")
 def cluster():
     with autoscaled({"cpu": {"CPU": 1}, "gpu": {"CPU": 2, "GPU": 1}}, most=3) as variables:
         # All runs ask from one process: what they ask for is what is looked at here.
-        joined = TestCluster(variables["RAY_ADDRESS"])
+        joined = standing.TestCluster(variables["RAY_ADDRESS"])
         yield joined
         joined.standing.stop()
 
