@@ -40,9 +40,11 @@ class Head:
         options = ["--num-cpus=2", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
         options += [f"--temp-dir={self.folder}", "--include-dashboard=true", "--disable-usage-stats"]
         options += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
-        options += ["--include-log-monitor=false"]
+        options += ["--include-log-monitor=false", "--no-monitor"]
         options += ["--object-store-memory=100000000"]
         environment = {**_BARE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        # Workers ahead of their job would have none of its code.
+        environment["RAY_prestart_worker_first_driver"] = "false"
         environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
         self.process = subprocess.Popen(
             [self.bare / "bin/python", "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
