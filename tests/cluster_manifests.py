@@ -14,7 +14,7 @@ RAY_KINDS = ("RayCluster", "RayJob", "RayCronJob")
 OF_PROMETHEUS = {"PodMonitor": "podmonitors.yaml", "PrometheusRule": "prometheusrules.yaml"}
 
 
-class Strict(yaml.SafeLoader):
+class Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML in which a key that is there twice is an error, as it is for the API server."""
 
 

@@ -13,15 +13,16 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from conftest import REPOSITORY, free_port
+from conftest import free_port
 from labelling import EMO
+from standing import Standing, TestCluster
 
-MANIFEST = str(REPOSITORY / "samples/manifest.csv")
 # Who runs the tests may have named a folder of emo there.
 _BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
@@ -39,8 +40,11 @@ class Head:
         options = ["--num-cpus=2", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
         options += [f"--temp-dir={self.folder}", "--include-dashboard=true", "--disable-usage-stats"]
         options += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
-        options += ["--object-store-memory=200000000"]
+        options += ["--include-log-monitor=false", "--no-monitor"]
+        options += ["--object-store-memory=100000000"]
         environment = {**_BARE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        # Workers ahead of their job would have none of its code.
+        environment["RAY_prestart_worker_first_driver"] = "false"
         environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
         self.process = subprocess.Popen(
             [self.bare / "bin/python", "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
@@ -113,6 +117,20 @@ def answers(port, token):
         return urlopen(request, timeout=5).status == 200
     except OSError:
         return False
+
+
+class Asking(TestCluster):
+    """The variables of a user, and a process that stands there for commands about jobs."""
+
+    def __init__(self, user):
+        dict.__init__(self, user)
+        self.standing = Standing(None, user)
+
+    def through(self, other):
+        """The same process for commands with other variables too."""
+        made = copy(self)
+        made.update(other)
+        return made
 
 
 class Proxy:
@@ -197,12 +215,12 @@ class Following:
         """Wait for what the job says."""
         self._until("log", text)
 
-    def until_said(self, text):
-        self._until("said", text)
+    def until_said(self, text, times=1):
+        self._until("said", text, times)
 
-    def _until(self, where, text):
+    def _until(self, where, text, times=1):
         deadline = time.monotonic() + 120
-        while text not in self._of[where]:
+        while self._of[where].count(text) < times:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.1)

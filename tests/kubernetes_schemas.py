@@ -1,6 +1,7 @@
 """What `kubectl apply` says to a custom resource: by its definition, and with unknown fields refused."""
 
 import copy
+import functools
 import gzip
 import os
 from pathlib import Path
@@ -31,6 +32,7 @@ _METADATA = {
 }
 
 
+@functools.cache
 def schema(file: str, api_version: str) -> dict[str, Any]:
     """The strict JSON schema of one version in a file of definitions; skips the test where it is absent."""
     path = DEFINITIONS / file

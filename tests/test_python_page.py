@@ -15,11 +15,25 @@ PAGE = (REPOSITORY / "docs/python.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+# What the examples are about, and one whose picture shows a face.
+SAMPLES = ("drawn_angry", "drawn_sad_zh", "portrait_welcome", "broken_truncated")
+
+
+def few_samples(folder):
+    """The folder of the samples with so many that each example has something to show."""
+    samples = REPOSITORY / "samples"
+    folder.mkdir()
+    (folder / "clips").symlink_to(samples / "clips")
+    head, *lines = (samples / "manifest.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.split(",")[1] in SAMPLES]
+    (folder / "manifest.csv").write_text("".join([head, *kept]), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """The folder in which all examples ran, and what they printed."""
     folder = tmp_path_factory.mktemp("notebook")
-    (folder / "samples").symlink_to(REPOSITORY / "samples")
+    few_samples(folder / "samples")
     here = [one for one in EXAMPLES if find_spec("matplotlib") or "matplotlib" not in one]
     (folder / "examples.py").write_text("\n".join(here), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -31,7 +45,7 @@ def ran(tmp_path_factory):
 
 def test_the_examples_print_what_they_are_about(ran):
     folder, printed = ran
-    assert "ingest: 12 done, 1 failed" in printed
+    assert "ingest: 3 done, 1 failed" in printed
     assert "'error': 'truncated'" in printed
     assert "[['proud', 'nervous'], []]" in printed
     assert "There is no sound." in printed

@@ -142,8 +142,15 @@ def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tm
     assert len(where_rows_were_made(tmp_path / "out")) == 2
 
 
-def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(ray_cluster, tmp_path):
-    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+@pytest.fixture
+def joined(ray_cluster):
+    """The address of the tests' cluster, to which this process stays connected between two runs."""
+    with cluster(ray_cluster["RAY_ADDRESS"], None):
+        yield ray_cluster["RAY_ADDRESS"]
+
+
+def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(joined, tmp_path):
+    config = load_config(overrides=[f"ray.address={joined}"])
     out = str(tmp_path / "out")
     # The GPU of the tests' cluster is only claimed, and claiming it is what costs.
     plan = make_pass(20, worker=lambda: Slow(0.2), resources=Resources(cpus=1, gpus=1))

@@ -85,11 +85,11 @@ def scraped():
     ]
 
 
-def values(step):
-    """The emo metrics of a step: name and status or direction → value."""
+def values(step, series=None):
+    """The emo metrics of a step, among series or those of now: name and status or direction → value."""
     return {
         (name.removeprefix("ray_"), labels.get("status") or labels.get("direction") or ""): value
-        for name, labels, value in scraped()
+        for name, labels, value in series or scraped()
         if labels.get("step") == step
     }
 
@@ -126,54 +126,113 @@ def asked():
             yield name, of_all - {"instance"}, selected
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    """The rows that the driver counted as ok, shard by shard."""
-    ok = []
+@pytest.fixture(scope="module")
+def passes(ray_cluster):
+    """The metrics of the passes by step, as the driver has them: what it counted as ok, shard by shard, too.
+
+    It stays connected for all tests: Ray collects from it every ten seconds.
+    """
+    made = {}
 
     class Noted(metrics.PassMetrics):
+        def __init__(self, step):
+            super().__init__(step)
+            self.ok = []
+            made[step] = self
+
         def shard(self, counts):
             super().shard(counts)
-            ok.append(counts["ok"])
+            self.ok.append(counts["ok"])
 
-    monkeypatch.setattr("emo.run.on_ray.PassMetrics", Noted)
-    return ok
+    with pytest.MonkeyPatch.context() as patch, cluster(ray_cluster["RAY_ADDRESS"], None):
+        patch.setattr("emo.run.on_ray.PassMetrics", Noted)
+        yield made
 
 
-def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(ray_cluster, tmp_path, counted):
-    step = f"metrics {time.monotonic_ns()}"
+@pytest.fixture(scope="module")
+def ended(passes, tmp_path_factory):
+    """The steps of three passes that are over: whose worker died, whose bound was reached, that failed."""
+    steps = [f"{what} {time.monotonic_ns()}" for what in ("dying", "bound", "error")]
+    folder = tmp_path_factory.mktemp("ended")
+
+    def run(step, ids, worker, stop=lambda: None):
+        record = StepRecord(step, rows=len(ids))
+        run_passes([(a_pass(step, ids, worker), record)], Storage(str(folder / step)), "1", stop, OnRay())
+
+    def bound():
+        raise BoundReached("reached")
+
+    def broken(_):
+        raise EmoError("this worker cannot start")
+
+    run(steps[0], ["a", "b", "kills"], Dying)
+    (folder / "go on").touch()
+    with pytest.raises(BoundReached):
+        run(steps[1], [str(folder / str(n)) for n in range(8)], Frozen, bound)
+    with pytest.raises(EmoError, match="cannot start"):
+        run(steps[2], ["a"], lambda: broken)
+    return steps
+
+
+@pytest.fixture(scope="module")
+def exported(ended):
+    """What was not exported of these passes within a minute, and the last values of the first one.
+
+    Looked at together: Ray soon drops the gauges of a pass that is over.
+    """
     wanted = list(asked())
     assert len(wanted) > 10
-    with cluster(ray_cluster["RAY_ADDRESS"], None):
-        plan = a_pass(step, ["a", "b", "kills"], Dying)
-        run_passes([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None, OnRay())
+    dying, *early = ended
+    left = dict.fromkeys(ended)
+    deadline = time.monotonic() + 60
+    while left and time.monotonic() < deadline:
+        now = scraped()
+        for step in [one for one in early if one in left]:
+            if values(step, now).get(("emo_waiting", "")) == 0:
+                del left[step]
+        if dying in left:
+            found = values(dying, now)
+            left[dying] = missing(wanted, dying, now)
+            if not left[dying]:
+                del left[dying]
+        time.sleep(0.5)
+    return left, found
 
-        def missing():
-            # One row died three times with its worker and once alone: it failed, and was tried again.
-            found = values(step)
-            if found.get(("emo_clips_total", "failed"), 0) < 1:
-                return ["the last counts"]
-            series = [(name, labels) for name, labels, _ in scraped() if labels.get("step") in (step, None)]
-            return [
-                (name, by, selected)
-                for name, by, selected in wanted
-                if name not in ONLY_ELSEWHERE
-                and not any(
-                    name == exported and by <= labels.keys() and selected.items() <= labels.items()
-                    for exported, labels in series
-                )
-            ]
 
-        deadline = time.monotonic() + 60
-        while left := missing():
-            assert time.monotonic() < deadline, left
-            time.sleep(0.5)
-        found = values(step)
-    assert sum(counted) == 2
+def missing(wanted, step, now):
+    """What the rules and panels want and is not there."""
+    # One row died three times with its worker and once alone: it failed, and was tried again.
+    if values(step, now).get(("emo_clips_total", "failed"), 0) < 1:
+        return ["the last counts"]
+    series = [(name, labels) for name, labels, _ in now if labels.get("step") in (step, None)]
+    return [
+        (name, by, selected)
+        for name, by, selected in wanted
+        if name not in ONLY_ELSEWHERE
+        and not any(
+            name == exported and by <= labels.keys() and selected.items() <= labels.items()
+            for exported, labels in series
+        )
+    ]
+
+
+def test_every_metric_and_label_of_rules_and_panels_is_exported_by_a_run(passes, ended, exported):
+    left, found = exported
+    assert ended[0] not in left, left[ended[0]]
+    assert sum(passes[ended[0]].ok) == 2
     # At least: where the machine is slow, Ray's exporter sends an increment again.
     assert found["emo_clips_total", "ok"] >= 2
     assert found["emo_retries_total", ""] >= 1
     assert found["emo_tokens_total", "prompt"] == found["emo_tokens_total", "output"] == 0
+
+
+def test_a_pass_that_ends_early_leaves_nothing_waiting(passes, ended, exported):
+    """Rows were left over: they wait for another run, and no alarm of this one."""
+    left, _ = exported
+    for step in ended[1:]:
+        assert passes[step]._timer is not None
+        assert not passes[step]._timer.is_alive()
+        assert step not in left
 
 
 def test_metrics_of_a_gpu_and_of_spilling_are_named_as_ray_names_them():
@@ -192,72 +251,35 @@ def test_metrics_of_a_gpu_and_of_spilling_are_named_as_ray_names_them():
                 assert all(program.find(word.encode()) >= 0 for pair in selected.items() for word in pair)
 
 
-def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_ends(
-    ray_cluster, tmp_path, counted
-):
+def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_ends(passes, tmp_path):
     step = f"frozen {time.monotonic_ns()}"
-    with cluster(ray_cluster["RAY_ADDRESS"], None):
-        plan = a_pass(step, [str(tmp_path / name) for name in "abc"], Frozen)
-        running = threading.Thread(
-            target=run_passes,
-            args=([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None, OnRay()),
-        )
-        running.start()
-        try:
-            first = wait_for(lambda: found if (found := values(step)) else None)
-            zeros = {
-                ("emo_clips_total", "ok"): 0,
-                ("emo_clips_total", "failed"): 0,
-                ("emo_tokens_total", "prompt"): 0,
-                ("emo_tokens_total", "output"): 0,
-                ("emo_retries_total", ""): 0,
-            }
-            seconds = ("emo_running_seconds_total", "")
-            began = first.pop(seconds)
-            assert first == {("emo_waiting", ""): 3, **zeros}
-            # Longer than Ray keeps a gauge that nobody sets.
-            for _ in range(12):
-                time.sleep(2)
-                assert values(step)["emo_waiting", ""] == 3
-            wait_for(lambda: values(step)[seconds] > began)
-        finally:
-            (tmp_path / "go on").touch()
-            running.join()
-        found = wait_for(lambda: now if (now := values(step)).get(("emo_waiting", "")) == 0 else None)
-        assert sum(counted) == 3
-        # At least: where the machine is slow, Ray's exporter sends an increment again.
-        assert found["emo_clips_total", "ok"] >= 3
-
-
-def test_a_pass_that_ends_early_leaves_nothing_waiting(ray_cluster, tmp_path, monkeypatch):
-    """Rows were left over: they wait for another run, and no alarm of this one."""
-    waits = {}
-
-    class Noted(metrics.PassMetrics):
-        def begin(self, left):
-            super().begin(left)
-            waits[self._step["step"]] = self
-
-    monkeypatch.setattr("emo.run.on_ray.PassMetrics", Noted)
-    steps = [f"{what} {time.monotonic_ns()}" for what in ("bound", "error")]
-
-    def bound():
-        raise BoundReached("reached")
-
-    def broken(_):
-        raise EmoError("this worker cannot start")
-
-    with cluster(ray_cluster["RAY_ADDRESS"], None):
+    plan = a_pass(step, [str(tmp_path / name) for name in "abc"], Frozen)
+    running = threading.Thread(
+        target=run_passes,
+        args=([(plan, StepRecord(step, rows=3))], Storage(str(tmp_path)), "1", lambda: None, OnRay()),
+    )
+    running.start()
+    try:
+        first = wait_for(lambda: found if (found := values(step)) else None)
+        zeros = {
+            ("emo_clips_total", "ok"): 0,
+            ("emo_clips_total", "failed"): 0,
+            ("emo_tokens_total", "prompt"): 0,
+            ("emo_tokens_total", "output"): 0,
+            ("emo_retries_total", ""): 0,
+        }
+        seconds = ("emo_running_seconds_total", "")
+        began = first.pop(seconds)
+        assert first == {("emo_waiting", ""): 3, **zeros}
+        # Longer than Ray keeps a gauge that nobody sets.
+        for _ in range(12):
+            time.sleep(2)
+            assert values(step)["emo_waiting", ""] == 3
+        wait_for(lambda: values(step)[seconds] > began)
+    finally:
         (tmp_path / "go on").touch()
-        plan = a_pass(steps[0], [str(tmp_path / str(n)) for n in range(8)], Frozen)
-        with pytest.raises(BoundReached):
-            run_passes([(plan, StepRecord(steps[0], rows=8))], Storage(str(tmp_path)), "1", bound, OnRay())
-        plan = a_pass(steps[1], ["a"], lambda: broken)
-        with pytest.raises(EmoError, match="cannot start"):
-            run_passes(
-                [(plan, StepRecord(steps[1], rows=1))], Storage(str(tmp_path)), "1", lambda: None, OnRay()
-            )
-        for step in steps:
-            assert waits[step]._timer is not None
-            assert not waits[step]._timer.is_alive()
-            wait_for(lambda step=step: values(step).get(("emo_waiting", "")) == 0)
+        running.join()
+    found = wait_for(lambda: now if (now := values(step)).get(("emo_waiting", "")) == 0 else None)
+    assert sum(passes[step].ok) == 3
+    # At least: where the machine is slow, Ray's exporter sends an increment again.
+    assert found["emo_clips_total", "ok"] >= 3

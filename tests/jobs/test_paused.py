@@ -17,8 +17,9 @@ from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import WORDS_ONLY, raw_rows, rows, until, works
 
-CLIPS_OF_THE_SOURCE = 24
+CLIPS_OF_THE_SOURCE = 12
 TERM_S = 4.0
+OWN_RAY = ("--set", "ray.address=local", "--set", "ray.num_cpus=1")
 # `emo` with a term of seconds; the first one is of another machine for the second.
 RUN = (
     "import sys; from emo.store import lease\n"
@@ -47,13 +48,15 @@ def command(where, videos, out, *more):
 @pytest.mark.parametrize("own", ["ray", "processes"])
 @pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.long)])
 def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
-    place, own, videos, tmp_path, bucket, ray_cluster
+    place, own, videos, tmp_path, request, ray_cluster
 ):
-    url, s3 = bucket
-    out = Storage(f"{url}/out", s3) if place == "s3" else Storage(str(tmp_path / "out"))
-    more = ["--set", f"s3.endpoint_url={s3.endpoint_url}"] if place == "s3" else []
+    out, more = Storage(str(tmp_path / "out")), []
+    if place == "s3":
+        # The server starts for those that use it.
+        url, s3 = request.getfixturevalue("bucket")
+        out, more = Storage(f"{url}/out", s3), ["--set", f"s3.endpoint_url={s3.endpoint_url}"]
     stopped = subprocess.Popen(
-        command("elsewhere", videos, out, *more, *(["--set", "ray.address=local"] if own == "ray" else [])),
+        command("elsewhere", videos, out, *more, *(OWN_RAY if own == "ray" else [])),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

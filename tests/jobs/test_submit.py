@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clips import make_clip
 from emo.config import load_config
 from emo.errors import InputError
 from emo.run.submit import check, pack, packages, without_config
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS
-from job_heads import MANIFEST, Following, Proxy, answers, bare_head
-from labelling import EMO, WORDS_ONLY, by_id, emo, rows
+from job_heads import Asking, Following, Proxy, answers, bare_head
+from labelling import EMO, WORDS_ONLY, by_id, emo, rows, until
+
+FOUND_AGAIN = "the connection was lost and is there again; following the job"
 
 
 @pytest.fixture(scope="module")
@@ -30,33 +34,64 @@ def head(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def job_cluster(head):
-    return head.user
+def user(head):
+    """For commands of which only the answer matters: they share a process."""
+    made = Asking(head.user)
+    yield made
+    made.standing.stop()
 
 
-def test_a_job_brings_its_own_code_and_is_followed_to_its_end(job_cluster, tmp_path):
-    config = tmp_path / "mine.yaml"
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Two clips and a broken one, by names relative to the file."""
+    folder = tmp_path_factory.mktemp("videos")
+    first = make_clip(folder / "glad.mp4", seconds=1.0, size=(160, 120))
+    shutil.copy(first, folder / "sad.mp4")
+    (folder / "broken.mp4").write_bytes(first.read_bytes()[:2000])
+    rows = ["uri,video_id,subtitle", "glad.mp4,glad,I am happy", "sad.mp4,sad,I am sad", "broken.mp4,broken,"]
+    file = folder / "manifest.csv"
+    file.write_text("\n".join(rows))
+    return file
+
+
+def test_a_job_from_a_big_folder_with_spaces_brings_code_and_configuration_and_is_followed_to_its_end(
+    head, manifest, tmp_path
+):
+    folder = tmp_path / "my videos & more"
+    folder.mkdir()
+    (folder / "big.bin").write_bytes(bytes(60_000_000))
+    (folder / "jobs.py").write_text("raise SystemExit('the wrong jobs')")
+    config = folder / "my settings.yaml"
     config.write_text("experts: [{kind: words}]\ningest: {workers: 1}\n")
-    out = tmp_path / "out"
-    command = ["label", MANIFEST, "--out", out, "--config", config]
-    done = emo("submit", *command, env=job_cluster)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "emo submit: job raysubmit_" in done.stderr
-    assert "ingest: 13/13, 1 failed" in done.stdout
-    assert "1 failed, 0 skipped as already done" in done.stdout.splitlines()[-1]
-    assert by_id(rows(out, JUDGMENTS, "status"), "status")["drawn_angry"] == "ok"
-    # The exit code is that of the command on the cluster.
-    wrong = emo("submit", "label", "/nothing/here", "--out", out, "--config", config, env=job_cluster)
-    assert wrong.returncode == 2
-    assert "source '/nothing/here' does not exist" in wrong.stdout
+    out = tmp_path / "out with spaces"
+    following = Following(head.user, "label", manifest, "--out", out, "--config", config.name, cwd=folder)
+    assert following.end() == 0, following.said + following.log
+    assert "emo submit: job raysubmit_" in following.said
+    assert "ingest: 3/3, 1 failed" in following.log
+    assert "1 failed, 0 skipped as already done" in following.log.splitlines()[-1]
+    statuses = by_id(rows(out, JUDGMENTS, "status"), "status")
+    assert len(statuses) == 3
+    assert statuses["glad"] == "ok"
+    sent = head.folder.glob("session_latest/runtime_resources/working_dir_files/*")
+    sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in sent]
+    assert sizes
+    assert max(sizes) < 10_000_000
 
 
-def test_without_the_token_no_job_is_taken(job_cluster, tmp_path):
-    stranger = {**job_cluster, "RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)}
-    done = emo("submit", "label", MANIFEST, "--out", tmp_path / "out", env=stranger)
+def test_without_the_token_no_job_is_taken(head, manifest, tmp_path):
+    stranger = {**head.user, "RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)}
+    done = emo("submit", "label", manifest, "--out", tmp_path / "out", env=stranger)
     assert done.returncode == 1
     assert "no job could be sent" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_exit_code_is_that_of_the_command_and_what_it_said_last_is_shown_once(user, tmp_path):
+    done = emo("submit", "label", "/nothing/here", "--out", tmp_path / "out", env=user)
+    assert done.returncode == 2
+    assert "source '/nothing/here' does not exist" in done.stdout
+    assert (done.stdout + done.stderr).count("source '/nothing/here' does not exist") == 1
+    assert re.search(r"job raysubmit_\w+: it ended as FAILED: .*exit code 2$", done.stderr, re.MULTILINE)
 
 
 @pytest.fixture
@@ -67,65 +102,85 @@ def proxy(head):
         made.close()
 
 
-def through(proxy, user):
-    return {**user, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{proxy.port}"}
-
-
-def test_a_connection_that_is_cut_is_made_again_and_every_line_is_shown_once(
-    head, proxy, job_cluster, tmp_path
+def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_server_that_is_away(
+    head, proxy, user, manifest, tmp_path
 ):
-    following = Following(through(proxy, job_cluster), "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
-    following.until("Ray is up;")
+    through = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{proxy.port}"}
+    # The job stands still where its followers are looked at, and so cannot end before them.
+    label = ["label", manifest, "--out", tmp_path, *WORDS_ONLY]
+    impatient = Following({**head.user, **through}, "--patience", "4", *label)
+    impatient.until("Ray is up;")
+    driver = head.child("python -m emo label ")
+    driver.suspend()
+    attach = ["--attach", impatient.job]
+    patient = Following({**head.user, **through}, *attach)
+    leaving = Following(head.user, *attach)
+    leaving.until("Ray is up;")
+    leaving.process.send_signal(signal.SIGTERM)
+    assert leaving.end() == 130, leaving.said
+    last = leaving.said.splitlines()[-1]
+    assert last.startswith(f"emo submit: job {leaving.job}: interrupted by SIGTERM; it goes on"), last
+
+    # A connection that is cut is made again: at once, and once more when it has shown more of the log.
+    patient.until("Ray is up;")
     proxy.cut()
-    following.until("ingest: 0/13")
+    patient.until_said(FOUND_AGAIN)
+    impatient.until_said(FOUND_AGAIN)
+    shown = {one: one.log for one in (patient, impatient)}
+    driver.resume()
+    until(lambda: patient.log != shown[patient], patient.process, 120)
+    driver.suspend()
+    until(lambda: impatient.log != shown[impatient], impatient.process, 120)
     proxy.cut()
-    assert following.end() == 0, following.said
-    assert "the connection was lost and is there again; following the job" in following.said
-    assert following.showed_the_log_once(head)
+    patient.until_said(FOUND_AGAIN, times=2)
+    impatient.until_said(FOUND_AGAIN, times=2)
 
-
-def test_a_server_that_is_away_for_a_while_as_when_it_starts_anew_is_found_again(
-    head, proxy, job_cluster, tmp_path
-):
-    following = Following(through(proxy, job_cluster), "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
-    following.until("Ray is up;")
+    # A server that is away, as when it starts anew: for longer than one of them waits.
     proxy.close()
-    time.sleep(5)
-    proxy.open()
-    assert following.end() == 0, following.said
-    assert "the connection was lost and is there again" in following.said
-    assert following.showed_the_log_once(head)
-
-
-def test_a_cluster_that_does_not_answer_for_long_is_one_line_and_attach_goes_on(proxy, job_cluster, tmp_path):
-    user = through(proxy, job_cluster)
-    following = Following(user, "--patience", "4", "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
-    following.until("Ray is up;")
-    proxy.close()
-    assert following.end() == 5, following.said
-    last = following.said.splitlines()[-1]
+    assert impatient.end() == 5, impatient.said
+    last = impatient.said.splitlines()[-1]
     assert re.fullmatch(
-        rf"emo submit: job {following.job}: the cluster has not answered for \d+ s \(\w+\); "
-        rf"the job may go on; follow it with: emo submit --attach {following.job}",
+        rf"emo submit: job {impatient.job}: the cluster has not answered for \d+ s \(\w+\); "
+        rf"the job may go on; follow it with: emo submit --attach {impatient.job}",
         last,
-    ), following.said
-    refused = emo("submit", "--attach", following.job, "--patience", "1", env=user)
+    ), impatient.said
+    refused = emo("submit", *attach, "--patience", "1", env=user.through(through))
     assert refused.returncode == 5
-    assert following.job in refused.stderr
+    assert impatient.job in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     proxy.open()
-    attached = Following(user, "--attach", following.job)
-    assert attached.end() == 0, attached.said
-    assert "emo label: " in attached.log.splitlines()[-1]
-    unknown = emo("submit", "--attach", "raysubmit_nobody", env=user)
+    driver.resume()
+    assert patient.end() == 0, patient.said
+    assert patient.said.count(FOUND_AGAIN) == 3
+    assert "ended as STOPPED" not in patient.said
+    assert patient.showed_the_log_once(head)
+    attached = emo("submit", *attach, env=user.through(through))
+    assert attached.returncode == 0, attached.stderr
+    assert "emo label: " in attached.stdout.splitlines()[-1]
+    unknown = emo("submit", "--attach", "raysubmit_nobody", env=user.through(through))
     assert unknown.returncode == 1
     assert "the cluster knows no job raysubmit_nobody" in unknown.stderr
 
 
+def test_sigterm_to_the_follower_stops_the_job_where_it_is_told_to(head, user, manifest, tmp_path):
+    label = ["label", manifest, "--out", tmp_path, *WORDS_ONLY]
+    following = Following(head.user, "--stop-on-term", *label)
+    following.until("Ray is up;")
+    following.process.send_signal(signal.SIGTERM)
+    assert following.end() == 130, following.said
+    last = following.said.splitlines()[-1]
+    assert last.startswith(f"emo submit: job {following.job}: interrupted by SIGTERM; it is stopped"), last
+    attached = emo("submit", "--attach", following.job, env=user)
+    assert attached.returncode != 0, attached.stderr
+    assert "ended as STOPPED" in attached.stderr
+    # The job gave its lease back.
+    assert not (tmp_path / "lease.json").exists()
+
+
 @pytest.mark.long
-def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(tmp_path):
+def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(manifest, tmp_path):
     with bare_head(tmp_path / "bare") as head:
-        following = Following(head.user, "--patience", "5", "label", MANIFEST, "--out", tmp_path / "out")
+        following = Following(head.user, "--patience", "5", "label", manifest, "--out", tmp_path / "out")
         following.until("Ray is up;")
         os.killpg(head.process.pid, signal.SIGKILL)
         assert following.end() == 5, following.said
@@ -133,9 +188,9 @@ def test_a_head_that_dies_is_told_with_the_job_and_a_code_of_its_own(tmp_path):
 
 
 @pytest.mark.long
-def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
+def test_a_dashboard_that_dies_and_is_started_again_is_found_again(manifest, tmp_path):
     with bare_head(tmp_path / "bare") as head:
-        following = Following(head.user, "label", MANIFEST, "--out", tmp_path / "out", *WORDS_ONLY)
+        following = Following(head.user, "label", manifest, "--out", tmp_path / "out", *WORDS_ONLY)
         following.until("Ray is up;")
         job = head.child("python -m emo label ")
         dashboard = head.child(r"\S+ \S+/dashboard/dashboard\.py ")
@@ -149,7 +204,7 @@ def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
         again = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
         try:
             head.await_answer()
-            following.until_said("the connection was lost and is there again; following the job")
+            following.until_said(FOUND_AGAIN)
             job.resume()
             assert following.end() == 0, following.said
             assert len(following.said.splitlines()) == 2, following.said
@@ -161,10 +216,10 @@ def test_a_dashboard_that_dies_and_is_started_again_is_found_again(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(tmp_path):
+def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(manifest, tmp_path):
     with bare_head(tmp_path / "bare") as head:
         out = tmp_path / "out"
-        following = Following(head.user, "label", MANIFEST, "--out", out, *WORDS_ONLY)
+        following = Following(head.user, "label", manifest, "--out", out, *WORDS_ONLY)
         following.until("Ray is up;")
         head.kill()
         head.start()
@@ -173,67 +228,22 @@ def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(tmp_pa
         assert f"the cluster knows no job {following.job}" in last
         # As the line says, once the lease of the run that went with the head is over.
         deadline = time.monotonic() + 240
-        again = ["submit", "label", MANIFEST, "--out", out, *WORDS_ONLY]
+        again = ["submit", "label", manifest, "--out", out, *WORDS_ONLY]
         while (done := emo(*again, env=head.user)).returncode == 4:
             assert time.monotonic() < deadline, done.stdout
             time.sleep(5)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert len(rows(out, JUDGMENTS, "status")) == 13
-
-
-@pytest.mark.parametrize("stops", [True, False])
-def test_sigterm_to_the_follower_stops_the_job_where_it_is_told_to_and_says_which(
-    job_cluster, tmp_path, stops
-):
-    option = ["--stop-on-term"] if stops else []
-    following = Following(job_cluster, *option, "label", MANIFEST, "--out", tmp_path, *WORDS_ONLY)
-    following.until("Ray is up;")
-    following.process.send_signal(signal.SIGTERM)
-    assert following.end() == 130, following.said
-    last = following.said.splitlines()[-1]
-    state = "it is stopped" if stops else "it goes on"
-    assert last.startswith(f"emo submit: job {following.job}: interrupted by SIGTERM; {state}"), last
-    attached = Following(job_cluster, "--attach", following.job)
-    code = attached.end()
-    assert (code != 0) == stops, attached.said
-    assert ("ended as STOPPED" in attached.said) == stops
-    if stops:
-        # The job gave its lease back.
-        assert not (tmp_path / "lease.json").exists()
-
-
-def test_what_a_failed_job_said_last_is_shown_once(job_cluster, tmp_path):
-    done = emo("submit", "label", "/nothing/here", "--out", tmp_path / "out", env=job_cluster)
-    assert done.returncode == 2
-    assert (done.stdout + done.stderr).count("source '/nothing/here' does not exist") == 1
-    assert re.search(r"job raysubmit_\w+: it ended as FAILED: .*exit code 2$", done.stderr, re.MULTILINE)
-
-
-def test_from_a_big_folder_with_spaces_only_code_and_configuration_travel(head, job_cluster, tmp_path):
-    folder = tmp_path / "my videos & more"
-    folder.mkdir()
-    (folder / "big.bin").write_bytes(os.urandom(60_000_000))
-    (folder / "jobs.py").write_text("raise SystemExit('the wrong jobs')")
-    config = folder / "my settings.yaml"
-    config.write_text("experts: [{kind: words}]\ningest: {workers: 1}\n")
-    out = tmp_path / "out with spaces"
-    following = Following(job_cluster, "label", MANIFEST, "--out", out, "--config", config.name, cwd=folder)
-    assert following.end() == 0, following.said
-    assert len(rows(out, JUDGMENTS, "status")) == 13
-    sent = head.folder.glob("session_latest/runtime_resources/working_dir_files/*")
-    sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in sent]
-    assert sizes
-    assert max(sizes) < 10_000_000
+        assert len(rows(out, JUDGMENTS, "status")) == 3
 
 
 @pytest.mark.long
-def test_ctrl_c_asks_and_a_job_that_is_left_goes_on(job_cluster, tmp_path):
+def test_ctrl_c_asks_and_a_job_that_is_left_goes_on(head, manifest, tmp_path):
     out = tmp_path / "out"
-    command = [EMO, "submit", "label", MANIFEST, "--out", out, *WORDS_ONLY]
+    command = [EMO, "submit", "label", manifest, "--out", out, *WORDS_ONLY]
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
         list(map(str, command)),
-        env={**os.environ, **job_cluster},
+        env={**os.environ, **head.user},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -269,22 +279,22 @@ def _expect(terminal, text):
 
 
 @pytest.mark.long
-def test_a_detached_job_can_be_stopped_and_gives_its_lease_back(job_cluster, tmp_path):
+def test_a_detached_job_can_be_stopped_and_gives_its_lease_back(head, manifest, tmp_path):
     out = tmp_path / "out"
-    done = emo("submit", "--detach", "label", MANIFEST, "--out", out, *WORDS_ONLY, env=job_cluster)
+    done = emo("submit", "--detach", "label", manifest, "--out", out, *WORDS_ONLY, env=head.user)
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     deadline = time.monotonic() + 90
     while not (out / "lease.json").exists():
         assert time.monotonic() < deadline, subprocess.run(
             [Path(sys.executable).with_name("ray"), "job", "logs", job],
-            env={**os.environ, **job_cluster, "RAY_AUTH_MODE": "token"},
+            env={**os.environ, **head.user, "RAY_AUTH_MODE": "token"},
             capture_output=True,
             text=True,
         )
         time.sleep(0.1)
     ray = Path(sys.executable).with_name("ray")
-    environment = {**os.environ, **job_cluster, "RAY_AUTH_MODE": "token"}
+    environment = {**os.environ, **head.user, "RAY_AUTH_MODE": "token"}
     stopped = subprocess.run([ray, "job", "stop", job], env=environment, capture_output=True, text=True)
     assert stopped.returncode == 0, stopped.stderr
     while (out / "lease.json").exists():
