@@ -86,60 +86,69 @@ def more_videos(tmp_path_factory):
     return folder
 
 
-def label(videos, out, env, **settings):
-    """`emo label` with one model that is asked twice; the finished process."""
-    one = {"kind": "hf", "device": "cpu", "max_new_tokens": 32, "samples": 2, **settings}
+def label(videos, out, env, *settings):
+    """`emo label` with models that are asked twice; the finished process."""
+    asked = [{"kind": "hf", "device": "cpu", "max_new_tokens": 32, "samples": 2, **one} for one in settings]
     return emo(
-        *("label", videos, "--out", out, "--set", f"experts={json.dumps([one])}"),
+        *("label", videos, "--out", out, "--set", f"experts={json.dumps(asked)}"),
         *("--set", "extract={kind: rules}", "--set", "max_failed_share=1"),
         env=env,
     )
 
 
-@pytest.mark.parametrize(
-    ("make", "more", "hears"),
-    [
-        (hf_checkpoints.FAMILIES["gemma4"], {}, True),
-        # As Emotion-Qwen is run.
-        (own_code_checkpoint.make, {"trust_remote_code": True}, False),
-    ],
-    ids=["gemma4", "code of its own"],
-)
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """The settings of two models: one of a family of Transformers, one as Emotion-Qwen is run."""
+    folder = tmp_path_factory.mktemp("models")
+    own = own_code_checkpoint.make(folder / "own")
+    return [
+        {"name": "gemma4", "model": str(hf_checkpoints.FAMILIES["gemma4"](folder / "gemma4"))},
+        {"name": "own", "model": str(own), "trust_remote_code": True},
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(more_videos, models, tmp_path_factory, ray_cluster):
+    """The OUT of a run that nothing happened to, and that of one clip alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "one").mkdir()
+    shutil.copy(more_videos / "clip3.mp4", folder / "one")
+    for videos, out in ((more_videos, "out"), (folder / "one", "alone")):
+        done = label(videos, folder / out, ray_cluster, *models)
+        assert done.returncode == 0, done.stderr
+    return folder / "out", folder / "alone"
+
+
+@pytest.mark.parametrize(("name", "hears"), [("gemma4", True), ("own", False)])
 def test_after_its_worker_was_killed_half_way_it_has_written_what_it_would_have_written(
-    more_videos, tmp_path, ray_cluster, make, more, hears
+    undisturbed, ray_cluster, name, hears
 ):
-    out = tmp_path / "out"
-    done = label(more_videos, out, ray_cluster, model=str(make(tmp_path / "model")), **more)
-    assert done.returncode == 0, done.stderr
-    before = whole(out, "hf")
+    out, alone = undisturbed
+    before = whole(out, name)
     assert len(before) == 2 * 9
     lacks = {row["video_id"]: row["degraded"] for row in before if row["status"] == "ok"}
     assert lacks.get("silent", []) == (["audio"] if hears else [])
     assert lacks.get("unseen", ["frames"]) == ["frames"]
     unseen = {row["error"] for row in before if row["video_id"] == "unseen"}
     assert "modality_missing" not in unseen if hears else unseen == {"modality_missing"}
-    written = out / "descriptions" / "hf"
+    # Beside others in a batch a clip is described as it is alone.
+    assert whole(alone, name) == [row for row in before if row["video_id"] == "clip3"]
+    written = out / "descriptions" / name
     shutil.rmtree(written)
-    done, shards = emo_losing_a_worker(written, "describe", "--out", out, "--expert", "hf", env=ray_cluster)
+    done, shards = emo_losing_a_worker(written, "describe", "--out", out, "--expert", name, env=ray_cluster)
     assert done.returncode == 0, done.stderr
     assert shards < 4, "it was not killed half-way"
-    assert whole(out, "hf") == before
+    assert whole(out, name) == before
     step = last_run(out)["steps"][0]
     assert step["ok"] + step["failed"] == 9
-    # Beside others in a batch a clip is described as it is alone.
-    folder, alone = tmp_path / "one", tmp_path / "alone"
-    folder.mkdir()
-    shutil.copy(more_videos / "clip3.mp4", folder)
-    done = label(folder, alone, ray_cluster, model=str(tmp_path / "model"), **more)
-    assert done.returncode == 0, done.stderr
-    assert whole(alone, "hf") == [row for row in before if row["video_id"] == "clip3"]
 
 
-def test_code_of_its_own_is_refused_without_consent_and_with_a_wrong_tensor(
-    more_videos, tmp_path, ray_cluster
-):
+def test_code_of_its_own_is_refused_without_consent_and_with_a_wrong_tensor(tmp_path, ray_cluster):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    make_clip(videos / "clip.mp4", seconds=1.0, size=(160, 120))
     model, out = own_code_checkpoint.make(tmp_path / "model"), tmp_path / "out"
-    asked = label(more_videos, out, None, model=str(model))
+    asked = label(videos, out, None, {"model": str(model)})
     assert asked.returncode == 2
     assert "brings its own code, which trust_remote_code: true runs" in asked.stderr
     assert not out.exists()
@@ -147,6 +156,6 @@ def test_code_of_its_own_is_refused_without_consent_and_with_a_wrong_tensor(
     key = "model.language_model.layers.0.mlp.up_proj.weight"
     state[f"{key}2"] = state.pop(key)
     save_file(state, model / "model.safetensors", {"format": "pt"})
-    asked = label(more_videos, out, ray_cluster, model=str(model), trust_remote_code=True)
+    asked = label(videos, out, ray_cluster, {"model": str(model), "trust_remote_code": True})
     assert asked.returncode == 1
     assert f"1 weights are not in the checkpoint: {key}" in asked.stderr
