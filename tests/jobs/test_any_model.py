@@ -31,56 +31,58 @@ def videos(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "families",
-    [("gemma4", "qwen3.5"), pytest.param(tuple(hf_checkpoints.FAMILIES), marks=pytest.mark.long)],
-    ids=["two", "all"],
-)
-def test_a_model_of_any_family_describes_clips(families, videos, tmp_path, ray_cluster):
+@pytest.mark.long
+def test_a_model_of_any_family_describes_clips(videos, tmp_path, ray_cluster):
     needs = hf_checkpoints.NEEDS
-    families = [family for family in families if family not in needs or find_spec(needs[family])]
-    experts = [
-        {
-            "kind": "hf",
-            "name": family,
-            "model": str(hf_checkpoints.FAMILIES[family](tmp_path / family)),
-            "device": "cpu",
-            "max_new_tokens": 12,
-            "samples": 2,
-        }
+    families = [
+        family for family in hf_checkpoints.FAMILIES if family not in needs or find_spec(needs[family])
+    ]
+    made = [
+        {"name": family, "model": str(hf_checkpoints.FAMILIES[family](tmp_path / family))}
         for family in families
     ]
-    done = emo(
-        *("label", videos, "--out", tmp_path / "out", "--set", f"experts={json.dumps(experts)}"),
-        *("--set", "extract={kind: rules}", "--set", "max_failed_share=1"),
-        env=ray_cluster,
-    )
+    done = label(videos, tmp_path / "out", ray_cluster, *({**one, "max_new_tokens": 12} for one in made))
     assert done.returncode == 0, done.stderr
+    assert_described(tmp_path / "out", families, {"one", "two", "silent"})
+
+
+def test_models_of_two_families_describe_clips(undisturbed, more_videos):
+    clips = {path.stem for path in more_videos.glob("*.mp4")} - {"broken"}
+    assert_described(undisturbed[0], ["gemma4", "qwen3.5"], clips)
+
+
+def assert_described(out, families, clips):
+    """Each clip has its samples of each family, and what it lacks is said."""
     found = {}
-    for row in rows(tmp_path / "out", DESCRIPTIONS, "status", "error", "engine", "degraded"):
-        found.setdefault((row["expert"], row["video_id"]), []).append(row)
-    assert set(found) == {(family, clip) for family in families for clip in ("one", "two", "silent")}
+    for row in rows(out, DESCRIPTIONS, "status", "error", "engine", "degraded"):
+        if row["expert"] in families:
+            found.setdefault((row["expert"], row["video_id"]), []).append(row)
+    assert set(found) == {(family, clip) for family in families for clip in clips}
     for (family, clip), samples in found.items():
         assert len(samples) == 2
         for row in samples:
-            if clip == "silent" and family not in SEES:
+            lacks_all = {"silent": family not in SEES, "unseen": family not in HEARS}.get(clip, False)
+            if lacks_all:
                 assert row["error"] == "modality_missing"
                 continue
             # Random weights may write nothing that is a text.
             assert row["error"] in (None, "empty_answer", "thought_only"), row
             assert row["engine"].startswith("transformers ")
             if row["status"] == "ok":
-                assert row["degraded"] == (["audio"] if clip == "silent" and family in HEARS else [])
+                lacks = {"silent": ["audio"] if family in HEARS else [], "unseen": ["frames"]}
+                assert row["degraded"] == lacks.get(clip, [])
 
 
 @pytest.fixture(scope="module")
 def more_videos(tmp_path_factory):
-    """Eight clips, one of them without sound, and one without pictures."""
+    """Nine clips, one longer, one without sound, and one without pictures; and one that is broken."""
     folder = tmp_path_factory.mktemp("more")
     # They are shards of two for the one worker that the cluster has room for.
     first = make_clip(folder / "clip0.mp4", seconds=1.0, size=(160, 120))
-    for number in range(1, 7):
+    for number in range(1, 6):
         shutil.copy(first, first.with_stem(f"clip{number}"))
+    make_clip(folder / "two.mp4", seconds=2.0, size=(160, 120))
+    (folder / "broken.mp4").write_bytes(b"\0" * 5000)
     make_clip(folder / "silent.mp4", seconds=1.0, size=(160, 120), sounds=[])
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", folder / "unseen.mp4")
     return folder
@@ -98,11 +100,14 @@ def label(videos, out, env, *settings):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """The settings of two models: one of a family of Transformers, one as Emotion-Qwen is run."""
+    """The settings of three models: two of families of Transformers, one as Emotion-Qwen is run."""
     folder = tmp_path_factory.mktemp("models")
     own = own_code_checkpoint.make(folder / "own")
     return [
-        {"name": "gemma4", "model": str(hf_checkpoints.FAMILIES["gemma4"](folder / "gemma4"))},
+        *(
+            {"name": family, "model": str(hf_checkpoints.FAMILIES[family](folder / family))}
+            for family in ("gemma4", "qwen3.5")
+        ),
         {"name": "own", "model": str(own), "trust_remote_code": True},
     ]
 
