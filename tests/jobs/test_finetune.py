@@ -27,7 +27,7 @@ from finetuning_runs import (
 from labelling import emo
 
 VOICE_LORA = {
-    **LORA, "family": "qwen-audio", "epochs": 5, "learning_rate": "4e-3", "tensorboard": "true"
+    **LORA, "family": "qwen-audio", "epochs": 4, "learning_rate": "4e-3", "tensorboard": "true"
 }  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(pro
     folder, done = proof
     run = folder / "out" / "finetune" / "voices"
     curve = losses(folder / "out", "voices")
-    assert len(curve) == json.loads(done.stdout)["steps"] == 95
+    assert len(curve) == json.loads(done.stdout)["steps"] == 76
     assert curve[-1] < curve[0]
     for where in ("best", "last"):
         about = json.loads((run / where / "emo_adapter.json").read_text())
@@ -85,7 +85,7 @@ def test_a_run_leaves_an_adapter_with_its_manifest_a_card_a_curve_and_a_page(pro
         assert "It fits no other base" in (run / where / "README.md").read_text()
     [told] = load_runs(Storage(str(folder / "out")), trainings=True)
     preparing, training = told["steps"]
-    assert (told["outcome"], preparing["ok"], training["ok"], training["rows"]) == ("done", 660, 95, 95)
+    assert (told["outcome"], preparing["ok"], training["ok"], training["rows"]) == ("done", 660, 76, 76)
     assert [loss for _, loss, _ in training["curve"]] == curve
     assert training["figures"]["f1"] == json.loads(done.stdout)["metrics"]["f1"]
     assert json.loads((run / "run.json").read_text())["trained"] is True
@@ -125,9 +125,9 @@ def test_tensorboard_reads_the_curve_back(proof):
         for value in event.summary.value:
             found.setdefault(value.tag, {})[event.step] = value.simple_value
         at += 16 + length
-    assert list(found["loss"]) == list(range(1, 96))
+    assert list(found["loss"]) == list(range(1, 77))
     assert list(found["loss"].values()) == pytest.approx(losses(out, "voices"), rel=1e-6)
-    assert list(found["held_out_loss"]) == [95]
+    assert list(found["held_out_loss"]) == [76]
     assert found["rate"].keys() == found["tokens_per_s"].keys() == found["loss"].keys()
 
 
