@@ -158,13 +158,16 @@ def _write(
     return target
 
 
-def make_voice_base(folder: Path, identities: Sequence[int] = (), expressions: Sequence[str] = HALF) -> Path:
+def make_voice_base(
+    folder: Path, identities: Sequence[int] = (), expressions: Sequence[str] = HALF, **sizes: int
+) -> Path:
     """The same as make_base for a tiny Qwen2-Audio, with enough bands to tell one pitch from another."""
     from transformers import Qwen2AudioForConditionalGeneration
 
     import checkpoints
 
-    checkpoints.make_qwen2_audio(folder, bands=64, width=64, hidden_size=128, intermediate_size=384)
+    sizes = {"hidden_size": 128, "intermediate_size": 384, **sizes}
+    checkpoints.make_qwen2_audio(folder, bands=64, width=64, **sizes)
     config = Qwen2AudioForConditionalGeneration.config_class.from_pretrained(folder)
     model = untrained(Qwen2AudioForConditionalGeneration, config)
     clips = [(clip(number, which, frames=0), which) for number in identities for which in expressions]

@@ -26,6 +26,7 @@ MODEL = "model"
 # Not through a proxy that is meant for the world outside.
 _DIRECT = build_opener(ProxyHandler({}))
 _LOG_CHARACTERS = 1500
+_PATIENCE_S = 10.0
 _ERROR = re.compile(r"\b(?!EngineDead)\w+(?:Error|Exception): .*")
 # Settings of the worker's own Python, which the other must not take over.
 _NOT_PASSED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
@@ -100,11 +101,11 @@ class VllmServer:
             )
         self._wait()
 
-    def alive(self, patience_s: float = 10.0) -> bool:
-        """Whether it runs and says that it can answer."""
+    def alive(self) -> bool:
+        """Whether it runs and says that it can answer, for which it has no longer than for an answer."""
         if self._process is None or self._process.poll() is not None:
             return False
-        return self._answers("health", patience_s) is not None
+        return self._answers("health", min(_PATIENCE_S, self._settings.timeout_s)) is not None
 
     def told(self) -> str:
         """The end of what it wrote, on one line."""

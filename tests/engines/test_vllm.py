@@ -51,11 +51,18 @@ def starts(stand_in):
 
 def gone(*pids):
     """Whether these processes end; a zombie that nobody has waited for has ended."""
-    for _ in range(300):
-        if all(not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie" for pid in pids):
+    for _ in range(600):
+        if all(map(ended, pids)):
             return True
-        time.sleep(0.1)
+        time.sleep(0.05)
     return False
+
+
+def ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def said(number, words, **changes):
@@ -167,29 +174,44 @@ def test_a_server_that_hangs_is_started_again(model, stand_in):
     assert gone(first["pid"], first["engine"], second["pid"], second["engine"])
 
 
-WORKER = """
-import json, sys, time
+# One process imports all that a worker needs and forks one worker for each of its arguments.
+WORKERS = """
+import json, os, sys, time
 from emo import experts
-expert = experts.load(experts.settings_of(json.loads(sys.argv[1])))
-print("ready", flush=True)
-time.sleep(600)
+settings = [experts.settings_of(json.loads(argument)) for argument in sys.argv[1:]]
+for one in settings:
+    experts.expert_class(one.kind)
+for one in settings:
+    pid = os.fork()
+    if pid == 0:
+        expert = experts.load(one)
+        # Beside its server, so that nobody mixes up the lines of two workers.
+        print(one.name, os.getpid(), flush=True)
+        time.sleep(600)
+for _ in settings:
+    os.wait()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_server_ends_with_its_worker_however_that_ends(model, stand_in, number):
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, settings(model, stand_in).model_dump_json()],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "ready\n"
-    (start,) = starts(stand_in)
-    assert psutil.pid_exists(start["pid"])
-    worker.send_signal(number)
-    worker.wait()
-    assert gone(start["pid"], start["engine"])
+def test_the_server_ends_with_its_worker_however_that_ends(model, tmp_path):
+    folders = {}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        folder = tmp_path / number.name.lower()
+        folder.mkdir()
+        folders[number] = vllm_environment.stand_in(folder).parent
+    given = [
+        settings(model, folder, name=number.name.lower()).model_dump_json()
+        for number, folder in folders.items()
+    ]
+    forking = subprocess.Popen([sys.executable, "-c", WORKERS, *given], stdout=subprocess.PIPE, text=True)
+    assert forking.stdout is not None
+    workers = dict(forking.stdout.readline().split() for _ in given)
+    for number, folder in folders.items():
+        (start,) = starts(folder)
+        assert not ended(start["pid"])
+        os.kill(int(workers[number.name.lower()]), number)
+        assert gone(start["pid"], start["engine"]), number.name
+    assert forking.wait(60) == 0
 
 
 def test_the_settings_name_the_python_of_vllm(model, stand_in):

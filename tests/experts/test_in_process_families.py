@@ -121,14 +121,14 @@ def plain(family, folder, clip, max_frames=8, max_new_tokens=12):
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_greedy_descriptions_equal_the_plain_path_token_for_token(family, folders, loaded):
-    clips = synthetic_clips.mixed(5)
+    clips = synthetic_clips.mixed(3)
     for clip, (text,) in zip(clips, texts(loaded(family), clips), strict=True):
         assert text == plain(family, folders(family), clip)
 
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_descriptions_depend_on_neither_batch_nor_order_nor_neighbours(family, loaded):
-    clips = synthetic_clips.mixed(7, seed=1)
+    clips = synthetic_clips.mixed(5, seed=1)
     together = texts(loaded(family, samples=3), clips)
     alone = loaded(family, samples=3, token_budget=1, workers=1)
     assert together == [texts(alone, [clip])[0] for clip in clips]

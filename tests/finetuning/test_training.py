@@ -118,16 +118,33 @@ def _work(rank: int, workers: int, port: int, base: str, folder: str, what: str)
     dist.destroy_process_group()
 
 
-def on_workers(count: int, what: str, base: Path, folder: Path):
-    """Run one of the functions below on so many real processes; what the first returned."""
-    context = multiprocessing.get_context("spawn")
+# What a worker imports before it does anything.
+IMPORTS = [
+    *("torch", "transformers", "transformers.models.auto.modeling_auto", "peft", "deepspeed.ops"),
+    *("transformers.models.auto.processing_auto", "torch._inductor.compile_fx"),
+    *("emo.engines.transformers_engine", "emo.experts.hf", "emo.finetuning.engine"),
+    *("emo.finetuning.masking", "emo.finetuning.model"),
+]
+
+
+def on_workers(count: int, what: str, base: Path, folder: Path, cold: bool = False):
+    """Run one of the functions below on so many real processes; what the first returned.
+
+    cold: they import everything in an environment as it is now. Else they are forked from a process that has
+    imported it, which takes them seconds of processor time each.
+    """
+    context = multiprocessing.get_context("spawn" if cold else "forkserver")
+    if not cold:
+        context.set_forkserver_preload(IMPORTS)
     port = free_port()
     started = [
         context.Process(target=_work, args=(rank, count, port, str(base), str(folder), what))
         for rank in range(count)
     ]
-    for process in started:
-        process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DS_ACCELERATOR", "cpu")
+        for process in started:
+            process.start()
     for process in started:
         process.join(200)
         if process.is_alive():
@@ -325,7 +342,7 @@ def one(base, folder, two):
         patch.setenv("CXX", "no-such-compiler")
         patch.setenv("TORCH_EXTENSIONS_DIR", str(folder / "extensions"))
         assert shutil.which("g++") is None
-        return on_workers(1, "all_of_one", base, folder)
+        return on_workers(1, "all_of_one", base, folder, cold=True)
 
 
 def bare_loop(base):

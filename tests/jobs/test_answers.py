@@ -67,6 +67,7 @@ def described(tmp_path_factory, ray_cluster):
     with chat_server(answers=answers) as url:
         served = {"url": url, "model": "tiny"}
         config = {
+            "ingest": {"workers": 1},
             "experts": [{"kind": "openai", "server": served, "give_transcript": True}],
             "extract": {"kind": "rules"},
         }
@@ -115,6 +116,7 @@ def listed(tmp_path_factory, ray_cluster):
     with chat_server(answers=answers) as url:
         served = {"url": url, "model": "tiny"}
         config = {
+            "ingest": {"workers": 1},
             "experts": [{"kind": "openai", "server": served}, {"kind": "voice"}, {"kind": "face"}],
             "extract": {"kind": "openai", "server": served},
         }

@@ -63,14 +63,15 @@ def test_a_killed_worker_a_killed_command_and_another_number_of_workers_change_n
 
 
 def test_duplex_attention_goes_on_after_a_kill_and_is_kept_with_the_adapter(folder, ray_cluster):
-    out, run, moda = folder / "out", folder / "out" / "finetune" / "duplex", {"attention_module": "moda"}
+    out, run = folder / "out", folder / "out" / "finetune" / "duplex"
+    moda = {"attention_module": "moda", "max_steps": 7, "held_out": folder / "held_out.jsonl"}
     calm = ("finetune", "--out", out, "--name", "duplex-calm")
-    done = emo(*calm, *settings(folder, **moda, held_out=folder / "held_out.jsonl"), env=ray_cluster)
+    done = emo(*calm, *settings(folder, **moda), env=ray_cluster)
     assert done.returncode == 0, done.stderr
     # Stage 3 partitions its weights too, and gathers them where a layer is entered.
-    changes = {**moda, "zero": 3, "held_out": folder / "held_out.jsonl"}
+    changes = {**moda, "zero": 3}
     process = start(folder, "duplex", ray_cluster, **changes)
-    before = wait_for_checkpoint(run, process, 6)
+    before = wait_for_checkpoint(run, process, 3)
     process.kill()
     process.communicate()
     again = emo(
@@ -78,7 +79,7 @@ def test_duplex_attention_goes_on_after_a_kill_and_is_kept_with_the_adapter(fold
     )
     assert again.returncode == 0, again.stderr
     curve = losses(out, "duplex")
-    assert curve[:6] == before, "steps that a checkpoint holds are not made again"
+    assert curve[:3] == before, "steps that a checkpoint holds are not made again"
     assert curve == pytest.approx(losses(out, "duplex-calm"), abs=1e-3)
     for where in ("best", "last"):
         weights = load_file(run / where / "adapter_model.safetensors")
