@@ -79,6 +79,9 @@ class Standing:
 class TestCluster(dict[str, str]):
     """The variables that lead to a cluster of the tests, and the process that stands there for commands."""
 
+    # Its name is no sign of tests.
+    __test__ = False
+
     def __init__(self, address: str, **more: str) -> None:
         super().__init__(RAY_ADDRESS=address, **more)
         self.standing = Standing(address, more)
