@@ -116,6 +116,7 @@ def make_gemma4(folder: Path) -> Path:
             "num_key_value_heads": 4,
             "head_dim": 8,
             "position_embedding_size": 64,
+            "pooling_kernel_size": 2,
         },
         audio_config={
             "hidden_size": 32,
@@ -135,9 +136,9 @@ def make_gemma4(folder: Path) -> Path:
     )
     processor = t.Gemma4Processor(
         t.Gemma4AudioFeatureExtractor(feature_size=16),
-        t.Gemma4ImageProcessor(max_soft_tokens=70),
+        t.Gemma4ImageProcessor(max_soft_tokens=70, pooling_kernel_size=2),
         made,
-        t.Gemma4VideoProcessor(max_soft_tokens=70),
+        t.Gemma4VideoProcessor(max_soft_tokens=70, pooling_kernel_size=2),
         chat_template=made.chat_template,
     )
     return save(t.Gemma4ForConditionalGeneration(config), folder, processor, made.eos_token_id)
