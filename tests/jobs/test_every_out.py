@@ -36,7 +36,7 @@ def damaged(tmp_path_factory, ray_cluster):
 # one that has imported all that a command does, which is most of what it costs, and has started no thread.
 MANY = """
 import os, sys, threading
-import pyarrow.parquet, emo.status, emo.store.committed
+import emo.cli.program, emo.jobs.label, emo.status, pandas, pyarrow.parquet
 from emo.cli import main
 
 sys.argv[1:] = ["status", "--out", sys.argv[1]]
