@@ -204,9 +204,7 @@ def read_but_for_some(shard):
     return shard.append_column("large", pa.array(["x"] * shard.num_rows))
 
 
-def test_what_a_worker_or_its_reader_raises_for_a_row_is_that_rows_failure_and_no_others(
-    engine, tmp_path
-):
+def test_what_a_worker_or_its_reader_raises_for_a_row_is_that_rows_failure_and_no_others(engine, tmp_path):
     overflow = ("unexpected", "OverflowError: int too large to convert to float")
     odd = {
         "digits": overflow,
