@@ -34,11 +34,11 @@ def on_ray(videos, tmp_path_factory, ray_cluster):
     return tables(Storage(str(out)))
 
 
-def start(videos, out, *more):
-    command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=1", *more]
+def start(videos, out, workers=2):
+    command = [EMO, "label", videos, "--out", out, *WORDS_ONLY, "--set", "ingest.shard_rows=1"]
     # The last `ingest.workers` counts.
     return subprocess.Popen(
-        [*map(str, command), "--set", "ingest.workers=2"],
+        [*map(str, command), "--set", f"ingest.workers={workers}"],
         env=ALONE,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ def test_without_a_model_there_is_no_ray_and_the_tables_are_those_of_ray(videos,
     seen = set()
     while run.poll() is None:
         seen |= set(family(run).values())
-        time.sleep(0.05)
+        time.sleep(0.2)
     said = run.stderr.read()
     assert run.returncode == 0, said
     assert any("emo.run.here" in line for line in seen)
@@ -87,7 +87,7 @@ def test_workers_that_are_killed_cost_no_row(videos, on_ray, tmp_path):
     chance, killed = random.Random(7), 0
     run = start(videos, tmp_path / "out")
     while run.poll() is None:
-        if killed < 3 and list((tmp_path / "out/clips").glob("*")) and (found := workers(run)):
+        if killed < 2 and list((tmp_path / "out/clips").glob("*")) and (found := workers(run)):
             chance.choice(found).kill()
             killed += 1
         time.sleep(0.1)
@@ -96,19 +96,24 @@ def test_workers_that_are_killed_cost_no_row(videos, on_ray, tmp_path):
     assert tables(Storage(str(tmp_path / "out"))) == on_ray
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_command_that_ends_takes_its_workers_along_and_the_next_goes_on(videos, on_ray, tmp_path, number):
-    out = tmp_path / "out"
-    run = start(videos, out)
-    until(lambda: list(out.glob("clips/*")), run, 60)
-    below = list(family(run))
-    assert below
-    run.send_signal(number)
-    run.wait(timeout=60)
-    assert run.returncode == (-number if number == signal.SIGKILL else 130)
-    assert psutil.wait_procs(below, timeout=10)[1] == []
-    if number != signal.SIGKILL:
-        assert read_lease(Storage(str(out))) is None
+def test_a_command_that_ends_takes_its_workers_along_and_the_next_goes_on(videos, on_ray, tmp_path):
+    """Ended in turn in each way, over what the one before left."""
+    out, before = tmp_path / "out", 0
+    for number, workers_wanted in ((signal.SIGKILL, 2), (signal.SIGINT, 1), (signal.SIGTERM, 1)):
+        run = start(videos, out, workers_wanted)
+        until(lambda before=before: len(list(out.rglob("*.parquet"))) > before, run, 60)
+        # It gives out no other shard meanwhile, so that there is something left for the next.
+        run.send_signal(signal.SIGSTOP)
+        below = list(family(run))
+        assert below
+        run.send_signal(number)
+        run.send_signal(signal.SIGCONT)
+        run.wait(timeout=60)
+        assert run.returncode == (-number if number == signal.SIGKILL else 130)
+        assert psutil.wait_procs(below, timeout=10)[1] == []
+        if number != signal.SIGKILL:
+            assert read_lease(Storage(str(out))) is None
+        before = len(list(out.rglob("*.parquet")))
     again = label_words(videos, out, "--set", "ingest.shard_rows=1")
     assert again.returncode == 0, again.stderr
     assert tables(Storage(str(out))) == on_ray

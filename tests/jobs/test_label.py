@@ -14,7 +14,7 @@ from emo.config import load_config
 from emo.store.runs import Run
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
-from labelling import by_id, emo, label_words, last_run, raw_rows, rows
+from labelling import WORDS_ONLY, by_id, emo, label_words, last_run, raw_rows, rows
 
 SAMPLES = REPOSITORY / "samples"
 # The families that neither the line nor the face of a sample contradicts. The scenes at sea show nobody.
@@ -38,7 +38,8 @@ FITTING = {
 def labelled(tmp_path_factory, ray_cluster):
     """The sample clips, labelled once by the default preset."""
     out = tmp_path_factory.mktemp("labelled") / "out"
-    return out, emo("label", SAMPLES / "manifest.csv", "--out", out, env=ray_cluster)
+    one = ("--set", "ingest.workers=1")
+    return out, emo("label", SAMPLES / "manifest.csv", "--out", out, *one, env=ray_cluster)
 
 
 def test_the_sample_clips_are_labelled_and_the_last_line_says_so(labelled):
@@ -212,7 +213,7 @@ def videos(tmp_path):
 def test_out_from_its_first_plan_to_the_retry_of_what_broke(videos, tmp_path, ray_cluster):
     """In one OUT, because each run costs seconds: steps one by one, then what is new, broken, whole again."""
     out = tmp_path / "out"
-    only = ("--set", "experts=[{kind: words}]")
+    only = WORDS_ONLY
     planned = emo("plan", videos, "--out", out, "--json", *only)
     assert planned.returncode == 0
     plan = json.loads(planned.stdout)

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+import standing
 from clips import make_clip
 from conftest import REPOSITORY
 from emo.store.tables import DESCRIPTIONS, VOTES
-from labelling import emo, rows
+from labelling import COMMAND_S, emo, rows
 
 EXAMPLE = REPOSITORY / "docs" / "example-expert"
 BY_NAME = "{kind: sound-notes}"
@@ -31,6 +32,22 @@ def installed(tmp_path_factory):
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(target), os.environ.get("PYTHONPATH"))))}
 
 
+@pytest.fixture(scope="module")
+def with_example(installed):
+    """A command where the example is on the path, in a process that stands there for all of them."""
+    process = standing.Standing(None, installed)
+    yield lambda *arguments: process.run([*map(str, arguments)], {**os.environ, **installed}, COMMAND_S)
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def joined(installed, ray_cluster):
+    """The cluster of the tests, which was started without the example, for commands that have it."""
+    cluster = standing.TestCluster(ray_cluster["RAY_ADDRESS"], **installed)
+    yield cluster
+    cluster.standing.stop()
+
+
 @pytest.fixture
 def clip(tmp_path):
     path = tmp_path / "videos" / "party.mp4"
@@ -40,10 +57,12 @@ def clip(tmp_path):
     return path
 
 
-def test_an_expert_of_another_package_labels_a_clip_by_its_name_and_by_its_place(installed, clip, tmp_path):
+def test_an_expert_of_another_package_labels_a_clip_by_its_name_and_by_its_place(
+    with_example, clip, tmp_path
+):
     out = tmp_path / "out"
     line_up = ("--set", f"experts=[{BY_NAME}, {BY_PLACE}]", "--set", "ingest.workers=1")
-    done = emo("label", clip.parent, "--out", out, *line_up, env=installed)
+    done = with_example("label", clip.parent, "--out", out, *line_up)
     assert done.returncode == 0, done.stderr
     described = rows(out, DESCRIPTIONS, "status", "text", "model", "revision")
     assert {row["expert"] for row in described} == {"sound-notes", "sure"}
@@ -59,12 +78,11 @@ def test_an_expert_of_another_package_labels_a_clip_by_its_name_and_by_its_place
 
 @pytest.mark.parametrize("entry", [BY_NAME, BY_PLACE])
 def test_a_cluster_whose_workers_lack_the_package_is_told_before_the_first_pass(
-    installed, clip, tmp_path, ray_cluster, entry
+    clip, tmp_path, joined, entry
 ):
-    """The cluster of the tests was started without the example on its path."""
     out = tmp_path / "out"
     line_up = ("--set", f"experts=[{entry}]")
-    done = emo("label", clip.parent, "--out", out, *line_up, env={**installed, **ray_cluster})
+    done = emo("label", clip.parent, "--out", out, *line_up, env=joined)
     assert done.returncode == 2, done.stderr
     assert re.search("expert (sound-notes|sure): on node .*(unknown|cannot be imported)", done.stderr)
     assert not list(out.glob("clips/*.parquet"))
@@ -79,7 +97,7 @@ def test_a_cluster_whose_workers_lack_the_package_is_told_before_the_first_pass(
         ("{kind: 'sound_notes:SoundNotesExpert'}", "name: is missing"),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_told_before_anything_starts(installed, tmp_path, entry, told):
-    done = emo("label", tmp_path, "--out", tmp_path / "out", "--set", f"experts=[{entry}]", env=installed)
+def test_what_is_wrong_with_an_entry_is_told_before_anything_starts(with_example, tmp_path, entry, told):
+    done = with_example("label", tmp_path, "--out", tmp_path / "out", "--set", f"experts=[{entry}]")
     assert done.returncode == 2
     assert re.search(told, done.stderr), done.stderr

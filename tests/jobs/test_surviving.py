@@ -34,7 +34,7 @@ from emo.store.runs import StepRecord
 from emo.store.storage import Storage
 from emo.store.tables import VOTES
 from emo.terminal import progress
-from labelling import by_id, raw_rows, rows
+from labelling import raw_rows, rows
 
 
 class Labels:
@@ -120,7 +120,7 @@ def run(plan, out, engine):
 def test_a_row_that_always_kills_its_worker_is_one_failed_row(engine, tmp_path):
     ids = [f"clip{number:02d}" for number in range(12)] + ["kills"]
     log = tmp_path / "log"
-    step = run(make_pass(ids, str(log), workers=None), tmp_path / "out", engine)
+    step = run(make_pass(ids, str(log)), tmp_path / "out", engine)
     assert (step.ok, step.failed, step.error_codes) == (12, 1, {"worker_died": 1})
     found = {row["video_id"]: row["error"] for row in rows(tmp_path / "out", VOTES, "error")}
     assert found == {**dict.fromkeys(ids[:12]), "kills": "worker_died"}
@@ -138,9 +138,9 @@ class DiesAfterCommit(Labels):
 
 
 def test_rows_whose_worker_died_after_their_commit_are_counted(engine, tmp_path):
-    step = run(make_pass(["a", "b"], make=DiesAfterCommit, shard_rows=1), tmp_path / "out", engine)
-    assert (step.ok, step.failed, step.under_way) == (2, 0, 0)
-    assert raw_rows(tmp_path / "out", VOTES).num_rows == 2
+    step = run(make_pass(["a"], make=DiesAfterCommit), tmp_path / "out", engine)
+    assert (step.ok, step.failed, step.under_way) == (1, 0, 0)
+    assert raw_rows(tmp_path / "out", VOTES).num_rows == 1
 
 
 class Holds(Labels):
@@ -198,35 +198,33 @@ class Odd(Labels):
         return super().__call__(shard)
 
 
-def test_whatever_a_worker_raises_for_a_row_is_that_rows_failure_and_no_others(engine, tmp_path):
+def read_but_for_some(shard):
+    if any(video_id.startswith("unread") for video_id in shard.column("video_id").to_pylist()):
+        float(10**400)
+    return shard.append_column("large", pa.array(["x"] * shard.num_rows))
+
+
+def test_what_a_worker_or_its_reader_raises_for_a_row_is_that_rows_failure_and_no_others(engine, tmp_path):
+    overflow = ("unexpected", "OverflowError: int too large to convert to float")
     odd = {
-        "digits": ("unexpected", "OverflowError: int too large to convert to float"),
+        "digits": overflow,
+        "unread": overflow,
         "panics": ("unexpected", "PanicException: index out of bounds"),
         "coded": ("bad_frames", "no picture"),
+        # Alone in the last shard.
+        "unread too": overflow,
     }
-    ids = [f"clip{number:02d}" for number in range(10)] + list(odd)
-    step = run(make_pass(ids, make=Odd), tmp_path / "out", engine)
-    assert (step.ok, step.failed) == (10, 3)
-    assert step.error_codes == {"unexpected": 2, "bad_frames": 1}
+    good = [f"clip{number:02d}" for number in range(11)]
+    ids = [*good[:2], *odd, *good[2:]]
+    ids.append(ids.pop(ids.index("unread too")))
+    step = run(make_pass(ids, make=Odd, read=read_but_for_some), tmp_path / "out", engine)
+    assert (step.ok, step.failed) == (11, 5)
+    assert step.error_codes == {"unexpected": 4, "bad_frames": 1}
     found = rows(tmp_path / "out", VOTES, "error", "error_message", "labels")
     assert {row["video_id"]: (row["error"], row["error_message"]) for row in found if row["error"]} == odd
-    assert {row["video_id"] for row in found if row["labels"] == ["happy"]} == set(ids) - odd.keys()
+    assert {row["video_id"] for row in found if row["labels"] == ["happy"]} == set(good)
     # A shard stays one file, also where its rows were tried alone.
-    assert len(list((tmp_path / "out").rglob("*.parquet"))) < len(ids)
-
-
-def test_a_row_that_its_reader_cannot_read_is_that_rows_failure(engine, tmp_path):
-    def read(shard):
-        if "digits" in shard.column("video_id").to_pylist():
-            float(10**400)
-        return shard.append_column("large", pa.array(["x"] * shard.num_rows))
-
-    step = run(make_pass(["a", "digits", "b"], read=read), tmp_path / "out", engine)
-    assert (step.ok, step.failed, step.error_codes) == (2, 1, {"unexpected": 1})
-    messages = by_id(rows(tmp_path / "out", VOTES, "error_message"), "error_message")
-    assert messages["digits"] == "OverflowError: int too large to convert to float"
-    alone = run(make_pass(["digits"], read=read), tmp_path / "alone", engine)
-    assert (alone.ok, alone.failed) == (0, 1)
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) == 4
 
 
 class WithoutHandles(Labels):
