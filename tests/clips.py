@@ -3,8 +3,11 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -70,11 +73,18 @@ def make_clip(
     command = ["ffmpeg", "-y", "-v", "error", *before, "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-", *inputs, *maps, *video]
     command += ["-pix_fmt", pixels, *(sound if sounds else ()), *after, path]
-    frames = b"".join(picture(n, size).tobytes() for n in range(round(seconds * fps)))
-    done = subprocess.run(
-        list(map(str, command)), input=frames, capture_output=True, env={**os.environ, "SVT_LOG": "1"}
-    )
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr.decode()}"
+    # Written at one go: `subprocess.run` would write a few kilobytes at a time.
+    with tempfile.TemporaryFile() as said:
+        encoder = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stderr=said, env={**os.environ, "SVT_LOG": "1"}
+        )
+        assert encoder.stdin is not None
+        with suppress(BrokenPipeError), encoder.stdin as pipe:
+            for number in range(round(seconds * fps)):
+                pipe.write(picture(number, size))
+        code = encoder.wait()
+        said.seek(0)
+        assert code == 0, f"{' '.join(map(str, command))}\n{said.read().decode()}"
     return path
 
 
@@ -142,13 +152,21 @@ def picture(number: int, size: tuple[int, int] = (320, 240)) -> np.ndarray:
     """Frame `number` (height × width × 3, RGB, uint8): coloured corners, and the number in bits of black and
     white, the highest first, on a band across the middle."""
     width, height = size
-    image = np.zeros((height, width, 3), dtype=np.uint8)
-    x, y = width // 2, height // 2
-    image[:y, :x], image[:y, x:], image[y:, :x], image[y:, x:] = CORNERS.values()
+    image = _corners(size).copy()
+    y = height // 2
     band = image[y - height // 8 : y + height // 8]
     for bit in range(_BITS):
         lit = number >> (_BITS - 1 - bit) & 1
         band[:, width * bit // _BITS : width * (bit + 1) // _BITS] = 255 * lit
+    return image
+
+
+@lru_cache(maxsize=8)
+def _corners(size: tuple[int, int]) -> np.ndarray:
+    width, height = size
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    x, y = width // 2, height // 2
+    image[:y, :x], image[:y, x:], image[y:, :x], image[y:, x:] = CORNERS.values()
     return image
 
 

@@ -2,44 +2,47 @@
 
 import http.client
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+# Servers are forked off a process that has imported what each of them would spend a second on.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["emo.cli.program", "emo.review.server", "emo.store.s3"])
 
 
 class Server:
     """A running `emo review`: the addresses that it printed, by reviewer."""
 
-    def __init__(self, process: subprocess.Popen[str], addresses: dict[str, str]) -> None:
-        self.process, self.addresses = process, addresses
+    def __init__(self, pid: int, addresses: dict[str, str]) -> None:
+        self.pid, self.addresses = pid, addresses
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        os.kill(self.pid, signal.SIGKILL)
 
 
 @contextmanager
-def review_server(out: object, *options: str, reviewers: tuple[str, ...] = ("ann",)) -> Iterator[Server]:
-    """`emo review` on this OUT until the block ends."""
+def review_server(
+    out: object, *options: str, reviewers: tuple[str, ...] = ("ann",), executable: bool = False
+) -> Iterator[Server]:
+    """`emo review` on this OUT until the block ends, in a process; executable: in one as a user starts it."""
     names = [word for name in reviewers for word in ("--reviewer", name)]
+    command = ["review", "--out", str(out), "--no-browser", "--json", *names, *options]
+    with (_executed if executable else _forked)(command) as running:
+        yield running
+
+
+@contextmanager
+def _executed(command: Sequence[str]) -> Iterator[Server]:
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "emo",
-            "review",
-            "--out",
-            str(out),
-            "--no-browser",
-            "--json",
-            *names,
-            *options,
-        ],
+        [sys.executable, "-m", "emo", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,11 +51,41 @@ def review_server(out: object, *options: str, reviewers: tuple[str, ...] = ("ann
     try:
         line = process.stdout.readline()
         assert line, process.stderr.read()
-        yield Server(process, json.loads(line)["addresses"])
+        yield Server(process.pid, json.loads(line)["addresses"])
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
+
+
+@contextmanager
+def _forked(command: Sequence[str]) -> Iterator[Server]:
+    ours, its = _FORKS.Pipe(duplex=False)
+    process = _FORKS.Process(target=_run, args=(command, dict(os.environ), its))
+    process.start()
+    its.close()
+    try:
+        with ours, os.fdopen(os.dup(ours.fileno())) as printed:
+            line = printed.readline()
+            assert line, f"emo review ended with {process.exitcode}"
+            yield Server(process.pid, json.loads(line)["addresses"])
+    finally:
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        assert process.exitcode is not None, "emo review did not end"
+
+
+def _run(command: Sequence[str], env: Mapping[str, str], out: Connection) -> None:
+    """In the process: what it prints goes to the tests."""
+    from emo.cli import main
+
+    os.environ.clear()
+    os.environ.update(env)
+    os.dup2(out.fileno(), 1)
+    out.close()
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.exit(main(command))
 
 
 class Client:

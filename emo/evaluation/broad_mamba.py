@@ -44,11 +44,13 @@ class Scan(nn.Module):
         kept = torch.exp(-step[..., None] * self.decay.exp()[:, None, None])
         added = (step * turns)[..., None] * into[..., None, :]
         memory = torch.zeros_like(added[:, :, 0])
-        made = []
-        for place in range(turns.shape[2]):
-            memory = kept[:, :, place] * memory + added[:, :, place]
-            made.append((memory * out[:, :, place, None]).sum(-1))
-        return torch.stack(made, dim=2) + self.skip[:, None, None] * turns
+        memories = []
+        # Unbound at once: the gradient of each turn that is picked out alone is as large as all of them.
+        for kept_of, added_to in zip(kept.unbind(2), added.unbind(2), strict=True):
+            memory = kept_of * memory + added_to
+            memories.append(memory)
+        made = (torch.stack(memories, dim=2) * out[..., None, :]).sum(-1)
+        return made + self.skip[:, None, None] * turns
 
 
 class BroadMamba(nn.Module):

@@ -8,7 +8,8 @@ from typing import Any
 
 from emo.captions.export import folder_of
 from emo.errors import RowError
-from emo.review.media import Part, make
+from emo.review.media import make
+from emo.review.part import Part
 from emo.store.backend import Entry
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of

@@ -10,7 +10,7 @@ from emo import uses
 from emo.errors import EmoError
 from emo.report.gallery import GalleryItem, gallery_items
 from emo.review.consensus import jaccard
-from emo.review.media import Part
+from emo.review.part import Part
 from emo.review.queue import Candidate
 from emo.store import committed, planning
 from emo.store.storage import Storage

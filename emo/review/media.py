@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from emo.errors import EmoError, RowError, StorageError
+from emo.review.part import Part
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage, storage_of
 
@@ -21,14 +22,6 @@ DEADLINE_S = 180
 LONGEST_SIDE = 720
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
 _SOUNDS = {".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".m4a": "audio/mp4"}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Seconds from the first frame of a file; end_s: None: to the end of the file."""
-
-    start_s: float = 0.0
-    end_s: float | None = None
 
 
 _Key = tuple[str, Part | None]

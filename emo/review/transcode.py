@@ -16,7 +16,7 @@ import av
 
 from emo.errors import RowError
 from emo.media.probe import choose, open_container
-from emo.review.media import Part
+from emo.review.part import Part
 
 # Containers and codecs that Chromium, Firefox and Safari all play.
 _PLAYED = {

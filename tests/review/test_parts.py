@@ -9,7 +9,8 @@ import pytest
 from clips import make_clip, number_in
 from emo.cli import main
 from emo.errors import RowError
-from emo.review.media import Media, Part, make
+from emo.review.media import Media, make
+from emo.review.part import Part
 from emo.store.s3 import S3Settings
 from review_outs import Judged, make_out
 

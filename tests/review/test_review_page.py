@@ -55,6 +55,11 @@ def enter(context, address):
     return page
 
 
+def until(page, holds, arg=None):
+    # Asked with every picture, as is usual, it would keep the browser drawing all the while.
+    page.wait_for_function(holds, arg=arg, polling=50)
+
+
 def shown(page):
     return page.inner_text("#name")
 
@@ -62,7 +67,7 @@ def shown(page):
 def after(page, key, before):
     """Press a key, and wait until another clip is shown."""
     page.keyboard.press(key)
-    page.wait_for_function("before => document.getElementById('name').textContent !== before", arg=before)
+    until(page, "before => document.getElementById('name').textContent !== before", arg=before)
     return shown(page)
 
 
@@ -73,7 +78,7 @@ def kept(page):
 
 
 def until_kept(page, out, count):
-    page.wait_for_function("() => JSON.parse(localStorage.getItem(OUTBOX) || '[]').length === 0")
+    until(page, "() => JSON.parse(localStorage.getItem(OUTBOX) || '[]').length === 0")
     assert len(rows(out)) == count
 
 
@@ -83,10 +88,10 @@ def test_ten_clips_by_keyboard_with_undo_and_a_reload_in_the_middle(tmp_path, br
     with review_server(out, "--blind", "0", "--per-recording", "100") as running:
         page = enter(browser.new_context(), running.addresses["ann"])
         # The video plays.
-        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        until(page, "() => document.getElementById('video').readyState >= 2")
         page.keyboard.press("r")
         page.keyboard.press("Space")
-        page.wait_for_function("() => document.getElementById('video').currentTime > 0.1")
+        until(page, "() => document.getElementById('video').currentTime > 0.1")
 
         first = shown(page)
         assert kept(page) == ["happy", "tired"]
@@ -138,7 +143,8 @@ def test_ten_clips_by_keyboard_with_undo_and_a_reload_in_the_middle(tmp_path, br
         while page.is_visible("#main"):
             before = shown(page)
             page.keyboard.press("Enter")
-            page.wait_for_function(
+            until(
+                page,
                 "before => document.getElementById('main').hidden || "
                 "document.getElementById('name').textContent !== before",
                 arg=before,
@@ -153,9 +159,7 @@ def test_ten_clips_by_keyboard_with_undo_and_a_reload_in_the_middle(tmp_path, br
         assert (found[third]["several_people"], found[third]["comment"]) == (True, "two people")
         assert (found[fourth]["verdict"], found[fourth]["labels"]) == ("accepted", ["happy", "tired"])
         assert all(0 < row["seconds"] < 600 for row in found.values())
-        page.wait_for_function(
-            "() => document.getElementById('quality').textContent.includes('random clips')"
-        )
+        until(page, "() => document.getElementById('quality').textContent.includes('random clips')")
         assert page.errors == []
 
 
@@ -170,7 +174,8 @@ def test_two_browsers_at_once_do_not_get_in_each_others_way(tmp_path, browser):
                 if page.is_visible("#main"):
                     before = shown(page)
                     page.keyboard.press("Enter")
-                    page.wait_for_function(
+                    until(
+                        page,
                         "before => document.getElementById('main').hidden || "
                         "document.getElementById('name').textContent !== before",
                         arg=before,
@@ -187,14 +192,12 @@ def test_a_network_that_breaks_loses_no_answer(tmp_path, browser):
     with review_server(out, "--blind", "0", "--per-recording", "100") as running:
         context = browser.new_context()
         page = enter(context, running.addresses["ann"])
-        page.wait_for_function("() => ahead !== null && document.getElementById('progress').textContent")
+        until(page, "() => ahead !== null && document.getElementById('progress').textContent")
         before = shown(page)
         page.evaluate("() => ahead")
         context.set_offline(True)
         after(page, "Enter", before)
-        page.wait_for_function(
-            "() => document.getElementById('message').textContent.includes('not kept yet')"
-        )
+        until(page, "() => document.getElementById('message').textContent.includes('not kept yet')")
         assert rows(out) == {}
         context.set_offline(False)
         until_kept(page, out, 1)
@@ -210,7 +213,7 @@ def test_what_waits_in_a_browser_goes_to_its_own_out_and_person_alone(tmp_path, 
     with review_server(outs[0], "--blind", "0") as running:
         port = urlsplit(running.addresses["ann"]).port
         page = enter(context, running.addresses["ann"])
-        page.wait_for_function("() => ahead !== null")
+        until(page, "() => ahead !== null")
         page.evaluate("() => ahead")
         context.set_offline(True)
         waiting = shown(page)
@@ -220,7 +223,7 @@ def test_what_waits_in_a_browser_goes_to_its_own_out_and_person_alone(tmp_path, 
     for out, reviewer in ((outs[1], "ann"), (outs[0], "bob")):
         with review_server(out, "--blind", "0", "--port", str(port), reviewers=(reviewer,)) as running:
             page = enter(context, running.addresses[reviewer])
-            page.wait_for_function("() => document.getElementById('progress').textContent")
+            until(page, "() => document.getElementById('progress').textContent")
         assert rows(out) == {}
     with review_server(outs[0], "--blind", "0", "--port", str(port)) as running:
         until_kept(enter(context, running.addresses["ann"]), outs[0], 1)
@@ -232,15 +235,15 @@ def test_a_clip_that_is_forgotten_meanwhile_is_said_and_the_next_one_comes(tmp_p
     make_out(out, [Judged(f"clip {number}") for number in range(3)])
     with review_server(out, "--blind", "0", "--per-recording", "100") as running:
         page = enter(browser.new_context(), running.addresses["ann"])
-        page.wait_for_function("() => ahead !== null")
+        until(page, "() => ahead !== null")
         gone = shown(page)
         (tmp_path / "list.txt").write_text(gone)
         assert main(["forget", "--out", str(out), "--list", str(tmp_path / "list.txt")]) == 0
         after(page, "Enter", gone)
-        page.wait_for_function("() => document.getElementById('message').textContent.includes('forget')")
+        until(page, "() => document.getElementById('message').textContent.includes('forget')")
         until_kept(page, out, 0)
         page.keyboard.press("Enter")
-        page.wait_for_function("() => document.getElementById('message').hidden")
+        until(page, "() => document.getElementById('message').hidden")
         assert page.errors == []
     assert gone not in rows(out)
 
@@ -297,13 +300,11 @@ def test_it_fits_a_phone_and_names_what_it_has_for_a_screen_reader(tmp_path, bro
         for player in ("video", "sound"):
             assert page.get_attribute(f"#{player}", "aria-label")
         page.tap("#labels button")
-        page.wait_for_function(
-            "() => document.querySelector('#labels button').getAttribute('aria-pressed') === 'false'"
-        )
+        until(page, "() => document.querySelector('#labels button').getAttribute('aria-pressed') === 'false'")
         assert page.inner_text("#status") == "happy: taken away"
         before = shown(page)
         page.tap("#done")
-        page.wait_for_function("before => document.getElementById('name').textContent !== before", arg=before)
+        until(page, "before => document.getElementById('name').textContent !== before", arg=before)
         assert page.evaluate("() => document.activeElement.id") == "name"
         until_kept(page, out, 1)
 
@@ -320,9 +321,10 @@ def test_where_the_video_is_gone_the_kept_frames_and_sound_are_shown(tmp_path, b
     with review_server(out, "--blind", "0") as running:
         page = enter(browser.new_context(), running.addresses["ann"])
         page.wait_for_selector("#stored:not([hidden])")
-        page.wait_for_function(
+        until(
+            page,
             "() => { const found = [...document.querySelectorAll('#frames img')];"
-            " return found.length === 3 && found.every((one) => one.naturalWidth === 64); }"
+            " return found.length === 3 && found.every((one) => one.naturalWidth === 64); }",
         )
         assert "not there any more" in page.inner_text("#stored")
 
@@ -333,14 +335,14 @@ def test_a_part_of_a_file_plays_alone(tmp_path, browser):
     make_out(out, [Judged("a part", uri=str(film), start_s=2.0, end_s=2.6)])
     with review_server(out, "--blind", "0") as running:
         page = enter(browser.new_context(), running.addresses["ann"])
-        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        until(page, "() => document.getElementById('video').readyState >= 2")
         assert page.evaluate("document.getElementById('video').currentTime") == pytest.approx(2.0, abs=0.05)
         page.keyboard.press("Space")
-        page.wait_for_function("() => document.getElementById('video').currentTime >= 2.5")
-        page.wait_for_function("() => document.getElementById('video').paused")
+        until(page, "() => document.getElementById('video').currentTime >= 2.5")
+        until(page, "() => document.getElementById('video').paused")
         assert page.evaluate("document.getElementById('video').currentTime") < 3.5
         page.keyboard.press("r")
-        page.wait_for_function("() => Math.abs(document.getElementById('video').currentTime - 2.0) < 0.05")
+        until(page, "() => Math.abs(document.getElementById('video').currentTime - 2.0) < 0.05")
 
 
 def test_a_video_that_no_browser_plays_is_made_one_that_it_does(tmp_path, browser):
@@ -348,8 +350,8 @@ def test_a_video_that_no_browser_plays_is_made_one_that_it_does(tmp_path, browse
     make_out(tmp_path / "out", [Judged("odd", uri=str(odd))])
     with review_server(tmp_path / "out", "--blind", "0") as running:
         page = enter(browser.new_context(), running.addresses["ann"])
-        page.wait_for_function("() => document.getElementById('video').readyState >= 2")
+        until(page, "() => document.getElementById('video').readyState >= 2")
         page.keyboard.press("Space")
-        page.wait_for_function("() => document.getElementById('video').currentTime > 0.1")
+        until(page, "() => document.getElementById('video').currentTime > 0.1")
         assert page.is_hidden("#stored")
         assert page.errors == []

@@ -35,7 +35,7 @@ def out(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(out):
     options = ("--blind", "0", "--each", "2", "--per-recording", "100")
-    with review_server(out, *options, reviewers=("ann", "bob")) as running:
+    with review_server(out, *options, reviewers=("ann", "bob"), executable=True) as running:
         yield running
 
 

@@ -29,13 +29,16 @@ def still(seed: int, frames: int) -> list[np.ndarray]:
     return [picture + chance.normal(0, 3, picture.shape) for _ in range(frames)]
 
 
+def raw(path, frames):
+    """Write grey frames, one after the other."""
+    path.write_bytes(b"".join(np.clip(frame, 0, 255).astype(np.uint8).tobytes() for frame in frames))
+    return path
+
+
 def film(path, frames, *encoder):
-    """Write grey frames as a film of 25 frames a second."""
-    raw = path.with_suffix(".raw")
-    raw.write_bytes(b"".join(np.clip(frame, 0, 255).astype(np.uint8).tobytes() for frame in frames))
+    """Make a film of 25 frames a second of a file of grey frames."""
     form = ("-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", "25")
-    ffmpeg(*form, "-i", raw, *encoder, path)
-    raw.unlink()
+    ffmpeg(*form, "-i", frames, *encoder, path)
     return path
 
 
@@ -44,6 +47,15 @@ def cuts_in(path):
         return CutsIn(str(path))(DecodeSettings())
     finally:
         close_all()
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory):
+    """Shots of many lengths, and the frame at which each ends."""
+    chance = np.random.default_rng(1)
+    lengths = [int(chance.integers(12, 80)) for _ in range(15)]
+    frames = (frame for seed, length in enumerate(lengths) for frame in still(seed, length))
+    return raw(tmp_path_factory.mktemp("shots") / "shots.raw", frames), np.cumsum(lengths)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +70,10 @@ def cuts_in(path):
         ("film.avi", ("-c:v", "mpeg4", "-q:v", "5", "-pix_fmt", "yuv420p")),
     ],
 )
-def test_every_cut_is_found_to_the_frame(name, encoder, tmp_path):
-    chance = np.random.default_rng(1)
-    lengths = [int(chance.integers(12, 80)) for _ in range(15)]
-    frames = [frame for seed, length in enumerate(lengths) for frame in still(seed, length)]
+def test_every_cut_is_found_to_the_frame(name, encoder, shots, tmp_path):
+    frames, ends = shots
     found = cuts_in(film(tmp_path / name, frames, *encoder))
-    assert found == pytest.approx([at / 25 for at in np.cumsum(lengths)[:-1]], abs=0.001)
+    assert found == pytest.approx([at / 25 for at in ends[:-1]], abs=0.001)
 
 
 def pan(frames: int) -> list[np.ndarray]:
@@ -103,7 +113,7 @@ def captions(frames: int) -> list[np.ndarray]:
 def test_none_is_invented_over(kind, tmp_path):
     frames = kind(8, 100) if kind is still else kind(100)
     encoder = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
-    assert cuts_in(film(tmp_path / "film.mp4", frames, *encoder)) == []
+    assert cuts_in(film(tmp_path / "film.mp4", raw(tmp_path / "film.raw", frames), *encoder)) == []
 
 
 def test_a_picture_is_made_small_whatever_its_size():
