@@ -87,7 +87,7 @@ def test_workers_that_are_killed_cost_no_row(videos, on_ray, tmp_path):
     chance, killed = random.Random(7), 0
     run = start(videos, tmp_path / "out")
     while run.poll() is None:
-        if killed < 2 and list((tmp_path / "out/clips").glob("*")) and (found := workers(run)):
+        if killed < 3 and list((tmp_path / "out/clips").glob("*")) and (found := workers(run)):
             chance.choice(found).kill()
             killed += 1
         time.sleep(0.1)

@@ -120,7 +120,7 @@ def run(plan, out, engine):
 def test_a_row_that_always_kills_its_worker_is_one_failed_row(engine, tmp_path):
     ids = [f"clip{number:02d}" for number in range(12)] + ["kills"]
     log = tmp_path / "log"
-    step = run(make_pass(ids, str(log)), tmp_path / "out", engine)
+    step = run(make_pass(ids, str(log), workers=None), tmp_path / "out", engine)
     assert (step.ok, step.failed, step.error_codes) == (12, 1, {"worker_died": 1})
     found = {row["video_id"]: row["error"] for row in rows(tmp_path / "out", VOTES, "error")}
     assert found == {**dict.fromkeys(ids[:12]), "kills": "worker_died"}
@@ -138,9 +138,9 @@ class DiesAfterCommit(Labels):
 
 
 def test_rows_whose_worker_died_after_their_commit_are_counted(engine, tmp_path):
-    step = run(make_pass(["a"], make=DiesAfterCommit), tmp_path / "out", engine)
-    assert (step.ok, step.failed, step.under_way) == (1, 0, 0)
-    assert raw_rows(tmp_path / "out", VOTES).num_rows == 1
+    step = run(make_pass(["a", "b"], make=DiesAfterCommit, shard_rows=1), tmp_path / "out", engine)
+    assert (step.ok, step.failed, step.under_way) == (2, 0, 0)
+    assert raw_rows(tmp_path / "out", VOTES).num_rows == 2
 
 
 class Holds(Labels):
