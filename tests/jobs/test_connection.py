@@ -124,7 +124,7 @@ def test_a_user_with_a_home_has_a_token_of_his_own_there_and_sigterm_while_a_pas
     while not list(out.glob("clips/*.parquet")):
         assert run.poll() is None, run.stdout.read()
         seen |= listening(psutil.Process(run.pid))
-        time.sleep(0.05)
+        time.sleep(0.3)
     is_ended_by_sigterm(run, out)
     assert rows(out, CLIPS, "status")
     assert seen
