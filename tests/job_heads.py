@@ -236,6 +236,9 @@ class Following:
     def job(self):
         return re.search(r"raysubmit_\w+", self.said)[0]
 
+    def written(self, head):
+        """The file of what the job wrote."""
+        return head.folder / f"session_latest/logs/job-driver-{self.job}.log"
+
     def showed_the_log_once(self, head):
-        written = head.folder / f"session_latest/logs/job-driver-{self.job}.log"
-        return self.log == written.read_text()
+        return self.log == self.written(head).read_text()

@@ -127,10 +127,14 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
     patient.until_said(FOUND_AGAIN)
     impatient.until_said(FOUND_AGAIN)
     shown = {one: one.log for one in (patient, impatient)}
+    written = impatient.written(head)
+    size = written.stat().st_size
     driver.resume()
-    until(lambda: patient.log != shown[patient], patient.process, 120)
+    # By what the job writes: until a follower shows it, the job may have ended.
+    until(lambda: written.stat().st_size > size, patient.process, 120)
     driver.suspend()
-    until(lambda: impatient.log != shown[impatient], impatient.process, 120)
+    for one in (patient, impatient):
+        until(lambda one=one: one.log != shown[one], one.process, 120)
     proxy.cut()
     patient.until_said(FOUND_AGAIN, times=2)
     impatient.until_said(FOUND_AGAIN, times=2)
