@@ -15,7 +15,8 @@ OUT ?= demo-out
 EDITABLE := --config-settings editable_mode=compat -e
 # The versions of the image, on the Python that they were written down with; on another one the newest that fit.
 CONSTRAINTS := cluster/constraints.txt
-PINS = $(shell $(VENV)/bin/python -c 'import sys; \
+# Asked by the shell when a recipe comes to it: before, there is no environment that could answer.
+PINS = $$($(VENV)/bin/python -c 'import sys; \
 	made = "\n\043 Python %d.%d\n" % sys.version_info[:2] in open("$(CONSTRAINTS)").read(); \
 	print("--constraint $(CONSTRAINTS)" if made else "")')
 

@@ -104,6 +104,8 @@ CLOCKS = pytest.mark.parametrize("ahead", [0, 3600, -3600], ids=["agree", "ahead
 def test_a_living_holder_elsewhere_keeps_its_lease_whatever_the_clocks_say(
     storage, quick, monkeypatch, ahead
 ):
+    # A busy machine may not renew within a second.
+    monkeypatch.setattr(lease, "EXPIRES_S", 20.0)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(lease, "machine", lambda: "another machine")
         holder = Lease(storage, "label")
