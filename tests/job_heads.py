@@ -35,6 +35,7 @@ class Head:
     port: int = field(default_factory=free_port)
     dashboard: int = field(default_factory=free_port)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    _found: list[psutil.Process] = field(default_factory=list)
 
     def start(self):
         options = ["--num-cpus=2", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
@@ -64,9 +65,12 @@ class Head:
             time.sleep(0.5)
 
     def kill(self):
-        """All of it at once, and what it kept."""
+        """All of it at once, and what it kept; drivers that were looked for go with it, as in a container."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for one in self._found:
+            with suppress(psutil.Error):
+                one.kill()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -77,6 +81,7 @@ class Head:
             with suppress(psutil.Error):  # one that has just ended
                 found += [one] if re.match(pattern, " ".join(one.cmdline())) else []
         (only,) = found
+        self._found.append(only)
         return only
 
     @property

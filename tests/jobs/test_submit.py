@@ -225,6 +225,7 @@ def test_a_head_that_is_started_anew_under_a_follower_is_told_in_one_line(manife
         out = tmp_path / "out"
         following = Following(head.user, "label", manifest, "--out", out, *WORDS_ONLY)
         following.until("Ray is up;")
+        head.child("python -m emo label ")
         head.kill()
         head.start()
         assert following.end() == 1, following.said
