@@ -18,7 +18,7 @@ import pytest
 
 from emo.store.s3 import S3Settings, s3_filesystem
 from standing import TestCluster
-from warm_workers import START, warm_workers
+from warm_workers import start_node
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -181,18 +181,10 @@ def ray_head(
     port: int, folder: Path, options: Sequence[str], env: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     """The first node of a Ray cluster at that port, in a folder of its own; its workers start warm."""
-    own = [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false", "--disable-usage-stats"]
+    own = [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
     # It would read the logs of hundreds of workers again and again, for drivers that ask for none of them.
     own += ["--include-log-monitor=false"]
-    environment = {**os.environ, **(env or {})}
-    leads_to, await_warm = warm_workers(environment)
-    head = subprocess.Popen(
-        [sys.executable, "-c", START, "start", "--head", "--block", *own, *options],
-        env={**environment, **leads_to},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    head, await_warm = start_node(["--head", *own, *options], {**os.environ, **(env or {})})
     try:
         deadline = time.monotonic() + 90
         while not list(folder.glob("session_latest/sockets/raylet*")):

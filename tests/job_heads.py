@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,6 @@ import psutil
 
 from conftest import free_port
 from labelling import EMO
-from standing import Standing, TestCluster
 
 # Who runs the tests may have named a folder of emo there.
 _BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -122,20 +120,6 @@ def answers(port, token):
         return urlopen(request, timeout=5).status == 200
     except OSError:
         return False
-
-
-class Asking(TestCluster):
-    """The variables of a user, and a process that stands there for commands about jobs."""
-
-    def __init__(self, user):
-        dict.__init__(self, user)
-        self.standing = Standing(None, user)
-
-    def through(self, other):
-        """The same process for commands with other variables too."""
-        made = copy(self)
-        made.update(other)
-        return made
 
 
 class Proxy:

@@ -20,7 +20,7 @@ from clips import make_clip
 from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES, Table
-from standing import Standing, TestCluster
+from standing import Asking, Standing
 
 EMO = Path(sys.executable).with_name("emo")
 # After so many seconds a command is taken to hang.
@@ -37,10 +37,10 @@ def emo(
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end.
 
-    env: variables for it. With none, or with those of the tests' cluster alone, it runs in a process that
-    stands there for commands, unless it is to have its own_process.
+    env: variables for it. With none, or with those of a process that stands there for commands, it runs in
+    that, unless it is to have its own_process.
     """
-    if not own_process and (env is None or isinstance(env, TestCluster)):
+    if not own_process and (env is None or isinstance(env, Asking)):
         standing = _ALONE if env is None else env.standing
         return standing.run([*map(str, arguments)], {**os.environ, **(env or {})}, COMMAND_S)
     return subprocess.run(

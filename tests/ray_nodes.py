@@ -3,13 +3,11 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from conftest import free_port
-from warm_workers import START, warm_workers
+from warm_workers import start_node
 
 
 class Nodes:
@@ -30,16 +28,8 @@ class Nodes:
             f"--num-gpus={gpus}",
             f"--temp-dir={self._folder}" if head else "--node-ip-address=127.0.0.1",
         ]
-        options += ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
-        environment = {**os.environ, **(env or {})}
-        leads_to, await_warm = warm_workers(environment)
-        process = subprocess.Popen(
-            [sys.executable, "-c", START, "start", *options],
-            env={**environment, **leads_to},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        options += ["--object-store-memory=100000000"]
+        process, await_warm = start_node(options, {**os.environ, **(env or {})})
         self._running.append(process)
         deadline = time.monotonic() + 90
         sockets = len(self._running)

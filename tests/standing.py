@@ -20,11 +20,14 @@ from typing import Any
 class Standing:
     """The process from outside. A command that outlasts its time costs it; the next gets a new one.
 
-    address: of the cluster that it stays connected to, if of any; env: variables that it starts with.
+    address: of the cluster that it stays connected to, if of any; env: variables that it starts with; before:
+    the command that starts it, if it is not to be started as it is.
     """
 
-    def __init__(self, address: str | None, env: Mapping[str, str] | None = None) -> None:
-        self.address, self._env = address, dict(env or {})
+    def __init__(
+        self, address: str | None, env: Mapping[str, str] | None = None, before: Sequence[str] = ()
+    ) -> None:
+        self.address, self._env, self._before = address, dict(env or {}), before
         self._process: subprocess.Popen[str] | None = None
 
     def run(
@@ -49,7 +52,7 @@ class Standing:
         """The exit code; None where there was none in time."""
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, *([self.address] if self.address else [])],
+                [*self._before, sys.executable, __file__, *([self.address] if self.address else [])],
                 env={**os.environ, **self._env},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -76,15 +79,22 @@ class Standing:
             self._process = None
 
 
-class TestCluster(dict[str, str]):
-    """The variables that lead to a cluster of the tests, and the process that stands there for commands."""
+class Asking(dict[str, str]):
+    """Variables for commands, and the process that stands there for them."""
+
+    def __init__(self, variables: Mapping[str, str], standing: Standing) -> None:
+        super().__init__(variables)
+        self.standing = standing
+
+
+class TestCluster(Asking):
+    """The variables that lead to a cluster of the tests, and a process that stays connected to it."""
 
     # Its name is no sign of tests.
     __test__ = False
 
     def __init__(self, address: str, **more: str) -> None:
-        super().__init__(RAY_ADDRESS=address, **more)
-        self.standing = Standing(address, more)
+        super().__init__({"RAY_ADDRESS": address, **more}, Standing(address, more))
 
 
 def _serve(address: str | None) -> None:

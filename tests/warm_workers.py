@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ MODULES = (
 _MAY_DIFFER = ("RAY_", "PYTEST_")
 _OF_NO_MATTER = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE})
 # In front of `ray start`: its nodes start the worker's script of the tests, and no server of Ray Client.
-START = (
+_START = (
     "import sys; from ray._private import ray_constants; "
     f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
     "from ray.scripts import scripts; scripts.get_ray_client_dependency_error = lambda: 'not wanted'; "
@@ -55,7 +55,7 @@ START = (
 _standing: dict[frozenset[tuple[str, str]], tuple[Path, subprocess.Popen[bytes]]] = {}
 
 
-def warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], None]]:
+def _warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], None]]:
     """A process that forks workers, for clusters with this environment; it ends with this process.
 
     Gives the variable that leads to it, and what waits until it is warm: a cluster may start meanwhile.
@@ -84,6 +84,21 @@ def warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], N
     return {PLACE: str(place)}, wait
 
 
+def start_node(
+    options: Sequence[str], env: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Callable[[], None]]:
+    """`ray start` in a process group of its own, whose workers start warm; what waits until they can."""
+    leads_to, await_warm = _warm_workers(env)
+    node = subprocess.Popen(
+        [sys.executable, "-c", _START, "start", "--block", "--disable-usage-stats", *options],
+        env={**env, **leads_to},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return node, await_warm
+
+
 @atexit.register
 def _stop() -> None:
     for place, process in _standing.values():
@@ -93,7 +108,7 @@ def _stop() -> None:
 
 
 def _matters(name: str) -> bool:
-    """Whether a variable may change what an import does, or is more than Ray's own."""
+    """Whether a variable may change what an import does."""
     return not name.startswith(_MAY_DIFFER) and name not in _OF_NO_MATTER
 
 
@@ -195,20 +210,11 @@ def _worker(arguments: list[str], own: Mapping[str, str]) -> list[str]:
     parser.add_argument("--language")
     given, left = parser.parse_known_args(arguments)
     wanted = json.loads(given.serialized_runtime_env_context)
-    differ = {
-        name
-        for name in os.environ.keys() | own.keys()
-        if os.environ.get(name) != own.get(name) and _matters(name)
-    }
+    differ = {name for name in os.environ.keys() | own.keys() if os.environ.get(name) != own.get(name)}
     plain = given.language == "PYTHON" and wanted.pop("py_executable", sys.executable) == sys.executable
     # What Ray Train gives its own actors and, with that, all that they start.
     of_ray = wanted.pop("env_vars", {})
-    if (
-        differ
-        or any(wanted.values())
-        or not plain
-        or not all(name.startswith(_MAY_DIFFER) for name in of_ray)
-    ):
+    if any(map(_matters, differ | of_ray.keys())) or any(wanted.values()) or not plain:
         start_cold(arguments)
     os.environ.update(of_ray)
     return left

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-import standing
 from clips import make_clip
 from conftest import REPOSITORY
 from emo.store.tables import DESCRIPTIONS, VOTES
-from labelling import COMMAND_S, emo, rows
+from labelling import emo, rows
+from standing import Asking, Standing, TestCluster
 
 EXAMPLE = REPOSITORY / "docs" / "example-expert"
 BY_NAME = "{kind: sound-notes}"
@@ -34,16 +34,16 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_example(installed):
-    """A command where the example is on the path, in a process that stands there for all of them."""
-    process = standing.Standing(None, installed)
-    yield lambda *arguments: process.run([*map(str, arguments)], {**os.environ, **installed}, COMMAND_S)
-    process.stop()
+    """For commands where the example is on the path: they share a process."""
+    made = Asking(installed, Standing(None, installed))
+    yield made
+    made.standing.stop()
 
 
 @pytest.fixture(scope="module")
 def joined(installed, ray_cluster):
     """The cluster of the tests, which was started without the example, for commands that have it."""
-    cluster = standing.TestCluster(ray_cluster["RAY_ADDRESS"], **installed)
+    cluster = TestCluster(ray_cluster["RAY_ADDRESS"], **installed)
     yield cluster
     cluster.standing.stop()
 
@@ -62,7 +62,7 @@ def test_an_expert_of_another_package_labels_a_clip_by_its_name_and_by_its_place
 ):
     out = tmp_path / "out"
     line_up = ("--set", f"experts=[{BY_NAME}, {BY_PLACE}]", "--set", "ingest.workers=1")
-    done = with_example("label", clip.parent, "--out", out, *line_up)
+    done = emo("label", clip.parent, "--out", out, *line_up, env=with_example)
     assert done.returncode == 0, done.stderr
     described = rows(out, DESCRIPTIONS, "status", "text", "model", "revision")
     assert {row["expert"] for row in described} == {"sound-notes", "sure"}
@@ -98,6 +98,6 @@ def test_a_cluster_whose_workers_lack_the_package_is_told_before_the_first_pass(
     ],
 )
 def test_what_is_wrong_with_an_entry_is_told_before_anything_starts(with_example, tmp_path, entry, told):
-    done = with_example("label", tmp_path, "--out", tmp_path / "out", "--set", f"experts=[{entry}]")
+    done = emo("label", tmp_path, "--out", tmp_path / "out", "--set", f"experts=[{entry}]", env=with_example)
     assert done.returncode == 2
     assert re.search(told, done.stderr), done.stderr

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import pytest
 
 import affectgpt_checkpoint
 import checkpoints
-import standing
 from clips import make_clip
 from conftest import REPOSITORY
 from emo.store.tables import DESCRIPTIONS, JUDGMENTS
 from labelling import emo, last_run, rows
 from ray_nodes import Nodes
+from standing import Asking, Standing
 
 
 @pytest.fixture(scope="module")
@@ -77,22 +76,16 @@ def videos(tmp_path_factory):
     return folder
 
 
-class Apart(standing.Standing):
+class Apart(Standing):
     """A process that stands there for commands on a cluster, for which a folder is empty."""
 
     def __init__(self, address, folder):
-        super().__init__(address)
-        self._folder = folder
         # A file system of its own covers the folder for this process and its children.
         apart = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{folder}" && exec "$@"', "sh"]
         if subprocess.run([*apart, "true"], capture_output=True).returncode:
             pytest.skip("a folder cannot be hidden from a process here (it takes root)")
-        self._process = subprocess.Popen(
-            [*apart, sys.executable, standing.__file__, address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__(address, before=apart)
+        self._folder = folder
 
     def run(self, *arguments):
         done = super().run(*arguments)
@@ -106,8 +99,7 @@ class Apart(standing.Standing):
 def sender(cluster, models):
     """What leads to the cluster, and to a process that sees neither the models nor a GPU."""
     folder, _ = models
-    made = standing.TestCluster(cluster.address)
-    made.standing = Apart(cluster.address, folder)
+    made = Asking({"RAY_ADDRESS": cluster.address}, Apart(cluster.address, folder))
     yield made
     made.standing.stop()
 

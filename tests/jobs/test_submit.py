@@ -21,8 +21,9 @@ from emo.errors import InputError
 from emo.run.submit import check, pack, packages, without_config
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS
-from job_heads import Asking, Following, Proxy, answers, bare_head
+from job_heads import Following, Proxy, answers, bare_head
 from labelling import EMO, WORDS_ONLY, by_id, emo, rows, until
+from standing import Asking, Standing
 
 FOUND_AGAIN = "the connection was lost and is there again; following the job"
 
@@ -36,7 +37,7 @@ def head(tmp_path_factory):
 @pytest.fixture(scope="module")
 def user(head):
     """For commands of which only the answer matters: they share a process."""
-    made = Asking(head.user)
+    made = Asking(head.user, Standing(None, head.user))
     yield made
     made.standing.stop()
 
@@ -59,7 +60,7 @@ def test_a_job_from_a_big_folder_with_spaces_brings_code_and_configuration_and_i
 ):
     folder = tmp_path / "my videos & more"
     folder.mkdir()
-    (folder / "big.bin").write_bytes(bytes(60_000_000))
+    (folder / "big.bin").write_bytes(os.urandom(60_000_000))
     (folder / "jobs.py").write_text("raise SystemExit('the wrong jobs')")
     config = folder / "my settings.yaml"
     config.write_text("experts: [{kind: words}]\ningest: {workers: 1}\n")
@@ -106,14 +107,15 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
     head, proxy, user, manifest, tmp_path
 ):
     through = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{proxy.port}"}
+    user = Asking({**user, **through}, user.standing)
     # The job stands still where its followers are looked at, and so cannot end before them.
     label = ["label", manifest, "--out", tmp_path, *WORDS_ONLY]
-    impatient = Following({**head.user, **through}, "--patience", "4", *label)
+    impatient = Following(user, "--patience", "4", *label)
     impatient.until("Ray is up;")
     driver = head.child("python -m emo label ")
     driver.suspend()
     attach = ["--attach", impatient.job]
-    patient = Following({**head.user, **through}, *attach)
+    patient = Following(user, *attach)
     leaving = Following(head.user, *attach)
     leaving.until("Ray is up;")
     leaving.process.send_signal(signal.SIGTERM)
@@ -148,7 +150,7 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
         rf"the job may go on; follow it with: emo submit --attach {impatient.job}",
         last,
     ), impatient.said
-    refused = emo("submit", *attach, "--patience", "1", env=user.through(through))
+    refused = emo("submit", *attach, "--patience", "1", env=user)
     assert refused.returncode == 5
     assert impatient.job in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
@@ -158,10 +160,10 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
     assert patient.said.count(FOUND_AGAIN) == 3
     assert "ended as STOPPED" not in patient.said
     assert patient.showed_the_log_once(head)
-    attached = emo("submit", *attach, env=user.through(through))
+    attached = emo("submit", *attach, env=user)
     assert attached.returncode == 0, attached.stderr
     assert "emo label: " in attached.stdout.splitlines()[-1]
-    unknown = emo("submit", "--attach", "raysubmit_nobody", env=user.through(through))
+    unknown = emo("submit", "--attach", "raysubmit_nobody", env=user)
     assert unknown.returncode == 1
     assert "the cluster knows no job raysubmit_nobody" in unknown.stderr
 
