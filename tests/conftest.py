@@ -1,6 +1,11 @@
 """What many tests share: a real S3 server on loopback, and where the outside test data lies."""
 
 import os
+
+# Before anything imports NumPy or PyTorch, which read it once. The tests run side by side: threads of one
+# process would wait for cores that the others have.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
 import re
 import secrets
 import shutil
@@ -178,13 +183,20 @@ def ray_cluster() -> Iterator[TestCluster]:
 
 @contextmanager
 def ray_head(
-    port: int, folder: Path, options: Sequence[str], env: Mapping[str, str] | None = None
+    port: int,
+    folder: Path,
+    options: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    metrics: bool = False,
 ) -> Iterator[None]:
-    """The first node of a Ray cluster at that port, in a folder of its own; its workers start warm."""
+    """The first node of a Ray cluster at that port, in a folder of its own; its workers start warm.
+
+    metrics: it collects and exports them.
+    """
     own = [f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"]
     # It would read the logs of hundreds of workers again and again, for drivers that ask for none of them.
     own += ["--include-log-monitor=false"]
-    head, await_warm = start_node(["--head", *own, *options], {**os.environ, **(env or {})})
+    head, await_warm = start_node(["--head", *own, *options], {**os.environ, **(env or {})}, metrics)
     try:
         deadline = time.monotonic() + 90
         while not list(folder.glob("session_latest/sockets/raylet*")):

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md run as they stand, one after the other, on a Ray of their own."""
+"""The examples of docs/python.md run as they stand, one after the other, on the cluster of the tests."""
 
 import os
 import re
@@ -30,13 +30,13 @@ def few_samples(folder):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, ray_cluster):
     """The folder in which all examples ran, and what they printed."""
     folder = tmp_path_factory.mktemp("notebook")
     few_samples(folder / "samples")
     here = [one for one in EXAMPLES if find_spec("matplotlib") or "matplotlib" not in one]
     (folder / "examples.py").write_text("\n".join(here), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, **ray_cluster, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "examples.py"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr

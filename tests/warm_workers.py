@@ -44,11 +44,13 @@ _MAY_DIFFER = ("RAY_", "PYTEST_")
 _OF_NO_MATTER = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE})
 # In front of `ray start`: its nodes start the worker's script of the tests, and no server of Ray Client.
 _START = (
-    "import sys; from ray._private import ray_constants; "
+    "import sys; from ray._private import ray_constants, utils; {}"
     f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
     "from ray.scripts import scripts; scripts.get_ray_client_dependency_error = lambda: 'not wanted'; "
     "sys.argv[0] = 'ray'; scripts.main()"
 )
+# The node's agent then leaves out what collects metrics, which keeps it busy as long as the node is there.
+_WITHOUT_METRICS = "utils.get_dashboard_dependency_error = lambda: 'not wanted'; "
 
 
 # What forks workers for clusters with these variables.
@@ -85,12 +87,16 @@ def _warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], 
 
 
 def start_node(
-    options: Sequence[str], env: Mapping[str, str]
+    options: Sequence[str], env: Mapping[str, str], metrics: bool = False
 ) -> tuple[subprocess.Popen[bytes], Callable[[], None]]:
-    """`ray start` in a process group of its own, whose workers start warm; what waits until they can."""
+    """`ray start` in a process group of its own, whose workers start warm; what waits until they can.
+
+    metrics: the node collects and exports them.
+    """
     leads_to, await_warm = _warm_workers(env)
+    start = _START.format("" if metrics else _WITHOUT_METRICS)
     node = subprocess.Popen(
-        [sys.executable, "-c", _START, "start", "--block", "--disable-usage-stats", *options],
+        [sys.executable, "-c", start, "start", "--block", "--disable-usage-stats", *options],
         env={**env, **leads_to},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, free_port, ray_head
 from emo.errors import EmoError
 from emo.experts.protocol import Resources
 from emo.jobs.extract import vote_rows
@@ -28,6 +28,9 @@ from emo.store.runs import StepRecord
 from emo.store.storage import Storage
 from emo.store.tables import VOTES
 
+# How often Ray collects what it exports, unless it is told otherwise, and how often on the cluster here.
+RAYS_REPORT_MS = 10_000
+REPORT_MS = 2_000
 # What a machine without a GPU does not export, and a run that needs no disk.
 ONLY_ELSEWHERE = {"ray_node_gpus_utilization", "ray_spill_manager_objects_bytes"}
 
@@ -98,7 +101,7 @@ def wait_for(what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(0.2)
     return found
 
 
@@ -127,10 +130,23 @@ def asked():
 
 
 @pytest.fixture(scope="module")
-def passes(ray_cluster):
+def reporting_cluster():
+    """The address of a cluster that exports metrics, and reports them every two seconds in place of ten."""
+    port = free_port()
+    every = {"metrics_report_interval_ms": REPORT_MS}
+    options = ["--num-cpus=2", "--object-store-memory=100000000", f"--system-config={json.dumps(every)}"]
+    options += ["--no-monitor", f"--dashboard-agent-listen-port={free_port()}"]
+    # Its agent asks the variable.
+    environment = {f"RAY_{name}": str(value) for name, value in every.items()}
+    with ray_head(port, Path(f"/tmp/emo-test-metrics-{port}"), options, environment, metrics=True):
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def passes(reporting_cluster):
     """The metrics of the passes by step, as the driver has them: what it counted as ok, shard by shard, too.
 
-    It stays connected for all tests: Ray collects from it every ten seconds.
+    It stays connected for all tests, because Ray collects from it.
     """
     made = {}
 
@@ -144,8 +160,9 @@ def passes(ray_cluster):
             super().shard(counts)
             self.ok.append(counts["ok"])
 
-    with pytest.MonkeyPatch.context() as patch, cluster(ray_cluster["RAY_ADDRESS"], None):
+    with pytest.MonkeyPatch.context() as patch, cluster(reporting_cluster, None):
         patch.setattr("emo.run.on_ray.PassMetrics", Noted)
+        patch.setattr(metrics, "SET_EVERY_S", metrics.SET_EVERY_S * REPORT_MS / RAYS_REPORT_MS)
         yield made
 
 
@@ -235,6 +252,12 @@ def test_a_pass_that_ends_early_leaves_nothing_waiting(passes, ended, exported):
         assert step not in left
 
 
+def test_the_report_of_a_cluster_that_is_told_nothing_comes_as_often_as_the_tests_assume():
+    import ray
+
+    assert ray._config.metrics_report_interval_ms() == RAYS_REPORT_MS
+
+
 def test_metrics_of_a_gpu_and_of_spilling_are_named_as_ray_names_them():
     import ray
     from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
@@ -271,9 +294,9 @@ def test_a_frozen_worker_shows_waiting_rows_and_counters_at_zero_until_the_pass_
         seconds = ("emo_running_seconds_total", "")
         began = first.pop(seconds)
         assert first == {("emo_waiting", ""): 3, **zeros}
-        # Longer than Ray keeps a gauge that nobody sets.
+        # Longer than Ray keeps a gauge that nobody sets: two of its reports.
         for _ in range(12):
-            time.sleep(2)
+            time.sleep(0.2 * REPORT_MS / 1000)
             assert values(step)["emo_waiting", ""] == 3
         wait_for(lambda: values(step)[seconds] > began)
     finally:
