@@ -1,7 +1,10 @@
 """What many tests share: a real S3 server on loopback, and where the outside test data lies."""
 
+import gc
 import os
 
+# What is imported while tests are collected stays. To look for garbage in it again and again takes seconds.
+gc.disable()
 # Before anything imports NumPy or PyTorch, which read it once. The tests run side by side: threads of one
 # process would wait for cores that the others have.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
@@ -33,6 +36,8 @@ hypothesis.settings.load_profile("emo")
 
 # Before anything imports Ray, which reads it once: the token of the clusters that tests start.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16), RAY_USAGE_STATS_ENABLED="0")
+# Workers of passes give way to all else on a machine; here that is other tests, and whoever waits for them.
+os.environ["RAY_worker_niceness"] = "0"
 
 
 # Left out of the fast loop (`make quick`). None of it is even imported, which alone takes seconds.
@@ -85,6 +90,12 @@ _SECONDS = frozenset(
         "test_the_page_of_a_running_review_serves_no_file_of_such_a_clip",
     }
 )
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays; garbage of the tests is looked for."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
