@@ -1,14 +1,12 @@
 """What many tests share: a real S3 server on loopback, and where the outside test data lies."""
 
-import gc
 import os
 
-# What is imported while tests are collected stays. To look for garbage in it again and again takes seconds.
-gc.disable()
 # Before anything imports NumPy or PyTorch, which read it once. The tests run side by side: threads of one
 # process would wait for cores that the others have.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
+import gc
 import re
 import secrets
 import shutil
@@ -29,6 +27,9 @@ from standing import TestCluster
 from warm_workers import start_node
 
 REPOSITORY = Path(__file__).parent.parent
+
+# What is imported while tests are collected stays. To look for garbage in it again and again takes seconds.
+gc.disable()
 
 # A machine that is busy with other things is no fault of the code.
 hypothesis.settings.register_profile("emo", deadline=None)

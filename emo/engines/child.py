@@ -18,11 +18,15 @@ import sys
 import time
 
 _GRACE_S = 5.0
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> int:
     """Run the program of the command line."""
+    if sys.platform == "linux":
+        # What the program leaves behind when it ends becomes a child of this process, which then sees it end.
+        # The first process of a container may take long to notice, or never do.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     program = subprocess.Popen(
         sys.argv[1:],
         stdin=subprocess.DEVNULL,
@@ -56,7 +60,10 @@ def _end(program: subprocess.Popen[bytes]) -> None:
 
 
 def _lives(program: subprocess.Popen[bytes]) -> bool:
-    program.poll()
+    with contextlib.suppress(ChildProcessError):
+        # What was left behind is looked at when the program's own end has been.
+        while program.poll() is not None and os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     try:
         os.killpg(program.pid, 0)
     except (ProcessLookupError, PermissionError):
