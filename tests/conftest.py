@@ -38,7 +38,7 @@ hypothesis.settings.load_profile("emo")
 # Before anything imports Ray, which reads it once: the token of the clusters that tests start.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16), RAY_USAGE_STATS_ENABLED="0")
 # Workers of passes give way to all else on a machine; here that is other tests, and whoever waits for them.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ.update(RAY_worker_niceness="0")
 
 
 # Left out of the fast loop (`make quick`). None of it is even imported, which alone takes seconds.
