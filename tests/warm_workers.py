@@ -1,8 +1,9 @@
 """Workers of Ray that are forked from a process which has imported what they need.
 
 A worker of the tests' cluster would spend up to ten seconds of processor time on importing PyTorch,
-Transformers and the like, and the tests start hundreds. The process here imports them once. A node of the
-cluster starts `warm_worker.py` in place of Ray's own script; it asks for a fork, and the fork becomes the
+Transformers and the like, and the tests start hundreds. The process here imports them once; Ray reads the
+environment of its worker when it is imported, so a job with several workers gets a second process for that.
+A node of the cluster starts `warm_worker.py` in place of Ray's own script; it asks for a fork, and the fork becomes the
 worker. Environment, folder and open files are those that the node gave. A worker whose environment differs
 from the cluster's in more than Ray's own variables starts cold.
 """
@@ -21,12 +22,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from warm_worker import PLACE, start_cold
+from warm_worker import PLACE, place_of_job, start_cold
 
 # What workers of passes and of finetuning import before their first row; without Ray, which reads the
 # environment of its worker when it is imported.
@@ -122,6 +124,39 @@ def _serve(place: str) -> None:
     own = dict(os.environ)
     for module in MODULES:
         importlib.import_module(module)
+    of_jobs: Counter[str] = Counter()
+
+    def begin(asked: Mapping[str, Any]) -> None:
+        job = place_of_job(place, asked["env"])
+        of_jobs[job] += 1
+        # Many jobs have one worker, which begins before that process could.
+        if job != place and of_jobs[job] == 2 and os.fork() == 0:
+            _serve_job(job, asked["env"], own)
+
+    _take(place, lambda asked: _become(asked, own), begin)
+
+
+def _serve_job(place: str, env: Mapping[str, str], own: Mapping[str, str]) -> None:
+    """Fork the workers of one job on one node: with their environment, Ray can be imported before too.
+
+    It ends once nobody has asked it for a while.
+    """
+    try:
+        os.environ.clear()
+        os.environ.update(env)
+        importlib.import_module("ray.data")
+        _take(place, lambda asked: _become(asked, own), quiet_s=30)
+    finally:
+        os._exit(0)
+
+
+def _take(
+    place: str,
+    become: Callable[[Mapping[str, Any]], None],
+    begin: Callable[[Mapping[str, Any]], None] = lambda asked: None,
+    quiet_s: float | None = None,
+) -> None:
+    """Fork for everybody who asks there, until nobody has for `quiet_s`; `begin` is told before each fork."""
     # What is there now is shared with the forks as long as nobody looks for garbage in it.
     gc.collect()
     gc.freeze()
@@ -135,7 +170,10 @@ def _serve(place: str) -> None:
     signal.set_wakeup_fd(note)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        ready, _, _ = select.select([listener, ended, *lines.values()], [], [])
+        ready, _, _ = select.select([listener, ended, *lines.values()], [], [], quiet_s)
+        if not ready and not lines:
+            Path(place).unlink()
+            return
         if ended in ready:
             os.read(ended, 4096)
             _tell_ends(lines)
@@ -149,6 +187,7 @@ def _serve(place: str) -> None:
             line = listener.accept()[0]
             _, files, _, _ = socket.recv_fds(line, 1, 3)
             asked = json.loads(line.makefile().readline())
+            begin(asked)
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -157,7 +196,12 @@ def _serve(place: str) -> None:
                     one.close()
                 os.close(ended)
                 os.close(note)
-                _become(asked, files, own)
+                # The node ends the process group of a worker with it.
+                os.setpgid(0, 0)
+                for number, file in enumerate(files):
+                    os.dup2(file, number)
+                    os.close(file)
+                become(asked)
             for file in files:
                 os.close(file)
             lines[pid] = line
@@ -175,13 +219,8 @@ def _tell_ends(lines: dict[int, socket.socket]) -> None:
                     line.sendall(f"{abs(os.waitstatus_to_exitcode(status))}\n".encode())
 
 
-def _become(asked: Mapping[str, Any], files: list[int], own: Mapping[str, str]) -> None:
+def _become(asked: Mapping[str, Any], own: Mapping[str, str]) -> None:
     """Be the worker that was asked for, to its end."""
-    # The node ends the process group of a worker with it.
-    os.setpgid(0, 0)
-    for number, file in enumerate(files):
-        os.dup2(file, number)
-        os.close(file)
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["env"])
