@@ -37,12 +37,21 @@ def test_an_unknown_key_names_those_that_it_resembles(capsys):
     assert "there is no key 'ingest.frame'; did you mean ingest.frames" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def validate():
+    """What takes or refuses the tree of a configuration by the schema."""
+    made = schema()
+    kind = jsonschema.validators.validator_for(made)
+    kind.check_schema(made)
+    return kind(made).validate
+
+
 @pytest.mark.parametrize("preset", presets())
-def test_the_schema_takes_every_preset(preset):
+def test_the_schema_takes_every_preset(preset, validate):
     from importlib import resources
 
     tree = yaml.safe_load((resources.files("emo.presets") / f"{preset}.yaml").read_text("utf-8"))
-    jsonschema.validate(tree, schema())
+    validate(tree)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +64,9 @@ def test_the_schema_takes_every_preset(preset):
         {"experts": [{"kind": "words"}], "extract": {"kind": "rules", "what": 1}},
     ],
 )
-def test_the_schema_refuses_what_emo_refuses(wrong):
+def test_the_schema_refuses_what_emo_refuses(wrong, validate):
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, schema())
+        validate(wrong)
 
 
 def test_a_reader_that_leaves_is_no_fault_of_emo():
