@@ -8,13 +8,14 @@ from pathlib import Path
 from ray._private.services import get_node_ip_address
 
 from conftest import free_port, ray_head
+from standing import TestCluster
 
 # How Ray's provider of nodes on one machine knows the head.
 _HEAD = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 
 
 @contextmanager
-def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Iterator[dict[str, str]]:
+def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Iterator[TestCluster]:
     """A head without CPUs, and no other node yet; the variables that lead there.
 
     types: what a node of each type has; most: nodes of each type at most.
@@ -27,16 +28,19 @@ def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Itera
     configuration.write_text(json.dumps(_configuration(types, most, port)))
     options = ["--num-cpus=0", "--num-gpus=0", "--object-store-memory=100000000"]
     options += [f"--autoscaling-config={configuration}"]
+    # Names of Ray alone: its warm workers are then those of the tests' other clusters.
     environment = {
-        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        "AUTOSCALER_METRIC_PORT": str(free_port()),
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": _HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD,
     }
     with ray_head(port, folder, options, environment):
-        yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+        joined = TestCluster(f"127.0.0.1:{port}")
+        try:
+            yield joined
+        finally:
+            joined.standing.stop()
 
 
 def _configuration(types: Mapping[str, Mapping[str, float]], most: int, port: int) -> dict[str, object]:

@@ -86,8 +86,10 @@ def emo_losing_a_worker(
         while not (new and list(written.glob("*.parquet"))):
             assert not run.done(), run.result().stderr
             assert time.monotonic() < deadline
-            new = new or [worker for worker in _workers() if worker.pid not in before]
-            time.sleep(0.005)
+            if not new:
+                new = [worker for worker in _workers() if worker.pid not in before]
+            # It takes longer to load than until it is seen; then its first shard must not be seen late.
+            time.sleep(0.005 if new else 0.1)
         # First it is stopped, so that what is counted is what it left.
         new[0].send_signal(signal.SIGSTOP)
         shards = len(list(written.glob("*.parquet")))

@@ -1,7 +1,5 @@
 """A cluster that begins without nodes gets them, from Ray's own autoscaler."""
 
-import os
-import subprocess
 import sys
 import time
 
@@ -20,7 +18,7 @@ from emo.step import Pass
 from emo.store.runs import StepRecord
 from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS, VOTES
-from labelling import EMO, WORDS_ONLY, last_run, rows
+from labelling import WORDS_ONLY, emo, last_run, rows
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +46,7 @@ class Waits:
 
 
 def label(videos, out, *more, env):
-    command = [EMO, "label", videos, "--out", out, *WORDS_ONLY[:2], *more]
-    return subprocess.run(
-        list(map(str, command)), env={**os.environ, **env}, capture_output=True, text=True, timeout=280
-    )
+    return emo("label", videos, "--out", out, *WORDS_ONLY[:2], *more, env=env)
 
 
 @pytest.mark.timeout(600)
