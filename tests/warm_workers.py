@@ -41,11 +41,21 @@ MODULES = (
     *("torch", "silero_vad", "transformers", "transformers.models.auto.modeling_auto"),
     *("transformers.models.auto.processing_auto", "peft", "deepspeed.ops", "torch._inductor.compile_fx"),
     *("emo.run.committing", "emo.engines.transformers_engine", "emo.experts.hf"),
-    *("emo.run.on_ray", "emo.jobs.label", "emo.jobs.caption"),
+    *("emo.run.on_ray", "emo.jobs.label", "emo.jobs.caption", "emo.experts.face", "emo.experts.voice"),
+    "emo.media.faces",
 )
+# Names a script that a fork runs first.
+AT_START = "EMO_TEST_AT_START"
 # Variables that may differ between the cluster and one of its workers. All others may matter to an import.
 _MAY_DIFFER = ("RAY_", "PYTEST_")
-_OF_NO_MATTER = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE})
+_OF_NO_MATTER = frozenset(
+    {
+        *("PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE, AT_START),
+        # What libraries leave behind in a process that imports them: the same in every one.
+        *("_RJEM_MALLOC_CONF", "_MLFLOW_TELEMETRY_SESSION_ID", "TORCHINDUCTOR_CACHE_DIR"),
+        "PYTORCH_NVML_BASED_CUDA_CHECK",
+    }
+)
 # In front of `ray start`: its nodes start the worker's script of the tests, and no server of Ray Client.
 _START = (
     "import sys; from ray._private import ray_constants, utils; {}"
@@ -118,6 +128,7 @@ def _serve(place: str, run: int) -> None:
     own = dict(os.environ)
     for module in MODULES:
         importlib.import_module(module)
+    _read_texts()
     of_jobs: Counter[str] = Counter()
 
     def begin(asked: Mapping[str, Any]) -> None:
@@ -130,6 +141,19 @@ def _serve(place: str, run: int) -> None:
     _take(place, lambda _: not psutil.pid_exists(run), lambda asked: _become(asked, own), begin)
     shutil.rmtree(Path(place).parent)
     os.killpg(0, signal.SIGKILL)
+
+
+def _read_texts() -> None:
+    """Compile the patterns and load the dictionaries of what reads texts."""
+    import emo
+    from emo import experts
+
+    emo.extract(["She is happy."])
+    words = experts.load(experts.settings_of({"name": "words", "kind": "words"}))
+    clip = emo.Clip(
+        "a", frames=(), frame_times=(), audio=None, transcript="我很高兴", language=None, duration_s=1.0
+    )
+    words.describe([clip])
 
 
 def _serve_job(place: str, env: Mapping[str, str], own: Mapping[str, str]) -> None:
@@ -236,6 +260,8 @@ def _become(asked: Mapping[str, Any], own: Mapping[str, str]) -> None:
         import numpy as np
 
         np.random.seed()
+        if script := os.environ.get(AT_START):
+            runpy.run_path(script)
         runpy.run_path(sys.argv[0], run_name="__main__")
         code = 0
     except SystemExit as end:

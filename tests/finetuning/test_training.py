@@ -144,9 +144,12 @@ def on_workers(count: int, what: str, base: Path, folder: Path, **env: str):
     They import DeepSpeed anew, with these variables. All else they have from this process, of which they are
     forks: it would take each of them seconds of processor time.
     """
+    import torch
+
     for module in IMPORTS:
         importlib.import_module(module)
-    context = multiprocessing.get_context("fork")
+    # A process that may have used a GPU cannot be forked.
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
     port = free_port()
     started = [
         context.Process(target=_work, args=(rank, count, port, str(base), str(folder), what, env))

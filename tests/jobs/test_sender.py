@@ -1,7 +1,6 @@
 """A machine without a GPU and without the models sends a run to a cluster that has them."""
 
 import json
-import os
 import re
 import subprocess
 import time
@@ -17,6 +16,7 @@ from emo.store.tables import DESCRIPTIONS, JUDGMENTS
 from labelling import emo, last_run, rows
 from ray_nodes import Nodes
 from standing import Asking, Standing
+from warm_workers import AT_START
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,7 @@ def cluster():
     """A head for drivers alone, and a node with a GPU that is only claimed."""
     nodes = Nodes()
     try:
-        path = os.pathsep.join([str(REPOSITORY / "tests" / "claimed_gpus"), os.environ.get("PYTHONPATH", "")])
-        # The same for both: their workers are forks of one process.
-        env = {"PYTHONPATH": path}
+        env = {AT_START: str(REPOSITORY / "tests/claimed_gpus.py")}
         nodes.start(0, head=True, env=env)
         nodes.start(4, gpus=1, env=env)
         _wait_for_nodes(nodes.address, 2)
