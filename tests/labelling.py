@@ -82,11 +82,14 @@ def emo_losing_a_worker(
     with ThreadPoolExecutor(1) as background:
         run = background.submit(emo, *arguments, env=env)
         deadline = time.monotonic() + 200
-        new: list[psutil.Process] = []
-        while not (new and list(written.glob("*.parquet"))):
+        # To look for workers takes long; a worker takes longer to load its model.
+        while not (new := [worker for worker in _workers() if worker.pid not in before]):
             assert not run.done(), run.result().stderr
             assert time.monotonic() < deadline
-            new = new or [worker for worker in _workers() if worker.pid not in before]
+            time.sleep(0.1)
+        while not list(written.glob("*.parquet")):
+            assert not run.done(), run.result().stderr
+            assert time.monotonic() < deadline
             time.sleep(0.005)
         # First it is stopped, so that what is counted is what it left.
         new[0].send_signal(signal.SIGSTOP)
