@@ -25,7 +25,8 @@ def films(tmp_path_factory):
     film = folder / "film.mp4"
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=320x240:r=10:d={SECONDS},noise=alls=40:all_seed=1",
            "-f", "lavfi", "-i", f"sine=f=220:r=16000:d={SECONDS}", "-c:v", "libx264",
-           "-preset", "ultrafast", "-crf", "20", "-g", "20", "-c:a", "aac", film)  # fmt: skip
+           "-preset", "ultrafast", "-crf", "20", "-g", "20",
+           "-c:a", "aac", "-aac_coder", "fast", film)  # fmt: skip
     ffmpeg("-i", film, "-c", "copy", folder / "film.mkv")
     ffmpeg("-ss", "20", "-i", film, "-c", "copy", folder / "other.mp4")
     return folder
