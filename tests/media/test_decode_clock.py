@@ -29,10 +29,10 @@ from decoding import (
 def test_an_hour_is_sampled_by_seeking_and_its_sound_is_bounded(
     clip: Make, tmp_path: Path, container: str
 ) -> None:
+    avi = container == "avi"
     minute = clip(
-        f"minute.{container}", seconds=60.0, fps=5, size=(96, 64), sounds=[tone(60.0)],
-        video=(*MPEG4, "-bf", "2") if container == "avi" else X264,
-        sound=MP3 if container == "avi" else ("-c:a", "aac"),
+        "minute.avi" if avi else "minute.mkv", seconds=60.0, fps=5, size=(96, 64), sounds=[tone(60.0)],
+        video=(*MPEG4, "-bf", "2") if avi else X264, sound=MP3 if avi else ("-c:a", "aac"),
     )  # fmt: skip
     hour = tmp_path / f"hour.{container}"
     ffmpeg("-stream_loop", "59", "-i", minute, "-c", "copy", hour)
