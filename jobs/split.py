@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from emo import uses
 from emo.aligned import row_failure
 from emo.errors import InputError, RowError
+from emo.experts.protocol import Resources
 from emo.machine import raise_fault_of_machine
 from emo.marks import deciding
 from emo.media.decoded import DecodeSettings
@@ -127,6 +128,12 @@ class SplitStep(Step):
 
     def settings(self) -> dict[str, Any]:
         return deciding(self.config.model_dump(mode="json"), Split)
+
+    def resources(self) -> Resources:
+        """One CPU each. A worker loads nothing but a decoder: what hears speech or sees faces is small, and
+        is loaded for the first recording that asks for it.
+        """
+        return Resources(cpus=1, light=True)
 
     def needs(self) -> list[Need]:
         asked = self.config.diarise

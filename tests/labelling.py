@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,19 @@ def emo_losing_a_worker(
 
     written: the folder of its shards; gives also how many of them there were when it was killed.
     """
-    before = {worker.pid for worker in _workers()}
+    before = {worker.pid for worker in _workers(env)}
     with ThreadPoolExecutor(1) as background:
         run = background.submit(emo, *arguments, env=env)
         deadline = time.monotonic() + 200
-        new: list[psutil.Process] = []
-        while not (new and list(written.glob("*.parquet"))):
+        # To look for workers takes long; a worker takes longer to load its model.
+        while not (new := [worker for worker in _workers(env) if worker.pid not in before]):
             assert not run.done(), run.result().stderr
             assert time.monotonic() < deadline
-            if not new:
-                new = [worker for worker in _workers() if worker.pid not in before]
-            # It takes longer to load than until it is seen; then its first shard must not be seen late.
-            time.sleep(0.005 if new else 0.1)
+            time.sleep(0.1)
+        while not list(written.glob("*.parquet")):
+            assert not run.done(), run.result().stderr
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
         # First it is stopped, so that what is counted is what it left.
         new[0].send_signal(signal.SIGSTOP)
         shards = len(list(written.glob("*.parquet")))
@@ -97,15 +99,15 @@ def emo_losing_a_worker(
         return run.result(), shards
 
 
-def _workers() -> list[psutil.Process]:
-    """The workers of passes on the tests' cluster, which is a child of this process."""
+def _workers(env: Mapping[str, str]) -> list[psutil.Process]:
+    """The workers of passes on the cluster that the variables lead to: what they say goes into its folder."""
+    port = env["RAY_ADDRESS"].rpartition(":")[2]
     found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
             if works(" ".join(process.cmdline()[:1])):
-                found.append(process)
-        except psutil.Error:
-            continue
+                said = Path(f"/proc/{process.pid}/fd/1").readlink()
+                found += [process] if f"-{port}/" in str(said) else []
     return found
 
 

@@ -88,7 +88,6 @@ class WordsExpert(measuring.MeasuringExpert):
         )
         _phrases()
         vocabulary.longest_form()
-        words_chinese.segmenter()
 
     @classmethod
     def reads_transcript(cls, settings: Any) -> bool:

@@ -258,11 +258,11 @@ async function flush() {
       outbox = outbox.filter((one) => one !== answer);
       keep(localStorage, OUTBOX, outbox);
     }
-    if (at("message").textContent.includes("not kept yet")) complain("");
-    await progress();
   } finally {
     sending = false;
   }
+  if (at("message").textContent.includes("not kept yet")) complain("");
+  await progress();
 }
 
 // From clip to clip.

@@ -105,8 +105,7 @@ def test_what_a_bad_file_is_or_does_to_its_decoder_costs_its_row_and_no_other(tm
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", videos / "sound_only.mp4")
     (videos / "link_to_nothing.mp4").symlink_to("missing.mp4")
     os.mkfifo(videos / "pipe.mp4")
-    make_slow_clip(videos / "slow.mp4")
-    (videos / "crashes.mp4").hardlink_to(videos / "slow.mp4")
+    make_slow_clip(videos / "crashes.mp4")
     # One picture of 144 million pixels.
     ffmpeg(
         "-f", "lavfi", "-i", "color=size=12000x12000:rate=1:duration=1", "-c:v", "mjpeg", videos / "huge.mp4"
@@ -116,10 +115,9 @@ def test_what_a_bad_file_is_or_does_to_its_decoder_costs_its_row_and_no_other(tm
         target=lambda: os.kill(_decoder_of(videos / "crashes.mp4"), signal.SIGSEGV), daemon=True
     )
     segfault.start()
-    bounds = ("--set", "ingest.deadline_s=8", "--set", "ingest.memory_mib=256")
-    done = label_words(videos, tmp_path / "out", *bounds, env=ray_cluster)
+    done = label_words(videos, tmp_path / "out", "--set", "ingest.memory_mib=256", env=ray_cluster)
     clips = rows(tmp_path / "out", CLIPS, "error", "error_message")
-    assert by_id(clips, "error") == {
+    errors = {
         "good": None,
         "empty": "empty",
         "text": "not_a_video",
@@ -129,23 +127,34 @@ def test_what_a_bad_file_is_or_does_to_its_decoder_costs_its_row_and_no_other(tm
         "link_to_nothing": "unreadable",
         "pipe": "unreadable",
         "crashes": "decoder_crashed",
-        "slow": "timeout",
         "huge": "out_of_memory",
     }
+    assert by_id(clips, "error") == errors
     told = by_id(clips, "error_message")
     assert told["crashes"] == "the decoder process died (SIGSEGV)"
-    assert told["slow"] == "decoding took longer than 8 s"
     assert told["huge"] == "decoding needed more than 256 MiB"
     judged = rows(tmp_path / "out", JUDGMENTS, "labels", "status")
     labels = {row["video_id"]: row["labels"] for row in judged if row["status"] == "ok"}
     # Of sound without words this expert knows nothing, and says so.
     assert labels == {"good": ["happy"], "sound_only": []}
-    assert len(judged) == 11
-    [codes] = re.findall(r"^ingest: 9 of 11 failed \((.*)\)$", done.stderr, re.MULTILINE)
+    assert len(judged) == 10
+    [codes] = re.findall(r"^ingest: 8 of 10 failed \((.*)\)$", done.stderr, re.MULTILINE)
     assert {"2 truncated", "2 unreadable", "1 decoder_crashed"} <= set(codes.split(", "))
-    # Nine of eleven is more than the half that is accepted by default.
+    # Eight of ten is more than the half that is accepted by default.
     assert done.returncode == 3
     assert "more than max_failed_share=0.5" in done.stderr
+
+    # What takes too long keeps a processor busy until the deadline. So that one is short, and beside such a
+    # film stands only what is refused at the first look, on however busy a machine.
+    (videos / "crashes.mp4").rename(videos / "slow.mp4")
+    (videos / "then.mp4").write_text("this is not a video either")
+    done = label_words(videos, tmp_path / "out", "--set", "ingest.deadline_s=2", env=ray_cluster)
+    clips = rows(tmp_path / "out", CLIPS, "error", "error_message")
+    assert by_id(clips, "error") == {**errors, "slow": "timeout", "then": "not_a_video"}
+    assert by_id(clips, "error_message")["slow"] == "decoding took longer than 2 s"
+    [codes] = re.findall(r"^ingest: 2 of 2 failed \((.*)\)$", done.stderr, re.MULTILINE)
+    assert set(codes.split(", ")) == {"1 timeout", "1 not_a_video"}
+    assert done.returncode == 3
 
 
 def test_when_every_clip_fails_the_exit_code_is_3(tmp_path, ray_cluster):
@@ -216,6 +225,7 @@ def test_a_bucket_that_vanishes_stops_the_job_with_one_line(many_videos, bucket,
         run = background.submit(emo, "label", many_videos, "--out", out.url, *options, env=ray_cluster)
         while not out.entries("clips"):
             assert not run.done(), run.result().stderr
+            time.sleep(0.03)
         _remove_bucket(url, settings)
         ended = run.result()
     assert ended.returncode == 1

@@ -201,7 +201,14 @@ def test_a_network_that_breaks_loses_no_answer(tmp_path, browser):
         assert rows(out) == {}
         context.set_offline(False)
         until_kept(page, out, 1)
-    assert list(rows(out)) == [before]
+        assert list(rows(out)) == [before]
+        # Figures that are long in coming hold no answer back.
+        held = []
+        page.route("**/api/progress", lambda route: held.append(route))
+        after(page, "Enter", after(page, "Enter", shown(page)))
+        until_kept(page, out, 3)
+        assert held
+        page.unroute("**/api/progress")
 
 
 def test_what_waits_in_a_browser_goes_to_its_own_out_and_person_alone(tmp_path, browser):

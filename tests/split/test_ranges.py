@@ -20,12 +20,13 @@ SECONDS, PIECES = 120, (30, 33, 80)
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """A recording of about 20 MB in two containers, its index at the end and spread; and another one."""
+    """A recording of about 13 MB in two containers, its index at the end and spread; and another one."""
     folder = tmp_path_factory.mktemp("films")
     film = folder / "film.mp4"
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=320x240:r=10:d={SECONDS},noise=alls=40:all_seed=1",
            "-f", "lavfi", "-i", f"sine=f=220:r=16000:d={SECONDS}", "-c:v", "libx264",
-           "-preset", "ultrafast", "-crf", "20", "-g", "20", "-c:a", "aac", film)  # fmt: skip
+           "-preset", "ultrafast", "-crf", "28", "-g", "20",
+           "-c:a", "aac", "-aac_coder", "fast", film)  # fmt: skip
     ffmpeg("-i", film, "-c", "copy", folder / "film.mkv")
     ffmpeg("-ss", "20", "-i", film, "-c", "copy", folder / "other.mp4")
     return folder
