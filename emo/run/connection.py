@@ -21,9 +21,9 @@ from emo.run.nodes import LOCAL, cluster_address
 from emo.terminal.signals import Terminated, listen
 
 ANSWERS_WITHIN_S = 15.0
-# What a node of Ray starts and a Ray of this machine alone has no use for: what adds nodes, what sends the logs
-# of workers to a driver that asks for them, and what serves the dashboard, even where none is wanted. Each of
-# them is a Python that first imports all of Ray.
+# What a Ray of this machine alone has no use for: what adds nodes, what sends the logs of workers to a driver
+# that asks for them, and what serves the dashboard, even where none is wanted. Each of them is a Python that
+# first imports all of Ray.
 _FOR_NOBODY = ("start_monitor", "start_log_monitor", "start_api_server")
 # The longest of Ray's sockets below the folder for temporary files, and what the system allows.
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1"
