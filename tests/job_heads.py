@@ -21,6 +21,23 @@ import psutil
 from conftest import free_port
 from labelling import EMO
 
+# In front of `ray start`: of the dashboard only the parts that take jobs and find the node for them, and no
+# server of Ray Client. The others are eight processes more.
+_START = """
+import sys
+from ray._private import ray_constants, services
+from ray.scripts import scripts
+
+def start(command, process_type, *more, start=services.start_ray_process, **options):
+    if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
+        command = [*command, "--modules-to-load=JobHead,NodeHead"]
+    return start(command, process_type, *more, **options)
+
+services.start_ray_process = start
+scripts.get_ray_client_dependency_error = lambda: "not wanted"
+sys.argv[0] = "ray"
+scripts.main()
+"""
 # Who runs the tests may have named a folder of emo there.
 _BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
@@ -42,11 +59,13 @@ class Head:
         options += ["--include-log-monitor=false", "--no-monitor"]
         options += ["--object-store-memory=100000000"]
         environment = {**_BARE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        # Nobody looks at them, and the agent would be busy with them all the time.
+        environment["RAY_enable_metrics_collection"] = "false"
         # Workers ahead of their job would have none of its code.
         environment["RAY_prestart_worker_first_driver"] = "false"
         environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
         self.process = subprocess.Popen(
-            [self.bare / "bin/python", "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
+            [self.bare / "bin/python", "-c", _START, "start", "--head", "--block", *options],
             env=environment,
             cwd=self.bare,
             stdout=subprocess.DEVNULL,
@@ -100,9 +119,7 @@ def bare_head(bare):
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (bare / "lib" / version / "site-packages/all.pth").write_text("\n".join(site.getsitepackages()))
     python = bare / "bin/python"
-    found = subprocess.run(
-        [python, "-c", "import ray, emo"], capture_output=True, text=True, cwd=bare, env=_BARE
-    )
+    found = subprocess.run([python, "-c", "import emo"], capture_output=True, text=True, cwd=bare, env=_BARE)
     assert "No module named 'emo'" in found.stderr
     head = Head(bare)
     try:

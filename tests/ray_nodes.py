@@ -20,15 +20,14 @@ class Nodes:
         self._running = []
 
     def start(self, cpus, head=False, gpus=0, env=None):
-        where = ["--head", f"--port={self._port}", "--include-dashboard=false", "--include-log-monitor=false"]
-        where += ["--no-monitor"]
+        where = ["--head", f"--port={self._port}", "--include-dashboard=false", "--no-monitor"]
         options = where if head else [f"--address={self.address}"]
         options += [
             f"--num-cpus={cpus}",
             f"--num-gpus={gpus}",
             f"--temp-dir={self._folder}" if head else "--node-ip-address=127.0.0.1",
         ]
-        options += ["--object-store-memory=100000000"]
+        options += ["--include-log-monitor=false", "--object-store-memory=100000000"]
         process, await_warm = start_node(options, {**os.environ, **(env or {})})
         self._running.append(process)
         deadline = time.monotonic() + 90

@@ -56,9 +56,11 @@ _OF_NO_MATTER = frozenset(
         "PYTORCH_NVML_BASED_CUDA_CHECK",
     }
 )
-# In front of `ray start`: its nodes start the worker's script of the tests, and no server of Ray Client.
+# In front of `ray start`: its nodes start the worker's script of the tests, no server of Ray Client, and no
+# process of a dashboard, which Ray starts even where none is wanted.
 _START = (
-    "import sys; from ray._private import ray_constants, utils; {}"
+    "import sys; from ray._private import ray_constants, services, utils; {}"
+    "services.start_api_server = lambda *_, **__: (None, None); "
     f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
     "from ray.scripts import scripts; scripts.get_ray_client_dependency_error = lambda: 'not wanted'; "
     "sys.argv[0] = 'ray'; scripts.main()"

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emo.captions.messages import TAGS, Sample, turns_of, write_messages
+from emo.captions.messages import TAGS, FramesAs, Sample, turns_of, write_messages
 from emo.captions.splits import SPLITS
 from emo.captions.windows import cut_audio, parse_window
 from emo.errors import RowError
@@ -31,7 +31,6 @@ _DIGEST = re.compile(r"~[0-9a-f]{32}$")
 _THREADS = 16
 _COLUMNS = ["frames", "frame_times", "audio", "duration_s"]
 
-FramesAs = Literal["video", "images"]
 # When the frames of a clip stand, and how long it is, in seconds.
 _Times = tuple[Sequence[float], float]
 

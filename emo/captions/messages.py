@@ -14,11 +14,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from emo.captions import forms
 from emo.errors import InputError, RowError
 
+# How the frames of a clip are written: as one medium, or each as one.
+FramesAs = Literal["video", "images"]
 # Addresses of what lies in the row itself or on a web server.
 _NO_FILES = ("data", "http", "https")
 _BOM = b"\xef\xbb\xbf"

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from emo.captions.groups import grouping
 from emo.captions.merr.settings import Merr
 from emo.captions.rules import FILTERS, Rules
 from emo.captions.splits import SPLITS, VIDEO_OF
@@ -124,6 +123,9 @@ class Caption(Section):
 
     def grouping(self, s3: S3Settings) -> Callable[[str], str]:
         """What names the group of a clip, whose clips share a split; raises InputError as `groups` does."""
+        # What reads tables takes longer to import than all of the configuration.
+        from emo.captions.groups import grouping
+
         return grouping(self.video_of, self.split_table, self.split_by, s3)
 
     def rules(self) -> Rules:

@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import get_args
 
-from emo.captions.export import FramesAs
+from emo.captions.messages import FramesAs
 from emo.cli import command as cli
 from emo.cli.telling import tell_json
 from emo.store.storage import Storage

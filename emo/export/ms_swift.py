@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from emo import uses
-from emo.captions.export import FramesAs, export, folder_of
+from emo.captions.export import export, folder_of
+from emo.captions.messages import FramesAs
 from emo.clips import ingested
 from emo.errors import InputError
 from emo.export.protocol import Exported, Exporter

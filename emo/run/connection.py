@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ from emo.run.nodes import LOCAL, cluster_address
 from emo.terminal.signals import Terminated, listen
 
 ANSWERS_WITHIN_S = 15.0
+# What a Ray of this machine alone has no use for: what adds nodes, what sends the logs of workers to a driver
+# that asks for them, and what serves the dashboard, even where none is wanted. Each of them is a Python that
+# first imports all of Ray.
+_FOR_NOBODY = ("start_monitor", "start_log_monitor", "start_api_server")
 # The longest of Ray's sockets below the folder for temporary files, and what the system allows.
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1"
 _LONGEST_SOCKET = 107
@@ -96,7 +100,8 @@ def _connected(where: str | None, num_cpus: int | None) -> Iterator[str]:
                 **_short_folder(),
             }
         try:
-            ray.init(job_config=_job_config(), **options)
+            with nullcontext() if where else _without_what_serves_nobody():
+                ray.init(job_config=_job_config(), **options)
             listen()
         except SystemExit:
             # Ray's own answer to SIGTERM, until the line above.
@@ -126,6 +131,24 @@ def _connected(where: str | None, num_cpus: int | None) -> Iterator[str]:
             _connection = None
             attempts_of_connection.cache_clear()
             ray.shutdown()
+
+
+@contextmanager
+def _without_what_serves_nobody() -> Iterator[None]:
+    """Inside the block a node of Ray starts nothing for nobody. No option of Ray says so.
+
+    Where another release names its parts differently, it starts them.
+    """
+    from ray._private.node import Node
+
+    before = {name: vars(Node)[name] for name in _FOR_NOBODY if name in vars(Node)}
+    for name in before:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 def _job_config() -> Any:

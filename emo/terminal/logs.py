@@ -7,9 +7,11 @@ terminal shows none of them.
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    # Commands without tables log too.
+    import pyarrow as pa
 
 # A night in which everything fails must not fill the disk of a worker: the table holds every failure anyway.
 FAILURES_PER_SHARD = 100
@@ -21,7 +23,7 @@ def log(event: str, **fields: Any) -> None:
     print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
-def log_failures(failed: pa.Table, step: str, run_id: str) -> None:
+def log_failures(failed: "pa.Table", step: str, run_id: str) -> None:
     """One line per failed row: run_id, step, video_id and the error."""
     for row in failed.slice(0, FAILURES_PER_SHARD).select(["video_id", "error", "error_message"]).to_pylist():
         log("failed", run_id=run_id, step=step, **row)

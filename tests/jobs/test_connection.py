@@ -6,6 +6,9 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +18,8 @@ from emo.store.tables import CLIPS, JUDGMENTS
 from labelling import EMO, WORDS_ONLY, last_run, rows
 
 CLIPS_FOLDER = REPOSITORY / "samples/clips"
+# The state of a socket in the kernel's tables.
+LISTENS = "0A"
 OWN_RAY = ("--set", "ray.address=local", "--set", "ray.num_cpus=1")
 
 
@@ -43,18 +48,42 @@ def start(tmp_path, *more, environment=None, **options):
 
 
 def listening(process):
-    """Where a process and all below it listen."""
-    found = set()
+    """Where a process and all below it listen.
+
+    From one look at the table of the kernel: psutil reads it anew for each process, for seconds in all.
+    """
+    sockets = set()
     for one in [process, *process.children(recursive=True)]:
-        try:
-            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-        except psutil.Error:
-            continue
+        for handle in Path(f"/proc/{one.pid}/fd").glob("*"):
+            with suppress(OSError):
+                sockets.add(str(handle.readlink()))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == LISTENS and f"socket:[{rest[5]}]" in sockets:
+                found.add(address_of(local))
+    return found
+
+
+def address_of(local):
+    """The address of a socket as the kernel shows it: words of four bytes, each with its last byte first."""
+    shown = bytes.fromhex(local.partition(":")[0])
+    address = ip_address(b"".join(shown[at : at + 4][::-1] for at in range(0, len(shown), 4)))
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def scripts(process):
+    """Which of Ray's scripts the processes below a process run."""
+    found = set()
+    for one in process.children(recursive=True):
+        with suppress(psutil.Error):
+            found |= {word.partition("/ray/")[2] for word in one.cmdline()[:4] if word.endswith(".py")}
     return found
 
 
 def on_loopback(addresses):
-    return {address for address in addresses if address.removeprefix("::ffff:").startswith("127.")}
+    return {address for address in addresses if address.startswith("127.")}
 
 
 def test_a_token_that_ray_left_for_all_to_read_is_made_private(tmp_path, monkeypatch):
@@ -72,7 +101,7 @@ def test_a_token_that_ray_left_for_all_to_read_is_made_private(tmp_path, monkeyp
 
 
 def test_modules_in_the_current_folder_a_deep_folder_for_temporary_files_and_no_home_do_no_harm(tmp_path):
-    """And meanwhile all listen on loopback alone."""
+    """And meanwhile all listen on loopback alone, and Ray starts nothing that one machine has no use for."""
     here = tmp_path / "here"
     here.mkdir()
     for name in ("jobs", "emo", "av", "json", "pyarrow", "psutil"):
@@ -83,16 +112,21 @@ def test_modules_in_the_current_folder_a_deep_folder_for_temporary_files_and_no_
     # Nobody can write there, not even root.
     environment = on_its_own(tmp_path, HOME="/proc/nobody", TMPDIR=str(deep))
     run = start(tmp_path, environment=environment, cwd=here)
-    seen = set()
+    seen, started = set(), set()
     while run.poll() is None:
         seen |= listening(psutil.Process(run.pid))
-        time.sleep(0.3)
+        started |= scripts(psutil.Process(run.pid))
+        time.sleep(0.5)
     said = run.stdout.read()
     assert run.returncode == 0, said
     assert len(rows(tmp_path / "out", JUDGMENTS, "status")) == 2
     assert "Traceback" not in said
     assert seen
     assert seen == on_loopback(seen)
+    # Of Ray's own programs, which it starts with Python.
+    assert "dashboard/agent.py" in started
+    unused = {"monitor.py", "log_monitor.py", "dashboard.py"}
+    assert not {Path(script).name for script in started} & unused
 
 
 def is_ended_by_sigterm(run, out):
@@ -124,7 +158,7 @@ def test_a_user_with_a_home_has_a_token_of_his_own_there_and_sigterm_while_a_pas
     while not list(out.glob("clips/*.parquet")):
         assert run.poll() is None, run.stdout.read()
         seen |= listening(psutil.Process(run.pid))
-        time.sleep(0.3)
+        time.sleep(0.5)
     is_ended_by_sigterm(run, out)
     assert rows(out, CLIPS, "status")
     assert seen

@@ -14,7 +14,7 @@ OTHERS = ("--set", "ingest.frames=2", "--set", "ingest.shard_rows=1")
 
 
 @pytest.fixture(scope="module")
-def damaged(tmp_path_factory, ray_cluster):
+def damaged(tmp_path_factory):
     """An OUT made with settings of its own, whose clips hold a cut and an empty file."""
     folder = tmp_path_factory.mktemp("damaged")
     source = folder / "videos"
@@ -22,7 +22,7 @@ def damaged(tmp_path_factory, ray_cluster):
     for name in ("drawn_angry", "drawn_tired"):
         shutil.copy(REPOSITORY / f"samples/clips/{name}.mp4", source)
     out = folder / "out"
-    done = label_words(source, out, *OTHERS, env=ray_cluster)
+    done = label_words(source, out, *OTHERS)
     assert done.returncode == 0, done.stderr
     first = next((out / "clips").glob("*.parquet"))
     first.with_name("cut.parquet").write_bytes(first.read_bytes()[:300])

@@ -1,5 +1,6 @@
 """Nodes that leave and join, workers without memory, bounds and watchers: a pass on Ray loses no row."""
 
+import gc
 import os
 import random
 import re
@@ -142,9 +143,70 @@ def test_a_node_that_joins_half_way_is_used_where_the_cluster_may_grow(nodes, tm
     assert len(where_rows_were_made(tmp_path / "out")) == 2
 
 
-@pytest.fixture
+@pytest.mark.long
+def test_blocks_of_which_the_object_store_holds_one_lose_no_row(nodes, tmp_path):
+    """Blocks of 60 MB, read quicker than they are used, through an object store of 100 MB.
+
+    Whether the engine waits or spills is its own choice.
+    """
+    nodes.start(2, head=True)
+
+    def read(shard):
+        return shard.append_column(
+            "large", pa.array([os.urandom(60_000_000)] * shard.num_rows, pa.large_binary())
+        )
+
+    with cluster(nodes.address, None):
+        step = run(make_pass(30, read=read, worker=Checking), tmp_path / "out")
+    assert (step.ok, step.failed) == (30, 0)
+    assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 30
+    assert where_rows_were_made(tmp_path / "out") == {"60000000": 30}
+
+
+class Checking:
+    """A worker that tells how large its column is."""
+
+    def __call__(self, shard):
+        time.sleep(0.2)
+        size = str(len(shard.column("large")[0].as_buffer()))
+        return vote_rows(shard, [[size]] * shard.num_rows, "test", "1")
+
+
+class Greedy:
+    """A worker that takes memory for one row until it is killed, of 8 GB at the most."""
+
+    def __call__(self, shard):
+        eaten = []
+        while "clip003" in shard.column("video_id").to_pylist() and len(eaten) < 40:
+            eaten.append(os.urandom(1_000_000) * 200)
+            time.sleep(0.05)
+        return vote_rows(shard, [["fed"]] * shard.num_rows, "test", "1")
+
+
+@pytest.mark.long
+def test_a_worker_that_ray_kills_for_its_memory_costs_its_row_and_no_other(nodes, tmp_path, monkeypatch):
+    memory = psutil.virtual_memory()
+    if memory.available < 9e9:
+        pytest.skip("fewer than 9 GB of memory are free here")
+    limit = (memory.total - memory.available + 3e9) / memory.total
+    with monkeypatch.context() as watched:
+        watched.setenv("RAY_memory_monitor_refresh_ms", "100")
+        watched.setenv("RAY_memory_usage_threshold", str(limit))
+        nodes.start(2, head=True)
+    with cluster(nodes.address, None):
+        step = run(make_pass(8, worker=Greedy), tmp_path)
+    assert (step.ok, step.failed, step.error_codes) == (7, 1, {"worker_died": 1})
+    found = by_id(rows(tmp_path, VOTES, "labels"), "labels")
+    assert found == {f"clip{number:03d}": None if number == 3 else ["fed"] for number in range(8)}
+    assert committed.read_all(Storage(str(tmp_path)), "votes", VOTES, []).num_rows == 8
+
+
+@pytest.fixture(scope="module")
 def joined(ray_cluster):
-    """The address of the tests' cluster, to which this process stays connected between two runs."""
+    """The address of the tests' cluster, to which this process stays connected from here on.
+
+    Each connection starts processes. The tests that join other clusters stand before all that ask for it.
+    """
     with cluster(ray_cluster["RAY_ADDRESS"], None):
         yield ray_cluster["RAY_ADDRESS"]
 
@@ -175,9 +237,9 @@ def test_a_bound_on_gpu_hours_ends_a_night_between_shards_and_the_next_goes_on(j
     assert committed.read_newest(Storage(out), "votes", VOTES, []).num_rows == 20
 
 
-def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, monkeypatch):
+def test_a_run_can_be_watched_from_outside_until_it_ends(joined, tmp_path, monkeypatch):
     monkeypatch.setattr("emo.run.session.SAVE_EVERY_S", 0.5)
-    config = load_config(overrides=[f"ray.address={ray_cluster['RAY_ADDRESS']}"])
+    config = load_config(overrides=[f"ray.address={joined}"])
     out = str(tmp_path / "out")
     with session(config, out, "label", None) as watched:
         command = [EMO, "status", "--watch", "--out", out]
@@ -199,35 +261,6 @@ def test_a_run_can_be_watched_from_outside_until_it_ends(ray_cluster, tmp_path, 
     assert "votes                     30 rows           0 failed" in shown
 
 
-@pytest.mark.long
-def test_blocks_of_which_the_object_store_holds_one_lose_no_row(nodes, tmp_path):
-    """Blocks of 60 MB, read quicker than they are used, through an object store of 100 MB.
-
-    Whether the engine waits or spills is its own choice.
-    """
-    nodes.start(2, head=True)
-
-    def read(shard):
-        return shard.append_column(
-            "large", pa.array([os.urandom(60_000_000)] * shard.num_rows, pa.large_binary())
-        )
-
-    with cluster(nodes.address, None):
-        step = run(make_pass(30, read=read, worker=Checking), tmp_path / "out")
-    assert (step.ok, step.failed) == (30, 0)
-    assert committed.read_all(Storage(str(tmp_path / "out")), "votes", VOTES, []).num_rows == 30
-    assert where_rows_were_made(tmp_path / "out") == {"60000000": 30}
-
-
-class Checking:
-    """A worker that tells how large its column is."""
-
-    def __call__(self, shard):
-        time.sleep(0.2)
-        size = str(len(shard.column("large")[0].as_buffer()))
-        return vote_rows(shard, [[size]] * shard.num_rows, "test", "1")
-
-
 class Hungry:
     """A worker of a process that may have 200 MB more than it has, and takes more for one row."""
 
@@ -246,44 +279,15 @@ class Hungry:
         return vote_rows(shard, [["fed"]] * shard.num_rows, "test", "1")
 
 
-def test_a_worker_without_memory_stops_the_pass_by_name_and_with_memory_it_goes_on(ray_cluster, tmp_path):
+def test_a_worker_without_memory_stops_the_pass_by_name_and_with_memory_it_goes_on(joined, tmp_path):
     # One that the system or Ray kills for its memory is like any other that dies.
     storage, plan = Storage(str(tmp_path)), make_pass(8, worker=Hungry)
-    with cluster(ray_cluster["RAY_ADDRESS"], None), pytest.raises(EmoError, match="MemoryError"):
+    with pytest.raises(EmoError, match="MemoryError"):
         run(plan, tmp_path)
+    # Ray Data keeps the workers of what failed in a cycle.
+    gc.collect()
     done = committed.read_newest(storage, "votes", VOTES, ["labels"])
     assert done.num_rows < 8
     left = planning.not_in(plan.rows, done, VOTES.key)
-    # Another connection, as of another command: Ray Data keeps the workers of what failed in a cycle.
-    with cluster(ray_cluster["RAY_ADDRESS"], None):
-        run(replace(plan, rows=left, worker=Slow), tmp_path)
+    run(replace(plan, rows=left, worker=Slow), tmp_path)
     assert committed.read_all(storage, "votes", VOTES, []).num_rows == 8
-
-
-class Greedy:
-    """A worker that takes memory for one row until it is killed, of 8 GB at the most."""
-
-    def __call__(self, shard):
-        eaten = []
-        while "clip003" in shard.column("video_id").to_pylist() and len(eaten) < 40:
-            eaten.append(os.urandom(1_000_000) * 200)
-            time.sleep(0.05)
-        return vote_rows(shard, [["fed"]] * shard.num_rows, "test", "1")
-
-
-@pytest.mark.long
-def test_a_worker_that_ray_kills_for_its_memory_costs_its_row_and_no_other(nodes, tmp_path, monkeypatch):
-    memory = psutil.virtual_memory()
-    if memory.available < 9e9:
-        pytest.skip("fewer than 9 GB of memory are free here")
-    limit = (memory.total - memory.available + 3e9) / memory.total
-    with monkeypatch.context() as watched:
-        watched.setenv("RAY_memory_monitor_refresh_ms", "100")
-        watched.setenv("RAY_memory_usage_threshold", str(limit))
-        nodes.start(2, head=True)
-    with cluster(nodes.address, None):
-        step = run(make_pass(8, worker=Greedy), tmp_path)
-    assert (step.ok, step.failed, step.error_codes) == (7, 1, {"worker_died": 1})
-    found = by_id(rows(tmp_path, VOTES, "labels"), "labels")
-    assert found == {f"clip{number:03d}": None if number == 3 else ["fed"] for number in range(8)}
-    assert committed.read_all(Storage(str(tmp_path)), "votes", VOTES, []).num_rows == 8

@@ -1,7 +1,6 @@
 """A run that stands still while another takes its place commits nothing afterwards."""
 
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -48,7 +47,7 @@ def command(where, videos, out, *more):
 @pytest.mark.parametrize("own", ["ray", "processes"])
 @pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.long)])
 def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
-    place, own, videos, tmp_path, request, ray_cluster
+    place, own, videos, tmp_path, request
 ):
     out, more = Storage(str(tmp_path / "out")), []
     if place == "s3":
@@ -74,7 +73,6 @@ def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
 
         second = subprocess.run(
             command("here", videos, out, *more),
-            env={**os.environ, **ray_cluster},
             capture_output=True,
             text=True,
             timeout=200,

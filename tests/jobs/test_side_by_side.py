@@ -114,12 +114,15 @@ def log(tmp_path):
 
 @pytest.fixture
 def two_gpus():
-    """The address of a cluster of two nodes that claim a GPU each."""
+    """The address of a cluster of two nodes that claim a GPU each, to which this process stays connected."""
     nodes = Nodes()
-    nodes.start(1, head=True, gpus=1)
-    nodes.start(1, gpus=1)
-    yield nodes.address
-    nodes.stop()
+    try:
+        nodes.start(1, head=True, gpus=1)
+        nodes.start(1, gpus=1)
+        with cluster(nodes.address, None):
+            yield nodes.address
+    finally:
+        nodes.stop()
 
 
 def test_experts_of_a_gpu_each_run_at_once_on_two_and_write_what_each_writes_alone(
@@ -133,7 +136,6 @@ def test_experts_of_a_gpu_each_run_at_once_on_two_and_write_what_each_writes_alo
     first = make_pass(log, "first", gpus=1, waits_for="second begins")
     second = make_pass(log, "second", gpus=1, waits_for="first begins")
     with session(config, str(together), "label", None) as run:
-        run._connect()
         while sum(node["Alive"] for node in ray.nodes()) < 2:
             time.sleep(0.1)
         steps = run.execute_all([(first, 1), (second, 2)])

@@ -55,30 +55,6 @@ def manifest(tmp_path_factory):
     return file
 
 
-def test_a_job_from_a_big_folder_with_spaces_brings_code_and_configuration_and_is_followed_to_its_end(
-    head, manifest, tmp_path
-):
-    folder = tmp_path / "my videos & more"
-    folder.mkdir()
-    (folder / "big.bin").write_bytes(os.urandom(60_000_000))
-    (folder / "jobs.py").write_text("raise SystemExit('the wrong jobs')")
-    config = folder / "my settings.yaml"
-    config.write_text("experts: [{kind: words}]\ningest: {workers: 1}\n")
-    out = tmp_path / "out with spaces"
-    following = Following(head.user, "label", manifest, "--out", out, "--config", config.name, cwd=folder)
-    assert following.end() == 0, following.said + following.log
-    assert "emo submit: job raysubmit_" in following.said
-    assert "ingest: 3/3, 1 failed" in following.log
-    assert "1 failed, 0 skipped as already done" in following.log.splitlines()[-1]
-    statuses = by_id(rows(out, JUDGMENTS, "status"), "status")
-    assert len(statuses) == 3
-    assert statuses["glad"] == "ok"
-    sent = head.folder.glob("session_latest/runtime_resources/working_dir_files/*")
-    sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in sent]
-    assert sizes
-    assert max(sizes) < 10_000_000
-
-
 def test_without_the_token_no_job_is_taken(head, manifest, tmp_path):
     stranger = {**head.user, "RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)}
     done = emo("submit", "label", manifest, "--out", tmp_path / "out", env=stranger)
@@ -103,19 +79,26 @@ def proxy(head):
         made.close()
 
 
-def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_server_that_is_away(
+def test_a_job_from_a_big_folder_brings_code_and_settings_and_outlasts_followers_cuts_and_a_server_away(
     head, proxy, user, manifest, tmp_path
 ):
     through = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{proxy.port}"}
     user = Asking({**user, **through}, user.standing)
+    folder = tmp_path / "my videos & more"
+    folder.mkdir()
+    (folder / "big.bin").write_bytes(os.urandom(60_000_000))
+    (folder / "jobs.py").write_text("raise SystemExit('the wrong jobs')")
+    config = folder / "my settings.yaml"
+    config.write_text("experts: [{kind: words}]\ningest: {workers: 1}\n")
+    out = tmp_path / "out with spaces"
     # The job stands still where its followers are looked at, and so cannot end before them.
-    label = ["label", manifest, "--out", tmp_path, *WORDS_ONLY]
-    impatient = Following(user, "--patience", "4", *label)
-    impatient.until("Ray is up;")
+    patient = Following(user, "label", manifest, "--out", out, "--config", config.name, cwd=folder)
+    patient.until("Ray is up;")
+    assert "emo submit: job raysubmit_" in patient.said
     driver = head.child("python -m emo label ")
     driver.suspend()
-    attach = ["--attach", impatient.job]
-    patient = Following(user, *attach)
+    attach = ["--attach", patient.job]
+    impatient = Following(user, "--patience", "4", *attach)
     leaving = Following(head.user, *attach)
     leaving.until("Ray is up;")
     leaving.process.send_signal(signal.SIGTERM)
@@ -124,12 +107,12 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
     assert last.startswith(f"emo submit: job {leaving.job}: interrupted by SIGTERM; it goes on"), last
 
     # A connection that is cut is made again: at once, and once more when it has shown more of the log.
-    patient.until("Ray is up;")
+    impatient.until("Ray is up;")
     proxy.cut()
     patient.until_said(FOUND_AGAIN)
     impatient.until_said(FOUND_AGAIN)
     shown = {one: one.log for one in (patient, impatient)}
-    written = impatient.written(head)
+    written = patient.written(head)
     size = written.stat().st_size
     driver.resume()
     # By what the job writes: until a follower shows it, the job may have ended.
@@ -146,13 +129,13 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
     assert impatient.end() == 5, impatient.said
     last = impatient.said.splitlines()[-1]
     assert re.fullmatch(
-        rf"emo submit: job {impatient.job}: the cluster has not answered for \d+ s \(\w+\); "
-        rf"the job may go on; follow it with: emo submit --attach {impatient.job}",
+        rf"emo submit: job {patient.job}: the cluster has not answered for \d+ s \(\w+\); "
+        rf"the job may go on; follow it with: emo submit --attach {patient.job}",
         last,
     ), impatient.said
     refused = emo("submit", *attach, "--patience", "1", env=user)
     assert refused.returncode == 5
-    assert impatient.job in refused.stderr
+    assert patient.job in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     proxy.open()
     driver.resume()
@@ -160,6 +143,17 @@ def test_a_job_outlasts_its_followers_and_a_patient_one_outlasts_cuts_and_a_serv
     assert patient.said.count(FOUND_AGAIN) == 3
     assert "ended as STOPPED" not in patient.said
     assert patient.showed_the_log_once(head)
+
+    assert "ingest: 3/3, 1 failed" in patient.log
+    assert "1 failed, 0 skipped as already done" in patient.log.splitlines()[-1]
+    statuses = by_id(rows(out, JUDGMENTS, "status"), "status")
+    assert len(statuses) == 3
+    assert statuses["glad"] == "ok"
+    sent = head.folder.glob("session_latest/runtime_resources/working_dir_files/*")
+    sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in sent]
+    assert sizes
+    assert max(sizes) < 10_000_000
+
     attached = emo("submit", *attach, env=user)
     assert attached.returncode == 0, attached.stderr
     assert "emo label: " in attached.stdout.splitlines()[-1]

@@ -90,7 +90,13 @@ def connection(ray_cluster):
     # The workers cannot import a test module: its classes travel whole.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with cluster(ray_cluster["RAY_ADDRESS"], None):
-        yield OnRay()
+        # Each test looks for garbage (below), and only what came since can be of its pass: a process in which
+        # many other tests have run holds millions of objects.
+        gc.freeze()
+        try:
+            yield OnRay()
+        finally:
+            gc.unfreeze()
 
 
 @pytest.fixture
