@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from clips import make_clip
 from emo.store import committed
 from emo.store.backend import LOCK_SUFFIX
+from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, DESCRIPTIONS, JUDGMENTS, VOTES
 from labelling import WORDS_ONLY, raw_rows, rows, until, works
@@ -44,16 +46,26 @@ def command(where, videos, out, *more):
     return [sys.executable, "-c", RUN, where, *map(str, label)]
 
 
-@pytest.mark.parametrize("own", ["ray", "processes"])
 @pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.long)])
 def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
-    place, own, videos, tmp_path, request
+    place, videos, tmp_path, request
 ):
-    out, more = Storage(str(tmp_path / "out")), []
+    url, s3, more = str(tmp_path), S3Settings(), []
     if place == "s3":
         # The server starts for those that use it.
         url, s3 = request.getfixturevalue("bucket")
-        out, more = Storage(f"{url}/out", s3), ["--set", f"s3.endpoint_url={s3.endpoint_url}"]
+        more = ["--set", f"s3.endpoint_url={s3.endpoint_url}"]
+    # One on a Ray of its own and one on processes of its own, beside each other: most of it is waiting.
+    with ThreadPoolExecutor() as both:
+        ended = [
+            both.submit(stop_and_replace, own, Storage(f"{url}/{own}", s3), more, videos, tmp_path / own)
+            for own in ("ray", "processes")
+        ]
+    for one in ended:
+        one.result()
+
+
+def stop_and_replace(own, out, more, videos, folder):
     stopped = subprocess.Popen(
         command("elsewhere", videos, out, *more, *(OWN_RAY if own == "ray" else [])),
         start_new_session=True,
@@ -65,7 +77,7 @@ def test_a_run_that_was_stopped_and_replaced_commits_nothing_when_it_wakes_up(
         until(lambda: out.names("clips"), stopped, 120)
         workers = [one for one in psutil.Process(stopped.pid).children(recursive=True) if is_worker(one)]
         assert workers
-        stop(stopped, workers, tmp_path / "out")
+        stop(stopped, workers, folder)
         already = out.names("clips")
         assert len(already) < CLIPS_OF_THE_SOURCE, "it was too quick to be stopped in the middle"
         # A run that comes earlier is told that OUT is in use.
