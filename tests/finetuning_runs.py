@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ import checkpoints
 import drawn_faces
 from clips import ffmpeg
 from emo.store.tables import JUDGMENTS
-from labelling import EMO, by_id, emo, rows
+from labelling import EMO, by_id, emo, of_cluster, rows
 
 STEPS = 10
 # Runs that really learn.
@@ -124,17 +123,7 @@ def small_set(folder: Path) -> Path:
 
 def workers_of(ray_cluster: dict[str, str], title: str) -> list[psutil.Process]:
     """The processes of this cluster with that in their title; `RayTrainWorker`: those that hold a model."""
-    found = []
-    # Other tests' clusters may train on this machine at the same time. A worker descends from its cluster's
-    # node or from what forks its warm workers; the command line of either names the port.
-    port = re.compile(rf"\b{ray_cluster['RAY_ADDRESS'].rpartition(':')[2]}\b")
-    for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(psutil.Error):
-            if title in " ".join(process.info["cmdline"] or []) and any(
-                port.search(" ".join(parent.cmdline())) for parent in process.parents()
-            ):
-                found.append(process)
-    return found
+    return of_cluster(ray_cluster, lambda line: title in line)
 
 
 def wait_for_checkpoint(run: Path, process: subprocess.Popen, step: int) -> list[float]:

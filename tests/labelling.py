@@ -100,12 +100,20 @@ def emo_losing_a_worker(
 
 
 def _workers(env: Mapping[str, str]) -> list[psutil.Process]:
-    """The workers of passes on the cluster that the variables lead to: what they say goes into its folder."""
+    """The workers of passes on the cluster that the variables lead to."""
+    return of_cluster(env, works)
+
+
+def of_cluster(env: Mapping[str, str], sought: Callable[[str], bool]) -> list[psutil.Process]:
+    """The workers of the cluster that the variables lead to whose title is sought.
+
+    What forks them serves other clusters too; what they say goes into the folder of their own.
+    """
     port = env["RAY_ADDRESS"].rpartition(":")[2]
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if works(" ".join(process.cmdline()[:1])):
+            if sought(" ".join(process.cmdline())):
                 said = Path(f"/proc/{process.pid}/fd/1").readlink()
                 found += [process] if f"-{port}/" in str(said) else []
     return found
