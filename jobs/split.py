@@ -133,7 +133,7 @@ class SplitStep(Step):
         """One CPU each. A worker loads nothing but a decoder: what hears speech or sees faces is small, and
         is loaded for the first recording that asks for it.
         """
-        return Resources(cpus=1, light=True)
+        return Resources(light=True)
 
     def needs(self) -> list[Need]:
         asked = self.config.diarise

@@ -35,12 +35,8 @@ def autoscaled(types: Mapping[str, Mapping[str, float]], most: int = 2) -> Itera
         "RAY_CLOUD_INSTANCE_ID": _HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD,
     }
-    with ray_head(port, folder, options, environment):
-        joined = TestCluster(f"127.0.0.1:{port}")
-        try:
-            yield joined
-        finally:
-            joined.standing.stop()
+    with ray_head(port, folder, options, environment), TestCluster(f"127.0.0.1:{port}") as joined:
+        yield joined
 
 
 def _configuration(types: Mapping[str, Mapping[str, float]], most: int, port: int) -> dict[str, object]:

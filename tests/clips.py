@@ -25,6 +25,9 @@ CORNERS = {
 }
 _BITS = 12
 RATE = 48_000
+# Films that were made in this process, by what they are: many tests want the same.
+_made: dict[tuple[object, ...], bytes] = {}
+_REMEMBERED_BYTES = 2**20
 
 
 def need_ffmpeg() -> None:
@@ -60,7 +63,7 @@ def make_clip(
     by default, none with []; before: options of the first input; after: of the output.
     """
     need_ffmpeg()
-    usual = not before and (sounds is None or len(sounds) == 0)
+    usual = not before and not sounds
     kind = (path.suffix, seconds, fps, size, *map(tuple, (video, sound, after)), pixels, sounds is None)
     if usual and kind in _made:
         path.write_bytes(_made[kind])
@@ -81,11 +84,6 @@ def make_clip(
     if usual and path.stat().st_size < _REMEMBERED_BYTES:
         _made[kind] = path.read_bytes()
     return path
-
-
-# Films that were made in this process, by what they are: many tests want the same.
-_made: dict[tuple[object, ...], bytes] = {}
-_REMEMBERED_BYTES = 2**20
 
 
 def _encode(command: list[str], pictures: Iterable[np.ndarray]) -> None:

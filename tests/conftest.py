@@ -185,12 +185,8 @@ def ray_cluster() -> Iterator[TestCluster]:
     # Its own short folder: Ray's socket names must not exceed 107 characters.
     folder = Path(f"/tmp/emo-test-ray-{port}")
     options = ["--num-cpus=2", "--num-gpus=1", "--object-store-memory=400000000", "--no-monitor"]
-    with ray_head(port, folder, options):
-        joined = TestCluster(f"127.0.0.1:{port}")
-        try:
-            yield joined
-        finally:
-            joined.standing.stop()
+    with ray_head(port, folder, options), TestCluster(f"127.0.0.1:{port}") as joined:
+        yield joined
 
 
 @contextmanager

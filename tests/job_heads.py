@@ -20,13 +20,12 @@ import psutil
 
 from conftest import free_port
 from labelling import EMO
+from warm_workers import RAY
 
-# In front of `ray start`: of the dashboard only the parts that take jobs and find the node for them, and no
-# server of Ray Client. The others are eight processes more.
-_START = """
-import sys
+# In front of `ray`: of the dashboard only the parts that take jobs and find the node for them. The others are
+# eight processes more.
+_FOR_JOBS = """
 from ray._private import ray_constants, services
-from ray.scripts import scripts
 
 def start(command, process_type, *more, start=services.start_ray_process, **options):
     if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
@@ -34,9 +33,6 @@ def start(command, process_type, *more, start=services.start_ray_process, **opti
     return start(command, process_type, *more, **options)
 
 services.start_ray_process = start
-scripts.get_ray_client_dependency_error = lambda: "not wanted"
-sys.argv[0] = "ray"
-scripts.main()
 """
 # Who runs the tests may have named a folder of emo there.
 _BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -65,7 +61,7 @@ class Head:
         environment["RAY_prestart_worker_first_driver"] = "false"
         environment["PATH"] = f"{self.bare / 'bin'}:{environment['PATH']}"
         self.process = subprocess.Popen(
-            [self.bare / "bin/python", "-c", _START, "start", "--head", "--block", *options],
+            [self.bare / "bin/python", "-c", _FOR_JOBS + RAY, "start", "--head", "--block", *options],
             env=environment,
             cwd=self.bare,
             stdout=subprocess.DEVNULL,

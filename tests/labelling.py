@@ -79,12 +79,12 @@ def emo_losing_a_worker(
 
     written: the folder of its shards; gives also how many of them there were when it was killed.
     """
-    before = {worker.pid for worker in _workers(env)}
+    before = {worker.pid for worker in of_cluster(env, works)}
     with ThreadPoolExecutor(1) as background:
         run = background.submit(emo, *arguments, env=env)
         deadline = time.monotonic() + 200
         # To look for workers takes long; a worker takes longer to load its model.
-        while not (new := [worker for worker in _workers(env) if worker.pid not in before]):
+        while not (new := [worker for worker in of_cluster(env, works) if worker.pid not in before]):
             assert not run.done(), run.result().stderr
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -97,11 +97,6 @@ def emo_losing_a_worker(
         shards = len(list(written.glob("*.parquet")))
         new[0].kill()
         return run.result(), shards
-
-
-def _workers(env: Mapping[str, str]) -> list[psutil.Process]:
-    """The workers of passes on the cluster that the variables lead to."""
-    return of_cluster(env, works)
 
 
 def of_cluster(env: Mapping[str, str], sought: Callable[[str], bool]) -> list[psutil.Process]:
@@ -124,13 +119,15 @@ def works(title: str) -> bool:
     return "MapWorker" in title or "(Sharing)" in title
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float) -> None:
+def until(
+    condition: Callable[[], object], process: subprocess.Popen[str], seconds: float, every_s: float = 0.02
+) -> None:
     """Wait for a condition while a process runs."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def rows(out: str | Path | Storage, table: Table, *columns: str) -> list[dict[str, Any]]:

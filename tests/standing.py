@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class Standing:
@@ -80,11 +80,17 @@ class Standing:
 
 
 class Asking(dict[str, str]):
-    """Variables for commands, and the process that stands there for them."""
+    """Variables for commands, and the process that stands there for them until the block ends."""
 
     def __init__(self, variables: Mapping[str, str], standing: Standing) -> None:
         super().__init__(variables)
         self.standing = standing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.standing.stop()
 
 
 class TestCluster(Asking):

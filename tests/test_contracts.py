@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import ValidationError
 
 import affectgpt_checkpoint
@@ -34,7 +33,6 @@ from emo.extraction.protocol import ExtractRow
 from openface_csv import openface_csv
 from synthetic_clips import clip
 
-torch.set_num_threads(1)
 HEAVY = ("ray", "torch", "transformers", "cv2", "av", "decord", "peft", "deepspeed")
 EXPERTS = sorted(experts.REGISTRY.own)
 EXTRACTORS = sorted(extraction.REGISTRY.own)

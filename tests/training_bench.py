@@ -36,12 +36,10 @@ class Bench:
     """One worker's model, data and engine for some settings."""
 
     def __init__(self, base: Path, workers: int, rank: int, budget: int = 250, **options) -> None:
-        import torch
 
         from emo.finetuning import model
         from emo.finetuning.settings import Finetune
 
-        torch.set_num_threads(1)
         self.settings = Finetune(
             model=str(base), device="cpu", batch=BATCH, batch_tokens=budget, learning_rate=RATE, max_frames=2,
             **{"lora": {"rank": 4, "dropout": 0.0}, "gradient_checkpointing": False, **options},

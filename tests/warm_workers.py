@@ -56,17 +56,22 @@ _OF_NO_MATTER = frozenset(
         "PYTORCH_NVML_BASED_CUDA_CHECK",
     }
 )
-# In front of `ray start`: its nodes start the worker's script of the tests, no server of Ray Client, and no
-# process of a dashboard, which Ray starts even where none is wanted.
-_START = (
-    "import sys; from ray._private import ray_constants, services, utils; {}"
+# `ray` on the command line, without a server of Ray Client.
+RAY = (
+    "import sys; from ray.scripts import scripts; "
+    "scripts.get_ray_client_dependency_error = lambda: 'not wanted'; sys.argv[0] = 'ray'; scripts.main()"
+)
+# In front of it: nodes start the worker's script of the tests, and no process of a dashboard, which Ray
+# starts even where none is wanted.
+_WARM = (
+    "from ray._private import ray_constants, services; "
     "services.start_api_server = lambda *_, **__: (None, None); "
     f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
-    "from ray.scripts import scripts; scripts.get_ray_client_dependency_error = lambda: 'not wanted'; "
-    "sys.argv[0] = 'ray'; scripts.main()"
 )
 # The node's agent then leaves out what collects metrics, which keeps it busy as long as the node is there.
-_WITHOUT_METRICS = "utils.get_dashboard_dependency_error = lambda: 'not wanted'; "
+_WITHOUT_METRICS = (
+    "from ray._private import utils; utils.get_dashboard_dependency_error = lambda: 'not wanted'; "
+)
 
 
 def _warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], None]]:
@@ -109,7 +114,7 @@ def start_node(
     metrics: the node collects and exports them.
     """
     leads_to, await_warm = _warm_workers(env)
-    start = _START.format("" if metrics else _WITHOUT_METRICS)
+    start = ("" if metrics else _WITHOUT_METRICS) + _WARM + RAY
     node = subprocess.Popen(
         [sys.executable, "-c", start, "start", "--block", "--disable-usage-stats", *options],
         env={**env, **leads_to},

@@ -112,12 +112,10 @@ def clip(tmp_path_factory):
 
 
 def test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that_it_is_shown(clip, tmp_path):
-    import torch
 
     from checkpoints import make_internvl
     from emo.jobs.drafts import Ask, CaptionWorker
 
-    torch.set_num_threads(1)
     model = make_internvl(tmp_path / "internvl")
     settings = {"kind": "internvl", "name": "tiny", "model": str(model), "device": "cpu", "max_new_tokens": 8}
     settings |= {"samples": 2, "seed": 3, "max_frames": 2, "prompt": "description"}

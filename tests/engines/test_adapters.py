@@ -13,8 +13,6 @@ from emo.engines.text import Chat, TextPreprocessor
 from emo.engines.transformers_engine import TransformersEngine
 from emo.errors import InputError
 
-torch.set_num_threads(1)
-
 
 def make_adapter(base, folder, auto=AutoModelForCausalLM, targets="all-linear", **changes):
     return checkpoints.add_adapter(

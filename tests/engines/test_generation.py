@@ -13,8 +13,6 @@ from emo.engines.text import Chat, TextPreprocessor
 from emo.engines.transformers_engine import TransformersEngine
 from emo.errors import InputError, RowError
 
-torch.set_num_threads(1)  # of a model this small, more only wait for each other
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -25,7 +25,6 @@ from emo.store.storage import Storage
 from emo.store.tables import VOTES
 from turns import commit_turns
 
-torch.set_num_threads(1)
 M, G, T, F, K = 3, 2, 6, 5, 4
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 import checkpoints
 from emo import vocabulary
@@ -22,8 +21,6 @@ from emo.store.storage import Storage
 from emo.store.tables import JUDGMENTS, VOTES
 from evaluate_command import OTHER, PREDICTED, evaluate, jsonl
 from labelling import emo
-
-torch.set_num_threads(1)  # of a model this small, more only wait for each other
 
 
 def test_predictions_are_scored_in_one_command_without_an_out_or_wheels(files):

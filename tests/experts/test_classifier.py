@@ -24,7 +24,6 @@ from emo.media.faces import FaceFinder
 from synthetic_clips import clip as drawn_clip
 from synthetic_clips import flac
 
-torch.set_num_threads(1)
 HZ = 16_000
 PORTRAIT = Path(__file__).resolve().parents[2] / "samples" / "clips" / "portrait_welcome.mp4"
 SENSES = tuple(classifier_checkpoints.MAKERS)

@@ -16,8 +16,6 @@ from emo.experts.hf_chat import AnyChat
 from emo.experts.media import audio_wave, frames_tensor, video_metadata
 from emo.experts.prompts import load_prompt
 
-torch.set_num_threads(1)  # of a model this small, more only wait for each other
-
 FAMILIES = list(hf_checkpoints.FAMILIES)
 HEARS = {"audioflamingo3", "voxtral", "gemma4"}
 SEES = set(FAMILIES) - {"audioflamingo3", "voxtral"}

@@ -14,8 +14,6 @@ from emo.experts.media import audio_wave, evenly, frame_spacing, frames_tensor
 from emo.experts.prompts import load_prompt
 from emo.experts.qwen_omni import at_least_one_window
 
-torch.set_num_threads(1)  # of a model this small, more only wait for each other
-
 FRAMES_ONLY = ["internvl", "qwen2.5-vl", "qwen3-vl"]
 OMNI = ["qwen2.5-omni", "qwen3-omni"]
 

@@ -3,7 +3,6 @@
 import itertools
 
 import pytest
-import torch
 
 import checkpoint_parts
 import checkpoints
@@ -11,7 +10,6 @@ import hf_checkpoints
 import synthetic_clips
 from emo import experts
 
-torch.set_num_threads(1)
 _SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 _ASKED = "What is felt?<|im_end|>\n<|im_start|>assistant\n"
 _PLACEHOLDERS = ("<IMG_CONTEXT>", "<|video_pad|>", "<|VIDEO|>", "<|AUDIO|>")

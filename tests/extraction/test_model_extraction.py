@@ -16,8 +16,6 @@ from emo.extraction.prompts import filled, load_prompt
 from emo.extraction.protocol import ExtractRow
 from emo.extraction.writers import ServerWriter, TextServerSettings
 
-torch.set_num_threads(1)  # of a model this small, more only wait for each other
-
 
 def row(text, transcript=None, key="v/expert/0"):
     return ExtractRow(text, transcript, key)

@@ -15,8 +15,6 @@ from emo.finetuning.settings import Finetune, Gate
 from emo.jobs.describe import DescribeStep
 from emo.needs import check_here
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):

@@ -26,8 +26,6 @@ from emo.finetuning.samples import from_turns
 from emo.finetuning.settings import Finetune
 from emo.store.storage import Storage
 
-torch.set_num_threads(1)
-
 FAMILIES = {
     "internvl": "internvl",
     "qwen-vl": "qwen2.5-vl",

@@ -7,8 +7,6 @@ import torch
 
 from emo.engines.duplex_attention import DuplexAttention, Marks, Places
 
-torch.set_num_threads(1)
-
 HEADS, WIDTH, TOKENS = 2, 3, 7
 
 

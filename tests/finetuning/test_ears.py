@@ -104,7 +104,6 @@ def trained(
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_a_lora_on_faces_ends_no_worse_with_captions_of_an_expert_with_ears(tmp_path):
-    torch.set_num_threads(1)
     base = drawn_faces.make_base(tmp_path / "base", range(2000, 2100))
     settings = Finetune(**SETTINGS, model=str(base))
     every = 6 * TRAINED

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 import checkpoints
 import synthetic_clips
@@ -19,8 +18,6 @@ from emo.run import training_worker
 from emo.store.runs import training_place
 from emo.store.storage import Storage
 from trained_folders import checkpoint, entry
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

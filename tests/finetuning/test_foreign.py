@@ -15,8 +15,6 @@ from emo.errors import InputError
 from emo.finetuning.foreign import import_adapter
 from emo.finetuning.masking import skeleton
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -10,8 +10,6 @@ from emo.finetuning.loss import loss_sum, on_device
 from emo.finetuning.samples import from_turns
 from emo.finetuning.settings import Finetune
 
-torch.set_num_threads(1)
-
 
 def sample(text, has_media):
     return from_turns("s", [Turn("user", "What is felt?"), Turn("assistant", text)], None, has_media)

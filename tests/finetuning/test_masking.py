@@ -11,8 +11,6 @@ from emo.errors import InputError, RowError
 from emo.finetuning.masking import IGNORED, Encoder
 from emo.finetuning.samples import from_turns
 
-torch.set_num_threads(1)
-
 CHAT = [
     Turn("system", "Be exact."),
     Turn("user", "<video>What is felt?"),

@@ -17,7 +17,6 @@ from emo.finetuning.masking import Encoder
 from emo.finetuning.settings import Finetune
 from emo.store.storage import Storage
 
-torch.set_num_threads(1)
 _CHAT = [Turn("user", "What is felt?"), Turn("assistant", "She frowns.")]
 
 

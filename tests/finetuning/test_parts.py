@@ -2,7 +2,6 @@ import json
 import re
 
 import pytest
-import torch
 from pydantic import ValidationError
 
 import checkpoints
@@ -10,8 +9,6 @@ from emo.errors import InputError
 from emo.experts.in_process import finetunable
 from emo.finetuning import model, parts
 from emo.finetuning.settings import Finetune, Freeze, differences
-
-torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)

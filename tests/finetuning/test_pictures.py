@@ -22,7 +22,6 @@ from emo.finetuning.masking import Encoder
 from emo.finetuning.samples import from_turns
 from emo.finetuning.settings import Finetune
 
-torch.set_num_threads(1)
 SEEING = ["internvl", "qwen2.5-vl", "qwen3-vl", "qwen2.5-omni", "qwen3-omni"]
 ASKED = "First <image> then <image>. What is felt?"
 CHAT = [Turn("user", ASKED), Turn("assistant", "She frowns.")]

@@ -14,8 +14,6 @@ from emo.finetuning import adapter, model, parts
 from emo.finetuning.checks import base_here
 from emo.finetuning.settings import Finetune
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 import checkpoints
 import synthetic_clips
@@ -16,8 +15,6 @@ from emo.run.training import saved_so_far
 from emo.run.training_answers import ask_test
 from emo.store.storage import Storage
 from trained_folders import checkpoint, entry
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

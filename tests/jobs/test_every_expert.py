@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import affectgpt_checkpoint
 import checkpoints
@@ -21,8 +20,6 @@ from emo.store import committed
 from emo.store.storage import Storage
 from emo.store.tables import CLIPS, VOTES
 from labelling import answers, emo, emo_losing_a_worker, last_run, rows, whole
-
-torch.set_num_threads(1)
 
 # Of each kind one family; the others answer the same tests of tests/experts and tests/engines.
 FAMILIES = {

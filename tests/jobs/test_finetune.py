@@ -5,7 +5,6 @@ import struct
 from pathlib import Path
 
 import pytest
-import torch
 
 import drawn_faces
 from clips import ffmpeg
@@ -39,7 +38,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def proof(tmp_path_factory, ray_cluster):
     """LoRA on the language part of a model that knows three of six voices; base and hearing stay frozen."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("proof")
     # As small as still learns it; a voice lasts a second.
     small = {"hidden_size": 64, "intermediate_size": 192, "seconds": 1}

@@ -29,8 +29,6 @@ from emo.store.storage import Storage
 from emo.store.tables import CAPTIONS, CLIPS
 from trained_folders import prepare
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):

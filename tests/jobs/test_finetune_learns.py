@@ -1,7 +1,6 @@
 """Models that learn what drawn faces show and what voices tell, in minutes each."""
 
 import pytest
-import torch
 
 import drawn_faces
 from finetuning_runs import (
@@ -53,7 +52,6 @@ def test_a_model_learns_what_pitch_and_pace_of_a_voice_tell(tmp_path, ray_cluste
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_lora_learns_faces_that_its_base_does_not_know(tmp_path, ray_cluster):
-    torch.set_num_threads(1)
     drawn_faces.make_base(tmp_path / "base", range(2000, 2400))
     drawn_faces.write_messages(tmp_path, "train.jsonl", range(500))
     drawn_faces.write_messages(tmp_path, "held_out.jsonl", range(1000, 1016))

@@ -71,7 +71,7 @@ def test_after_kill_9_the_same_command_finishes_and_every_clip_is_there_once(
     with labelling(many_videos, out.url, *settings, "--set", "ray.address=local", env={}) as process:
         # Not before the first row is there, else nothing would be tested; then at any moment of the run.
         # The server of S3 is a process that others want to have their turn at.
-        until(lambda: out.names("clips") or time.sleep(0.3), process, 90)
+        until(lambda: out.names("clips"), process, 90, every_s=0.3)
         time.sleep(wait.uniform(0, 8))
         if (seed % 2 == 0) == (place == "s3"):
             _kill_driver_alone(process)

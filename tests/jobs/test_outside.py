@@ -35,17 +35,15 @@ def installed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def with_example(installed):
     """For commands where the example is on the path: they share a process."""
-    made = Asking(installed, Standing(None, installed))
-    yield made
-    made.standing.stop()
+    with Asking(installed, Standing(None, installed)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def joined(installed, ray_cluster):
     """The cluster of the tests, which was started without the example, for commands that have it."""
-    cluster = TestCluster(ray_cluster["RAY_ADDRESS"], **installed)
-    yield cluster
-    cluster.standing.stop()
+    with TestCluster(ray_cluster["RAY_ADDRESS"], **installed) as cluster:
+        yield cluster
 
 
 @pytest.fixture

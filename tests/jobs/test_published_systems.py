@@ -22,8 +22,6 @@ from emo.store.storage import Storage
 from emo.store.tables import CLIPS, VOTES
 from labelling import answers, emo, emo_losing_a_worker, last_run, rows, whole
 
-torch.set_num_threads(1)
-
 NAMES = ("r1-omni", "step-audio", "emotion-llama")
 GOOD = ("good0", "good1", "good2", "good3", "good4")
 USABLE = (*GOOD, "silent")

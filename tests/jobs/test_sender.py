@@ -97,9 +97,8 @@ class Apart(Standing):
 def sender(cluster, models):
     """What leads to the cluster, and to a process that sees neither the models nor a GPU."""
     folder, _ = models
-    made = Asking({"RAY_ADDRESS": cluster.address}, Apart(cluster.address, folder))
-    yield made
-    made.standing.stop()
+    with Asking({"RAY_ADDRESS": cluster.address}, Apart(cluster.address, folder)) as made:
+        yield made
 
 
 def options(settings):

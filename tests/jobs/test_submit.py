@@ -37,9 +37,8 @@ def head(tmp_path_factory):
 @pytest.fixture(scope="module")
 def user(head):
     """For commands of which only the answer matters: they share a process."""
-    made = Asking(head.user, Standing(None, head.user))
-    yield made
-    made.standing.stop()
+    with Asking(head.user, Standing(None, head.user)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

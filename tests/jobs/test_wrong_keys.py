@@ -22,8 +22,6 @@ from clips import make_clip
 from emo.cli import main
 from labelling import emo
 
-torch.set_num_threads(1)
-
 TINY = {"device": "cpu", "max_new_tokens": 8}
 # A tensor of each layout, as it is published.
 OWN = {

@@ -10,8 +10,6 @@ import torch
 from emo.errors import InputError, RowError
 from emo.media.speech import Speech, SpeechSettings, Transcriber
 
-torch.set_num_threads(1)  # of a model this small, more only wait for each other
-
 WINDOW_S = 3
 # What the little Whisper below is taught to write for a tone of so many Hz, and in which language.
 WORDS = {400: ("good morning", "en"), 1500: ("how are you", "zh")}

@@ -25,7 +25,6 @@ from emo.store.tables import DESCRIPTIONS, TOGETHER
 from emo.together.projectors import Vectors, score
 from ingested import commit_clips
 
-torch.set_num_threads(1)
 N = 240
 SENSES = (("face", "seen", 24), ("voice", "heard", 20), ("words", "said", 16))
 
