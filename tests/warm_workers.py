@@ -265,8 +265,11 @@ def _become(asked: Mapping[str, Any], own: Mapping[str, str]) -> None:
         # As for any script; this process searched the folder of the tests.
         sys.path[0] = str(Path(sys.argv[0]).parent)
         import numpy as np
+        import torch
 
         np.random.seed()
+        # PyTorch has to replace the threads that a fork lacks. Two threads that ask at once would fail.
+        torch.set_num_threads(torch.get_num_threads())
         if script := os.environ.get(AT_START):
             runpy.run_path(script)
         runpy.run_path(sys.argv[0], run_name="__main__")
