@@ -4,12 +4,15 @@ Most of the time of a short command goes into starting its process and, on the c
 A test that is about what comes out asks here (`labelling.emo` does); one about the process itself starts one.
 """
 
+import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
@@ -45,7 +48,9 @@ class Standing:
             code = self._ask(asked, seconds)
             out, err = (path.read_text(encoding="utf-8") if path.exists() else "" for path in texts)
         if code is None:
-            raise subprocess.TimeoutExpired(list(command), seconds, out, err)
+            late = subprocess.TimeoutExpired(list(command), seconds, out, err)
+            late.add_note(f"It wrote, and was at:\n{out}{err}")
+            raise late
         return subprocess.CompletedProcess(list(command), code, out, err)
 
     def _ask(self, asked: Mapping[str, Any], seconds: float) -> int | None:
@@ -61,7 +66,13 @@ class Standing:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        late = threading.Timer(seconds, process.kill)
+
+        def end() -> None:
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+            process.kill()
+
+        late = threading.Timer(seconds, end)
         late.start()
         try:
             process.stdin.write(json.dumps(asked) + "\n")
@@ -122,6 +133,7 @@ def _serve(address: str | None) -> None:
                 for redirect, path in zip((redirect_stdout, redirect_stderr), asked["into"], strict=True):
                     into = Path(path).open("w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
                     stack.enter_context(redirect(stack.enter_context(into)))
+                faulthandler.register(signal.SIGUSR1, into)
                 try:
                     code = main([readable(argument) for argument in asked["command"]])
                 except SystemExit as end:

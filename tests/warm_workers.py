@@ -138,11 +138,12 @@ def _serve(place: str, run: int) -> None:
     _read_texts()
     of_jobs: Counter[str] = Counter()
 
-    def begin(asked: Mapping[str, Any]) -> None:
+    def begin(asked: Mapping[str, Any], leave: Callable[[], None]) -> None:
         job = place_of_job(place, asked["env"])
         of_jobs[job] += 1
         # Many jobs have one worker, which begins before that process could.
         if job != place and of_jobs[job] == 2 and os.fork() == 0:
+            leave()
             _serve_job(job, asked["env"], own)
 
     _take(place, lambda _: not psutil.pid_exists(run), lambda asked: _become(asked, own), begin)
@@ -181,12 +182,12 @@ def _take(
     place: str,
     over: Callable[[float], bool],
     become: Callable[[Mapping[str, Any]], None],
-    begin: Callable[[Mapping[str, Any]], None] = lambda asked: None,
+    begin: Callable[[Mapping[str, Any], Callable[[], None]], None] = lambda asked, leave: None,
 ) -> None:
     """Fork for everybody who asks there.
 
     over: whether to stop, asked with the seconds for which there has been no worker; begin: what to do before
-    each fork.
+    each fork; a process that it forks calls what it is given, which closes what is not for it.
     """
     # What is there now is shared with the forks as long as nobody looks for garbage in it.
     gc.collect()
@@ -219,17 +220,24 @@ def _take(
                 del lines[pid]
         if listener in ready:
             line = listener.accept()[0]
-            _, files, _, _ = socket.recv_fds(line, 1, 3)
-            asked = json.loads(line.makefile().readline())
-            begin(asked)
-            pid = os.fork()
-            if pid == 0:
+            asked, files = _asked(line)
+            if asked is None:
+                line.close()
+                continue
+
+            def leave(line: socket.socket = line) -> None:
+                # Who still held the listener after the end of this process would let others wait for ever.
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for one in (listener, line, *lines.values()):
                     one.close()
                 os.close(ended)
                 os.close(note)
+
+            begin(asked, leave)
+            pid = os.fork()
+            if pid == 0:
+                leave()
                 # The node ends the process group of a worker with it.
                 os.setpgid(0, 0)
                 for number, file in enumerate(files):
@@ -239,6 +247,25 @@ def _take(
             for file in files:
                 os.close(file)
             lines[pid] = line
+
+
+def _asked(line: socket.socket) -> tuple[Mapping[str, Any] | None, list[int]]:
+    """What somebody asks for, and their open files; None where they were killed before they could say it."""
+    # A node that is killed kills who asks for it, at any moment.
+    line.settimeout(10)
+    try:
+        _, files, _, _ = socket.recv_fds(line, 1, 3)
+    except OSError:
+        return None, []
+    try:
+        with line.makefile() as text:
+            asked = json.loads(text.readline())
+    except (OSError, ValueError):
+        for file in files:
+            os.close(file)
+        return None, []
+    line.settimeout(None)
+    return asked, files
 
 
 def _tell_ends(lines: dict[int, socket.socket]) -> None:
