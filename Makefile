@@ -41,9 +41,9 @@ check: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Two processes, a file at a time: many tests wait for Ray to start or for a server.
+# Three processes, a file at a time; which of them takes what is in tests/scheduling.py.
 test: check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What is left out, and how, is in tests/conftest.py.
 quick: check

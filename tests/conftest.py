@@ -21,12 +21,23 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
 
 from emo.store.s3 import S3Settings, s3_filesystem
+from scheduling import RAY_OR_MODELS, FilesThatWaitAside
 from standing import TestCluster
 from warm_workers import start_node
 
 REPOSITORY = Path(__file__).parent.parent
+
+# What tests write lies in memory, where there is room for it and a script may run: emo has each file flushed.
+_MEMORY = Path("/dev/shm")
+if (
+    _MEMORY.exists()
+    and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+    and shutil.disk_usage(_MEMORY).free > 8 * 2**30
+):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 # What is imported while tests are collected stays. To look for garbage in it again and again takes seconds.
 gc.disable()
@@ -41,18 +52,12 @@ os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16), R
 os.environ.update(RAY_worker_niceness="0")
 
 
-# Left out of the fast loop (`make quick`). None of it is even imported, which alone takes seconds.
-_RAY_OR_MODELS = (
-    "jobs",
-    "cluster",
-    "engines",
-    "experts",
-    "finetuning",
-)
 # What a test file imports where it makes models: collecting it would take seconds.
 _IMPORTS_MODELS = re.compile(
     r"^(?:import|from) (?:torch|transformers|\w*checkpoints?|vllm_environment)\b", re.MULTILINE
 )
+# Left out of the fast loop (`make quick`), beside RAY_OR_MODELS. None of it is even imported, which alone
+# takes seconds.
 _SPEECH = ("media/test_speech.py", "split/test_filters.py", "split/test_speech_pieces.py")
 _PIECES = ("split/test_diarise.py", "split/test_ingest_of_pieces.py", "split/test_worker.py")
 _BROWSERS = ("report/test_report_page.py", "review/test_review_page.py", "review/test_parts.py")
@@ -72,7 +77,7 @@ _MANY_ROWS = (
     *("report/test_report_pieces.py", "report/test_report_summary.py", "test_python_page.py"),
 )
 collect_ignore = (
-    [*_RAY_OR_MODELS, *_SPEECH, *_PIECES, *_BROWSERS, *_SERVERS_AND_KILLS, *_FILMS, *_MANY_ROWS]
+    [*RAY_OR_MODELS, *_SPEECH, *_PIECES, *_BROWSERS, *_SERVERS_AND_KILLS, *_FILMS, *_MANY_ROWS]
     if os.environ.get("EMO_TEST_QUICK")
     else []
 )
@@ -93,10 +98,24 @@ _SECONDS = frozenset(
 )
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesThatWaitAside:
+    """The Makefile asks for a file at a time, and this says whose turn it is."""
+    return FilesThatWaitAside(config, log)
+
+
 def pytest_collection_finish() -> None:
     """What is there now stays; garbage of the tests is looked for."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What all tests wrote takes memory no longer, if none of it is to be looked at."""
+    # pytest would look for garbage five times.
+    gc.freeze()
+    first = "PYTEST_XDIST_WORKER" not in os.environ
+    if first and exitstatus == 0 and os.environ.get("PYTEST_DEBUG_TEMPROOT") == str(_MEMORY):
+        shutil.rmtree(session.config._tmp_path_factory.getbasetemp(), ignore_errors=True)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

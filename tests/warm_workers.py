@@ -53,7 +53,7 @@ _OF_NO_MATTER = frozenset(
         *("PWD", "OLDPWD", "SHLVL", "_", "SPT_NOENV", "OMP_NUM_THREADS", PLACE, AT_START),
         # What libraries leave behind in a process that imports them: the same in every one.
         *("_RJEM_MALLOC_CONF", "_MLFLOW_TELEMETRY_SESSION_ID", "TORCHINDUCTOR_CACHE_DIR"),
-        "PYTORCH_NVML_BASED_CUDA_CHECK",
+        *("PYTORCH_NVML_BASED_CUDA_CHECK", "PYTHONBREAKPOINT", "CRC32C_SW_MODE"),
     }
 )
 # `ray` on the command line, without a server of Ray Client.

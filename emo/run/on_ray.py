@@ -7,6 +7,7 @@ Several passes may run side by side, each with a pool and shards of its own: to 
 of one graph, so that whatever stops one of them stops them all.
 """
 
+import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -125,6 +126,9 @@ class OnRay:
                 _note_under_way(parts, attempts)
             results.close()
             _wait_for_readers()
+            if not whole:
+                # Ray Data keeps workers of such a pass in a cycle, and with them their places in the cluster.
+                gc.collect()
             for part in parts:
                 attempts.close.remote(part.name)
 

@@ -90,7 +90,7 @@ def connection(ray_cluster):
     # The workers cannot import a test module: its classes travel whole.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with cluster(ray_cluster["RAY_ADDRESS"], None):
-        # Each test looks for garbage (below), and only what came since can be of its pass: a process in which
+        # A pass that is cut looks for garbage, and only what came since can be its own. A process in which
         # many other tests have run holds millions of objects.
         gc.freeze()
         try:
@@ -99,18 +99,11 @@ def connection(ray_cluster):
             gc.unfreeze()
 
 
-@pytest.fixture
-def joined(connection):
-    yield connection
-    # Ray Data keeps the workers of a pass that failed in a cycle, and the next test wants their CPUs.
-    gc.collect()
-
-
 @pytest.fixture(params=["on Ray", "here"])
 def engine(request):
     """Both places where a pass runs."""
     if request.param == "on Ray":
-        yield request.getfixturevalue("joined")
+        yield request.getfixturevalue("connection")
         return
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with Here(2) as here:
@@ -265,10 +258,10 @@ class LosesItsDevice(Labels):
         return super().__call__(shard)
 
 
-def test_a_gpu_that_is_lost_costs_its_process_and_no_row(joined, tmp_path):
+def test_a_gpu_that_is_lost_costs_its_process_and_no_row(connection, tmp_path):
     plan = make_pass(["a", "b", "c"], make=LosesItsDevice, shard_rows=1)
     plan = replace(plan, worker=lambda: LosesItsDevice("1", str(tmp_path / "pid")))
-    step = run(plan, tmp_path / "out", joined)
+    step = run(plan, tmp_path / "out", connection)
     assert (step.ok, step.failed) == (3, 0)
 
 
@@ -308,11 +301,11 @@ def test_a_worker_that_cannot_start_stops_the_pass_with_the_reason(engine, tmp_p
         run(make_pass(["a", "b"], make=Broken), tmp_path / "out", engine)
 
 
-def test_more_than_the_cluster_has_is_said_at_once(joined, tmp_path):
+def test_more_than_the_cluster_has_is_said_at_once(connection, tmp_path):
     with pytest.raises(
         EmoError, match=r"needs 1 CPUs and 2 GPUs on one node; the cluster has 2 CPUs and 1 GPUs"
     ):
-        run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out", joined)
+        run(make_pass(["a"], resources=Resources(cpus=1, gpus=2)), tmp_path / "out", connection)
 
 
 class SlowToLoad(Labels):
@@ -321,7 +314,7 @@ class SlowToLoad(Labels):
         super().__init__(run_id, log)
 
 
-def test_a_full_cluster_and_a_model_that_loads_are_waited_for_aloud(joined, tmp_path, monkeypatch):
+def test_a_full_cluster_and_a_model_that_loads_are_waited_for_aloud(connection, tmp_path, monkeypatch):
     import ray
 
     monkeypatch.setattr(waiting, "NO_WORKER_S", 1.0)
@@ -340,7 +333,7 @@ def test_a_full_cluster_and_a_model_that_loads_are_waited_for_aloud(joined, tmp_
 
     threading.Thread(target=leave_once_it_is_said, daemon=True).start()
     assert (
-        run(make_pass(["a", "b"], make=SlowToLoad, step="describe internvl"), tmp_path / "out", joined).ok
+        run(make_pass(["a", "b"], make=SlowToLoad, step="describe internvl"), tmp_path / "out", connection).ok
         == 2
     )
     said = screen.getvalue().splitlines()
