@@ -41,6 +41,8 @@ if (
 
 # What is imported while tests are collected stays. To look for garbage in it again and again takes seconds.
 gc.disable()
+# Later it is looked for less often than usual.
+gc.set_threshold(10_000, 20, 20)
 
 # A machine that is busy with other things is no fault of the code.
 hypothesis.settings.register_profile("emo", deadline=None)
@@ -166,7 +168,7 @@ def s3_endpoint() -> Iterator[str]:
     """The address of an S3 API server, a process of its own."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, REPOSITORY / "tests/s3_api.py", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"
 )
 
+# Each process of the browser takes longer to start than most of these tests.
+_FEWER_PROCESSES = ("--disable-gpu", "--in-process-gpu", "--renderer-process-limit=1")
 HTML = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>{{7*7}}"
 
 
@@ -27,7 +29,8 @@ def _chromium():
     with playwright.sync_playwright() as driver:
         # Chromium's own sandbox needs rights that a container's root does not have.
         opened = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
+            executable_path=CHROMIUM,
+            args=[*_FEWER_PROCESSES, *(["--no-sandbox"] if os.geteuid() == 0 else [])],
         )
         yield opened
         opened.close()
