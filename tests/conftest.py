@@ -50,6 +50,8 @@ hypothesis.settings.load_profile("emo")
 
 # Before anything imports Ray, which reads it once: the token of the clusters that tests start.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16), RAY_USAGE_STATS_ENABLED="0")
+# Ray Train looks every two seconds for what a training says, which waits for that.
+os.environ.update(RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.25")
 # Workers of passes give way to all else on a machine; here that is other tests, and whoever waits for them.
 os.environ.update(RAY_worker_niceness="0")
 
@@ -168,7 +170,7 @@ def s3_endpoint() -> Iterator[str]:
     """The address of an S3 API server, a process of its own."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, REPOSITORY / "tests/s3_api.py", str(port)],
+        [sys.executable, REPOSITORY / "tests/aws_api.py", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -62,16 +62,23 @@ RAY = (
     "scripts.get_ray_client_dependency_error = lambda: 'not wanted'; sys.argv[0] = 'ray'; scripts.main()"
 )
 # In front of it: nodes start the worker's script of the tests, and no process of a dashboard, which Ray
-# starts even where none is wanted.
-_WARM = (
-    "from ray._private import ray_constants, services; "
-    "services.start_api_server = lambda *_, **__: (None, None); "
-    f"ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name('warm_worker.py'))!r}; "
-)
+# starts even where none is wanted. Who asks for it is refused at once: they would look for its address.
+_WARM = f"""
+from ray._private import ray_constants, services
+from ray._raylet import GcsClient
+
+def start_api_server(*told, **_):
+    GcsClient(address=told[3]).internal_kv_put(b"dashboard", b"127.0.0.1:1", True, b"dashboard")
+    return None, None
+
+services.start_api_server = start_api_server
+ray_constants.SETUP_WORKER_FILENAME = {str(Path(__file__).with_name("warm_worker.py"))!r}
+"""
 # The node's agent then leaves out what collects metrics, which keeps it busy as long as the node is there.
-_WITHOUT_METRICS = (
-    "from ray._private import utils; utils.get_dashboard_dependency_error = lambda: 'not wanted'; "
-)
+_WITHOUT_METRICS = """
+from ray._private import utils
+utils.get_dashboard_dependency_error = lambda: "not wanted"
+"""
 
 
 def _warm_workers(env: Mapping[str, str]) -> tuple[dict[str, str], Callable[[], None]]:

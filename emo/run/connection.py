@@ -102,6 +102,8 @@ def _connected(where: str | None, num_cpus: int | None) -> Iterator[str]:
         try:
             with nullcontext() if where else _without_what_serves_nobody():
                 ray.init(job_config=_job_config(), **options)
+            if not where:
+                _refuse_questions()
             listen()
         except SystemExit:
             # Ray's own answer to SIGTERM, until the line above.
@@ -149,6 +151,23 @@ def _without_what_serves_nobody() -> Iterator[None]:
     finally:
         for name, method in before.items():
             setattr(Node, name, method)
+
+
+def _refuse_questions() -> None:
+    """Name an address that refuses whoever asks for the state of this Ray, which has no dashboard.
+
+    Without an address they look for one for 40 seconds. A part of Ray Train asks, and the end of a training
+    waits for it.
+    """
+    from ray._private import ray_constants
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(
+        ray_constants.DASHBOARD_ADDRESS,
+        "127.0.0.1:1",
+        overwrite=True,
+        namespace=ray_constants.KV_NAMESPACE_DASHBOARD,
+    )
 
 
 def _job_config() -> Any:

@@ -27,7 +27,7 @@ def aws(tmp_path_factory):
     port = free_port()
     home = tmp_path_factory.mktemp("home")
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, REPOSITORY / "tests/aws_api.py", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
