@@ -41,9 +41,12 @@ check: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Three processes, a file at a time; which of them takes what is in tests/scheduling.py.
-test: check
-	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Three processes, a file at a time; which of them takes what is in tests/scheduling.py. What checks the code
+# without running it takes the time that they leave.
+test: $(INSTALLED)
+	nice $(MAKE) --no-print-directory check & checks=$$!; \
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$checks && exit $$tests
 
 # What is left out, and how, is in tests/conftest.py.
 quick: check

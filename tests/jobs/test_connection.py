@@ -110,6 +110,30 @@ def test_modules_in_the_current_folder_a_deep_folder_for_temporary_files_and_no_
     assert not {Path(script).name for script in started} & unused
 
 
+ASKS = """
+import os, ray
+from emo.run.connection import cluster
+from ray.util.state import get_actor
+from ray.util.state.exception import ServerUnavailable
+
+with cluster(None, 1):
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    try:
+        get_actor("0" * 32)
+    except ServerUnavailable:
+        print("refused")
+"""
+
+
+@pytest.mark.long
+def test_whoever_asks_for_the_state_of_a_ray_of_its_own_is_refused(tmp_path):
+    """Without an address they would look for it for 40 seconds: Ray Train does at the end of a training."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKS], env=on_its_own(tmp_path), capture_output=True, text=True
+    )
+    assert done.stdout == "refused\n", done.stderr
+
+
 def is_ended_by_sigterm(run, out):
     run.send_signal(signal.SIGTERM)
     said, _ = run.communicate(timeout=60)
