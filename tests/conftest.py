@@ -102,6 +102,7 @@ _SECONDS = frozenset(
 )
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesThatWaitAside:
     """The Makefile asks for a file at a time, and this says whose turn it is."""
     return FilesThatWaitAside(config, log)

@@ -5,6 +5,7 @@ A test that is about what comes out asks here (`labelling.emo` does); one about 
 """
 
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -123,6 +124,8 @@ def _serve(address: str | None) -> None:
     commands, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    # Of hundreds of commands, each leaves little garbage.
+    gc.set_threshold(10_000, 20, 20)
     with cluster(address, None) if address else nullcontext():
         for line in commands:
             asked = json.loads(line)
