@@ -160,6 +160,8 @@ def _quiet_environment() -> None:
     # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("RAY_ADDRESS", None)
+    # With it programs say at once what they would keep to themselves for a user.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     os.environ.update(
         AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test-secret", AWS_DEFAULT_REGION="us-east-1"
     )

@@ -11,4 +11,5 @@ def tell_json(
     """Print the one object of a command, if it was asked for and has not been printed."""
     if options.json and not options.told:
         options.told = True
-        print(json.dumps({"outcome": outcome, "exit_code": exit_code, **result}))
+        # A program that started the command waits for this line, and `emo review` goes on after it.
+        print(json.dumps({"outcome": outcome, "exit_code": exit_code, **result}), flush=True)
