@@ -168,9 +168,9 @@ def _quiet_environment() -> None:
     os.environ.pop("AWS_PROFILE", None)
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """The address of an S3 API server, a process of its own."""
+@contextmanager
+def aws_server() -> Iterator[str]:
+    """The address of a server of the AWS interfaces, a process of its own that ends with the block."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, REPOSITORY / "tests/aws_api.py", str(port)],
@@ -184,12 +184,19 @@ def s3_endpoint() -> Iterator[str]:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
-                assert time.monotonic() < deadline, "the S3 server did not start within a minute"
+                assert time.monotonic() < deadline, "the AWS server did not start within a minute"
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 API server."""
+    with aws_server() as address:
+        yield address
 
 
 @pytest.fixture

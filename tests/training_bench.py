@@ -36,7 +36,6 @@ class Bench:
     """One worker's model, data and engine for some settings."""
 
     def __init__(self, base: Path, workers: int, rank: int, budget: int = 250, **options) -> None:
-
         from emo.finetuning import model
         from emo.finetuning.settings import Finetune
 

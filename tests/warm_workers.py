@@ -260,11 +260,9 @@ def _asked(line: socket.socket) -> tuple[Mapping[str, Any] | None, list[int]]:
     """What somebody asks for, and their open files; None where they were killed before they could say it."""
     # A node that is killed kills who asks for it, at any moment.
     line.settimeout(10)
+    files: list[int] = []
     try:
         _, files, _, _ = socket.recv_fds(line, 1, 3)
-    except OSError:
-        return None, []
-    try:
         with line.makefile() as text:
             asked = json.loads(text.readline())
     except (OSError, ValueError):

@@ -112,7 +112,6 @@ def clip(tmp_path_factory):
 
 
 def test_a_model_drafts_as_many_samples_as_it_is_asked_for_about_the_frames_that_it_is_shown(clip, tmp_path):
-
     from checkpoints import make_internvl
     from emo.jobs.drafts import Ask, CaptionWorker
 

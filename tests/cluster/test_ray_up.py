@@ -2,9 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
-import time
 import urllib.request
 
 import boto3
@@ -12,7 +9,7 @@ import botocore.exceptions
 import pytest
 import yaml
 
-from conftest import REPOSITORY, free_port
+from conftest import REPOSITORY, aws_server
 from emo.store.s3 import S3Settings
 from emo.store.storage import Storage
 
@@ -24,32 +21,14 @@ REGION = "eu-central-1"
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
     """A server of the AWS interfaces of its own, and a home that the launcher may write its key to."""
-    port = free_port()
     home = tmp_path_factory.mktemp("home")
-    server = subprocess.Popen(
-        [sys.executable, REPOSITORY / "tests/aws_api.py", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with aws_server() as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         patch.setenv("HOME", str(home))
         patch.setenv("TMPDIR", str(home))
         patch.setattr(boto3, "DEFAULT_SESSION", None)
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    boto3.client("ec2").describe_vpcs()
-                    break
-                except botocore.exceptions.EndpointConnectionError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.kill()
-            server.wait()
+        yield address
 
 
 @pytest.fixture(scope="module")
